@@ -1,0 +1,83 @@
+//! The account a server runs under: PostgreSQL refuses to run as root.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// Accounts to drop to, the first that exists. `initdb` needs one with an entry in the
+/// password database, so a made-up number would not do.
+const CANDIDATES: [&str; 2] = ["postgres", "nobody"];
+
+/// Whom server processes run as: ourselves, or an unprivileged account when we are root.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    drop_to: Option<(u32, u32)>,
+}
+
+impl Account {
+    pub(crate) fn choose() -> anyhow::Result<Self> {
+        if id(&["-u"])? != 0 {
+            return Ok(Self { drop_to: None });
+        }
+        for name in CANDIDATES {
+            if let (Ok(user), Ok(group)) = (id(&["-u", name]), id(&["-g", name])) {
+                return Ok(Self {
+                    drop_to: Some((user, group)),
+                });
+            }
+        }
+        bail!(
+            "PostgreSQL refuses to run as root and there is no account to drop to: tried {}",
+            CANDIDATES.join(", ")
+        )
+    }
+
+    /// A command that runs as this account, without this process's `PG*` variables.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        if let Some((user, group)) = self.drop_to {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Makes this account the owner of `path`.
+    pub(crate) fn own(&self, path: &Path) -> anyhow::Result<()> {
+        let Some((user, group)) = self.drop_to else {
+            return Ok(());
+        };
+        chown(path, Some(user), Some(group))
+            .with_context(|| format!("cannot give {} to uid {user}", path.display()))
+    }
+
+    /// Whether this account can walk down to `path`.
+    pub(crate) fn can_reach(&self, path: &Path) -> bool {
+        self.drop_to.is_none() || path.ancestors().all(open_to_others)
+    }
+}
+
+fn open_to_others(directory: &Path) -> bool {
+    directory
+        .metadata()
+        .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+}
+
+fn id<S: AsRef<OsStr>>(args: &[S]) -> anyhow::Result<u32> {
+    let output = Command::new("id")
+        .args(args)
+        .output()
+        .context("cannot run `id`")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim()
+        .parse()
+        .context("`id` answered with no number, so there is no such account")
+}

@@ -1,0 +1,613 @@
+//! A server made from the binaries on this machine.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::account::Account;
+use crate::certs::Certificates;
+use crate::cleanup::{Watchdog, signal};
+use crate::endpoint::Endpoint;
+use crate::locate::Binaries;
+use crate::ports::{free_port, has_ipv6, random};
+use crate::settings::{self, Kind};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+/// How often another port is tried when somebody else was quicker.
+const PORT_TRIES: usize = 10;
+/// A Unix socket's whole path fits in about 100 bytes; its name takes 20 of them.
+const LONGEST_ROOT: usize = 70;
+
+/// Ends the server in `$1/data` and removes `$1`. The pid file may outlive its server and the
+/// number be given to another process, hence the look at the command line.
+const TEAR_DOWN: &str = r#"
+serving() {
+  { read -r pid; } 2>/dev/null <"$1/data/postmaster.pid" || return 1
+  { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o command= -p "$pid"; } 2>/dev/null |
+    grep -qF "$1/data"
+}
+tries=0
+while [ "$tries" -lt 200 ] && serving "$1"; do
+  case $tries in
+    0) kill -s QUIT "$pid" ;;
+    100) kill -s KILL "$pid" ;;
+  esac
+  sleep 0.05
+  tries=$((tries + 1))
+done
+tries=0
+while [ "$tries" -lt 100 ] && [ -e "$1" ]; do
+  rm -rf "$1"
+  [ -e "$1" ] && sleep 0.05
+  tries=$((tries + 1))
+done
+"#;
+
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Waits for all sessions to end by themselves.
+    Smart,
+    /// Ends the sessions in an orderly way.
+    Fast,
+    /// Ends at once, as in a crash; recovers at the next start.
+    Immediate,
+}
+
+impl StopMode {
+    fn signal(self) -> &'static str {
+        match self {
+            Self::Smart => "TERM",
+            Self::Fast => "INT",
+            Self::Immediate => "QUIT",
+        }
+    }
+}
+
+/// Says what server to make; comes from [`Cluster::builder`].
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    kind: Kind,
+    binaries: Option<Binaries>,
+    certificates: Option<Certificates>,
+    settings: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// What the server asks of clients; default [`Kind::Plain`].
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The server programs; default those that [`Binaries::find`] finds.
+    #[must_use]
+    pub fn binaries(mut self, binaries: Binaries) -> Self {
+        self.binaries = Some(binaries);
+        self
+    }
+
+    /// The certificates of a server with TLS; default new ones.
+    #[must_use]
+    pub fn certificates(mut self, certificates: Certificates) -> Self {
+        self.certificates = Some(certificates);
+        self
+    }
+
+    /// A line for `postgresql.conf`, after the ones every server gets.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Makes the server and waits until it takes connections; about a second and a half.
+    ///
+    /// # Errors
+    ///
+    /// When there are no server programs, or the server does not come up; the text then has the
+    /// end of its log.
+    pub fn start(self) -> anyhow::Result<Cluster> {
+        let cluster = Cluster::prepare(self)?;
+        cluster.start_on_any_port()
+    }
+}
+
+/// A throw-away PostgreSQL server made from the binaries on this machine.
+///
+/// As root the server runs under an unprivileged account. Dropping the value ends the server and
+/// removes its files; so does the end of this process, whatever the cause.
+///
+/// It derefs to its [`Endpoint`], which has the host, port, user, password, URL and log.
+#[derive(Debug)]
+pub struct Cluster {
+    endpoint: Endpoint,
+    kind: Kind,
+    root: PathBuf,
+    account: Account,
+    binaries: Binaries,
+    certificates: Option<Certificates>,
+    server: Mutex<Option<Child>>,
+    watchdog: Option<Watchdog>,
+}
+
+impl Cluster {
+    /// Starts describing a server.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// How to reach the server.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What the server asks of clients.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The certificates, when the server has TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// The programs it was made with.
+    #[must_use]
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The process id of the server (the postmaster), while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.server().as_ref().map(Child::id)
+    }
+
+    /// Stops the server and waits for its end; nothing happens when it is stopped already.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs after a minute, for example with [`StopMode::Smart`] and open sessions.
+    pub fn stop(&self, mode: StopMode) -> anyhow::Result<()> {
+        let mut server = self.server();
+        let Some(child) = server.as_mut() else {
+            return Ok(());
+        };
+        signal(child.id(), mode.signal())?;
+        let deadline = Instant::now() + STOP_LIMIT;
+        while child.try_wait()?.is_none() {
+            ensure!(
+                Instant::now() < deadline,
+                "the server still runs {STOP_LIMIT:?} after the order to stop ({mode:?})"
+            );
+            thread::sleep(POLL);
+        }
+        *server = None;
+        Ok(())
+    }
+
+    /// Starts the stopped server on the same port with the same data.
+    ///
+    /// # Errors
+    ///
+    /// When it runs already or does not come up.
+    pub fn start_again(&self) -> anyhow::Result<()> {
+        ensure!(self.pid().is_none(), "the server runs already");
+        self.launch()
+    }
+
+    /// Stops the server ([`StopMode::Fast`]) and starts it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`stop`](Self::stop) and [`start_again`](Self::start_again).
+    pub fn restart(&self) -> anyhow::Result<()> {
+        self.stop(StopMode::Fast)?;
+        self.start_again()
+    }
+
+    /// Has the server read `postgresql.conf` and `pg_hba.conf` again, and waits for its word
+    /// that it did. Sessions see the new settings within moments.
+    ///
+    /// # Errors
+    ///
+    /// When the server is stopped, or the log shows no reload within ten seconds.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let seen = self.log().len();
+        signal(self.pid().context("the server is stopped")?, "HUP")?;
+        let told = self.wait_for_log_after(seen, "reloading configuration", START_LIMIT);
+        ensure!(told, "the server did not reload its configuration");
+        Ok(())
+    }
+
+    /// Adds a line to `postgresql.conf`; takes effect at the next reload, or restart for some.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set(&self, name: &str, value: &str) -> anyhow::Result<()> {
+        self.append("postgresql.conf", &settings::line(name, value))
+    }
+
+    /// The text of `pg_hba.conf`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn hba(&self) -> anyhow::Result<String> {
+        let path = self.data_dir().join("pg_hba.conf");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Replaces `pg_hba.conf` and reloads, when the server runs.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written, or those of [`reload`](Self::reload).
+    pub fn set_hba(&self, text: &str) -> anyhow::Result<()> {
+        let path = self.data_dir().join("pg_hba.conf");
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        if self.pid().is_some() {
+            self.reload()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server has logged this text.
+    #[must_use]
+    pub fn log_contains(&self, text: &str) -> bool {
+        self.log().contains(text)
+    }
+
+    /// Waits until the server has logged this text; false when `limit` passes first.
+    #[must_use]
+    pub fn wait_for_log(&self, text: &str, limit: Duration) -> bool {
+        self.wait_for_log_after(0, text, limit)
+    }
+
+    /// Waits until the server has logged this text past the first `seen` bytes of its log (see
+    /// [`Endpoint::log`]); false when `limit` passes first.
+    #[must_use]
+    pub fn wait_for_log_after(&self, seen: usize, text: &str, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            if self.log().get(seen..).is_some_and(|new| new.contains(text)) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Runs SQL through `psql` over the Unix socket and gives back what it prints, a line a row,
+    /// columns apart by `|`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no `psql`, the server does not answer, or the SQL fails.
+    pub fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        let mut command = self.account.command(&self.binaries.psql()?);
+        command
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .arg("-h")
+            .arg(&self.root)
+            .args(["-p", &self.port().to_string()])
+            .args(["-U", self.user(), "-d", self.dbname()])
+            .env("PGPASSWORD", self.password())
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
+        let output = command.output().context("cannot run psql")?;
+        ensure!(
+            output.status.success(),
+            "psql: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The text of a pgmonkey file for this server, with the TLS settings it asks for.
+    ///
+    /// `connection_type` is `normal`, `pool`, `async` or `async_pool`.
+    #[must_use]
+    pub fn config_yaml(&self, connection_type: &str) -> String {
+        match &self.certificates {
+            Some(certificates) => {
+                self.endpoint
+                    .config_yaml_tls(connection_type, self.kind, certificates)
+            }
+            None => self.endpoint.config_yaml(connection_type),
+        }
+    }
+}
+
+impl Deref for Cluster {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The watchdog waits for the server to be gone, and a dead child stays until its parent
+        // has asked for it: so ask meanwhile.
+        let watchdog = self.watchdog.take().map(|dog| thread::spawn(|| drop(dog)));
+        if let Some(mut child) = self.server().take() {
+            let _ = child.wait();
+        }
+        let _ = watchdog.map(thread::JoinHandle::join);
+    }
+}
+
+/// Making one.
+impl Cluster {
+    fn prepare(builder: Builder) -> anyhow::Result<Self> {
+        let account = Account::choose()?;
+        let binaries = match builder.binaries {
+            Some(binaries) => binaries,
+            None => Binaries::find()?,
+        };
+        let root = new_root(&account)?;
+        let watchdog = Watchdog::start(TEAR_DOWN, [root.as_os_str()])?;
+        let cluster = Self {
+            endpoint: endpoint(&root),
+            kind: builder.kind,
+            certificates: certificates(builder.kind, builder.certificates, &root)?,
+            root,
+            account,
+            binaries,
+            server: Mutex::new(None),
+            watchdog: Some(watchdog),
+        };
+        cluster.init()?;
+        cluster.configure(&builder.settings)?;
+        cluster.create_database()?;
+        Ok(cluster)
+    }
+
+    fn init(&self) -> anyhow::Result<()> {
+        let password = self.root.join("password");
+        fs::write(&password, self.password())?;
+        self.account.own(&password)?;
+        let mut command = self.command("initdb");
+        command
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C"])
+            .args(["--auth=scram-sha-256", "--username", settings::SUPERUSER])
+            .arg("--pwfile")
+            .arg(&password)
+            .arg("--pgdata")
+            .arg(self.data_dir());
+        succeed("initdb", &command.stdin(Stdio::null()).output()?)?;
+        Ok(fs::remove_file(password)?)
+    }
+
+    fn configure(&self, extra: &[(String, String)]) -> anyhow::Result<()> {
+        for (name, value) in settings::COMMON {
+            self.set(name, value)?;
+        }
+        let (addresses, networks) = loopback();
+        self.set("listen_addresses", addresses)?;
+        self.set("unix_socket_directories", &self.root.to_string_lossy())?;
+        if let Some(certificates) = &self.certificates {
+            self.install(&certificates.ca(), "ca.pem")?;
+            self.install(&certificates.certificate("server"), "server.pem")?;
+            self.install(&certificates.key("server"), "server.key")?;
+            for (name, value) in settings::TLS {
+                self.set(name, value)?;
+            }
+        }
+        for (name, value) in extra {
+            self.set(name, value)?;
+        }
+        self.set_hba(&self.kind.hba(networks))
+    }
+
+    /// Before the first start, so that whoever connects finds it.
+    fn create_database(&self) -> anyhow::Result<()> {
+        let mut command = self.command("postgres");
+        command
+            .arg("--single")
+            .arg("-D")
+            .arg(self.data_dir())
+            .arg("postgres")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot run postgres")?;
+        let sql = format!("CREATE DATABASE {};\n", settings::DATABASE);
+        let mut stdin = child.stdin.take().context("postgres has no input")?;
+        stdin.write_all(sql.as_bytes())?;
+        drop(stdin);
+        succeed("postgres --single", &child.wait_with_output()?)
+    }
+
+    fn start_on_any_port(mut self) -> anyhow::Result<Self> {
+        for _ in 0..PORT_TRIES {
+            self.endpoint.port = free_port()?;
+            self.set("port", &self.endpoint.port.to_string())?;
+            let seen = self.log().len();
+            let started = self.launch();
+            // With two addresses to listen on, failing on one of them is only a warning.
+            let taken = self.log()[seen..].contains("Address already in use");
+            if !taken {
+                return started.map(|()| self);
+            }
+            self.stop(StopMode::Immediate)?;
+        }
+        bail!("somebody else was quicker to take the port, {PORT_TRIES} times over")
+    }
+
+    fn launch(&self) -> anyhow::Result<()> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.root.join("server.log"))?;
+        let child = self
+            .command("postgres")
+            .arg("-D")
+            .arg(self.data_dir())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .context("cannot run postgres")?;
+        *self.server() = Some(child);
+        self.wait_ready()
+    }
+
+    /// The server itself writes into its pid file when it is ready; so no client is needed.
+    fn wait_ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while !self.is_ready()? {
+            ensure!(
+                Instant::now() < deadline,
+                "the server is not ready after {START_LIMIT:?}: {}",
+                self.log_tail()
+            );
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> anyhow::Result<bool> {
+        let mut server = self.server();
+        let child = server.as_mut().context("the server is stopped")?;
+        if let Some(status) = child.try_wait()? {
+            *server = None;
+            bail!("the server ended ({status}): {}", self.log_tail());
+        }
+        let text = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let pid = child.id().to_string();
+        Ok(lines.first() == Some(&pid.as_str()) && lines.get(7) == Some(&"ready"))
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Child>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account may not be allowed into the current directory.
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.account.command(&self.binaries.program(program));
+        command.current_dir(&self.root);
+        command
+    }
+
+    fn install(&self, from: &Path, name: &str) -> anyhow::Result<()> {
+        let to = self.data_dir().join(name);
+        fs::copy(from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        self.account.own(&to)
+    }
+
+    fn append(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.data_dir().join(file);
+        let append = |path: &Path| -> std::io::Result<()> {
+            let mut file: File = OpenOptions::new().append(true).open(path)?;
+            file.write_all(text.as_bytes())
+        };
+        append(&path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+/// A directory of its own that the server's account owns, reaches, and has its socket in.
+fn new_root(account: &Account) -> anyhow::Result<PathBuf> {
+    let usual = std::env::temp_dir();
+    let suits = |dir: &Path| dir.as_os_str().len() < LONGEST_ROOT && account.can_reach(dir);
+    let parent = if suits(&usual) {
+        usual
+    } else {
+        PathBuf::from("/tmp")
+    };
+    let root = tempfile::Builder::new()
+        .prefix("pgmonkey-")
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot make a directory in {}", parent.display()))?
+        .keep();
+    open_up(&root)?;
+    account.own(&root)?;
+    Ok(root)
+}
+
+/// Clients under other accounts need to reach the socket; the data directory stays closed.
+fn open_up(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?)
+}
+
+fn endpoint(root: &Path) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port: 0,
+        user: settings::SUPERUSER.into(),
+        password: format!("{:016x}", random()),
+        dbname: settings::DATABASE.into(),
+        socket_dir: Some(root.to_path_buf()),
+        log_file: Some(root.join("server.log")),
+    }
+}
+
+fn certificates(
+    kind: Kind,
+    given: Option<Certificates>,
+    root: &Path,
+) -> anyhow::Result<Option<Certificates>> {
+    if !kind.has_tls() || given.is_some() {
+        return Ok(given.filter(|_| kind.has_tls()));
+    }
+    let dir = root.join("certificates");
+    fs::create_dir(&dir)?;
+    Certificates::generate(dir, settings::SUPERUSER).map(Some)
+}
+
+fn loopback() -> (&'static str, &'static [&'static str]) {
+    if has_ipv6() {
+        ("127.0.0.1,::1", &["127.0.0.1/32", "::1/128"])
+    } else {
+        ("127.0.0.1", &["127.0.0.1/32"])
+    }
+}
+
+fn succeed(what: impl AsRef<OsStr>, output: &Output) -> anyhow::Result<()> {
+    ensure!(
+        output.status.success(),
+        "{} failed ({}): {}",
+        what.as_ref().to_string_lossy(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}

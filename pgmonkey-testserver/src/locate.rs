@@ -1,0 +1,224 @@
+//! Finding PostgreSQL's server programs.
+
+use std::cmp::Reverse;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+/// Names the directory to use and nothing else.
+const VARIABLE: &str = "PGMONKEY_PG_BIN";
+
+/// Where packages put a version each: the directory that holds the versions, the prefix of their
+/// names, and the way from there to the programs.
+const VERSIONED: [(&str, &str, &str); 6] = [
+    ("/usr/lib/postgresql", "", "bin"),
+    ("/usr", "pgsql-", "bin"),
+    ("/opt/homebrew/opt", "postgresql@", "bin"),
+    ("/usr/local/opt", "postgresql@", "bin"),
+    ("/Library/PostgreSQL", "", "bin"),
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+];
+
+/// Where packages put the one version they have.
+const SINGLE: [&str; 6] = [
+    "/opt/homebrew/opt/postgresql/bin",
+    "/usr/local/opt/postgresql/bin",
+    "/usr/local/pgsql/bin",
+    "/usr/libexec/postgresql",
+    "/usr/local/bin",
+    "/usr/bin",
+];
+
+/// A directory with PostgreSQL's server programs in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binaries {
+    dir: PathBuf,
+}
+
+impl Binaries {
+    /// Looks in `$PGMONKEY_PG_BIN` (and nowhere else when that is set), on `PATH`, where
+    /// `pg_config` points, and in the directories packages use, highest version first.
+    ///
+    /// # Errors
+    ///
+    /// When there are none; the text lists every place that was looked at.
+    pub fn find() -> anyhow::Result<Self> {
+        if let Some(dir) = env::var_os(VARIABLE).filter(|dir| !dir.is_empty()) {
+            return Self::at(dir).with_context(|| format!("${VARIABLE} is set"));
+        }
+        let places = places();
+        first(&places).with_context(|| nowhere(&places))
+    }
+
+    /// Takes the programs in this directory.
+    ///
+    /// # Errors
+    ///
+    /// When `initdb` or `postgres` is not in it.
+    pub fn at(dir: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let dir = dir.into();
+        ensure!(
+            is_server_dir(&dir),
+            "no `initdb` and `postgres` in {}",
+            dir.display()
+        );
+        Ok(Self { dir })
+    }
+
+    /// The directory they are in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What `postgres --version` says, for example `postgres (PostgreSQL) 17.2`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn version(&self) -> anyhow::Result<String> {
+        let program = self.program("postgres");
+        let output = Command::new(&program)
+            .arg("--version")
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Some packages of server programs come without the client.
+    pub(crate) fn psql(&self) -> anyhow::Result<PathBuf> {
+        let beside = self.program("psql");
+        if beside.is_file() {
+            return Ok(beside);
+        }
+        match on_path("psql") {
+            Some(dir) => Ok(dir.join("psql")),
+            None => bail!("no `psql` in {} nor on PATH", self.dir.display()),
+        }
+    }
+}
+
+fn places() -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    places.extend(on_path("postgres").map(resolved));
+    places.extend(pg_config());
+    for (parent, prefix, rest) in VERSIONED {
+        places.extend(versions(Path::new(parent), prefix).map(|dir| dir.join(rest)));
+    }
+    places.extend(SINGLE.map(PathBuf::from));
+    places
+}
+
+fn first(places: &[PathBuf]) -> Option<Binaries> {
+    let dir = places.iter().find(|dir| is_server_dir(dir))?.clone();
+    Some(Binaries { dir })
+}
+
+fn nowhere(places: &[PathBuf]) -> String {
+    let mut text = format!(
+        "no PostgreSQL server programs (`initdb` and `postgres`) found: ${VARIABLE} is not set, \
+         none on PATH, `pg_config --bindir` points to none, none in /usr/lib/postgresql/*/bin"
+    );
+    for place in places {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, ", {}", place.display());
+    }
+    text
+}
+
+fn is_server_dir(dir: &Path) -> bool {
+    ["initdb", "postgres"]
+        .iter()
+        .all(|name| dir.join(name).is_file())
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).find(|dir| dir.join(program).is_file())
+}
+
+/// `/usr/local/bin/postgres` is often a link: its neighbours are where it points to.
+fn resolved(dir: PathBuf) -> PathBuf {
+    let program = dir.join("postgres");
+    match program.canonicalize() {
+        Ok(real) => real.parent().map_or(dir, Path::to_path_buf),
+        Err(_) => dir,
+    }
+}
+
+fn pg_config() -> Option<PathBuf> {
+    let output = Command::new("pg_config").arg("--bindir").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
+}
+
+/// The directories below `parent` that end in a version number, highest first.
+fn versions(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
+    let mut found: Vec<(Reverse<Vec<u32>>, PathBuf)> = parent
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((Reverse(version(&entry.file_name(), prefix)?), entry.path())))
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path)
+}
+
+fn version(name: &OsStr, prefix: &str) -> Option<Vec<u32>> {
+    let number = name.to_str()?.strip_prefix(prefix)?;
+    number.split('.').map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn higher_versions_come_first_by_number_not_by_letter() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["9.6", "10", "17", "not-a-version"] {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        let names: Vec<_> = versions(parent.path(), "")
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, ["17", "10", "9.6"]);
+    }
+
+    #[test]
+    fn a_client_only_directory_is_passed_over() {
+        let parent = tempfile::tempdir().unwrap();
+        let (client, server) = (parent.path().join("client"), parent.path().join("server"));
+        for (dir, names) in [(&client, &["psql"][..]), (&server, &["initdb", "postgres"])] {
+            std::fs::create_dir(dir).unwrap();
+            for name in names {
+                std::fs::write(dir.join(name), "").unwrap();
+            }
+        }
+        assert_eq!(first(&[client, server.clone()]).unwrap().dir(), server);
+    }
+
+    #[test]
+    fn the_error_names_the_places() {
+        let text = nowhere(&[PathBuf::from("/some/where")]);
+        assert!(text.contains("/some/where") && text.contains(VARIABLE));
+    }
+
+    #[test]
+    fn a_linked_program_leads_to_its_neighbours() {
+        let parent = tempfile::tempdir().unwrap();
+        let real = parent.path().canonicalize().unwrap().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("postgres"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("postgres"), parent.path().join("postgres")).unwrap();
+        assert_eq!(resolved(parent.path().to_path_buf()), real);
+    }
+}

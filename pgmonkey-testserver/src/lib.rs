@@ -3,6 +3,7 @@
 //! A [`Cluster`] is a real server made from the binaries on this machine, with its own data
 //! directory, port and password. It is gone afterwards, also when the test panics or its process
 //! is killed.
+//! A [`Proxy`] between client and server cuts, stalls and delays what passes through it.
 //!
 //! ```no_run
 //! use pgmonkey_testserver::{Cluster, Kind, StopMode};
@@ -31,6 +32,7 @@ mod cluster;
 mod endpoint;
 mod locate;
 mod ports;
+mod proxy;
 mod servers;
 mod settings;
 
@@ -40,5 +42,6 @@ pub use cluster::{Builder, Cluster, StopMode};
 pub use endpoint::Endpoint;
 pub use locate::Binaries;
 pub use ports::free_port;
+pub use proxy::{Cut, Proxy};
 pub use servers::{TestServers, plain_or_start};
 pub use settings::Kind;

@@ -2,7 +2,7 @@
 //!
 //! A [`Cluster`] is a real server made from the binaries on this machine, with its own data
 //! directory, port and password. It is gone afterwards, also when the test panics or its process
-//! is killed.
+//! is killed. A [`Container`] is the same made from a Docker image.
 //! A [`Proxy`] between client and server cuts, stalls and delays what passes through it.
 //!
 //! ```no_run
@@ -29,16 +29,19 @@ mod account;
 mod certs;
 mod cleanup;
 mod cluster;
+mod docker;
 mod endpoint;
 mod locate;
 mod ports;
 mod proxy;
 mod servers;
 mod settings;
+mod standin;
 
 pub use certs::Certificates;
 pub use cleanup::{Watchdog, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
+pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;
 pub use locate::Binaries;
 pub use ports::free_port;

@@ -1,0 +1,404 @@
+//! A server made from a Docker image with the interface of the official `postgres` image.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::certs::Certificates;
+use crate::cleanup::Watchdog;
+use crate::endpoint::Endpoint;
+use crate::ports::random;
+use crate::settings::{self, Kind};
+
+/// An engine that does not answer within this is as good as none.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Every container made here carries it; its value is the machine and the process that made it.
+const LABEL: &str = "pgmonkey.testserver.owner";
+/// The image's start-up script looks here for what to do after `initdb`, before the real start.
+const INIT_DIR: &str = "/docker-entrypoint-initdb.d/";
+
+/// Runs as the server's user once its data directory exists.
+const INIT_SCRIPT: &str = "here=/docker-entrypoint-initdb.d
+cat \"$here/postgresql.conf\" >>\"$PGDATA/postgresql.conf\"
+cp \"$here/pg_hba.conf\" \"$PGDATA/pg_hba.conf\"
+for file in ca.pem server.pem server.key; do
+  if [ -e \"$here/$file\" ]; then
+    cp \"$here/$file\" \"$PGDATA/$file\"
+    chmod 600 \"$PGDATA/$file\"
+  fi
+done
+";
+
+/// Twice, since whoever made the container may have been killed while making it.
+const TEAR_DOWN: &str = "docker rm --force --volumes \"$1\"
+rm -rf \"$2\"
+[ -n \"$(docker ps --all --quiet --filter \"name=^$1$\")\" ] && docker rm --force --volumes \"$1\"
+";
+
+/// A Docker engine that answers, used through the `docker` command.
+#[derive(Clone, Debug)]
+pub struct Docker {
+    version: String,
+}
+
+impl Docker {
+    /// Asks the engine for its version.
+    ///
+    /// # Errors
+    ///
+    /// When there is no `docker` command, or the engine does not answer within ten seconds.
+    pub fn find() -> anyhow::Result<Self> {
+        let output = bounded(
+            docker(["version", "--format", "{{.Server.Version}}"]),
+            ANSWER_LIMIT,
+        )
+        .context("no Docker engine answers")?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(Self { version })
+    }
+
+    /// The engine's version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether the image is on this machine.
+    #[must_use]
+    pub fn has_image(&self, image: &str) -> bool {
+        bounded(docker(["image", "inspect", image]), ANSWER_LIMIT).is_ok()
+    }
+
+    /// Gets the image from its registry, giving up after `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not have it, or is not there, or takes longer.
+    pub fn pull(&self, image: &str, limit: Duration) -> anyhow::Result<()> {
+        bounded(docker(["pull", "--quiet", image]), limit)
+            .with_context(|| format!("cannot pull {image}"))?;
+        Ok(())
+    }
+
+    /// Removes containers whose maker is gone without having removed them, and tells how many.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer.
+    pub fn remove_leftovers(&self) -> anyhow::Result<usize> {
+        let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
+        let filter = format!("label={LABEL}");
+        let list = docker(["ps", "--all", "--filter", &filter, "--format", &format]);
+        let list = bounded(list, ANSWER_LIMIT)?;
+        let mut removed = 0;
+        for line in String::from_utf8_lossy(&list.stdout).lines() {
+            if let Some((id, owner)) = line.split_once(' ')
+                && is_gone(owner)
+            {
+                bounded(docker(["rm", "--force", "--volumes", id]), ANSWER_LIMIT)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Starts a server from an image that is here, and waits until it takes connections.
+    ///
+    /// # Errors
+    ///
+    /// When the container ends at once or is not ready within a minute; the text then has the
+    /// end of its log.
+    pub fn start(
+        &self,
+        image: &str,
+        kind: Kind,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Container> {
+        Container::start(image, kind, certificates)
+    }
+}
+
+/// A throw-away PostgreSQL server in a Docker container.
+///
+/// Dropping the value removes the container; so does the end of this process, whatever the cause.
+/// It derefs to its [`Endpoint`], which has the host, port, user, password, URL and log.
+#[derive(Debug)]
+pub struct Container {
+    endpoint: Endpoint,
+    name: String,
+    attached: Option<Child>,
+    watchdog: Option<Watchdog>,
+}
+
+impl Container {
+    /// The container's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How to reach the server.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    fn start(image: &str, kind: Kind, certificates: Option<&Certificates>) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("pgmonkey-docker-")
+            .tempdir()?
+            .keep();
+        let name = unique_name();
+        let watchdog = Watchdog::start(TEAR_DOWN, [OsStr::new(&name), dir.as_os_str()])?;
+        let mut container = Self {
+            endpoint: endpoint(dir.join("server.log")),
+            name,
+            attached: None,
+            watchdog: Some(watchdog),
+        };
+        container.create(image)?;
+        container.hand_over(&dir.join("init"), kind, certificates)?;
+        container.run()?;
+        container.await_ready()?;
+        container.endpoint.port = container.published_port()?;
+        Ok(container)
+    }
+
+    fn create(&self, image: &str) -> anyhow::Result<()> {
+        let mut command = docker(["create", "--rm", "--name", &self.name]);
+        command
+            .args(["--label", &format!("{LABEL}={}", owner())])
+            .args(["--publish", "127.0.0.1::5432"])
+            // Without a value: taken from this process, and not shown in its arguments.
+            .args(["--env", "POSTGRES_PASSWORD"])
+            .env("POSTGRES_PASSWORD", self.endpoint.password())
+            .args(["--env", &format!("POSTGRES_USER={}", self.endpoint.user())])
+            .args(["--env", &format!("POSTGRES_DB={}", self.endpoint.dbname())])
+            .arg(image);
+        bounded(command, START_LIMIT).with_context(|| format!("cannot use image {image}"))?;
+        Ok(())
+    }
+
+    /// Copies, rather than mounts, what the server is to find: the engine may be elsewhere.
+    fn hand_over(
+        &self,
+        dir: &Path,
+        kind: Kind,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<()> {
+        fs::create_dir(dir)?;
+        put(dir, "pgmonkey.sh", INIT_SCRIPT)?;
+        put(dir, "pg_hba.conf", &kind.hba(&["all"]))?;
+        let mut conf: String = settings::COMMON.map(|(n, v)| settings::line(n, v)).concat();
+        if kind.has_tls() {
+            let certificates = certificates.context("a server with TLS needs certificates")?;
+            conf += &settings::TLS.map(|(n, v)| settings::line(n, v)).concat();
+            put(dir, "ca.pem", &fs::read_to_string(certificates.ca())?)?;
+            let server = certificates.certificate("server");
+            put(dir, "server.pem", &fs::read_to_string(server)?)?;
+            let key = certificates.key("server");
+            put(dir, "server.key", &fs::read_to_string(key)?)?;
+        }
+        put(dir, "postgresql.conf", &conf)?;
+        let from = format!("{}/.", dir.display());
+        let to = format!("{}:{INIT_DIR}", self.name);
+        bounded(docker(["cp", "--quiet", &from, &to]), START_LIMIT)?;
+        Ok(())
+    }
+
+    /// Attached, so that the server's log arrives in a file here as it is written.
+    fn run(&mut self) -> anyhow::Result<()> {
+        let path = self.endpoint.log_file().context("there is a log file")?;
+        let log = File::create(path)?;
+        let child = docker(["start", "--attach", &self.name])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()?;
+        self.attached = Some(child);
+        Ok(())
+    }
+
+    /// Over TCP: while the image sets itself up, its server listens on the socket only.
+    fn await_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        let user = self.endpoint.user().to_owned();
+        loop {
+            let probe = ["exec", &self.name, "pg_isready", "-q", "-h", "127.0.0.1"];
+            let mut probe = docker(probe);
+            if bounded(
+                {
+                    probe.args(["-U", &user]);
+                    probe
+                },
+                ANSWER_LIMIT,
+            )
+            .is_ok()
+            {
+                return Ok(());
+            }
+            let ended = match &mut self.attached {
+                Some(child) => child.try_wait()?.is_some(),
+                None => true,
+            };
+            ensure!(!ended, "the container ended: {}", self.log_tail());
+            ensure!(
+                Instant::now() < deadline,
+                "the container is not ready after {START_LIMIT:?}: {}",
+                self.log_tail()
+            );
+            thread::sleep(POLL);
+        }
+    }
+
+    fn published_port(&self) -> anyhow::Result<u16> {
+        let output = bounded(docker(["port", &self.name, "5432/tcp"]), ANSWER_LIMIT)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let first = text.lines().next().unwrap_or_default();
+        let port = first.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.with_context(|| format!("`docker port` answered {first:?}"))
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.endpoint.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+impl Deref for Container {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(self.watchdog.take());
+        if let Some(mut child) = self.attached.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(crate) fn docker<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new("docker");
+    command.args(args);
+    command
+}
+
+/// Runs a command whose output is short, and ends it when it takes longer than `limit`.
+pub(crate) fn bounded(mut command: Command, limit: Duration) -> anyhow::Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{name}`"))?;
+    let deadline = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("gave up after {limit:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(output)
+}
+
+/// Readable by the server's user in the container, whose number nobody here knows.
+fn put(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = dir.join(name);
+    fs::write(&path, text)?;
+    Ok(fs::set_permissions(
+        &path,
+        fs::Permissions::from_mode(0o644),
+    )?)
+}
+
+fn endpoint(log_file: PathBuf) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port: 0,
+        user: settings::SUPERUSER.into(),
+        password: format!("{:016x}", random()),
+        dbname: settings::DATABASE.into(),
+        socket_dir: None,
+        log_file: Some(log_file),
+    }
+}
+
+fn unique_name() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("pgmonkey-{}-{number}-{:08x}", process::id(), random() >> 32)
+}
+
+fn owner() -> String {
+    format!("{}:{}", machine(), process::id())
+}
+
+/// Process numbers mean nothing on another machine that shares the engine.
+fn machine() -> String {
+    let output = Command::new("uname").arg("-n").output();
+    let name = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim().to_owned()
+}
+
+fn is_gone(owner: &str) -> bool {
+    let Some((machine_name, process)) = owner.rsplit_once(':') else {
+        return false;
+    };
+    let alive = Command::new("sh")
+        .args(["-c", "kill -s 0 \"$1\"", "kill", process])
+        .stderr(Stdio::null())
+        .status();
+    machine_name == machine() && alive.is_ok_and(|status| !status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended() {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let begin = Instant::now();
+        let error = bounded(command, Duration::from_millis(50)).unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        assert_eq!(error.to_string(), "gave up after 50ms");
+    }
+
+    #[test]
+    fn only_a_dead_process_of_this_machine_is_gone() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(!is_gone(&owner()));
+        assert!(is_gone(&format!("{}:{}", machine(), child.id())));
+        assert!(!is_gone(&format!("elsewhere:{}", child.id())));
+    }
+}

@@ -1,0 +1,150 @@
+//! The async callers: the same turns as in `cache.rs`, waiting as tasks instead of threads.
+
+use std::future::{Future, poll_fn};
+use std::hash::Hash;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use crate::cache::{Cache, Replaced, Turn};
+use crate::claim::Claim;
+use crate::flight::{Flight, Outcome};
+
+impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
+    /// The async twin of [`get_or_try_init`](Self::get_or_try_init), on any runtime.
+    ///
+    /// Dropping the future is safe at any point: while it builds, the next caller that waits builds
+    /// instead (the half-finished `build` is dropped first); while it waits, nothing happens.
+    ///
+    /// ```
+    /// # use pgmonkey_cache::Cache;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), String> {
+    /// let cache: Cache<&str, u16, String> = Cache::new();
+    /// let port = cache.get_or_try_init_async(&"port", || async { Ok(5432) }).await?;
+    /// assert_eq!(cache.get(&"port"), Some(port));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of `build`, this caller's or that of the builder it waited for.
+    ///
+    /// # Panics
+    /// When `build` awaits the key that it builds (unless it does so in a task of its own, which nobody
+    /// can notice: that waits for ever), and when `build` panics.
+    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+    pub async fn get_or_try_init_async<F, Fut>(&self, key: &K, build: F) -> Result<V, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+    {
+        self.get_or_try_renew_async(key, |_| false, build)
+            .await
+            .map(|replaced| replaced.new)
+    }
+
+    /// The async twin of [`get_or_try_renew`](Self::get_or_try_renew), on any runtime.
+    ///
+    /// # Errors
+    /// The error of `build`, this caller's or that of the builder it waited for; a stale value stays
+    /// cached.
+    ///
+    /// # Panics
+    /// As [`get_or_try_init_async`](Self::get_or_try_init_async).
+    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+    pub async fn get_or_try_renew_async<F, Fut>(
+        &self,
+        key: &K,
+        is_stale: impl Fn(&V) -> bool,
+        build: F,
+    ) -> Result<Replaced<V>, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+    {
+        loop {
+            match self.turn(key, &is_stale) {
+                Turn::Take(new) => return Ok(Replaced { new, old: None }),
+                Turn::Wait(flight) => match Waiting::new(&flight).await {
+                    Outcome::Done(result) => return result.map(|new| Replaced { new, old: None }),
+                    Outcome::Abandoned => {}
+                },
+                Turn::Build(claim) => {
+                    let result = run(&claim, build).await;
+                    return claim.finish(result);
+                }
+            }
+        }
+    }
+
+    /// The async twin of [`replace`](Self::replace), on any runtime. Dropping the future leaves the old
+    /// value cached.
+    ///
+    /// # Errors
+    /// The error of `build`; the old value stays cached.
+    ///
+    /// # Panics
+    /// As [`get_or_try_init_async`](Self::get_or_try_init_async); the old value stays cached.
+    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+    pub async fn replace_async<F, Fut>(&self, key: &K, build: F) -> Result<Replaced<V>, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+    {
+        loop {
+            match self.turn_to_replace(key) {
+                Err(flight) => drop(Waiting::new(&flight).await),
+                Ok(claim) => {
+                    let result = run(&claim, build).await;
+                    return claim.finish(result);
+                }
+            }
+        }
+    }
+}
+
+/// Runs a builder's future, marked as the builder whenever it is polled.
+async fn run<K, V, E, F, Fut>(claim: &Claim<'_, K, V, E>, build: F) -> Result<V, E>
+where
+    K: Eq + Hash + Clone,
+    V: Clone,
+    E: Clone,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<V, E>>,
+{
+    let mut future = pin!(claim.run(build));
+    poll_fn(|context| claim.run(|| future.as_mut().poll(context))).await
+}
+
+/// A task's wait for the end of a build; takes itself off the list when dropped.
+struct Waiting<'a, V: Clone, E: Clone> {
+    flight: &'a Flight<V, E>,
+    ticket: Option<u64>,
+}
+
+impl<'a, V: Clone, E: Clone> Waiting<'a, V, E> {
+    fn new(flight: &'a Flight<V, E>) -> Self {
+        Self {
+            flight,
+            ticket: None,
+        }
+    }
+}
+
+impl<V: Clone, E: Clone> Future for Waiting<'_, V, E> {
+    type Output = Outcome<V, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match this.flight.poll(&mut this.ticket, context.waker()) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<V: Clone, E: Clone> Drop for Waiting<'_, V, E> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.flight.leave(ticket);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -79,6 +80,49 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.pipe.take());
         let _ = self.child.wait();
+    }
+}
+
+/// A temporary directory that is removed when this is dropped, or this process ends in any way.
+///
+/// # Examples
+///
+/// ```
+/// let scratch = pgmonkey_testserver::ScratchDir::new()?;
+/// std::fs::write(scratch.path().join("note"), "x")?;
+/// let path = scratch.path().to_path_buf();
+/// drop(scratch);
+/// assert!(!path.exists());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ScratchDir {
+    path: PathBuf,
+    _watchdog: Watchdog,
+}
+
+impl ScratchDir {
+    /// Makes one that only this user can look into.
+    ///
+    /// # Errors
+    ///
+    /// When no directory can be made in the system's temporary directory.
+    pub fn new() -> anyhow::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix("pgmonkey-scratch-")
+            .tempdir()
+            .context("cannot make a temporary directory")?;
+        let watchdog = Watchdog::start("rm -rf \"$1\"", [made.path().as_os_str()])?;
+        Ok(Self {
+            path: made.keep(),
+            _watchdog: watchdog,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -39,7 +39,7 @@ mod settings;
 mod standin;
 
 pub use certs::Certificates;
-pub use cleanup::{Watchdog, signal_group};
+pub use cleanup::{ScratchDir, Watchdog, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
 pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;

@@ -1,1 +1,50 @@
-fn main() {}
+//! Workspace tasks: `cargo xtask help` lists them.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use args::Task;
+
+mod args;
+mod ci;
+mod demo;
+mod docs;
+mod features;
+mod install;
+mod process;
+mod servers;
+mod test;
+mod tidy;
+
+fn main() -> ExitCode {
+    let task = match args::parse(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(error) => {
+            eprintln!("error: {error:#}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            process::exit_code(&error)
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    process::listen_for_interrupts()?;
+    match task {
+        Task::Help => {
+            println!("{}", args::USAGE);
+            Ok(())
+        }
+        Task::Test(options) => test::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Ci { options, tests } => ci::run(&options, tests),
+        Task::Tidy => tidy::run(),
+        Task::Docs => docs::run(),
+    }
+}

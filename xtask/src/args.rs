@@ -1,0 +1,205 @@
+//! The command line.
+
+use anyhow::{Context, bail};
+
+pub(crate) const USAGE: &str = "\
+usage: cargo xtask <task> [options]
+
+  test [options] [filter...]   run the workspace's tests against three throw-away servers
+  demo [options]               open all four connection types twice, and show what happened
+  ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
+  tidy                         crate borders, file sizes and names, compiler version
+  docs                         build the documentation, check the reference against the keys
+
+options of test, demo and ci:
+  --postgres auto|docker|local|URL
+                    where the servers come from. auto (the default): Docker if an engine answers
+                    and the image is there or can be pulled in 30 s, else the programs on this
+                    machine. A URL names a plain server that is there already
+  --image NAME      the Docker image (default postgres:17)
+  --install         may install the distribution's PostgreSQL when there is none (as root, with
+                    apt-get); CI=true says so too";
+
+const DEFAULT_IMAGE: &str = "postgres:17";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Help,
+    Test(Options),
+    Demo(Options),
+    Ci { options: Options, tests: bool },
+    Tidy,
+    Docs,
+}
+
+/// What the tasks that need servers have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) postgres: Postgres,
+    pub(crate) image: String,
+    pub(crate) install: bool,
+    pub(crate) filters: Vec<String>,
+}
+
+/// Where the servers come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Postgres {
+    Auto,
+    Docker,
+    Local,
+    Url(String),
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Task> {
+    let mut args = args.into_iter();
+    let task = args.next().unwrap_or_else(|| "help".to_owned());
+    let mut rest = Rest::read(args)?;
+    let task = match task.as_str() {
+        "help" | "--help" | "-h" => Task::Help,
+        "test" => Task::Test(rest.options()),
+        "demo" => Task::Demo(rest.without_filters()?),
+        "ci" => Task::Ci {
+            tests: !std::mem::take(&mut rest.no_test),
+            options: rest.without_filters()?,
+        },
+        "tidy" => rest.nothing(Task::Tidy)?,
+        "docs" => rest.nothing(Task::Docs)?,
+        unknown => bail!("there is no task `{unknown}`"),
+    };
+    if rest.no_test {
+        bail!("--no-test belongs to `ci`");
+    }
+    Ok(task)
+}
+
+#[derive(Default)]
+struct Rest {
+    postgres: Option<Postgres>,
+    image: Option<String>,
+    install: bool,
+    no_test: bool,
+    words: Vec<String>,
+}
+
+impl Rest {
+    fn read(mut args: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let mut rest = Self::default();
+        while let Some(arg) = args.next() {
+            let (name, inline) = match arg.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (arg.as_str(), None),
+            };
+            let mut value = || {
+                let value = inline.clone().or_else(|| args.next());
+                value.with_context(|| format!("{name} needs a value"))
+            };
+            match name {
+                "--postgres" => rest.postgres = Some(postgres(value()?)?),
+                "--image" => rest.image = Some(value()?),
+                "--install" => rest.install = true,
+                "--no-test" => rest.no_test = true,
+                _ if name.starts_with('-') => bail!("there is no option `{name}`"),
+                _ => rest.words.push(arg),
+            }
+        }
+        Ok(rest)
+    }
+
+    fn options(&mut self) -> Options {
+        Options {
+            postgres: self.postgres.take().unwrap_or(Postgres::Auto),
+            image: self
+                .image
+                .take()
+                .unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+            install: std::mem::take(&mut self.install),
+            filters: std::mem::take(&mut self.words),
+        }
+    }
+
+    fn without_filters(&mut self) -> anyhow::Result<Options> {
+        match self.words.first() {
+            Some(word) => bail!("`{word}` makes no sense here"),
+            None => Ok(self.options()),
+        }
+    }
+
+    fn nothing(&mut self, task: Task) -> anyhow::Result<Task> {
+        if self.postgres.is_some() || self.image.is_some() || self.install {
+            bail!("this task starts no servers");
+        }
+        self.without_filters().map(|_| task)
+    }
+}
+
+fn postgres(text: String) -> anyhow::Result<Postgres> {
+    match text.as_str() {
+        "auto" => Ok(Postgres::Auto),
+        "docker" => Ok(Postgres::Docker),
+        "local" => Ok(Postgres::Local),
+        url if url.contains("://") => Ok(Postgres::Url(text)),
+        _ => bail!("--postgres is auto, docker, local or a URL, not `{text}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> anyhow::Result<Task> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_come_in_both_spellings_and_any_order() {
+        let expected = Task::Test(Options {
+            postgres: Postgres::Local,
+            image: "postgres:16".into(),
+            install: true,
+            filters: vec!["pool".into(), "cache".into()],
+        });
+        let line = "test pool --postgres local --image=postgres:16 cache --install";
+        assert_eq!(parsed(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_defaults_are_auto_and_the_newest_tested_image() {
+        let Task::Demo(options) = parsed("demo").unwrap() else {
+            panic!("not a demo");
+        };
+        assert_eq!(options.postgres, Postgres::Auto);
+        assert_eq!(options.image, DEFAULT_IMAGE);
+    }
+
+    #[test]
+    fn a_url_is_told_from_a_word() {
+        let Task::Ci { options, tests } = parsed("ci --postgres postgres://u:p=w@h/d").unwrap()
+        else {
+            panic!("not ci");
+        };
+        let url = Postgres::Url("postgres://u:p=w@h/d".into());
+        assert_eq!((options.postgres, tests), (url, true));
+        assert!(parsed("ci --postgres dokcer").is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "tset",
+            "test --no-test",
+            "test --postgres",
+            "test --imagine x",
+            "tidy --install",
+            "tidy now",
+            "demo now",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_task_asks_for_help() {
+        assert_eq!(parsed("").unwrap(), Task::Help);
+    }
+}

@@ -1,0 +1,170 @@
+//! Running other programs, and stopping them when this one is to stop.
+
+use std::fmt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitCode, ExitStatus, Stdio, exit};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use pgmonkey_testserver::{Watchdog, signal_group};
+
+/// What a shell reports for a program ended by Ctrl-C.
+const INTERRUPTED_CODE: u8 = 130;
+
+/// Ends the process group `$1`, politely first.
+const END_GROUP: &str = r#"kill -s TERM -- "-$1"
+tries=0
+while [ "$tries" -lt 50 ] && kill -s 0 -- "-$1"; do
+  sleep 0.1
+  tries=$((tries + 1))
+done
+kill -s KILL -- "-$1"
+"#;
+
+/// The process group of the program that runs now.
+static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// A program that did not succeed; this one ends with the same code.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    line: String,
+    status: ExitStatus,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` failed: {}", self.line, self.status)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Ctrl-C was pressed, or the process was told to end.
+#[derive(Debug)]
+struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// From now on Ctrl-C ends the program that runs, and then this one in an orderly way. Between
+/// programs, and at the second time, it ends this one at once: the watchdogs clean up.
+pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        let again = INTERRUPTED.swap(true, Ordering::SeqCst);
+        let signal = if again { "KILL" } else { "INT" };
+        // Not kept locked: the program's end takes the lock as well.
+        let group = *running();
+        let stopping = group.is_some_and(|group| signal_group(group, signal).is_ok());
+        if again || !stopping {
+            exit(INTERRUPTED_CODE.into());
+        }
+        eprintln!("interrupted, stopping");
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Runs a program to its end, without standard input.
+///
+/// It gets a process group of its own, which goes when this process does.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let line = line(command);
+    // Held while it starts, so that an interrupt meanwhile finds it.
+    let mut running_now = running();
+    check_interrupt()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot run `{line}`"))?;
+    let watchdog = Watchdog::start(END_GROUP, [child.id().to_string().as_ref()]);
+    *running_now = Some(child.id());
+    drop(running_now);
+    let status = child.wait();
+    *running() = None;
+    watchdog?.disarm();
+    check_interrupt()?;
+    match status? {
+        status if status.success() => Ok(()),
+        status => Err(Failed { line, status }.into()),
+    }
+}
+
+/// Like [`run`], and says what is run and how long it took.
+pub(crate) fn step(name: &str, action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    eprintln!("==> {name}");
+    let begin = Instant::now();
+    action().with_context(|| format!("step `{name}`"))?;
+    eprintln!("    {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
+    Ok(())
+}
+
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    // Set by cargo itself, so that the same one is used again.
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    command
+}
+
+/// The code to end with: that of the program that failed, as a shell would report it.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Interrupted>() {
+        return ExitCode::from(INTERRUPTED_CODE);
+    }
+    let Some(Failed { status, .. }) = error.downcast_ref() else {
+        return ExitCode::FAILURE;
+    };
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn check_interrupt() -> anyhow::Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        return Err(Interrupted.into());
+    }
+    Ok(())
+}
+
+fn running() -> MutexGuard<'static, Option<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn line(command: &Command) -> String {
+    let mut words = vec![command.get_program()];
+    words.extend(command.get_args());
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_the_program_that_failed_is_passed_on() {
+        let error = run(Command::new("sh").args(["-c", "exit 7"])).unwrap_err();
+        let error = error.context("a step");
+        assert_eq!(exit_code(&error), ExitCode::from(7));
+        assert!(format!("{error:#}").contains("sh -c exit 7"), "{error:#}");
+    }
+
+    #[test]
+    fn a_program_ended_by_a_signal_is_reported_as_a_shell_does() {
+        let error = run(Command::new("sh").args(["-c", "kill -s KILL $$"])).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::from(137));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = run(&mut Command::new("no-such-program")).unwrap_err();
+        assert!(error.to_string().contains("no-such-program"), "{error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask test`: the workspace's tests against real servers.
+
+use std::process::{Command, Stdio};
+
+use crate::args::Options;
+use crate::features;
+use crate::process::{self, cargo};
+use crate::servers::{Servers, Wanted};
+
+/// Runs tests, then doctests, both also when the first fail; the servers go whatever happens.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let features = features::all(&features::workspace()?);
+    let servers = Servers::start(options, Wanted::AllKinds)?;
+    let run = |mut command: Command| {
+        command.args(&features).envs(servers.env());
+        if !options.filters.is_empty() {
+            command.arg("--").args(&options.filters);
+        }
+        process::run(&mut command)
+    };
+    let tests = run(tests());
+    let doctests = run(doctests());
+    tests.and(doctests)
+}
+
+/// By cargo-nextest where it is installed: it says which test hangs, and isolates each.
+fn tests() -> Command {
+    if has_nextest() {
+        // A filter may name doctests only.
+        return cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--no-tests=pass",
+        ]);
+    }
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
+    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(targets);
+    command
+}
+
+fn doctests() -> Command {
+    cargo(&["test", "--workspace", "--no-fail-fast", "--doc"])
+}
+
+fn has_nextest() -> bool {
+    cargo(&["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,1 +1,74 @@
-//! Placeholder while the workspace is laid out.
+//! The pgmonkey configuration file: YAML, TOML, JSON and environment, typed, validated and
+//! fingerprinted.
+//!
+//! One file serves all four connection types. It is loaded once, into a [`Config`] that is cheap to
+//! clone and never shows a secret:
+//!
+//! ```
+//! use pgmonkey_config::{Config, ConnectionType};
+//!
+//! let config = Config::from_yaml(
+//!     "
+//! connection_type: pool
+//! connection_settings: { host: db.internal, user: app, dbname: shop, password: S3cret }
+//! pool_settings: { max_size: 20, timeout: 30 }
+//! sync_settings: { statement_timeout: '30000' }
+//! ",
+//! )?;
+//!
+//! assert_eq!(config.connection_type, ConnectionType::Pool);
+//! assert_eq!(config.pool_settings.max_size, 20);
+//! assert_eq!(config.to_string(), "pool app@db.internal:5432/shop");
+//! # Ok::<(), pgmonkey_config::Error>(())
+//! ```
+//!
+//! * [`Config::from_file`] is the usual way; a [`Loader`] adds layers, profiles, environment
+//!   variables and references such as `${VAR}`.
+//! * [`Error`] tells everything that is wrong at once, each with file, line and key.
+//! * [`Fingerprint`] identifies what a configuration means: it is the key of a cache.
+//! * [`template`] is a file to start from.
+//!
+//! You probably want the crate `pgmonkey`, which opens the connections too.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod canonical;
+mod choice;
+mod config;
+mod connection;
+mod duration;
+mod error;
+mod export;
+mod extract;
+mod fingerprint;
+mod interpolate;
+mod keys;
+mod layer;
+mod loader;
+pub mod passfile;
+mod pool;
+mod redact;
+mod reference;
+mod secret;
+mod session;
+mod source;
+mod suggest;
+mod template;
+mod validate;
+
+pub use choice::{
+    AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, RequireAuth, RequireAuthError,
+    Reset, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion, UnknownWord,
+};
+pub use config::{Config, Settings};
+pub use connection::{ConnectionSettings, Host, RootCert, Target};
+pub use error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
+pub use export::Exposed;
+pub use fingerprint::Fingerprint;
+pub use loader::{Loader, UnknownKeys};
+pub use pool::PoolSettings;
+pub use redact::redact;
+pub use reference::reference;
+pub use secret::{REDACTED, Secret};
+pub use session::SessionSettings;
+pub use template::template;

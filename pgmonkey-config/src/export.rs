@@ -1,0 +1,260 @@
+//! A configuration as the tree of a file: with its secrets to be written back, without for readers.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::config::{Config, Settings};
+use crate::connection::{ConnectionSettings, RootCert};
+use crate::keys;
+use crate::pool::PoolSettings;
+use crate::secret::{REDACTED, Secret};
+use crate::session::SessionSettings;
+
+/// A configuration whose `Serialize` writes the secrets; see [`Config::exposed`].
+///
+/// What it writes loads as an equal configuration. Defaults are written out, except where they
+/// depend on the machine.
+pub struct Exposed<'a>(&'a Config);
+
+impl<'a> Exposed<'a> {
+    pub(crate) fn new(config: &'a Config) -> Self {
+        Self(config)
+    }
+}
+
+impl fmt::Debug for Exposed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Exposed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        tree(self.0, &|secret| secret.expose().to_owned()).serialize(serializer)
+    }
+}
+
+/// The tree with every secret hidden.
+pub(crate) fn redacted(settings: &Settings) -> impl Serialize + use<> {
+    tree(settings, &|_| REDACTED.to_owned())
+}
+
+type Show<'a> = &'a dyn Fn(&Secret) -> String;
+
+fn tree(settings: &Settings, show: Show<'_>) -> Node {
+    let mut top = Map::default();
+    top.text("connection_type", settings.connection_type.as_str());
+    top.map(
+        "connection_settings",
+        connection(&settings.connection_settings, show),
+    );
+    top.map("sync_settings", session(&settings.sync_settings, show));
+    top.map("async_settings", session(&settings.async_settings, show));
+    top.map("pool_settings", pool(&settings.pool_settings));
+    let mut async_pool = pool(&settings.async_pool_settings);
+    async_pool.flag("multiplex", settings.async_pool_settings.multiplex);
+    top.map("async_pool_settings", async_pool);
+    Node::Map(top)
+}
+
+fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
+    let mut map = Map::default();
+    map.list(
+        "host",
+        settings.host.iter().map(|h| Node::Text(h.to_string())),
+    );
+    let addresses = settings.hostaddr.iter();
+    map.list("hostaddr", addresses.map(|ip| Node::Text(ip.to_string())));
+    map.list(
+        "port",
+        settings.port.iter().map(|p| Node::Number((*p).into())),
+    );
+    map.optional_text("dbname", settings.dbname.as_deref());
+    map.optional_text("user", settings.user.as_deref());
+    map.optional_text("password", settings.password.as_ref().map(show).as_deref());
+    map.path("passfile", settings.passfile.as_deref());
+    map.optional_text("service", settings.service.as_deref());
+    map.text("sslmode", settings.sslmode.as_str());
+    match &settings.sslrootcert {
+        None => {}
+        Some(RootCert::System) => map.text("sslrootcert", "system"),
+        Some(RootCert::Path(path)) => map.path("sslrootcert", Some(path)),
+    }
+    map.path("sslcert", settings.sslcert.as_deref());
+    map.path("sslkey", settings.sslkey.as_deref());
+    let password = settings.sslpassword.as_ref().map(show);
+    map.optional_text("sslpassword", password.as_deref());
+    map.path("sslcrl", settings.sslcrl.as_deref());
+    map.flag("sslsni", settings.sslsni);
+    map.text("sslnegotiation", settings.sslnegotiation.as_str());
+    map.text(
+        "ssl_min_protocol_version",
+        settings.ssl_min_protocol_version.as_str(),
+    );
+    let newest = settings
+        .ssl_max_protocol_version
+        .map(|version| version.as_str());
+    map.optional_text("ssl_max_protocol_version", newest);
+    map.text("channel_binding", settings.channel_binding.as_str());
+    if !settings.require_auth.is_any() {
+        map.text("require_auth", &settings.require_auth.to_string());
+    }
+    map.limit("connect_timeout", settings.connect_timeout);
+    map.optional_text("application_name", settings.application_name.as_deref());
+    map.optional_text("options", settings.options.as_deref());
+    map.flag("keepalives", settings.keepalives);
+    map.limit("keepalives_idle", settings.keepalives_idle);
+    map.limit("keepalives_interval", settings.keepalives_interval);
+    map.number(
+        "keepalives_count",
+        settings.keepalives_count.unwrap_or(0).into(),
+    );
+    map.milliseconds("tcp_user_timeout", settings.tcp_user_timeout);
+    map.text(
+        "target_session_attrs",
+        settings.target_session_attrs.as_str(),
+    );
+    map.text("load_balance_hosts", settings.load_balance_hosts.as_str());
+    map.flag("autocommit", settings.autocommit);
+    map
+}
+
+fn session(settings: &SessionSettings, show: Show<'_>) -> Map {
+    let mut map = Map::default();
+    for (name, value) in settings.iter() {
+        let hidden = keys::is_secret(name) && !value.is_empty();
+        if hidden {
+            map.text(name, &show(&Secret::new(value)));
+        } else {
+            map.text(name, value);
+        }
+    }
+    map
+}
+
+fn pool(settings: &PoolSettings) -> Map {
+    let mut map = Map::default();
+    map.number("min_size", settings.min_size.into());
+    map.number("max_size", settings.max_size.into());
+    map.limit("timeout", Some(settings.timeout));
+    map.limit("max_idle", Some(settings.max_idle));
+    map.limit("max_lifetime", settings.max_lifetime);
+    map.flag("check_on_checkout", settings.check_on_checkout);
+    map.number("max_waiting", settings.max_waiting.unwrap_or(0).into());
+    map.limit("reconnect_timeout", settings.reconnect_timeout);
+    map.number("num_workers", settings.num_workers.into());
+    map.text("reset", settings.reset.as_str());
+    map.number("statement_cache", settings.statement_cache as u64);
+    map.limit("leak_warning", settings.leak_warning);
+    map
+}
+
+enum Node {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    // Not a text: a path that is no Unicode must fail to be written, not be written wrongly.
+    Path(PathBuf),
+    List(Vec<Self>),
+    Map(Map),
+}
+
+/// Keeps the order of the documentation.
+#[derive(Default)]
+struct Map(Vec<(String, Node)>);
+
+impl Map {
+    fn put(&mut self, name: &str, node: Node) {
+        self.0.push((name.to_owned(), node));
+    }
+
+    fn map(&mut self, name: &str, map: Self) {
+        if !map.0.is_empty() {
+            self.put(name, Node::Map(map));
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.put(name, Node::Text(text.to_owned()));
+    }
+
+    fn optional_text(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    fn path(&mut self, name: &str, path: Option<&Path>) {
+        if let Some(path) = path {
+            self.put(name, Node::Path(path.to_owned()));
+        }
+    }
+
+    fn flag(&mut self, name: &str, flag: bool) {
+        self.put(name, Node::Flag(flag));
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.put(name, Node::Number(number));
+    }
+
+    /// No limit is zero, as in a file.
+    fn limit(&mut self, name: &str, limit: Option<Duration>) {
+        self.duration(name, limit.unwrap_or_default(), Duration::from_secs(1), "s");
+    }
+
+    fn milliseconds(&mut self, name: &str, limit: Option<Duration>) {
+        self.duration(
+            name,
+            limit.unwrap_or_default(),
+            Duration::from_millis(1),
+            "ms",
+        );
+    }
+
+    /// A number where the unit of the key is fine enough, else text with a unit.
+    fn duration(&mut self, name: &str, time: Duration, unit: Duration, word: &str) {
+        let whole = time.as_nanos() / unit.as_nanos();
+        match u64::try_from(whole) {
+            Ok(number) if time.as_nanos().is_multiple_of(unit.as_nanos()) => {
+                self.number(name, number);
+            }
+            _ if word == "s" => {
+                let text = format!("{}.{:09}s", time.as_secs(), time.subsec_nanos());
+                self.text(name, &text);
+            }
+            _ => {
+                let text = format!("{whole}.{:06}ms", time.as_nanos() % unit.as_nanos());
+                self.text(name, &text);
+            }
+        }
+    }
+
+    fn list(&mut self, name: &str, items: impl ExactSizeIterator<Item = Node>) {
+        if items.len() > 0 {
+            self.put(name, Node::List(items.collect()));
+        }
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::Path(path) => path.serialize(serializer),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Map(Map(entries)) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (name, node) in entries {
+                    map.serialize_entry(name, node)?;
+                }
+                map.end()
+            }
+        }
+    }
+}

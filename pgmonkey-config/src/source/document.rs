@@ -1,0 +1,241 @@
+//! A configuration text: read within bounds, parsed, with the position of every key.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Empty, Tag, Value};
+
+use crate::error::{Error, Place, Problem, ProblemKind};
+
+/// A configuration has a few kilobytes. The limit keeps a wrong path from filling the memory.
+const LARGEST: u64 = 1 << 20;
+
+/// Line and column, both from 1.
+pub(crate) type Position = (u64, u64);
+
+/// The format of a configuration text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    Yaml,
+    Toml,
+    Json,
+}
+
+impl Syntax {
+    /// Told by the ending of the name; YAML unless it says otherwise.
+    fn of(path: &Path) -> Self {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        match ending.map(str::to_ascii_lowercase).as_deref() {
+            Some("toml") => Self::Toml,
+            Some("json") => Self::Json,
+            _ => Self::Yaml,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Yaml => "YAML",
+            Self::Toml => "TOML",
+            Self::Json => "JSON",
+        }
+    }
+}
+
+/// A parsed text.
+#[derive(Debug)]
+pub(crate) struct Document {
+    path: Option<PathBuf>,
+    pub(crate) root: Dict,
+    positions: BTreeMap<Vec<String>, Position>,
+}
+
+impl Document {
+    /// Reads and parses a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let fail = |reason| {
+            let place = Place::File {
+                path: path.to_owned(),
+                position: None,
+            };
+            Error::from(Problem::new(place, None, ProblemKind::Unreadable(reason)))
+        };
+        let bytes = read_bounded(path).map_err(|error| fail(reason(&error)))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let place = Place::File {
+                path: path.to_owned(),
+                position: Some(end_of(
+                    &error.as_bytes()[..error.utf8_error().valid_up_to()],
+                )),
+            };
+            let kind = ProblemKind::Syntax("not a text file in UTF-8".into());
+            Error::from(Problem::new(place, None, kind))
+        })?;
+        Self::parse(Syntax::of(path), &text, Some(path.to_owned()))
+    }
+
+    /// Parses a text.
+    pub(crate) fn parse(syntax: Syntax, text: &str, path: Option<PathBuf>) -> Result<Self, Error> {
+        let fail = |defect: Defect| {
+            let place = place(path.clone(), defect.position);
+            Error::from(Problem::new(
+                place,
+                None,
+                ProblemKind::Syntax(defect.reason),
+            ))
+        };
+        let node = parse(syntax, text).map_err(fail)?;
+        let mut document = Self {
+            path: None,
+            root: Dict::new(),
+            positions: BTreeMap::new(),
+        };
+        let Node::Map(entries) = node else {
+            let reason = match node {
+                Node::Null => format!("the {} text is empty", syntax.name()),
+                _ => "expected sections (key: value) at the top level".to_owned(),
+            };
+            return Err(fail(Defect::new(reason, None)));
+        };
+        document.root = document.dict(entries, &mut Vec::new());
+        document.path = path;
+        Ok(document)
+    }
+
+    /// The folder that relative paths in the file start from.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let path = std::path::absolute(self.path.as_ref()?).ok()?;
+        path.parent().map(Path::to_owned)
+    }
+
+    /// The file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The place of a key, or of the nearest section around it.
+    pub(crate) fn place(&self, key: &[String]) -> Place {
+        let position = (1..=key.len())
+            .rev()
+            .find_map(|length| self.positions.get(&key[..length]));
+        place(self.path.clone(), position.copied())
+    }
+
+    fn dict(&mut self, entries: Vec<Entry>, path: &mut Vec<String>) -> Dict {
+        let mut dict = Dict::new();
+        for entry in entries {
+            path.push(entry.key.clone());
+            self.positions.insert(path.clone(), entry.position);
+            let value = self.value(entry.value, path);
+            path.pop();
+            dict.insert(entry.key, value);
+        }
+        dict
+    }
+
+    fn value(&mut self, node: Node, path: &mut Vec<String>) -> Value {
+        match node {
+            Node::Null => Value::Empty(Tag::Default, Empty::Unit),
+            Node::Scalar(value) => value,
+            Node::List(nodes) => {
+                let items = nodes.into_iter().map(|node| self.value(node, path));
+                Value::Array(Tag::Default, items.collect())
+            }
+            Node::Map(entries) => Value::Dict(Tag::Default, self.dict(entries, path)),
+        }
+    }
+}
+
+/// What the parsers give, whatever the format.
+#[derive(Debug)]
+pub(super) enum Node {
+    Null,
+    Scalar(Value),
+    List(Vec<Self>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) position: Position,
+    pub(super) value: Node,
+}
+
+/// Why a text cannot be parsed. The reason never quotes the text, which may hold a password.
+#[derive(Debug)]
+pub(super) struct Defect {
+    pub(super) reason: String,
+    pub(super) position: Option<Position>,
+}
+
+impl Defect {
+    pub(super) fn new(reason: impl Into<String>, position: Option<Position>) -> Self {
+        Self {
+            reason: reason.into(),
+            position,
+        }
+    }
+}
+
+fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
+    if text.len() as u64 > LARGEST {
+        return Err(Defect::new(too_large(), None));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(at) = text.find('\0') {
+        let position = Some(end_of(&text.as_bytes()[..at]));
+        return Err(Defect::new("a zero byte: this is not a text", position));
+    }
+    if text.trim().is_empty() {
+        return Ok(Node::Null);
+    }
+    match syntax {
+        Syntax::Yaml => super::yaml::parse(text),
+        Syntax::Toml => super::toml::parse(text),
+        Syntax::Json => super::json::parse(text),
+    }
+}
+
+/// The position after some text.
+pub(super) fn end_of(text: &[u8]) -> Position {
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
+    let column = String::from_utf8_lossy(line).chars().count();
+    (lines as u64 + 1, column as u64 + 1)
+}
+
+fn place(path: Option<PathBuf>, position: Option<Position>) -> Place {
+    match path {
+        Some(path) => Place::File { path, position },
+        None => Place::Text { position },
+    }
+}
+
+/// Reads a whole file unless it is too large, so that a device without end is no trap.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large()));
+    }
+    Ok(bytes)
+}
+
+fn too_large() -> String {
+    format!("larger than {LARGEST} bytes")
+}
+
+/// What the operating system said, in words that do not depend on it where that is possible.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "file not found".into(),
+        io::ErrorKind::IsADirectory => "is a directory, not a file".into(),
+        io::ErrorKind::PermissionDenied => "not allowed to read the file".into(),
+        io::ErrorKind::FileTooLarge => too_large(),
+        _ => format!("cannot read the file: {error}"),
+    }
+}

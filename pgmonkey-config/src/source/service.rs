@@ -1,0 +1,241 @@
+//! libpq's connection service file: named groups of connection settings.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::passfile::{is_missing, set, user_file};
+
+/// Why a service file could not be used. The text names file and line, never a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServiceError {
+    /// The file is there, but cannot be read or is not UTF-8.
+    #[error("cannot read service file {path}: {reason}", path = path.display())]
+    Read { path: PathBuf, reason: io::Error },
+    /// A line of the service that is not `key=value`.
+    #[error("{path}:{line}: expected key=value in the service file", path = path.display())]
+    Syntax { path: PathBuf, line: usize },
+    /// A service that refers to another one.
+    #[error("{path}:{line}: a service cannot set `service` or `servicefile`; remove the line", path = path.display())]
+    Nested { path: PathBuf, line: usize },
+    /// A service that asks an LDAP server for its settings.
+    #[error("{path}:{line}: looking a service up in LDAP is not supported; write its settings out", path = path.display())]
+    Ldap { path: PathBuf, line: usize },
+}
+
+/// The files to look in, in libpq's order: `servicefile` or `PGSERVICEFILE` or `~/.pg_service.conf`,
+/// then `pg_service.conf` in `PGSYSCONFDIR`. They need not exist.
+pub(crate) fn find_file(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    servicefile: Option<&Path>,
+) -> Vec<PathBuf> {
+    let own = servicefile
+        .map(Path::to_owned)
+        .or_else(|| set(lookup, "PGSERVICEFILE").map(PathBuf::from))
+        .or_else(|| user_file(lookup, ".pg_service.conf", ".pg_service.conf"));
+    let system = set(lookup, "PGSYSCONFDIR").map(|dir| Path::new(&dir).join("pg_service.conf"));
+    own.into_iter().chain(system).collect()
+}
+
+/// The settings of the first group called `service` in the file, or `None` when the file has no such
+/// group or does not exist. Of a key that is given twice the first value counts, as in libpq.
+///
+/// # Errors
+/// [`ServiceError`] when the file cannot be read or a line of the group is wrong.
+pub(crate) fn read(
+    path: &Path,
+    service: &str,
+) -> Result<Option<Vec<(String, String)>>, ServiceError> {
+    match fs::read_to_string(path) {
+        Ok(text) => group(&text, path, service),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(reason) => Err(ServiceError::Read {
+            path: path.to_owned(),
+            reason,
+        }),
+    }
+}
+
+fn group(
+    text: &str,
+    path: &Path,
+    service: &str,
+) -> Result<Option<Vec<(String, String)>>, ServiceError> {
+    let mut settings: Option<Vec<(String, String)>> = None;
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            if settings.is_some() {
+                break;
+            }
+            if name.strip_suffix(']') == Some(service) {
+                settings = Some(Vec::new());
+            }
+        } else if let Some(settings) = &mut settings {
+            let (key, value) = setting(line, path, index + 1)?;
+            if !settings.iter().any(|(known, _)| *known == key) {
+                settings.push((key, value));
+            }
+        }
+    }
+    Ok(settings)
+}
+
+fn setting(line: &str, path: &Path, number: usize) -> Result<(String, String), ServiceError> {
+    let path = || path.to_owned();
+    if line.starts_with("ldap") {
+        return Err(ServiceError::Ldap {
+            path: path(),
+            line: number,
+        });
+    }
+    let Some((name, value)) = line
+        .split_once('=')
+        .filter(|(name, _)| is_keyword(name.trim_end()))
+    else {
+        return Err(ServiceError::Syntax {
+            path: path(),
+            line: number,
+        });
+    };
+    let key = name.trim_end();
+    if matches!(key, "service" | "servicefile") {
+        return Err(ServiceError::Nested {
+            path: path(),
+            line: number,
+        });
+    }
+    // `key=value` is taken to the letter, as libpq does; it refuses `key = value`, which is clear enough.
+    let value = if key == name {
+        value
+    } else {
+        value.trim_start()
+    };
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Whether it looks like a keyword; what does not may be the second line of some secret.
+fn is_keyword(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+# comment
+ignored before any group
+[shop]
+host=db.internal
+port=5433
+
+  # indented comment
+  password= with blank = and # signs
+host=second
+user = app
+
+[other]
+nonsense here is of no concern
+[shop]
+host=late
+[bad]
+dbname
+[nested]
+service=shop
+[ldap]
+ldap://dir/cn=x
+[secretive]
+pa ss-tricky=1
+[empty]
+";
+
+    fn of(service: &str) -> Result<Option<Vec<(String, String)>>, ServiceError> {
+        group(FILE, Path::new("/etc/svc.conf"), service)
+    }
+
+    fn message(service: &str) -> String {
+        of(service).expect_err("a refused service").to_string()
+    }
+
+    #[test]
+    fn reads_the_first_group_of_that_name() {
+        let settings = of("shop").expect("fine").expect("found");
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            settings,
+            [
+                ("host", "db.internal"),
+                ("port", "5433"),
+                ("password", " with blank = and # signs"),
+                ("user", "app"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_group_is_found_and_an_absent_one_is_not() {
+        assert_eq!(of("empty").expect("fine"), Some(Vec::new()));
+        assert_eq!(of("absent").expect("fine"), None);
+        assert_eq!(of("sho").expect("fine"), None);
+    }
+
+    #[test]
+    fn errors_name_file_and_line_and_no_value() {
+        assert!(message("bad").starts_with("/etc/svc.conf:17: expected key=value"));
+        assert!(message("nested").starts_with("/etc/svc.conf:19: a service cannot set"));
+        assert!(message("ldap").starts_with("/etc/svc.conf:21: looking a service up in LDAP"));
+        assert!(!message("secretive").contains("tricky"));
+        assert!(!format!("{:?}", of("secretive")).contains("tricky"));
+    }
+
+    #[test]
+    fn a_file_with_windows_line_ends_and_a_byte_order_mark_works() {
+        let settings = group("\u{feff}[a]\r\nhost=h\r\n", Path::new("f"), "a");
+        assert_eq!(
+            settings.unwrap().unwrap(),
+            [("host".to_owned(), "h".to_owned())]
+        );
+    }
+
+    #[test]
+    fn missing_and_unreadable_files_differ() {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let path = directory.path().join("absent.conf");
+        assert_eq!(read(&path, "a").expect("no file"), None);
+        let error = read(directory.path(), "a").expect_err("a directory");
+        assert!(error.to_string().starts_with("cannot read service file"));
+        fs::write(&path, b"[a]\nhost=\xff\n").expect("write");
+        assert!(matches!(read(&path, "a"), Err(ServiceError::Read { .. })));
+        fs::write(&path, b"[a]\nhost=h\n").expect("write");
+        assert!(read(&path, "a").expect("readable").is_some());
+    }
+
+    #[test]
+    fn files_are_looked_for_in_order() {
+        let environment = |name: &str| match name {
+            "PGSERVICEFILE" => Some("/srv/own.conf".to_owned()),
+            "PGSYSCONFDIR" => Some("/etc/pg".to_owned()),
+            _ => None,
+        };
+        let system = PathBuf::from("/etc/pg/pg_service.conf");
+        let found = find_file(&environment, None);
+        assert_eq!(found, [PathBuf::from("/srv/own.conf"), system.clone()]);
+        let found = find_file(&environment, Some(Path::new("given.conf")));
+        assert_eq!(found, [PathBuf::from("given.conf"), system]);
+        if !cfg!(windows) {
+            let home = |name: &str| (name == "HOME").then(|| "/home/app".to_owned());
+            assert_eq!(
+                find_file(&home, None),
+                [PathBuf::from("/home/app/.pg_service.conf")]
+            );
+        }
+    }
+}

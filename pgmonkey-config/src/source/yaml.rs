@@ -1,0 +1,183 @@
+//! YAML through serde-saphyr: strict where YAML 1.1 guesses, and with the exact text of scalars.
+
+use std::fmt;
+
+use figment::providers::Format;
+use figment::value::{Num, Tag, Value};
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Error, Location, Spanned};
+
+use super::document::{Defect, Entry, Node};
+
+/// serde-saphyr with our options as a format of figment.
+struct Yaml;
+
+impl Format for Yaml {
+    type Error = Error;
+
+    const NAME: &'static str = "YAML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_documents: 2 },
+            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+            strict_booleans: true,
+            leading_zero_numbers_as_strings: true,
+            underscored_numbers_as_strings: true,
+            reject_unsupported_tags: true,
+            with_snippet: false,
+        };
+        serde_saphyr::from_str_with_options(text, options)
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Node, Defect> {
+    let shape: Spanned<Shape> = Yaml::from_str(text).map_err(|error| defect(&error))?;
+    Ok(node(shape, text))
+}
+
+/// Only the kind of error and its position are told: the parser's own words may quote a value.
+fn defect(error: &Error) -> Defect {
+    let position = error.location().and_then(position);
+    Defect::new(reason(error), position)
+}
+
+fn reason(error: &Error) -> &'static str {
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => reason(error),
+        Error::DuplicateMappingKey { .. } => "the same key twice",
+        Error::MultipleDocuments { .. } => "more than one YAML document",
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => {
+            "nested too deeply, or grown too large by aliases"
+        }
+        Error::UnknownAnchor { .. } => {
+            "an alias (*) of nothing; put a value that starts with * in quotes"
+        }
+        Error::Eof { .. } => "the text is empty",
+        _ => {
+            "not valid YAML; put a value that starts with one of * & ! % @ ` or that holds \
+             `: ` or ` #` in quotes"
+        }
+    }
+}
+
+fn position(location: Location) -> Option<(u64, u64)> {
+    (location.line() > 0).then(|| (location.line(), location.column()))
+}
+
+/// What stands in the text; numbers and booleans keep their place, so that their text can be read.
+enum Shape {
+    Null,
+    Text(String),
+    Plain(Value),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
+}
+
+fn node(spanned: Spanned<Shape>, text: &str) -> Node {
+    match spanned.value {
+        Shape::Null => Node::Null,
+        Shape::Text(value) => Node::Scalar(Value::from(value)),
+        Shape::Plain(value) => match exact(spanned.defined, text) {
+            Some(exact) => Node::Scalar(Value::from(exact)),
+            None => Node::Scalar(value),
+        },
+        Shape::List(items) => Node::List(items.into_iter().map(|item| node(item, text)).collect()),
+        Shape::Map(entries) => Node::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| Entry {
+                    position: position(key.defined).unwrap_or((1, 1)),
+                    key: key.value,
+                    value: node(value, text),
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// The characters of an unquoted number or boolean, so that the password `1e5` stays that.
+fn exact(location: Location, text: &str) -> Option<&str> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    let word = text.get(start..start.checked_add(length)?)?.trim();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    (!word.is_empty() && word.bytes().all(plain)).then_some(word)
+}
+
+impl<'de> serde::Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::from(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::from(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::from(value)))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::Num(Tag::Default, Num::I128(value))))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::Num(Tag::Default, Num::U128(value))))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Shape, E> {
+        Ok(Shape::Plain(Value::from(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Shape, E> {
+        Ok(Shape::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Shape::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Shape::Map(entries))
+    }
+}

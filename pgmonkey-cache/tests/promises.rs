@@ -51,6 +51,72 @@ fn a_hit_neither_allocates_nor_clones_the_key() {
 }
 
 #[test]
+fn a_hit_takes_no_lock() {
+    /// A key that can stop its thread where the cache hashes it.
+    #[derive(Clone, PartialEq, Eq)]
+    struct Stopping(u8, Option<Arc<Stop>>);
+    struct Stop {
+        hashed: AtomicU32,
+        stopped: mpsc::Sender<()>,
+        go: std::sync::Mutex<mpsc::Receiver<()>>,
+    }
+    impl PartialEq for Stop {
+        fn eq(&self, _: &Self) -> bool {
+            true
+        }
+    }
+    impl Eq for Stop {}
+    impl std::hash::Hash for Stopping {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+            // The first time is the look without the lock, the second the one with it.
+            if let Some(stop) = &self.1
+                && stop.hashed.fetch_add(1, Ordering::SeqCst) == 1
+            {
+                stop.stopped.send(()).unwrap();
+                stop.go.lock().unwrap().recv().unwrap();
+            }
+        }
+    }
+
+    let cache: Arc<Cache<Stopping, u8, ()>> = Arc::default();
+    cache.get_or_try_init(&Stopping(1, None), || Ok(1)).unwrap();
+    let (stopped, has_stopped) = mpsc::channel();
+    let (go, going) = mpsc::channel();
+    let missing = thread::spawn({
+        let cache = Arc::clone(&cache);
+        let hashed = AtomicU32::new(0);
+        let go = std::sync::Mutex::new(going);
+        let key = Stopping(
+            2,
+            Some(Arc::new(Stop {
+                hashed,
+                stopped,
+                go,
+            })),
+        );
+        move || cache.get_or_try_init(&key, || Ok(2))
+    });
+    has_stopped.recv().unwrap();
+    let (answer, answered) = mpsc::channel();
+    thread::spawn({
+        let cache = Arc::clone(&cache);
+        move || {
+            let got = cache.get_or_try_init(&Stopping(1, None), || unreachable!());
+            answer.send((cache.get(&Stopping(1, None)), got)).unwrap();
+        }
+    });
+    let hits = answered.recv_timeout(Duration::from_secs(10));
+    assert_eq!(
+        hits,
+        Ok((Some(1), Ok(1))),
+        "hits while another thread holds the lock"
+    );
+    go.send(()).unwrap();
+    assert_eq!(missing.join().unwrap(), Ok(2));
+}
+
+#[test]
 fn a_hundred_threads_share_one_build() {
     let cache: Numbers = Cache::new();
     let builds = AtomicU32::new(0);
@@ -99,21 +165,32 @@ fn a_hit_does_not_wait_for_a_build_of_another_key() {
 
 #[test]
 fn a_builder_that_asks_for_its_own_key_is_told() {
-    let cache: Numbers = Cache::new();
+    let cache: Arc<Numbers> = Arc::default();
     let key = "key".to_owned();
-    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        cache.get_or_try_init(&key, || cache.get_or_try_init(&key, || Ok(Arc::new(1))))
-    }));
+    let (answer, answered) = mpsc::channel();
+    // On a thread of its own, so that a wait for ever fails the test instead of hanging it.
+    thread::spawn({
+        let (cache, key) = (Arc::clone(&cache), key.clone());
+        move || {
+            let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                cache.get_or_try_init(&key, || cache.get_or_try_init(&key, || Ok(Arc::new(1))))
+            }));
+            // The attempt left nothing behind, not even the mark of the builder.
+            let after = cache.get_or_try_init(&key, || Ok(Arc::new(2)));
+            let nested = cache.replace(&"outer".to_owned(), || {
+                cache.get_or_try_init(&"inner".to_owned(), || Ok(cache.get(&key).expect("cached")))
+            });
+            answer
+                .send((attempt, after, nested))
+                .expect("the test waits");
+        }
+    });
+    let patience = Duration::from_secs(10);
+    let (attempt, after, nested) = answered.recv_timeout(patience).expect("an end");
     let panic = attempt.expect_err("recursion is refused");
     let text = panic.downcast_ref::<&str>().expect("a plain text");
     assert!(text.contains("asked the cache for that same key"), "{text}");
-    // The attempt left nothing behind, not even the mark of the builder.
-    assert_eq!(*cache.get_or_try_init(&key, || Ok(Arc::new(2))).unwrap(), 2);
-    let nested = cache.replace(&"outer".to_owned(), || {
-        cache.get_or_try_init(&"inner".to_owned(), || {
-            cache.get(&key).ok_or_else(|| "gone".into())
-        })
-    });
+    assert_eq!(*after.unwrap(), 2);
     assert_eq!(*nested.unwrap().new, 2, "other keys are fine");
 }
 

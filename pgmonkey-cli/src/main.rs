@@ -1,1 +1,9 @@
-fn main() {}
+//! The `pgmonkey` program.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgmonkey_cli::run(std::env::args_os(), &mut std::io::stdout().lock())
+}

@@ -1,1 +1,59 @@
-//! Placeholder while the workspace is laid out.
+//! PostgreSQL connections and pools for threads, from one configuration file, cached.
+//!
+//! ```no_run
+//! use pgmonkey_sync::{Config, ConnectionManager};
+//!
+//! fn main() -> Result<(), pgmonkey_sync::Error> {
+//!     let config = Config::from_file("pgmonkey.yaml")?;
+//!     let pool = ConnectionManager::global().pool(&config)?;
+//!     let rows = pool.query("SELECT id, name FROM users", &[])?;
+//!     pool.transaction(|tx| {
+//!         tx.execute("UPDATE users SET seen = now()", &[])?;
+//!         Ok(())
+//!     })?;
+//!     println!("{} users", rows.len());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The SQL, rows and types are those of [`postgres`], which is exported here. The twin for tasks
+//! is `pgmonkey-async`; the crate `pgmonkey` has both.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod connection;
+mod context;
+mod database;
+mod dial;
+mod engine;
+mod gate;
+mod guard;
+mod manager;
+mod pool;
+mod session;
+mod statements;
+mod transaction;
+
+pub use connection::Connection;
+pub use database::Database;
+pub use guard::ClientGuard;
+pub use manager::ConnectionManager;
+pub use pgmonkey_config::{Config, ConnectionType};
+pub use pgmonkey_connect::{CacheEntry, Error, Report, Status};
+pub use pool::Pool;
+#[doc(no_inline)]
+pub use postgres;
+pub use transaction::{Nested, Transaction};
+
+const _: () = {
+    const fn shared<T: Send + Sync + Clone>() {}
+    const fn moved<T: Send>() {}
+    shared::<Connection>();
+    shared::<Pool>();
+    shared::<Database>();
+    shared::<ConnectionManager>();
+    shared::<Error>();
+    moved::<ClientGuard>();
+    moved::<Transaction>();
+};

@@ -1,1 +1,35 @@
-//! Placeholder while the workspace is laid out.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod manager;
+
+pub use manager::ConnectionManager;
+pub use pgmonkey_cache as cache;
+pub use pgmonkey_config as config;
+pub use pgmonkey_config::{Config, ConnectionType};
+pub use pgmonkey_connect::{CacheEntry, Error, Report, Status};
+
+/// Connections and pools for threads.
+#[cfg(feature = "sync")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
+#[doc(inline)]
+pub use pgmonkey_sync as sync;
+
+/// Connections and pools for tasks. (`async` is a keyword.)
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+#[doc(inline)]
+pub use pgmonkey_async as aio;
+
+#[cfg(feature = "sync")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
+#[doc(no_inline)]
+pub use pgmonkey_sync::{Connection, Database, Pool, postgres};
+
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+#[doc(no_inline)]
+pub use pgmonkey_async::{
+    Connection as AsyncConnection, Database as AsyncDatabase, Pool as AsyncPool, tokio_postgres,
+};

@@ -1,1 +1,229 @@
-//! Behaviour tests against real servers.
+//! What the behaviour tests stand on: a server, a configuration of one's own, and a look at the
+//! sessions from the server's side.
+//!
+//! The server is the one `cargo xtask test` started, or a throw-away one of this process. It is
+//! shared, so that each test tells its sessions from others' by their `application_name`.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::Config;
+use pgmonkey_testserver::{Endpoint, plain_or_start};
+use postgres::types::ToSql;
+
+/// What a test returns.
+pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// How long a test waits for something that is bound to come about.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// One test's own corner of a server.
+pub struct Fixture {
+    server: Endpoint,
+    /// The `application_name` of the test's sessions, and the name of its table.
+    pub name: String,
+    admin: Mutex<Option<postgres::Client>>,
+}
+
+impl Fixture {
+    /// A corner of the plain server. Its table `name` has one column, `n int`.
+    pub fn new() -> Self {
+        let server = plain_or_start().expect("a PostgreSQL server: see the README's test command");
+        Self::on(server.clone())
+    }
+
+    /// A corner of a server of the test's own.
+    pub fn on(server: Endpoint) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let fixture = Self {
+            server,
+            name: format!("t_{}_{next}", std::process::id()),
+            admin: Mutex::new(None),
+        };
+        fixture.run(&format!("CREATE TABLE {} (n int)", fixture.name));
+        fixture
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Endpoint {
+        &self.server
+    }
+
+    /// The file for this corner, with more of it in `sections`.
+    pub fn yaml(&self, sections: &str) -> String {
+        self.yaml_at(self.server.host(), self.server.port(), sections)
+    }
+
+    /// The same through another address, such as a proxy's.
+    pub fn yaml_at(&self, host: &str, port: u16, sections: &str) -> String {
+        let quote = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        format!(
+            "connection_settings: {{ host: {}, port: {port}, user: {}, password: {}, dbname: {}, \
+             application_name: {}, sslmode: disable, connect_timeout: 5 }}\n{sections}",
+            quote(host),
+            quote(self.server.user()),
+            quote(self.server.password()),
+            quote(self.server.dbname()),
+            self.name,
+        )
+    }
+
+    /// The configuration for this corner.
+    pub fn config(&self, sections: &str) -> Config {
+        load(&self.yaml(sections))
+    }
+
+    /// The pool section for both families.
+    pub fn pools(&self, settings: &str) -> Config {
+        self.config(&format!(
+            "pool_settings: {settings}\nasync_pool_settings: {settings}\n"
+        ))
+    }
+
+    /// Runs statements beside the test's own sessions.
+    pub fn run(&self, sql: &str) {
+        self.admin(|client| client.batch_execute(sql))
+    }
+
+    /// A number from the server, asked beside the test's own sessions.
+    pub fn number(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> i64 {
+        self.admin(|client| client.query_one(sql, params).map(|row| row.get(0)))
+    }
+
+    /// How many sessions of this corner the server has.
+    pub fn sessions(&self) -> i64 {
+        self.number(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
+            &[&self.name],
+        )
+    }
+
+    /// How many of them are in this state.
+    pub fn sessions_in(&self, state: &str) -> i64 {
+        self.number(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state = $2",
+            &[&self.name, &state],
+        )
+    }
+
+    /// How many rows the table has.
+    pub fn rows(&self) -> i64 {
+        self.number(&format!("SELECT count(*) FROM {}", self.name), &[])
+    }
+
+    /// Ends the sessions of this corner from the server's side; says how many.
+    pub fn kill(&self) -> i64 {
+        let killed = self.number(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE application_name = $1",
+            &[&self.name],
+        );
+        self.until("killed sessions are gone", || self.sessions() == 0);
+        killed
+    }
+
+    /// Waits for something that is bound to come about.
+    pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let end = Instant::now() + LONG;
+        while !condition() {
+            assert!(Instant::now() < end, "not within {LONG:?}: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Works on a session of its own, on a thread of its own: the blocking driver must not be
+    /// used inside a task, and half of the tests are tasks.
+    fn admin<T: Send>(
+        &self,
+        work: impl FnOnce(&mut postgres::Client) -> Result<T, postgres::Error> + Send,
+    ) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut admin = self.admin.lock().expect("no other test uses it");
+                let client = match &mut *admin {
+                    Some(client) if !client.is_closed() => client,
+                    slot => slot.insert(
+                        postgres::Client::connect(&self.server.url(), postgres::NoTls)
+                            .expect("the test server answers"),
+                    ),
+                };
+                work(client).expect("the administrator may do this")
+            });
+            thread.join().expect("the work does not panic")
+        })
+    }
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        let admin = self.admin.get_mut().ok().and_then(Option::take);
+        // On a thread for the reason above; a server the test stopped is none to clean up.
+        let _ = std::thread::spawn(move || {
+            if let Some(mut client) = admin {
+                let _ = client.batch_execute(&format!("DROP TABLE IF EXISTS {name}"));
+            }
+        })
+        .join();
+    }
+}
+
+/// Loads a file's text as the environment of the test must not touch it.
+pub fn load(yaml: &str) -> Config {
+    Config::loader()
+        .yaml(yaml)
+        .libpq_sources(false)
+        .load()
+        .expect("the test's own file is right")
+}
+
+/// Writes a test once for both families.
+///
+/// `$go!(call)` is the call, awaited in the async one; `$work!(|x| body)` is the closure, async
+/// in the async one. `driver` is the crate under test.
+#[macro_export]
+macro_rules! twin {
+    ($(#[$meta:meta])* fn $name:ident($on:ident, $driver:ident, $go:ident, $work:ident) $body:block) => {
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every test needs all of it")]
+            use super::*;
+
+            #[test]
+            #[allow(unused_mut, reason = "the blocking driver takes &mut where the other takes &")]
+            fn sync() -> $crate::Outcome {
+                #[allow(unused_imports, reason = "as above")]
+                use pgmonkey::sync as $driver;
+                #[allow(unused_macros, reason = "as above")]
+                macro_rules! $go { ($e:expr) => { $e } }
+                #[allow(unused_macros, reason = "as above")]
+                macro_rules! $work { (|$x:ident| $b:block) => { |$x| $b } }
+                let $on = $crate::Fixture::new();
+                $body
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[allow(unused_mut, reason = "the blocking driver takes &mut where the other takes &")]
+            async fn aio() -> $crate::Outcome {
+                #[allow(unused_imports, reason = "as above")]
+                use pgmonkey::aio as $driver;
+                #[allow(unused_macros, reason = "as above")]
+                macro_rules! $go { ($e:expr) => { $e.await } }
+                #[allow(unused_macros, reason = "as above")]
+                macro_rules! $work { (|$x:ident| $b:block) => { async |mut $x| $b } }
+                let $on = $crate::Fixture::new();
+                $body
+            }
+        }
+    };
+}

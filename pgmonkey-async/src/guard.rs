@@ -1,0 +1,136 @@
+//! A borrowed session.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::{Error, PING, Report};
+
+use crate::pool::Lease;
+use crate::session::Session;
+use crate::transaction::Nested;
+
+/// A session on loan. It is the driver's [`tokio_postgres::Client`] to use; dropping the guard
+/// gives the session back.
+///
+/// A transaction left open is rolled back on the way, a statement left running is cancelled. A
+/// guard may outlive its pool, and may be dropped anywhere, also outside a runtime.
+#[must_use = "dropping the guard gives the session back at once"]
+pub struct ClientGuard {
+    /// `Some` until the drop takes it.
+    lease: Option<Lease>,
+}
+
+impl ClientGuard {
+    pub(crate) fn new(lease: Lease) -> Self {
+        Self { lease: Some(lease) }
+    }
+
+    /// Begins a transaction by hand; end it with [`commit`](Self::commit) or
+    /// [`rollback`](Self::rollback).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        self.session().run("BEGIN").await
+    }
+
+    /// Commits the transaction that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
+    /// before, [`Error::Database`].
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        match self.session().state() {
+            WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
+            WireState::Failed => {
+                self.session().run("ROLLBACK").await?;
+                Err(Error::RolledBack)
+            }
+            _ => self.session().run("COMMIT").await,
+        }
+    }
+
+    /// Rolls the transaction that is open back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
+    pub async fn rollback(&mut self) -> Result<(), Error> {
+        match self.session().state() {
+            WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
+            _ => self.session().run("ROLLBACK").await,
+        }
+    }
+
+    /// Begins a transaction that ends with the value returned; a savepoint if one is open
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::within(self).await
+    }
+
+    /// Asks the server for a sign of life and says what answered. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn ping(&mut self) -> Result<Report, Error> {
+        let session = self.session();
+        let began = Instant::now();
+        let row = session.client().query_typed_one(PING, &[]).await?;
+        let (latency, attempt) = (began.elapsed(), session.attempt());
+        let (host, address) = (attempt.target.to_string(), attempt.address.to_string());
+        Ok(Report::from_row(&row, latency, host, address)?)
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        self.lease
+            .as_ref()
+            .expect("only the drop takes the lease")
+            .loan()
+    }
+
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        self.lease
+            .as_mut()
+            .expect("only the drop takes the lease")
+            .loan_mut()
+    }
+}
+
+impl Deref for ClientGuard {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        self.session().client()
+    }
+}
+
+impl DerefMut for ClientGuard {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        self.session_mut().client_mut()
+    }
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.release();
+        }
+    }
+}
+
+impl fmt::Debug for ClientGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientGuard")
+            .field("at", &self.session().attempt().address.to_string())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! The same handle for the same configuration, always.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use pgmonkey_cache::Cache;
+use pgmonkey_config::{Config, ConnectionType, Fingerprint};
+use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
+
+use crate::connection::Connection;
+use crate::database::{Database, Handle, connection_type};
+use crate::pool::Pool;
+
+/// Gives out connections and pools, one for each configuration and type, however often and from
+/// wherever they are asked for.
+///
+/// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
+/// end of the process, for as long as a second at most.
+#[derive(Clone, Default)]
+pub struct ConnectionManager(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    cache: Cache<Key, Handle, Error>,
+    files: ConfigFiles,
+}
+
+type Key = (Fingerprint, ConnectionType);
+
+impl ConnectionManager {
+    /// A manager that shares nothing with any other.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The manager of the process.
+    pub fn global() -> &'static Self {
+        static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
+        GLOBAL.get_or_init(Self::new)
+    }
+
+    /// The connection for `config`, opened if it is asked for the first time; its
+    /// `connection_type` is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::new`]; everyone who waited for the same connection gets the same error,
+    /// and the next call tries again.
+    pub async fn connection(&self, config: &Config) -> Result<Connection, Error> {
+        match self.handle(config, ConnectionType::Async).await? {
+            Handle::Connection(connection) => Ok(connection),
+            Handle::Pool(_) => unreachable!("the type is part of the key"),
+        }
+    }
+
+    /// The pool for `config`, opened if it is asked for the first time; its `connection_type` is
+    /// not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`]; everyone who waited for the same pool gets the same error, and the next
+    /// call tries again.
+    pub async fn pool(&self, config: &Config) -> Result<Pool, Error> {
+        match self.handle(config, ConnectionType::AsyncPool).await? {
+            Handle::Pool(pool) => Ok(pool),
+            Handle::Connection(_) => unreachable!("the type is part of the key"),
+        }
+    }
+
+    /// The connection or the pool, as `config` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::new`].
+    pub async fn database(&self, config: &Config) -> Result<Database, Error> {
+        let handle = self.handle(config, connection_type(config)?).await?;
+        Ok(Database::of(handle, config))
+    }
+
+    /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one
+    /// `stat` when the file has not changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`connection`](Self::connection), and [`Error::Config`].
+    pub async fn connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
+        self.connection(&self.0.files.load(path.as_ref())?).await
+    }
+
+    /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// As [`pool`](Self::pool), and [`Error::Config`].
+    pub async fn pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
+        self.pool(&self.0.files.load(path.as_ref())?).await
+    }
+
+    /// As [`database`](Self::database), for a caller that keeps no [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// As [`database`](Self::database), and [`Error::Config`].
+    pub async fn database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
+        self.database(&self.0.files.load(path.as_ref())?).await
+    }
+
+    /// Opens a new connection for `config`, caches it in place of the old one, and only then
+    /// closes that: who has it borrowed keeps it to the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`connection`](Self::connection); the old one stays cached then.
+    pub async fn reload_connection(&self, config: &Config) -> Result<Connection, Error> {
+        match self.reload(config, ConnectionType::Async).await? {
+            Handle::Connection(connection) => Ok(connection),
+            Handle::Pool(_) => unreachable!("the type is part of the key"),
+        }
+    }
+
+    /// As [`reload_connection`](Self::reload_connection), for the pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`pool`](Self::pool); the old one stays cached then.
+    pub async fn reload_pool(&self, config: &Config) -> Result<Pool, Error> {
+        match self.reload(config, ConnectionType::AsyncPool).await? {
+            Handle::Pool(pool) => Ok(pool),
+            Handle::Connection(_) => unreachable!("the type is part of the key"),
+        }
+    }
+
+    /// As [`reload_connection`](Self::reload_connection), for what `config` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`database`](Self::database); the old one stays cached then.
+    pub async fn reload_database(&self, config: &Config) -> Result<Database, Error> {
+        let handle = self.reload(config, connection_type(config)?).await?;
+        Ok(Database::of(handle, config))
+    }
+
+    /// What is cached now.
+    pub fn cache_info(&self) -> Vec<CacheEntry> {
+        let entries = self.0.cache.entries().into_iter();
+        entries
+            .map(|entry| {
+                let (fingerprint, connection_type) = entry.key;
+                let (target, status) = (entry.value.pool().target(), entry.value.pool().status());
+                CacheEntry::new(
+                    connection_type,
+                    fingerprint,
+                    target,
+                    entry.created.elapsed(),
+                    entry.hits,
+                    status,
+                )
+            })
+            .collect()
+    }
+
+    /// Closes what is cached and forgets it; says how many handles that were. Sessions on loan
+    /// end when they come back.
+    pub async fn clear_cache_async(&self) -> usize {
+        let closed = self.0.clear();
+        // The farewells are sent by the drivers' tasks, which get their turn here.
+        tokio::task::yield_now().await;
+        closed
+    }
+
+    async fn handle(
+        &self,
+        config: &Config,
+        connection_type: ConnectionType,
+    ) -> Result<Handle, Error> {
+        let key = (*config.fingerprint(connection_type), connection_type);
+        // A handle that somebody closed by hand is never given out.
+        let is_closed = |handle: &Handle| handle.pool().is_closed();
+        if let Some(handle) = self.0.cache.get(&key).filter(|handle| !is_closed(handle)) {
+            return Ok(handle);
+        }
+        let open = || Handle::open(config, connection_type);
+        let cache = &self.0.cache;
+        let renewed = cache.get_or_try_renew_async(&key, is_closed, open).await?;
+        Ok(renewed.new)
+    }
+
+    async fn reload(
+        &self,
+        config: &Config,
+        connection_type: ConnectionType,
+    ) -> Result<Handle, Error> {
+        let key = (*config.fingerprint(connection_type), connection_type);
+        let open = || Handle::open(config, connection_type);
+        let replaced = self.0.cache.replace_async(&key, open).await?;
+        if let Some(old) = replaced.old {
+            old.pool().close();
+        }
+        Ok(replaced.new)
+    }
+}
+
+impl Shared {
+    fn clear(&self) -> usize {
+        let held = self.cache.clear();
+        held.iter().for_each(|(_, handle)| handle.pool().close());
+        held.len()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl std::fmt::Debug for ConnectionManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.cache_info()).finish()
+    }
+}

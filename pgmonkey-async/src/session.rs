@@ -1,0 +1,177 @@
+//! One server session with what the pool must know of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::Reset;
+use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::plan::Attempt;
+use pgmonkey_connect::recycle::{Verdict, verdict};
+use pgmonkey_connect::wire::{Observer, WireState};
+use pgmonkey_connect::{CloseReason, Connector, Error};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::dial::Opened;
+
+/// How long an answer that is on its way may take before the statement counts as running.
+const GRACE: Duration = Duration::from_millis(10);
+/// How long a cancelled statement may take to end. Beyond it the session is not worth more
+/// waiting than opening another.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A live session. Dropping it ends it: the driver's task sends the farewell.
+pub(crate) struct Session {
+    client: tokio_postgres::Client,
+    observer: Arc<Observer>,
+    attempt: Attempt,
+    ends: Option<Instant>,
+    ledger: Arc<Ledger>,
+    reason: CloseReason,
+    discarded: bool,
+    /// The runtime that the session lives in.
+    runtime: Handle,
+}
+
+impl Session {
+    pub(crate) fn new(opened: Opened, ends: Option<Instant>, ledger: Arc<Ledger>) -> Self {
+        ledger.opened();
+        Self {
+            client: opened.client,
+            observer: opened.observer,
+            attempt: opened.attempt,
+            ends,
+            ledger,
+            reason: CloseReason::Shutdown,
+            discarded: false,
+            runtime: Handle::current(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        &self.client
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut tokio_postgres::Client {
+        &mut self.client
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// What the session is doing. Costs nothing.
+    pub(crate) fn state(&self) -> WireState {
+        self.observer.state()
+    }
+
+    /// Whether the session must not be handed out any more; remembers why. Sends nothing: the
+    /// driver's task notices by itself when the server ends a session, and ends with the runtime
+    /// it lives in.
+    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        let dead = self.client.is_closed() || self.state() == WireState::Closed;
+        self.is_expired(now) || self.note_dead(dead)
+    }
+
+    /// Whether its age ends it; remembers why.
+    pub(crate) fn is_expired(&mut self, now: Instant) -> bool {
+        let expired = self.ends.is_some_and(|end| now >= end);
+        if expired {
+            self.reason = CloseReason::Lifetime;
+        }
+        expired
+    }
+
+    /// Asks the server for a sign of life; remembers why if there is none.
+    pub(crate) async fn answers(&mut self) -> bool {
+        let alive = self.client.batch_execute("").await.is_ok();
+        !self.note_dead(!alive)
+    }
+
+    /// Whether it can go straight back. If not it counts as discarded until
+    /// [`recycle`](Self::recycle) is through with it.
+    pub(crate) fn is_clean(&mut self, reset: Reset) -> bool {
+        let clean = verdict(self.state(), reset) == Verdict::Keep;
+        self.discarded = !clean;
+        clean
+    }
+
+    /// Makes a session that came back clean, or leaves it marked to be discarded.
+    pub(crate) async fn recycle(&mut self, reset: Reset) {
+        let state = self.state();
+        let clean = match verdict(state, reset) {
+            Verdict::Keep => true,
+            Verdict::Discard => false,
+            _ => self.drain().await && self.roll_back(reset).await,
+        };
+        self.discarded = !clean;
+        if !clean {
+            self.reason = match state {
+                WireState::Closed => CloseReason::Dead,
+                _ => CloseReason::Dirty,
+            };
+        }
+    }
+
+    /// Whether it could not be made clean.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.discarded
+    }
+
+    /// Waits until every request before it is answered, those included that an abandoned future
+    /// has left in the driver's queue; cancels what takes longer than an answer on its way.
+    async fn drain(&self) -> bool {
+        if timeout(GRACE, self.client.batch_execute("")).await.is_ok() {
+            return true;
+        }
+        let connector = Connector::new(None);
+        let token = self.client.cancel_token();
+        let sent = match &self.attempt.address {
+            pgmonkey_connect::plan::Address::Unix(directory, port) => {
+                let path = directory.join(format!(".s.PGSQL.{port}"));
+                match tokio::net::UnixStream::connect(path).await {
+                    Ok(socket) => token.cancel_query_raw(socket, tokio_postgres::NoTls).await,
+                    Err(_) => return false,
+                }
+            }
+            _ => token.cancel_query(connector).await,
+        };
+        sent.is_ok()
+            && timeout(CANCEL_LIMIT, self.client.batch_execute(""))
+                .await
+                .is_ok()
+    }
+
+    async fn roll_back(&self, reset: Reset) -> bool {
+        match verdict(self.state(), reset) {
+            Verdict::Keep => true,
+            Verdict::RollBack => {
+                let undone = timeout(CANCEL_LIMIT, self.client.batch_execute("ROLLBACK")).await;
+                matches!(undone, Ok(Ok(()))) && self.state() == WireState::Idle
+            }
+            _ => false,
+        }
+    }
+
+    fn note_dead(&mut self, dead: bool) -> bool {
+        if dead {
+            self.reason = CloseReason::Dead;
+        }
+        dead
+    }
+
+    /// Begins, ends or undoes: a statement that the session itself needs.
+    pub(crate) async fn run(&self, statement: &str) -> Result<(), Error> {
+        Ok(self.client.batch_execute(statement).await?)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.ledger.closed(self.reason);
+    }
+}

@@ -1,0 +1,184 @@
+//! A transaction that owns its session, and one within a session that somebody else owns.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::{Error, nesting};
+
+use crate::guard::ClientGuard;
+
+/// An open transaction with a session of its own. It is the driver's [`tokio_postgres::Client`] to use;
+/// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
+/// not.
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Transaction {
+    /// Dropping it rolls back what is still open.
+    guard: ClientGuard,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
+        guard.session().run(&nesting::begin(0)).await?;
+        Ok(Self { guard })
+    }
+
+    /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
+    /// no more than its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::open(&mut self.guard, 1).await
+    }
+
+    /// Makes the work permanent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    pub async fn commit(self) -> Result<(), Error> {
+        commit(&self.guard, 0).await
+    }
+
+    /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.guard.session().run(&nesting::rollback(0)).await
+    }
+}
+
+/// A transaction within a session that is borrowed: the first one is a transaction, those
+/// within it are savepoints. It is the driver's [`tokio_postgres::Client`] to use; dropping it undoes its work.
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Nested<'a> {
+    guard: &'a mut ClientGuard,
+    /// 0 for a transaction, then savepoints inward.
+    depth: u32,
+    done: bool,
+}
+
+impl<'a> Nested<'a> {
+    /// A transaction, or a savepoint if one is open already.
+    pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
+        let inside = guard.session().state() != WireState::Idle;
+        Self::open(guard, u32::from(inside)).await
+    }
+
+    async fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
+        // Made first: dropped during the statement, it undoes what the statement did.
+        let opened = Self {
+            guard,
+            depth,
+            done: false,
+        };
+        opened.guard.session().run(&nesting::begin(depth)).await?;
+        Ok(opened)
+    }
+
+    /// Opens a savepoint within.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::open(self.guard, self.depth + 1).await
+    }
+
+    /// Makes the work permanent, or part of the transaction around a savepoint.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let ended = commit(self.guard, self.depth).await;
+        // A failed COMMIT has ended the transaction all the same.
+        self.done = true;
+        ended
+    }
+
+    /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        let undone = self
+            .guard
+            .session()
+            .run(&nesting::rollback(self.depth))
+            .await;
+        self.done = true;
+        undone
+    }
+}
+
+async fn commit(guard: &ClientGuard, depth: u32) -> Result<(), Error> {
+    let session = guard.session();
+    if session.state() == WireState::Failed {
+        session.run(&nesting::rollback(depth)).await?;
+        return Err(Error::RolledBack);
+    }
+    session.run(&nesting::commit(depth)).await
+}
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The driver queues a statement when its future is polled first; nobody needs the
+        // answer, and whatever follows on the session stands behind it.
+        let statement = nesting::rollback(self.depth);
+        let mut undo = pin!(self.guard.session().run(&statement));
+        let _ = undo.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl Deref for Transaction {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        &self.guard
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        &mut self.guard
+    }
+}
+
+impl Deref for Nested<'_> {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        self.guard
+    }
+}
+
+impl DerefMut for Nested<'_> {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        self.guard
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transaction").field(&self.guard).finish()
+    }
+}
+
+impl fmt::Debug for Nested<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nested")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}

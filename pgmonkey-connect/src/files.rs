@@ -1,0 +1,52 @@
+//! Configurations by path, for callers that keep none: one `stat` when nothing changed.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use pgmonkey_config::Config;
+
+use crate::Error;
+
+/// What tells one version of a file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// Files that were loaded, with what they held.
+#[derive(Debug, Default)]
+pub struct ConfigFiles(Mutex<HashMap<PathBuf, (Stamp, Config)>>);
+
+impl ConfigFiles {
+    /// The configuration in the file at `path`, loaded again only when its length or its
+    /// modification time changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], as from [`Config::from_file`].
+    pub fn load(&self, path: &Path) -> Result<Config, Error> {
+        let stamp = fs::metadata(path).ok().map(|found| Stamp {
+            length: found.len(),
+            modified: found.modified().ok(),
+        });
+        if let (Some(stamp), Some((known, config))) = (stamp, self.files().get(path))
+            && stamp == *known
+        {
+            return Ok(config.clone());
+        }
+        let config = Config::from_file(path)?;
+        if let Some(stamp) = stamp {
+            self.files()
+                .insert(path.to_owned(), (stamp, config.clone()));
+        }
+        Ok(config)
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Stamp, Config)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,218 @@
+//! Who holds what since when and from where: the book a pool keeps, that its status and its
+//! time-out texts are read from.
+
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{AcquireTimeout, Error};
+use crate::status::{CloseReason, Status};
+
+/// One pool's book. Every entry is short and holds the lock for a few instructions.
+#[derive(Debug)]
+pub struct Ledger {
+    target: Arc<str>,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    status: Status,
+    /// Loans by number; `None` where one ended.
+    loans: Vec<Option<Loan>>,
+    last_error: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Loan {
+    place: &'static Location<'static>,
+    since: Instant,
+}
+
+/// The number of a loan, to be handed in when it ends.
+#[derive(Debug)]
+#[must_use = "a loan must be ended with `returned`"]
+pub struct LoanId(usize);
+
+impl Ledger {
+    /// An empty book for `target`, written `user@host:port/database`.
+    pub fn new(target: impl Into<Arc<str>>, min_size: u32, max_size: u32) -> Self {
+        let book = Book {
+            status: Status {
+                min_size,
+                max_size,
+                ..Status::default()
+            },
+            loans: Vec::with_capacity(max_size.min(1024) as usize),
+            last_error: None,
+        };
+        Self {
+            target: target.into(),
+            book: Mutex::new(book),
+        }
+    }
+
+    /// `user@host:port/database`.
+    pub fn target(&self) -> &Arc<str> {
+        &self.target
+    }
+
+    /// A session was lent to the code at `place`.
+    pub fn lent(&self, place: &'static Location<'static>, now: Instant) -> LoanId {
+        let loan = Some(Loan { place, since: now });
+        let mut book = self.book();
+        book.status.in_use += 1;
+        if let Some(free) = book.loans.iter().position(Option::is_none) {
+            book.loans[free] = loan;
+            return LoanId(free);
+        }
+        book.loans.push(loan);
+        LoanId(book.loans.len() - 1)
+    }
+
+    /// It came back.
+    pub fn returned(&self, loan: LoanId) {
+        let mut book = self.book();
+        book.status.in_use -= 1;
+        book.loans[loan.0] = None;
+    }
+
+    /// A caller began to wait; the entry ends with the guard.
+    pub fn waits(&self, now: Instant) -> Wait<'_> {
+        self.book().status.waiting += 1;
+        Wait {
+            ledger: self,
+            since: now,
+        }
+    }
+
+    /// A session was opened.
+    pub fn opened(&self) {
+        let mut book = self.book();
+        book.status.opened += 1;
+        book.last_error = None;
+    }
+
+    /// A session could not be opened.
+    pub fn open_failed(&self, error: &Error) {
+        self.book().last_error = Some(error.clone());
+    }
+
+    /// A session ended.
+    pub fn closed(&self, reason: CloseReason) {
+        self.book().status.closed.count(reason);
+    }
+
+    /// Whether a session was ever opened: from then on a server that does not answer counts as
+    /// away, before as wrongly configured.
+    pub fn ever_opened(&self) -> bool {
+        self.book().status.opened > 0
+    }
+
+    /// The numbers now.
+    pub fn status(&self) -> Status {
+        self.book().numbers()
+    }
+
+    /// The error for a caller that gave up after `waited`.
+    pub fn timed_out(&self, waited: Duration, now: Instant) -> Error {
+        let mut book = self.book();
+        book.status.timeouts += 1;
+        book.status.longest_wait = book.status.longest_wait.max(waited);
+        let mut timeout = AcquireTimeout::new(Arc::clone(&self.target), waited, book.numbers());
+        timeout.longest_held = book
+            .loans
+            .iter()
+            .flatten()
+            .min_by_key(|loan| loan.since)
+            .map(|loan| (loan.place, now.saturating_duration_since(loan.since)));
+        timeout.last_error = book.last_error.clone();
+        Error::Timeout(Arc::new(timeout))
+    }
+
+    /// The error for a caller that may not even wait.
+    pub fn queue_full(&self) -> Error {
+        Error::QueueFull {
+            target: Arc::clone(&self.target),
+            status: Box::new(self.status()),
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Every entry leaves the book whole, so that a panic elsewhere in the holding thread
+        // has not damaged it.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn numbers(&self) -> Status {
+        let mut status = self.status.clone();
+        let open = status.opened.saturating_sub(status.closed.total());
+        status.size = u32::try_from(open).unwrap_or(u32::MAX);
+        status.idle = status.size.saturating_sub(status.in_use);
+        status
+    }
+}
+
+/// A caller that waits. Dropping it ends the wait, however that came about.
+#[derive(Debug)]
+pub struct Wait<'a> {
+    ledger: &'a Ledger,
+    since: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let mut book = self.ledger.book();
+        book.status.waiting -= 1;
+        book.status.longest_wait = book.status.longest_wait.max(self.since.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_add_up() {
+        let ledger = Ledger::new("u@h:1/d", 1, 4);
+        ledger.opened();
+        ledger.opened();
+        let now = Instant::now();
+        let first = ledger.lent(Location::caller(), now);
+        let status = ledger.status();
+        assert_eq!((status.size, status.idle, status.in_use), (2, 1, 1));
+        ledger.closed(CloseReason::Dead);
+        ledger.returned(first);
+        let status = ledger.status();
+        assert_eq!((status.size, status.idle, status.in_use), (1, 1, 0));
+        assert_eq!(status.closed.dead, 1);
+    }
+
+    #[test]
+    fn a_wait_that_is_dropped_leaves_no_trace() {
+        let ledger = Ledger::new("u@h:1/d", 0, 1);
+        let wait = ledger.waits(Instant::now());
+        assert_eq!(ledger.status().waiting, 1);
+        drop(wait);
+        assert_eq!(ledger.status().waiting, 0);
+    }
+
+    #[test]
+    fn a_time_out_names_the_longest_holder() {
+        let ledger = Ledger::new("u@h:1/d", 0, 2);
+        let now = Instant::now();
+        let _older = ledger.lent(Location::caller(), now);
+        let line = line!() - 1;
+        let _newer = ledger.lent(Location::caller(), now + Duration::from_secs(1));
+        let error = ledger.timed_out(Duration::from_secs(3), now + Duration::from_secs(5));
+        let text = error.to_string();
+        assert!(text.contains("2 of 2 in use"), "{text}");
+        assert!(
+            text.contains(&format!("5.0s, acquired at {}:{line}", file!())),
+            "{text}"
+        );
+        assert!(error.is_timeout());
+    }
+}

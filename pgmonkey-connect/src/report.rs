@@ -1,0 +1,85 @@
+//! What a ping tells.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One session's facts, as `ping()` found them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// How long the server took to answer.
+    pub latency: Duration,
+    /// `server_version`, as the server says it.
+    pub server_version: String,
+    /// The server process that serves the session.
+    pub backend_pid: i32,
+    /// The user the server sees.
+    pub user: String,
+    /// The database the session is in.
+    pub database: String,
+    /// The host as configured, with its port.
+    pub host: String,
+    /// The address that was reached.
+    pub address: String,
+    /// TLS version and cipher; `None` for a plain session.
+    pub tls: Option<Tls>,
+}
+
+/// How a session is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// `TLSv1.3`, …
+    pub version: String,
+    /// The cipher suite's name.
+    pub cipher: String,
+}
+
+/// What `ping()` asks the server, in one statement.
+pub const PING: &str = "SELECT current_setting('server_version'), pg_backend_pid(), \
+     current_user::text, current_database()::text";
+
+impl Report {
+    /// Puts together what the connection knows and what the server answered to [`PING`].
+    ///
+    /// # Errors
+    ///
+    /// The driver's, if the answer has another shape.
+    pub fn from_row(
+        row: &tokio_postgres::Row,
+        latency: Duration,
+        host: String,
+        address: String,
+    ) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            latency,
+            server_version: row.try_get(0)?,
+            backend_pid: row.try_get(1)?,
+            user: row.try_get(2)?,
+            database: row.try_get(3)?,
+            host,
+            address,
+            tls: None,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PostgreSQL {} at {} ({}), {}@{}, backend {}, {:.1?}, ",
+            self.server_version,
+            self.host,
+            self.address,
+            self.user,
+            self.database,
+            self.backend_pid,
+            self.latency
+        )?;
+        match &self.tls {
+            Some(tls) => write!(f, "{} {}", tls.version, tls.cipher),
+            None => f.write_str("not encrypted"),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What can be known of a session from the bytes that pass: message framing, the state that
+//! follows from it, and the stream that feeds both.
+
+mod framing;
+mod observer;
+mod stream;
+
+pub use observer::{Observer, WireState};
+pub use stream::ObservedStream;

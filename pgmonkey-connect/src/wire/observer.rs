@@ -1,0 +1,311 @@
+//! The state of one session as its bytes tell it, readable from any thread without a round trip.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
+
+/// What a session is doing, as far as the bytes that passed tell.
+///
+/// The names are libpq's `PQTRANS_*` states, with the number of unanswered requests for the
+/// active one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireState {
+    /// Connecting: the server has not said that it is ready yet.
+    Starting,
+    /// Nothing outstanding, no transaction.
+    Idle,
+    /// Nothing outstanding, inside a transaction.
+    InTransaction,
+    /// Nothing outstanding, inside a transaction that an error ended.
+    Failed,
+    /// This many requests are not answered yet, or a copy takes data.
+    Busy(u32),
+    /// The stream ended or failed, or `Terminate` was sent.
+    Closed,
+}
+
+/// Low byte: the server's status letter (0 before the first). Then one bit each for a copy that
+/// takes data and for the end. High half: unanswered requests.
+const COPYING: u64 = 1 << 8;
+const CLOSED: u64 = 1 << 9;
+const OUTSTANDING_ONE: u64 = 1 << 32;
+
+/// Follows one session's messages and says what state it is in.
+///
+/// Written by the stream alone, read by anyone.
+#[derive(Debug, Default)]
+pub struct Observer {
+    word: AtomicU64,
+    probe: AtomicBool,
+    parameters: Mutex<HashMap<String, String>>,
+}
+
+impl Observer {
+    /// The state now.
+    pub fn state(&self) -> WireState {
+        let word = self.word.load(Ordering::Acquire);
+        let outstanding = (word >> 32) as u32;
+        if word & CLOSED != 0 {
+            return WireState::Closed;
+        }
+        if outstanding > 0 || word & COPYING != 0 {
+            return WireState::Busy(outstanding.max(1));
+        }
+        match word as u8 {
+            b'I' => WireState::Idle,
+            b'T' => WireState::InTransaction,
+            b'E' => WireState::Failed,
+            _ => WireState::Starting,
+        }
+    }
+
+    /// A setting the server announced (`server_version`, `in_hot_standby`, `search_path` from
+    /// PostgreSQL 18 on, …), as last sent.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.parameters
+            .lock()
+            .ok()
+            .and_then(|known| known.get(name).cloned())
+    }
+
+    /// Asks the stream to look at the socket once and, if nothing came, to answer the reader
+    /// with a notification of its own, from process 0.
+    ///
+    /// The blocking driver looks at its socket only while it waits for something. This gives it
+    /// something to wait for that costs no round trip.
+    pub fn request_probe(&self) {
+        self.probe.store(true, Ordering::Release);
+    }
+
+    pub(super) fn probe_requested(&self) -> bool {
+        self.probe.load(Ordering::Acquire)
+    }
+
+    pub(super) fn probe_answered(&self) {
+        self.probe.store(false, Ordering::Release);
+    }
+
+    pub(super) fn close(&self) {
+        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+}
+
+/// The writing side of an [`Observer`]: lives in the stream, one a session.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    backend: BackendFraming,
+    frontend: FrontendFraming,
+    /// Kinds of the requests that a `ReadyForQuery` will answer, oldest first.
+    unanswered: VecDeque<Frontend>,
+    copy_ended: bool,
+}
+
+impl Tracker {
+    pub(super) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
+        let Self {
+            frontend,
+            unanswered,
+            copy_ended,
+            ..
+        } = self;
+        frontend.feed(bytes, |message| match message {
+            Frontend::Query => {
+                unanswered.push_back(message);
+                observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
+            }
+            Frontend::Sync => {
+                unanswered.push_back(message);
+                observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
+                if std::mem::take(copy_ended) {
+                    observer.word.fetch_and(!COPYING, Ordering::AcqRel);
+                }
+            }
+            // The copy counts as running until the Sync behind its end, so that there is no
+            // moment between the two at which the session looks idle.
+            Frontend::CopyEnd => *copy_ended = true,
+            Frontend::Terminate => observer.close(),
+            Frontend::Startup | Frontend::Other => {}
+        });
+    }
+
+    pub(super) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
+        let Self {
+            backend,
+            unanswered,
+            copy_ended,
+            ..
+        } = self;
+        backend.feed(bytes, |message| match message {
+            Backend::Ready(status) => {
+                *copy_ended = false;
+                answered(observer, unanswered.pop_front().is_some(), status);
+            }
+            Backend::CopyIn => {
+                // The server ignores the Sync that came with the statement: the answer belongs
+                // to the one behind CopyDone. A simple query has none to ignore.
+                if unanswered.front() == Some(&Frontend::Sync) {
+                    unanswered.pop_front();
+                    observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
+                }
+                observer.word.fetch_or(COPYING, Ordering::AcqRel);
+            }
+            Backend::Parameter(body) => remember(observer, body),
+            Backend::Other => {}
+        });
+    }
+
+    /// Whether the next byte from the server starts a message.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.backend.at_boundary()
+    }
+}
+
+/// Puts the status down and takes one request off, in one step: a reader never sees the new
+/// status with the old count or the other way round.
+fn answered(observer: &Observer, was_counted: bool, status: u8) {
+    let step = |word: u64| {
+        let less = if was_counted { OUTSTANDING_ONE } else { 0 };
+        (word - less) & !0xFF & !COPYING | u64::from(status)
+    };
+    let mut seen = observer.word.load(Ordering::Relaxed);
+    while let Err(now) =
+        observer
+            .word
+            .compare_exchange_weak(seen, step(seen), Ordering::AcqRel, Ordering::Relaxed)
+    {
+        seen = now;
+    }
+}
+
+fn remember(observer: &Observer, body: &[u8]) {
+    let mut texts = body
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text));
+    if let (Some(name), Some(value), Ok(mut known)) =
+        (texts.next(), texts.next(), observer.parameters.lock())
+    {
+        known.insert(name.into_owned(), value.into_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![kind];
+        out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        out.extend_from_slice(body);
+        out
+    }
+
+    /// A session past its startup, idle.
+    fn started() -> (Observer, Tracker) {
+        let (observer, mut tracker) = (Observer::default(), Tracker::default());
+        tracker.sent(&observer, &message(0, b"\0\x03\0\0user\0u\0\0")[1..]);
+        assert_eq!(observer.state(), WireState::Starting);
+        tracker.received(&observer, &message(b'R', &0u32.to_be_bytes()));
+        tracker.received(&observer, &message(b'S', b"server_version\x0015.18\0"));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Idle);
+        (observer, tracker)
+    }
+
+    #[test]
+    fn parameters_are_remembered() {
+        let (observer, _) = started();
+        assert_eq!(
+            observer.parameter("server_version").as_deref(),
+            Some("15.18")
+        );
+        assert_eq!(observer.parameter("nothing"), None);
+    }
+
+    #[test]
+    fn a_query_is_busy_until_it_is_answered() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'Q', b"BEGIN\0"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'C', b"BEGIN\0"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'Z', b"T"));
+        assert_eq!(observer.state(), WireState::InTransaction);
+        tracker.sent(&observer, &message(b'Q', b"nonsense\0"));
+        tracker.received(&observer, &message(b'E', b"SERROR\0C42601\0\0"));
+        tracker.received(&observer, &message(b'Z', b"E"));
+        assert_eq!(observer.state(), WireState::Failed);
+    }
+
+    #[test]
+    fn pipelined_requests_are_counted() {
+        let (observer, mut tracker) = started();
+        for _ in 0..3 {
+            tracker.sent(&observer, &message(b'S', b""));
+        }
+        assert_eq!(observer.state(), WireState::Busy(3));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Busy(2));
+    }
+
+    #[test]
+    fn half_a_query_is_busy_already() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'Q', b"SELECT 1\0")[..7]);
+        assert_eq!(observer.state(), WireState::Busy(1));
+    }
+
+    #[test]
+    fn a_copy_in_by_the_extended_protocol_ends_idle() {
+        let (observer, mut tracker) = started();
+        // What the driver sends: the statement with its Sync, then data, CopyDone and Sync.
+        tracker.sent(&observer, &message(b'E', b"\0\0\0\0\0"));
+        tracker.sent(&observer, &message(b'S', b""));
+        tracker.received(&observer, &message(b'G', b"\0\0\0"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.sent(&observer, &message(b'd', b"1\n"));
+        tracker.sent(&observer, &message(b'c', b""));
+        assert_eq!(
+            observer.state(),
+            WireState::Busy(1),
+            "between CopyDone and Sync"
+        );
+        tracker.sent(&observer, &message(b'S', b""));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'C', b"COPY 1\0"));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Idle);
+    }
+
+    #[test]
+    fn a_copy_in_by_a_simple_query_stays_busy() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'Q', b"COPY t FROM STDIN\0"));
+        tracker.received(&observer, &message(b'G', b"\0\0\0"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+    }
+
+    #[test]
+    fn a_copy_in_that_is_refused_leaves_nothing_behind() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'S', b""));
+        tracker.received(&observer, &message(b'E', b"SERROR\0C42P01\0\0"));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Idle);
+        // The driver still ends the copy that never began.
+        tracker.sent(&observer, &message(b'f', b"\0"));
+        tracker.sent(&observer, &message(b'S', b""));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Idle);
+    }
+
+    #[test]
+    fn terminate_closes() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'X', b""));
+        assert_eq!(observer.state(), WireState::Closed);
+    }
+}

@@ -1,0 +1,149 @@
+//! The shell around [`Tracker`]: a stream that lets the bytes through and shows them to it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
+
+use super::observer::{Observer, Tracker, WireState};
+
+/// `NotificationResponse` from process 0 with an empty channel and payload: no server sends
+/// this, so the reader can tell it from a real one.
+const PROBE_ANSWER: [u8; 11] = [b'A', 0, 0, 0, 10, 0, 0, 0, 0, 0, 0];
+
+/// A stream that shows every byte to an [`Observer`] and enforces the connect deadline until
+/// the server is ready.
+#[derive(Debug)]
+pub struct ObservedStream<S> {
+    inner: S,
+    observer: Arc<Observer>,
+    tracker: Tracker,
+    deadline: Option<Pin<Box<Sleep>>>,
+    probe_seen: bool,
+}
+
+impl<S> ObservedStream<S> {
+    /// Wraps a stream on which no byte of the startup message was sent yet.
+    pub fn new(inner: S, observer: Arc<Observer>, deadline: Option<Pin<Box<Sleep>>>) -> Self {
+        Self {
+            inner,
+            observer,
+            tracker: Tracker::default(),
+            deadline,
+            probe_seen: false,
+        }
+    }
+
+    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(sleep) = &mut self.deadline else {
+            return Ok(());
+        };
+        if self.observer.state() != WireState::Starting {
+            self.deadline = None;
+            return Ok(());
+        }
+        match sleep.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no answer within connect_timeout",
+            )),
+        }
+    }
+
+    /// Answers a probe once the socket has been looked at and had nothing to say.
+    fn answer_probe(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<()> {
+        if !self.observer.probe_requested() || !self.tracker.at_boundary() {
+            return Poll::Pending;
+        }
+        if !self.probe_seen {
+            // A wake-up sends the runtime through its I/O driver before it polls again, and only
+            // that notices a socket that the peer closed.
+            self.probe_seen = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if buf.remaining() < PROBE_ANSWER.len() {
+            return Poll::Pending;
+        }
+        self.probe_seen = false;
+        self.observer.probe_answered();
+        buf.put_slice(&PROBE_ANSWER);
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let bytes = &buf.filled()[before..];
+                if bytes.is_empty() {
+                    this.observer.close();
+                } else {
+                    this.tracker.received(&this.observer, bytes);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                this.observer.close();
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                if let Err(error) = this.check_deadline(cx) {
+                    this.observer.close();
+                    return Poll::Ready(Err(error));
+                }
+                this.answer_probe(cx, buf).map(Ok)
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        match &written {
+            Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..*count]),
+            Poll::Ready(Err(_)) => this.observer.close(),
+            Poll::Pending => {}
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.observer.close();
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S> Drop for ObservedStream<S> {
+    fn drop(&mut self) {
+        self.observer.close();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}

@@ -1,0 +1,127 @@
+//! One session, shared.
+
+use std::fmt;
+use std::time::Duration;
+
+use pgmonkey_config::{Config, ConnectionType, PoolSettings};
+use pgmonkey_connect::{Error, Report, Status};
+
+use crate::guard::ClientGuard;
+use crate::pool::Pool;
+use crate::statements::statements;
+use crate::transaction::Transaction;
+
+/// How long a borrower waits for the one before it. A single connection has no setting for it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A single session for threads: lent to one borrower at a time, in the order they came, and
+/// opened anew when it is found dead.
+///
+/// A cheap clone of one connection. It is a pool of exactly one session that never gets too
+/// old, and keeps every promise of a [`Pool`].
+#[derive(Clone)]
+pub struct Connection(Pool);
+
+impl Connection {
+    /// Opens a connection by the `sync_settings` of `config`. It belongs to the caller: no
+    /// cache knows it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let mut settings = PoolSettings::default();
+        settings.min_size = 1;
+        settings.max_size = 1;
+        settings.num_workers = 1;
+        settings.timeout = TIMEOUT;
+        settings.max_lifetime = None;
+        Pool::open("connection", config, ConnectionType::Normal, settings).map(Self)
+    }
+
+    /// Borrows the session, waiting for at most 30 s while another has it; dropping the guard
+    /// gives it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::acquire`].
+    #[track_caller]
+    pub fn acquire(&self) -> Result<ClientGuard, Error> {
+        self.0.acquire()
+    }
+
+    /// Runs `f` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err`
+    /// or panics.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`].
+    #[track_caller]
+    pub fn transaction<T>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.0.transaction(f)
+    }
+
+    /// Begins a transaction that keeps the session until it is committed, rolled back or
+    /// dropped, which rolls back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::begin`].
+    #[track_caller]
+    pub fn begin(&self) -> Result<Transaction, Error> {
+        self.0.begin()
+    }
+
+    /// Asks the server for a sign of life and says what answered. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::ping`].
+    #[track_caller]
+    pub fn ping(&self) -> Result<Report, Error> {
+        self.0.ping()
+    }
+
+    /// The connection's numbers now. Sends nothing.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// `user@host:port/database`, as the file says it.
+    pub fn target(&self) -> &str {
+        self.0.target()
+    }
+
+    /// Closes the connection: now if nobody has it, else when it comes back.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0
+    }
+
+    /// Whether both are handles of one connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+}
+
+statements!(Connection);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("target", &self.target())
+            .field("status", &self.status())
+            .finish()
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether the calling thread may block.
+
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use pgmonkey_connect::Error;
+use tokio::runtime::Handle;
+use tokio::task::{consume_budget, coop};
+
+/// Refuses a call that blocks when it is made inside an async task, where the driver would
+/// panic; names the async twin.
+pub(crate) fn check(what: &'static str, twin: &'static str) -> Result<(), Error> {
+    if polled_by_a_runtime() {
+        return Err(Error::InsideAsync { what, twin });
+    }
+    Ok(())
+}
+
+/// Whether a Tokio runtime is around this thread at all. Says yes also where blocking is
+/// allowed (`spawn_blocking`, an entered handle), so it is for decisions where being careful
+/// costs little.
+pub(crate) fn near_a_runtime() -> bool {
+    Handle::try_current().is_ok()
+}
+
+/// Whether the calling code is being polled by a Tokio runtime.
+///
+/// The runtime gives everything it polls a budget, and gives none to `spawn_blocking`,
+/// `block_in_place` or a thread that only entered a handle. That difference is what tells them
+/// apart; it shows when the budget is used up. A task that is told no here yields once more
+/// than it would have, nothing else.
+fn polled_by_a_runtime() -> bool {
+    if !near_a_runtime() {
+        return false;
+    }
+    let mut context = Context::from_waker(Waker::noop());
+    // A budget is a u8, so that this many steps use up any.
+    for _ in 0..=u8::MAX {
+        if !coop::has_budget_remaining() || pin!(consume_budget()).poll(&mut context).is_pending() {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_thread_may_block() {
+        assert!(!polled_by_a_runtime());
+    }
+
+    #[test]
+    fn an_entered_handle_may_block() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let _entered = runtime.enter();
+        assert!(near_a_runtime());
+        assert!(!polled_by_a_runtime());
+    }
+
+    #[test]
+    fn a_task_may_not_and_a_blocking_thread_may() {
+        for mut builder in [
+            tokio::runtime::Builder::new_current_thread(),
+            tokio::runtime::Builder::new_multi_thread(),
+        ] {
+            let runtime = builder.build().expect("a runtime");
+            runtime.block_on(async {
+                assert!(polled_by_a_runtime(), "the root future");
+                let task = tokio::spawn(async { polled_by_a_runtime() });
+                assert!(task.await.expect("no panic"), "a task");
+                let blocking = tokio::task::spawn_blocking(polled_by_a_runtime);
+                assert!(!blocking.await.expect("no panic"), "a blocking thread");
+            });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Whichever of the two the file asks for.
+
+use pgmonkey_config::{Config, ConnectionType};
+use pgmonkey_connect::{Error, Report, Status};
+
+use crate::connection::Connection;
+use crate::guard::ClientGuard;
+use crate::pool::Pool;
+use crate::statements::statements;
+use crate::transaction::Transaction;
+
+/// A [`Connection`] or a [`Pool`], as the file's `connection_type` says: the code stays the
+/// same when the file changes.
+#[derive(Debug, Clone)]
+pub struct Database {
+    handle: Handle,
+    autocommit: bool,
+}
+
+/// What a [`Database`] is.
+#[derive(Debug, Clone)]
+pub(crate) enum Handle {
+    Connection(Connection),
+    Pool(Pool),
+}
+
+/// The type of handle `config` asks for, if it is one for threads.
+pub(crate) fn connection_type(config: &Config) -> Result<ConnectionType, Error> {
+    match config.connection_type {
+        found if found.is_async() => Err(Error::ConnectionType {
+            found,
+            expected: "normal or pool; for async and async_pool use the async twin",
+        }),
+        found => Ok(found),
+    }
+}
+
+impl Database {
+    /// Opens what `config` asks for. It belongs to the caller: no cache knows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConnectionType`] if the file asks for an async type, else as [`Pool::new`].
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let handle = Handle::open(config, connection_type(config)?)?;
+        Ok(Self::of(handle, config))
+    }
+
+    pub(crate) fn of(handle: Handle, config: &Config) -> Self {
+        Self {
+            handle,
+            autocommit: config.connection_settings.autocommit,
+        }
+    }
+
+    /// The pool, if it is one.
+    pub fn as_pool(&self) -> Option<&Pool> {
+        match &self.handle {
+            Handle::Pool(pool) => Some(pool),
+            Handle::Connection(_) => None,
+        }
+    }
+
+    /// The connection, if it is one.
+    pub fn as_connection(&self) -> Option<&Connection> {
+        match &self.handle {
+            Handle::Connection(connection) => Some(connection),
+            Handle::Pool(_) => None,
+        }
+    }
+
+    /// Runs `f` as Python's `with conn:` block would: in a transaction, or, if the file says
+    /// `autocommit: true`, without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`].
+    #[track_caller]
+    pub fn scope<T>(
+        &self,
+        f: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut guard = self.acquire()?;
+        if !self.autocommit {
+            guard.begin()?;
+        }
+        let value = f(&mut guard)?;
+        if !self.autocommit {
+            guard.commit()?;
+        }
+        Ok(value)
+    }
+
+    /// As [`Pool::acquire`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::acquire`].
+    #[track_caller]
+    pub fn acquire(&self) -> Result<ClientGuard, Error> {
+        self.handle.pool().acquire()
+    }
+
+    /// As [`Pool::transaction`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`].
+    #[track_caller]
+    pub fn transaction<T>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.handle.pool().transaction(f)
+    }
+
+    /// As [`Pool::begin`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::begin`].
+    #[track_caller]
+    pub fn begin(&self) -> Result<Transaction, Error> {
+        self.handle.pool().begin()
+    }
+
+    /// As [`Pool::ping`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::ping`].
+    #[track_caller]
+    pub fn ping(&self) -> Result<Report, Error> {
+        self.handle.pool().ping()
+    }
+
+    /// As [`Pool::status`].
+    pub fn status(&self) -> Status {
+        self.handle.pool().status()
+    }
+
+    /// `user@host:port/database`, as the file says it.
+    pub fn target(&self) -> &str {
+        self.handle.pool().target()
+    }
+
+    /// As [`Pool::close`].
+    pub fn close(&self) {
+        self.handle.pool().close();
+    }
+}
+
+statements!(Database);
+
+impl Handle {
+    pub(crate) fn open(config: &Config, connection_type: ConnectionType) -> Result<Self, Error> {
+        match connection_type {
+            ConnectionType::Pool => Pool::new(config).map(Self::Pool),
+            _ => Connection::new(config).map(Self::Connection),
+        }
+    }
+
+    /// The pool behind it: a connection is a pool of one.
+    pub(crate) fn pool(&self) -> &Pool {
+        match self {
+            Self::Connection(connection) => connection.pool(),
+            Self::Pool(pool) => pool,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A borrowed session.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgmonkey_connect::ledger::LoanId;
+use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::{Error, PING, Report};
+
+use crate::engine::{Loan, Slot};
+use crate::gate::Place;
+use crate::pool::Shared;
+use crate::session::Session;
+use crate::transaction::Nested;
+
+/// A session on loan. It is the driver's [`postgres::Client`] to use; dropping the guard gives
+/// the session back.
+///
+/// A transaction left open is rolled back on the way. A guard may outlive its pool, and may be
+/// dropped anywhere, also inside an async task.
+#[must_use = "dropping the guard gives the session back at once"]
+pub struct ClientGuard {
+    pool: Arc<Shared>,
+    /// `Some` until the drop takes it.
+    loan: Option<(Loan, LoanId, Place)>,
+}
+
+impl ClientGuard {
+    pub(crate) fn new(pool: Arc<Shared>, loan: Loan, number: LoanId, place: Place) -> Self {
+        Self {
+            pool,
+            loan: Some((loan, number, place)),
+        }
+    }
+
+    /// Begins a transaction by hand; end it with [`commit`](Self::commit) or
+    /// [`rollback`](Self::rollback).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.session_mut().run("BEGIN")
+    }
+
+    /// Commits the transaction that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
+    /// before, [`Error::Database`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        match self.session_mut().state() {
+            WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
+            WireState::Failed => {
+                self.session_mut().run("ROLLBACK")?;
+                Err(Error::RolledBack)
+            }
+            _ => self.session_mut().run("COMMIT"),
+        }
+    }
+
+    /// Rolls the transaction that is open back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
+    pub fn rollback(&mut self) -> Result<(), Error> {
+        match self.session_mut().state() {
+            WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
+            _ => self.session_mut().run("ROLLBACK"),
+        }
+    }
+
+    /// Begins a transaction that ends with the value returned; a savepoint if one is open
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::within(self)
+    }
+
+    /// Asks the server for a sign of life and says what answered. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn ping(&mut self) -> Result<Report, Error> {
+        let session = self.session_mut();
+        let began = Instant::now();
+        let row = session.client_mut().query_typed_one(PING, &[])?;
+        let (latency, attempt) = (began.elapsed(), session.attempt());
+        let (host, address) = (attempt.target.to_string(), attempt.address.to_string());
+        Ok(Report::from_row(&row, latency, host, address)?)
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        match self.loan.as_ref().map(|(loan, ..)| &**loan) {
+            Some(Slot::Open(session)) => session,
+            _ => unreachable!("a guard is made of an open session and keeps it to its drop"),
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        match self.loan.as_mut().map(|(loan, ..)| &mut **loan) {
+            Some(Slot::Open(session)) => session,
+            _ => unreachable!("a guard is made of an open session and keeps it to its drop"),
+        }
+    }
+}
+
+impl Deref for ClientGuard {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        self.session().client()
+    }
+}
+
+impl DerefMut for ClientGuard {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        self.session_mut().client_mut()
+    }
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        if let Some((loan, number, place)) = self.loan.take() {
+            self.pool.release(loan, number, place);
+        }
+    }
+}
+
+impl fmt::Debug for ClientGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientGuard")
+            .field("at", &self.session().attempt().address.to_string())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! One server session with what the pool must know of it.
+
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fallible_iterator::FallibleIterator;
+use pgmonkey_config::Reset;
+use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::plan::Attempt;
+use pgmonkey_connect::recycle::{Verdict, verdict};
+use pgmonkey_connect::wire::{Observer, WireState};
+use pgmonkey_connect::{CloseReason, Error};
+
+use crate::context;
+use crate::dial::Opened;
+
+/// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
+const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
+
+/// A live session. Dropping it ends it, politely and wherever that happens.
+pub(crate) struct Session {
+    /// `Some` until the drop takes it.
+    client: Option<postgres::Client>,
+    observer: Option<Arc<Observer>>,
+    attempt: Attempt,
+    ends: Option<Instant>,
+    ledger: Arc<Ledger>,
+    reason: CloseReason,
+    discarded: bool,
+}
+
+impl Session {
+    pub(crate) fn new(opened: Opened, ends: Option<Instant>, ledger: Arc<Ledger>) -> Self {
+        ledger.opened();
+        Self {
+            client: Some(opened.client),
+            observer: opened.observer,
+            attempt: opened.attempt,
+            ends,
+            ledger,
+            reason: CloseReason::Shutdown,
+            discarded: false,
+        }
+    }
+
+    pub(crate) fn client(&self) -> &postgres::Client {
+        self.client
+            .as_ref()
+            .expect("only the drop takes the client")
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut postgres::Client {
+        self.client
+            .as_mut()
+            .expect("only the drop takes the client")
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// What the session is doing. Costs nothing over TCP; on a Unix socket, where nobody
+    /// watches the wire, the server is asked.
+    pub(crate) fn state(&mut self) -> WireState {
+        if let Some(observer) = &self.observer {
+            return observer.state();
+        }
+        if self.client().is_closed() {
+            return WireState::Closed;
+        }
+        match self.client_mut().simple_query(ASK_STATE) {
+            Ok(answer) => {
+                let inside = answer.iter().any(|message| match message {
+                    postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+                    _ => false,
+                });
+                if inside {
+                    WireState::InTransaction
+                } else {
+                    WireState::Idle
+                }
+            }
+            Err(error) if error.as_db_error().is_some() => WireState::Failed,
+            Err(_) => WireState::Closed,
+        }
+    }
+
+    /// Whether the session must not be handed out any more; remembers why.
+    ///
+    /// The driver looks at its socket only while it waits for something, so that a session the
+    /// server ended looks alive. Over TCP the observer gives it something to wait for that
+    /// costs no round trip; on a Unix socket the empty query does.
+    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        if self.is_expired(now) {
+            return true;
+        }
+        let alive = match self.observer.clone() {
+            Some(observer) => self.probe(&observer),
+            None => self.client_mut().batch_execute("").is_ok(),
+        };
+        self.note_dead(!alive)
+    }
+
+    fn probe(&mut self, observer: &Observer) -> bool {
+        observer.request_probe();
+        let mut notifications = self.client_mut().notifications();
+        let mut answers = notifications.blocking_iter();
+        // Real notifications that piled up come first; the probe's answer is the one from
+        // process 0.
+        while let Ok(Some(answer)) = answers.next() {
+            if answer.process_id() == 0 {
+                return observer.state() != WireState::Closed;
+            }
+        }
+        false
+    }
+
+    /// Whether its age ends it; remembers why.
+    pub(crate) fn is_expired(&mut self, now: Instant) -> bool {
+        let expired = self.ends.is_some_and(|end| now >= end);
+        if expired {
+            self.reason = CloseReason::Lifetime;
+        }
+        expired
+    }
+
+    /// Asks the server for a sign of life; remembers why if there is none.
+    pub(crate) fn answers(&mut self) -> bool {
+        let alive = self.client_mut().batch_execute("").is_ok();
+        !self.note_dead(!alive)
+    }
+
+    /// Makes a session that came back clean, or marks it to be discarded. Sends nothing for a
+    /// session that is clean.
+    pub(crate) fn recycle(&mut self, reset: Reset) {
+        self.discarded |= !self.clean(reset);
+    }
+
+    /// Whether it could not be made clean.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.discarded
+    }
+
+    fn clean(&mut self, reset: Reset) -> bool {
+        let state = self.state();
+        let clean = match verdict(state, reset) {
+            Verdict::Keep => true,
+            // Whatever has to be sent blocks, and here that is not allowed: the session ends,
+            // and the server undoes what was open.
+            _ if context::near_a_runtime() => false,
+            Verdict::RollBack => self.roll_back(),
+            Verdict::CancelAndDrain => self.cancel() && self.roll_back(),
+            _ => false,
+        };
+        if !clean {
+            self.reason = match state {
+                WireState::Closed => CloseReason::Dead,
+                _ => CloseReason::Dirty,
+            };
+        }
+        clean
+    }
+
+    fn roll_back(&mut self) -> bool {
+        self.client_mut().batch_execute("ROLLBACK").is_ok() && self.state() == WireState::Idle
+    }
+
+    /// Stops what still runs; the answers are taken by the statement that follows.
+    fn cancel(&mut self) -> bool {
+        let connector = pgmonkey_connect::Connector::new(None);
+        self.client().cancel_token().cancel_query(connector).is_ok()
+    }
+
+    fn note_dead(&mut self, dead: bool) -> bool {
+        if dead {
+            self.reason = CloseReason::Dead;
+        }
+        dead
+    }
+
+    /// Begins, ends or undoes: a statement that the session itself needs.
+    pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
+        Ok(self.client_mut().batch_execute(statement)?)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.ledger.closed(self.reason);
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        if context::near_a_runtime() {
+            // The driver's own drop blocks, which panics inside a task and aborts while a panic
+            // unwinds. If no thread can be had the client is leaked rather than dropped here.
+            let client = ManuallyDrop::new(client);
+            let _ = std::thread::Builder::new()
+                .name("pgmonkey-close".to_owned())
+                .spawn(move || drop(ManuallyDrop::into_inner(client)));
+        }
+    }
+}

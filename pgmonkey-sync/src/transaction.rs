@@ -1,0 +1,175 @@
+//! A transaction that owns its session, and one within a session that somebody else owns.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::{Error, nesting};
+
+use crate::context;
+use crate::guard::ClientGuard;
+
+/// An open transaction with a session of its own. It is the driver's [`postgres::Client`] to use;
+/// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
+/// not.
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Transaction {
+    /// Dropping it rolls back what is still open.
+    guard: ClientGuard,
+}
+
+impl Transaction {
+    pub(crate) fn begin(mut guard: ClientGuard) -> Result<Self, Error> {
+        guard.session_mut().run(&nesting::begin(0))?;
+        Ok(Self { guard })
+    }
+
+    /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
+    /// no more than its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::open(&mut self.guard, 1)
+    }
+
+    /// Makes the work permanent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    pub fn commit(mut self) -> Result<(), Error> {
+        commit(&mut self.guard, 0)
+    }
+
+    /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn rollback(mut self) -> Result<(), Error> {
+        self.guard.session_mut().run(&nesting::rollback(0))
+    }
+}
+
+/// A transaction within a session that is borrowed: the first one is a transaction, those
+/// within it are savepoints. It is the driver's [`postgres::Client`] to use; dropping it undoes its work.
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Nested<'a> {
+    guard: &'a mut ClientGuard,
+    /// 0 for a transaction, then savepoints inward.
+    depth: u32,
+    done: bool,
+}
+
+impl<'a> Nested<'a> {
+    /// A transaction, or a savepoint if one is open already.
+    pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
+        let inside = guard.session_mut().state() != WireState::Idle;
+        Self::open(guard, u32::from(inside))
+    }
+
+    fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
+        guard.session_mut().run(&nesting::begin(depth))?;
+        Ok(Self {
+            guard,
+            depth,
+            done: false,
+        })
+    }
+
+    /// Opens a savepoint within.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Nested<'_>, Error> {
+        Nested::open(self.guard, self.depth + 1)
+    }
+
+    /// Makes the work permanent, or part of the transaction around a savepoint.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    pub fn commit(mut self) -> Result<(), Error> {
+        let ended = commit(self.guard, self.depth);
+        // A failed COMMIT has ended the transaction all the same.
+        self.done = true;
+        ended
+    }
+
+    /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn rollback(mut self) -> Result<(), Error> {
+        let undone = self.guard.session_mut().run(&nesting::rollback(self.depth));
+        self.done = true;
+        undone
+    }
+}
+
+fn commit(guard: &mut ClientGuard, depth: u32) -> Result<(), Error> {
+    let session = guard.session_mut();
+    if session.state() == WireState::Failed {
+        session.run(&nesting::rollback(depth))?;
+        return Err(Error::RolledBack);
+    }
+    session.run(&nesting::commit(depth))
+}
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        // Near a runtime nothing may block: what stays open is rolled back, or the session
+        // dropped, where it is taken back.
+        if self.done || context::near_a_runtime() {
+            return;
+        }
+        let _ = self.guard.session_mut().run(&nesting::rollback(self.depth));
+    }
+}
+
+impl Deref for Transaction {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        &self.guard
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        &mut self.guard
+    }
+}
+
+impl Deref for Nested<'_> {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        self.guard
+    }
+}
+
+impl DerefMut for Nested<'_> {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        self.guard
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transaction").field(&self.guard).finish()
+    }
+}
+
+impl fmt::Debug for Nested<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nested")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! Whatever is wrong with a file or a server: an error in time that says what and where.
+
+use std::time::{Duration, Instant};
+
+use pgmonkey::{Config, Error};
+use pgmonkey_tests::{Fixture, Outcome, twin};
+
+/// Loads a file with these bytes and returns what the error says.
+fn refused(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bad.yaml");
+    std::fs::write(&path, bytes).expect("written");
+    let began = Instant::now();
+    let error = Config::from_file(&path).expect_err("the file is wrong");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let text = format!("{error}");
+    assert!(text.contains("bad.yaml"), "{text}");
+    assert!(!format!("{text} {error:?}").contains("s3cret"), "{text}");
+    text
+}
+
+#[test]
+fn files() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let missing = Config::from_file(folder.path().join("nothing.yaml")).expect_err("missing");
+    assert!(missing.to_string().contains("nothing.yaml"), "{missing}");
+    let directory = Config::from_file(folder.path()).expect_err("a directory");
+    assert!(directory.to_string().contains("director"), "{directory}");
+
+    let password = "connection_settings:\n  password: 's3cret'\n";
+    let with = |line: &str| format!("{password}  {line}\n").into_bytes();
+    for (bytes, words) in [
+        (&b""[..], "empty"),
+        (b"# nothing but a comment\n", "empty"),
+        (b"\x7fELF\x02\x01\x01\0\0\0\xff\xfe", ""),
+        (b"connection_settings: { host: \xff\xfe }", "UTF-8"),
+        (b"- a\n- list\n", "list"),
+        (b"just a scalar\n", ""),
+        (&with("port: 70000"), "bad.yaml:3"),
+        (&with("hots: db"), "did you mean `host`?"),
+        (&with("sslmode: required"), "connection_settings.sslmode"),
+        (&with("password: again"), "bad.yaml:3"),
+        (b"connection_type: pol\nconnection_settings: { password: s3cret }\n", "connection_type"),
+        (b"connection_type: pool\nconnection_settings: { password: s3cret }\npool_settings:\n  min_size: 9\n  max_size: 3\n", "min_size"),
+    ] {
+        let text = refused(bytes);
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let nested = "[".repeat(10 * 1024 * 1024);
+    refused(nested.as_bytes());
+    let nested = format!("connection_settings: {}", "{a: ".repeat(2 * 1024 * 1024));
+    refused(nested.as_bytes());
+    Ok(())
+}
+
+twin! {
+    fn servers(on, driver, go, work) {
+        let server = on.server();
+        let cases = [
+            (on.yaml_at("no-such-host.invalid", 5432, ""), "no-such-host.invalid:5432", None),
+            (on.yaml_at("127.0.0.1", 1, ""), "127.0.0.1:1", None),
+            (on.yaml("").replacen("password: '", "password: 'wr0ng-", 1), "password", Some("28P01")),
+            (
+                on.yaml("").replacen(&format!("dbname: '{}'", server.dbname()), "dbname: no_such_database", 1),
+                "no_such_database",
+                Some("3D000"),
+            ),
+        ];
+        for (yaml, words, code) in cases {
+            let config = pgmonkey_tests::load(&yaml);
+            let began = Instant::now();
+            let errors = [
+                go!(driver::Pool::new(&config)).err(),
+                go!(driver::Connection::new(&config)).err(),
+            ];
+            // connect_timeout is 5 s here, twice, and a second.
+            assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+            for error in errors {
+                let error = error.expect("it cannot work");
+                assert!(matches!(error, Error::Connect(_)), "{error}");
+                assert_eq!(error.code().map(|code| code.code()), code, "{error}");
+                let text = format!("{error} {error:?}");
+                assert!(text.contains(words), "{text}");
+                assert!(!text.contains("wr0ng-") && !text.contains(server.password()), "{text}");
+            }
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn what_this_build_cannot_do_is_refused(on, driver, go, work) {
+        let yaml = on.yaml("").replacen("sslmode: disable", "sslmode: require", 1);
+        let error = go!(driver::Pool::new(&pgmonkey_tests::load(&yaml))).expect_err("no TLS yet");
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains("connection_settings.sslmode: require"), "{error}");
+        assert_eq!(on.sessions(), 0, "nothing was sent in the clear");
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_prints_a_secret() -> Outcome {
+    let on = Fixture::new();
+    let config = on.config("");
+    let manager = pgmonkey::ConnectionManager::new();
+    let pool = manager.pool(&config)?;
+    let guard = pool.acquire()?;
+    let texts = format!(
+        "{config:?} {config} {manager:?} {pool:?} {guard:?} {:?} {:?} {}",
+        manager.cache_info(),
+        config.fingerprint(pgmonkey::ConnectionType::Pool),
+        serde_json::to_string(&config)?,
+    );
+    assert!(!texts.contains(on.server().password()), "{texts}");
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Closing, at rest and under load.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pgmonkey_tests::{Fixture, Outcome, twin};
+
+twin! {
+    fn idle_sessions_end_now_and_borrowed_ones_on_return(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 3, max_size: 3 }")))?;
+        let mut borrowed = go!(pool.acquire())?;
+        pool.close();
+        pool.close();
+        on.until("the idle ones ended", || on.sessions() == 1);
+        assert_eq!(go!(borrowed.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        assert!(go!(pool.acquire()).is_err_and(|error| error.is_closed()));
+        drop(borrowed);
+        on.until("the last one ended", || on.sessions() == 0);
+        assert_eq!(pool.status().closed.shutdown, 3);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_guard_may_outlive_its_pool(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 2 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        drop(pool);
+        assert_eq!(go!(guard.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        drop(guard);
+        on.until("its session ended with it", || on.sessions() == 0);
+        Ok(())
+    }
+}
+
+#[test]
+fn closing_and_reloading_under_load_loses_nothing_else() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 1, max_size: 4 }");
+    let manager = pgmonkey::sync::ConnectionManager::new();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut served = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let pool = manager.pool(&config)?;
+                        match pool.query_one("SELECT 1", &[]) {
+                            Ok(_) => served += 1,
+                            // Closed between the two lines above: the only error there may be.
+                            Err(error) => assert!(error.is_closed(), "{error}"),
+                        }
+                    }
+                    Ok::<u32, pgmonkey::Error>(served)
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(10));
+            manager.reload_pool(&config)?;
+        }
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            assert!(thread.join().expect("no panic")? > 0);
+        }
+        Ok::<_, pgmonkey::Error>(())
+    })?;
+    manager.clear_cache();
+    on.until("no session is left", || on.sessions() == 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_and_reloading_under_load_loses_nothing_else_async() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 1, max_size: 4 }");
+    let manager = pgmonkey::aio::ConnectionManager::new();
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (manager, config, stop) = (manager.clone(), config.clone(), stop.clone());
+        tasks.spawn(async move {
+            let mut served = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                let pool = manager.pool(&config).await?;
+                match pool.query_one("SELECT 1", &[]).await {
+                    Ok(_) => served += 1,
+                    Err(error) => assert!(error.is_closed(), "{error}"),
+                }
+            }
+            Ok::<_, pgmonkey::Error>(served)
+        });
+    }
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        manager.reload_pool(&config).await?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(served) = tasks.join_next().await {
+        assert!(served?? > 0);
+    }
+    manager.clear_cache_async().await;
+    on.until("no session is left", || on.sessions() == 0);
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Servers that restart, kill, hang or say no.
+
+use std::time::{Duration, Instant};
+
+use pgmonkey::Error;
+use pgmonkey_tests::{Fixture, twin};
+use pgmonkey_testserver::{Cluster, Proxy, StopMode};
+
+twin! {
+    fn killed_sessions_cost_no_borrower_an_error(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 4, max_size: 4 }")))?;
+        assert_eq!(on.kill(), 4);
+        for _ in 0..10 {
+            assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_restarted_server_costs_no_borrower_an_error(on, driver, go, work) {
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 8, max_size: 8 }")))?;
+        cluster.restart().expect("restarts");
+        for _ in 0..50 {
+            assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn while_the_server_is_away_an_acquire_waits(on, driver, go, work) {
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 2, timeout: 20 }")))?;
+        cluster.stop(StopMode::Fast).expect("stops");
+        let starter = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            cluster.start_again().expect("starts");
+            cluster
+        });
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        drop(starter.join().expect("no panic"));
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_time_out_during_an_outage_tells_the_last_reason(on, driver, go, work) {
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 2, timeout: 500ms }")))?;
+        cluster.stop(StopMode::Fast).expect("stops");
+        let began = Instant::now();
+        let error = go!(pool.acquire()).expect_err("nobody answers");
+        assert!(error.is_timeout(), "{error}");
+        assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
+        let waited = began.elapsed();
+        assert!((400..3000).contains(&waited.as_millis()), "{waited:?}");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_wrong_password_surfaces_at_once(on, driver, go, work) {
+        for sections in ["", "pool_settings: { min_size: 0, timeout: 30 }\nasync_pool_settings: { min_size: 0, timeout: 30 }\n"] {
+            let yaml = on.yaml(sections).replacen("password: '", "password: 'wr0ng-", 1);
+            let config = pgmonkey_tests::load(&yaml);
+            let began = Instant::now();
+            let error = match go!(driver::Pool::new(&config)) {
+                Ok(pool) => go!(pool.acquire()).expect_err("the password is wrong"),
+                Err(error) => error,
+            };
+            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+            assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
+            assert!(matches!(error, Error::Connect(_)) && !error.is_transient());
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("wr0ng-"), "{text}");
+            assert!(text.contains(&format!(":{}", on.server().port())), "{text}");
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_server_that_accepts_and_never_answers_ends_with_connect_timeout(on, driver, go, work) {
+        let proxy = Proxy::to((on.server().host(), on.server().port()))?;
+        proxy.stall();
+        let yaml = on.yaml_at("127.0.0.1", proxy.port(), "").replacen("connect_timeout: 5", "connect_timeout: 1", 1);
+        let began = Instant::now();
+        let error = match go!(driver::Pool::new(&pgmonkey_tests::load(&yaml))) {
+            Ok(_) => panic!("nobody answered"),
+            Err(error) => error,
+        };
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(error.to_string().contains("connect_timeout"), "{error}");
+        Ok(())
+    }
+}

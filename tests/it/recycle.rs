@@ -1,0 +1,128 @@
+//! What a borrower left open never reaches the next one.
+
+use pgmonkey_tests::twin;
+
+twin! {
+    fn an_open_transaction_is_rolled_back(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;
+        drop(guard);
+        let mut guard = go!(pool.acquire())?;
+        assert_eq!(on.sessions_in("idle in transaction"), 0);
+        go!(guard.batch_execute(&format!("INSERT INTO {} VALUES (2)", on.name)))?;
+        drop(guard);
+        assert_eq!(on.rows(), 1, "the first was rolled back, the second is no part of it");
+        assert_eq!(pool.status().opened, 1, "the session was cleaned, not replaced");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_transaction_is_not_left_open_while_the_session_idles(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let guard = {
+            let mut guard = go!(pool.acquire())?;
+            go!(guard.batch_execute("BEGIN"))?;
+            guard
+        };
+        drop(guard);
+        on.until("no session idles in a transaction", || on.sessions_in("idle in transaction") == 0);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_failed_transaction_is_rolled_back(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute("BEGIN"))?;
+        assert!(go!(guard.batch_execute("nonsense")).is_err());
+        drop(guard);
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_panicked_borrower_loses_no_slot_and_leaves_no_transaction(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 0, max_size: 2 }")))?;
+        for _ in 0..6 {
+            let mut guard = go!(pool.acquire())?;
+            go!(guard.batch_execute("BEGIN"))?;
+            let panicked = std::thread::spawn(move || {
+                let _guard = guard;
+                std::panic::resume_unwind(Box::new("a borrower's panic"));
+            })
+            .join();
+            assert!(panicked.is_err());
+        }
+        let (first, second) = (go!(pool.acquire())?, go!(pool.acquire())?);
+        assert_eq!(on.sessions_in("idle in transaction"), 0);
+        drop((first, second));
+        let status = pool.status();
+        assert_eq!((status.in_use, status.size), (0, 2));
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_half_done_copy_does_not_reach_the_next_borrower(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        // The simple protocol leaves the server waiting for data that the driver cannot send.
+        assert!(go!(guard.batch_execute(&format!("COPY {} FROM STDIN", on.name))).is_err());
+        drop(guard);
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_query_is_cancelled_on_the_server() -> pgmonkey_tests::Outcome {
+    use std::time::{Duration, Instant};
+    let on = pgmonkey_tests::Fixture::new();
+    let pool = pgmonkey::AsyncPool::new(&on.pools("{ min_size: 1, max_size: 1 }")).await?;
+    let guard = pool.acquire().await?;
+    guard.batch_execute("BEGIN").await?;
+    let slept = tokio::time::timeout(
+        Duration::from_millis(50),
+        guard.batch_execute("SELECT pg_sleep(30)"),
+    );
+    assert!(slept.await.is_err());
+    let began = Instant::now();
+    drop(guard);
+    let row = pool.query_one("SELECT 1", &[]).await?;
+    assert_eq!(row.get::<_, i32>(0), 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(on.sessions_in("active"), 0);
+    assert_eq!(pool.status().opened, 1, "the session was kept");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_async_guard_may_be_dropped_outside_a_runtime() -> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let pool = pgmonkey::AsyncPool::new(&on.pools("{ min_size: 1, max_size: 1 }")).await?;
+    let guard = pool.acquire().await?;
+    let dirty = {
+        std::thread::spawn(move || drop(guard))
+            .join()
+            .expect("no panic");
+        let guard = pool.acquire().await?;
+        guard.batch_execute("BEGIN").await?;
+        guard
+    };
+    std::thread::spawn(move || drop(dirty))
+        .join()
+        .expect("no panic");
+    let row = pool.query_one("SELECT 1", &[]).await?;
+    assert_eq!(row.get::<_, i32>(0), 1);
+    assert_eq!(pool.status().opened, 1);
+    Ok(())
+}

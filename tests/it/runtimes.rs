@@ -1,0 +1,135 @@
+//! Handles where they do not belong, and runtimes that come and go.
+
+use pgmonkey::{ConnectionManager, Error};
+use pgmonkey_tests::{Fixture, Outcome};
+
+#[test]
+fn an_async_handle_outlives_the_runtime_that_made_it() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 2, max_size: 2 }");
+    let manager = ConnectionManager::new();
+    let mut opened = Vec::new();
+    for round in 1..=3_u64 {
+        // Each `#[tokio::test]` has a runtime like this one.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let pool = runtime.block_on(async {
+            let pool = manager.async_pool(&config).await?;
+            let row = pool.query_one("SELECT 1", &[]).await?;
+            assert_eq!(row.get::<_, i32>(0), 1);
+            let row = manager
+                .async_connection(&config)
+                .await?
+                .query_one("SELECT 2", &[])
+                .await?;
+            assert_eq!(row.get::<_, i32>(0), 2);
+            Ok::<_, Error>(pool)
+        })?;
+        opened.push(pool);
+        assert!(
+            opened.iter().all(|pool| pool.is_same(&opened[0])),
+            "round {round}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn two_runtimes_at_once_share_a_pool() -> Outcome {
+    let on = Fixture::new();
+    let pool_config = on.pools("{ min_size: 0, max_size: 2 }");
+    let manager = ConnectionManager::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_multi_thread()
+                        .worker_threads(1)
+                        .enable_all()
+                        .build()
+                        .expect("a runtime");
+                    runtime.block_on(async {
+                        for _ in 0..200 {
+                            let pool = manager.async_pool(&pool_config).await?;
+                            // A statement that was under way on a session of the runtime that
+                            // ended first is lost with it; the next one is not.
+                            let _ = pool.query_one("SELECT 1", &[]).await;
+                        }
+                        let pool = manager.async_pool(&pool_config).await?;
+                        pool.acquire().await.map(drop)
+                    })
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no panic")?;
+        }
+        Ok::<_, Error>(())
+    })?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blocking_handle_in_a_task_answers_with_the_twins_name() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 1, max_size: 1 }");
+    let manager = ConnectionManager::new();
+    let error = manager.pool(&config).expect_err("blocks in a task");
+    assert!(matches!(error, Error::InsideAsync { .. }), "{error}");
+    assert!(error.to_string().contains("async"), "{error}");
+
+    let open = {
+        let (manager, config) = (manager.clone(), config.clone());
+        move || Ok::<_, Error>((manager.pool(&config)?, manager.connection(&config)?))
+    };
+    let (pool, connection) = tokio::task::spawn_blocking(open).await??;
+    for error in [
+        pool.acquire().err(),
+        pool.query("SELECT 1", &[]).err(),
+        pool.begin().err(),
+        pool.ping().err(),
+        connection.acquire().err(),
+    ] {
+        let error = error.expect("blocks in a task");
+        assert!(matches!(error, Error::InsideAsync { .. }), "{error}");
+        assert!(error.to_string().contains("pgmonkey_async"), "{error}");
+    }
+    assert_eq!(pool.status().idle, 1, "what does not block works");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocking_values_may_be_dropped_in_a_task() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 1, max_size: 3 }");
+    let build = {
+        let config = config.clone();
+        move || {
+            let manager = ConnectionManager::new();
+            let pool = manager.pool(&config)?;
+            let clean = pool.acquire()?;
+            let mut dirty = pool.acquire()?;
+            dirty.batch_execute("BEGIN")?;
+            let transaction = pool.begin()?;
+            Ok::<_, Error>((clean, dirty, transaction, pool, manager))
+        }
+    };
+    let (clean, dirty, transaction, pool, manager) = tokio::task::spawn_blocking(build).await??;
+    // Also while a panic unwinds, where a second one would abort the process.
+    let panicked = tokio::spawn(async move {
+        let _transaction = transaction;
+        std::panic::resume_unwind(Box::new("a task's panic"));
+    });
+    assert!(panicked.await.expect_err("it panicked").is_panic());
+    drop(clean);
+    drop(dirty);
+    on.until("nothing is in a transaction", || {
+        on.sessions_in("idle in transaction") == 0
+    });
+    assert_eq!(pool.status().in_use, 0);
+    drop(manager);
+    drop(pool);
+    on.until("no session is left", || on.sessions() == 0);
+    Ok(())
+}

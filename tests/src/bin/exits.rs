@@ -1,0 +1,34 @@
+//! Opens what is cached in the manager of the process, says so, waits for a line and ends.
+//!
+//! `exits FILE return|exit|lock|async`
+
+#![forbid(unsafe_code)]
+
+use pgmonkey::{Config, ConnectionManager, Error};
+
+fn main() -> Result<(), Error> {
+    let mut args = std::env::args().skip(1);
+    let (file, how) = (args.next(), args.next());
+    let config = Config::from_file(file.expect("a file"))?;
+    let manager = ConnectionManager::global();
+    let pool = manager.pool(&config)?;
+    manager.connection(&config)?;
+    let how = how.expect("how to end");
+    if how == "async" {
+        static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+        let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
+        runtime.block_on(manager.async_pool(&config))?;
+    }
+    println!("open");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a line");
+    if how == "lock" {
+        // A statement that never ends, on a thread that nobody waits for.
+        std::thread::spawn(move || pool.batch_execute("SELECT pg_sleep(60)"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    if how == "exit" {
+        std::process::exit(0);
+    }
+    Ok(())
+}

@@ -247,34 +247,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether the server has logged this text.
-    #[must_use]
-    pub fn log_contains(&self, text: &str) -> bool {
-        self.log().contains(text)
-    }
-
-    /// Waits until the server has logged this text; false when `limit` passes first.
-    #[must_use]
-    pub fn wait_for_log(&self, text: &str, limit: Duration) -> bool {
-        self.wait_for_log_after(0, text, limit)
-    }
-
-    /// Waits until the server has logged this text past the first `seen` bytes of its log (see
-    /// [`Endpoint::log`]); false when `limit` passes first.
-    #[must_use]
-    pub fn wait_for_log_after(&self, seen: usize, text: &str, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        loop {
-            if self.log().get(seen..).is_some_and(|new| new.contains(text)) {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                return false;
-            }
-            thread::sleep(POLL);
-        }
-    }
-
     /// Runs SQL through `psql` over the Unix socket and gives back what it prints, a line a row,
     /// columns apart by `|`.
     ///

@@ -3,11 +3,15 @@
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
 use crate::certs::Certificates;
 use crate::settings::Kind;
+
+const POLL: Duration = Duration::from_millis(10);
 
 /// Where a test server is and how to log in as its superuser.
 #[derive(Clone, PartialEq, Eq)]
@@ -109,6 +113,35 @@ impl Endpoint {
     pub fn log(&self) -> String {
         let bytes = self.log_file().map(fs::read).and_then(Result::ok);
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
+
+    /// Whether the server has logged this text.
+    #[must_use]
+    pub fn log_contains(&self, text: &str) -> bool {
+        self.log().contains(text)
+    }
+
+    /// Waits until the server has logged this text; false when `limit` passes first. The log of a
+    /// server in a container arrives here a little later than it is written.
+    #[must_use]
+    pub fn wait_for_log(&self, text: &str, limit: Duration) -> bool {
+        self.wait_for_log_after(0, text, limit)
+    }
+
+    /// Waits until the server has logged this text past the first `seen` bytes of its log (see
+    /// [`log`](Self::log)); false when `limit` passes first.
+    #[must_use]
+    pub fn wait_for_log_after(&self, seen: usize, text: &str, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            if self.log().get(seen..).is_some_and(|new| new.contains(text)) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// `postgres://user:password@host:port/dbname`.

@@ -102,11 +102,9 @@ fn all_three_kinds_start_from_an_image_and_are_gone_afterwards() {
 
     let plain = image.start(Kind::Plain, None);
     assert_eq!(image.psql(&plain, "sslmode=prefer").unwrap(), "f");
-    assert!(
-        plain.log().contains("connection authorized"),
-        "{}",
-        plain.log()
-    );
+    let limit = Duration::from_secs(10);
+    let told = plain.wait_for_log("connection authorized", limit);
+    assert!(told, "{}", plain.log());
 
     let tls = image.start(Kind::Tls, Some(&certificates));
     assert_eq!(image.psql(&tls, &ca).unwrap(), "t");

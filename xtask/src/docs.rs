@@ -1,6 +1,5 @@
 //! `cargo xtask docs`: the documentation, and whether its reference matches the keys.
 
-use crate::features;
 use crate::process::{self, cargo};
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -16,10 +15,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Builds what `cargo doc` makes of the workspace; a warning is an error.
 pub(crate) fn build() -> anyhow::Result<()> {
-    let features = features::all(&features::workspace()?);
-    process::run(
-        cargo(&["doc", "--workspace", "--no-deps"])
-            .args(features)
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    let mut command = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }

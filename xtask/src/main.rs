@@ -10,7 +10,6 @@ mod args;
 mod ci;
 mod demo;
 mod docs;
-mod features;
 mod install;
 mod process;
 mod servers;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio, exit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -106,11 +107,19 @@ pub(crate) fn step(name: &str, action: impl FnOnce() -> anyhow::Result<()>) -> a
     Ok(())
 }
 
+/// Cargo, in the workspace's root: below it, cargo would mean the crate it is in.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     // Set by cargo itself, so that the same one is used again.
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(args);
+    command.args(args).current_dir(root());
     command
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent()
+        .expect("this crate is a folder of the workspace")
 }
 
 /// The code to end with: that of the program that failed, as a shell would report it.

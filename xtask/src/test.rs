@@ -3,16 +3,14 @@
 use std::process::{Command, Stdio};
 
 use crate::args::Options;
-use crate::features;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
 /// Runs tests, then doctests, both also when the first fail; the servers go whatever happens.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let features = features::all(&features::workspace()?);
     let servers = Servers::start(options, Wanted::AllKinds)?;
     let run = |mut command: Command| {
-        command.args(&features).envs(servers.env());
+        command.arg("--all-features").envs(servers.env());
         if !options.filters.is_empty() {
             command.arg("--").args(&options.filters);
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use cargo_metadata::semver::Version;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
 
-use crate::process::cargo;
+use crate::process::{cargo, root};
 
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
 const EDGES: [(&str, &[&str]); 9] = [
@@ -72,19 +72,19 @@ const LONG_FILES: [(&str, &str); 1] = [(
 /// Says all that is wrong, not only the first.
 pub(crate) fn run() -> anyhow::Result<()> {
     let metadata = MetadataCommand::new()
+        .current_dir(root())
         .other_options(["--locked".to_owned(), "--all-features".to_owned()])
         .exec()
         .context("cannot read the workspace; is Cargo.lock up to date?")?;
-    let root = metadata.workspace_root.as_std_path();
-    let files = source_files(root)?;
+    let files = source_files(root())?;
     let mut problems = edges(&metadata);
     problems.extend(default_members(&metadata));
     problems.extend(rust_versions(&metadata)?);
     problems.extend(unsafe_code(&metadata)?);
     problems.extend(foreign_dependencies()?);
-    problems.extend(files.iter().filter_map(|file| empty_name(root, file)));
+    problems.extend(files.iter().filter_map(|file| empty_name(root(), file)));
     for file in &files {
-        problems.extend(too_long(root, file)?);
+        problems.extend(too_long(root(), file)?);
     }
     for problem in &problems {
         eprintln!("tidy: {problem}");

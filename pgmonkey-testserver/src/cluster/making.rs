@@ -1,7 +1,8 @@
 //! Making a server: its directory, its data, its settings, its first start.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Mutex;
@@ -74,7 +75,13 @@ impl Cluster {
 
     fn init(&self) -> anyhow::Result<()> {
         let password = self.root.join("password");
-        fs::write(&password, self.password())?;
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&password)?;
+        file.write_all(self.password().as_bytes())?;
         self.account.own(&password)?;
         let mut command = self.command("initdb");
         command

@@ -76,7 +76,7 @@ impl Problem {
     pub(crate) fn new(place: Place, key: impl Into<Option<String>>, kind: ProblemKind) -> Self {
         Self {
             place,
-            key: key.into(),
+            key: key.into().map(shown),
             kind,
         }
     }
@@ -126,6 +126,16 @@ pub enum ProblemKind {
     Reference(String),
 }
 
+/// The part of a key that can be one. Where a colon was forgotten, as in `{ password S3cret }`, what
+/// follows is a value.
+fn shown(key: String) -> String {
+    let of_key = |c: char| c.is_alphanumeric() || "._-$".contains(c);
+    match key.find(|c| !of_key(c)) {
+        Some(end) => format!("{}…", &key[..end]),
+        None => key,
+    }
+}
+
 fn suggestion_text(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
@@ -150,7 +160,7 @@ impl Warning {
     pub(crate) fn new(place: Place, key: impl Into<Option<String>>, kind: WarningKind) -> Self {
         Self {
             place,
-            key: key.into(),
+            key: key.into().map(shown),
             kind,
         }
     }

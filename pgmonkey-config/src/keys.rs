@@ -203,6 +203,9 @@ pub(crate) const ALIASES: &[(&str, &str)] = &[("database", "dbname")];
 /// Accepted where libpq accepts it: the application name when no other is set.
 pub(crate) const FALLBACK_APPLICATION_NAME: &str = "fallback_application_name";
 
+/// The top-level key with the named overlays.
+pub(crate) const PROFILES: &str = "profiles";
+
 /// The top-level wrapper of pgmonkey 2.
 pub(crate) const WRAPPER: &str = "postgresql";
 

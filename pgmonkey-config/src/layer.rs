@@ -102,12 +102,11 @@ impl Layer {
     /// A key of this layer as it was written.
     pub(crate) fn name_of(&self, path: &[String]) -> String {
         let path = self.renamed.get(path).map_or(path, Vec::as_slice);
-        let whole = self.prefix.iter().chain(path);
-        let shown: Vec<&str> = whole
-            .filter(|part| *part != keys::WRAPPER)
-            .map(String::as_str)
-            .collect();
-        shown.join(".")
+        let prefix = match self.prefix.as_slice() {
+            [wrapper, rest @ ..] if wrapper == keys::WRAPPER => rest,
+            prefix => prefix,
+        };
+        [prefix, path].concat().join(".")
     }
 
     fn problem(&self, path: &[String], kind: ProblemKind) -> Problem {
@@ -134,8 +133,10 @@ impl Layer {
 
     fn check_section(&self, name: &str, value: &mut Value, findings: &mut Findings) -> bool {
         let path = [name.to_owned()];
-        let Some(key) = keys::find("", name) else {
-            self.unknown(&path, findings);
+        // The profiles of a document have been taken out by now; elsewhere they have no meaning.
+        let key = keys::find("", name).filter(|key| key.name != keys::PROFILES);
+        let Some(key) = key else {
+            self.unknown(&path, value, findings);
             return false;
         };
         if !matches!(key.kind, Kind::Section) || is_unset(value) {
@@ -161,7 +162,7 @@ impl Layer {
             return true;
         }
         if section != "connection_settings" {
-            self.unknown(&path, findings);
+            self.unknown(&path, value, findings);
             return false;
         }
         if name == keys::FALLBACK_APPLICATION_NAME
@@ -173,24 +174,26 @@ impl Layer {
             Some(key) => findings
                 .problems
                 .extend(refusal(key, value).map(|kind| self.problem(&path, kind))),
-            None => self.unknown(&path, findings),
+            None => self.unknown(&path, value, findings),
         }
         false
     }
 
-    fn unknown(&self, path: &[String], findings: &mut Findings) {
+    fn unknown(&self, path: &[String], value: &Value, findings: &mut Findings) {
         let (section, name) = match path {
             [name] => ("", name),
             [section, name, ..] => (section.as_str(), name),
             [] => return,
         };
         let suggestion = suggestion(section, name);
-        let problem = self.problem(
-            path,
-            ProblemKind::UnknownKey {
-                suggestion: suggestion.clone(),
-            },
-        );
+        let kind = ProblemKind::UnknownKey {
+            suggestion: suggestion.clone(),
+        };
+        let mut problem = self.problem(path, kind);
+        if matches!(value, Value::Empty(..)) {
+            // In `{ password: two,parts }` the second part is read as a key without a value.
+            problem.key = (!section.is_empty()).then(|| format!("{section}.…"));
+        }
         if findings.deny_unknown {
             findings.problems.push(problem);
         } else {
@@ -381,7 +384,7 @@ fn refusal(key: &keys::Unsupported, value: &Value) -> Option<ProblemKind> {
 fn suggestion(section: &str, name: &str) -> Option<String> {
     let own = keys::of_section(section)?;
     let near = suggest::nearest(name, own.iter().map(|key| key.name));
-    if let Some(near) = near {
+    if let Some(near) = near.filter(|near| *near != name) {
         return Some(near.to_owned());
     }
     // A key that is right in another section.

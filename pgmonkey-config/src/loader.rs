@@ -326,15 +326,17 @@ impl<'a> Assembly<'a> {
     fn split(&mut self, layer: Layer) -> Vec<Layer> {
         let mut layer = self.unwrap(layer);
         self.warn_of_readers(&layer);
-        let profiles = layer.dict.remove("profiles");
+        let profiles = layer.dict.remove(keys::PROFILES);
         let overlay = self.overlay(&layer, profiles);
         [Some(layer), overlay].into_iter().flatten().collect()
     }
 
     fn unwrap(&mut self, mut layer: Layer) -> Layer {
-        let Some(Value::Dict(_, inner)) = layer.dict.remove(keys::WRAPPER) else {
+        let Some(Value::Dict(_, inner)) = layer.dict.get(keys::WRAPPER).cloned() else {
+            // Anything else under that name is an unknown key.
             return layer;
         };
+        layer.dict.remove(keys::WRAPPER);
         let path = |name: &str| [name.to_owned()];
         let place = layer.place(&path(keys::WRAPPER));
         let key = keys::WRAPPER.to_owned();
@@ -367,59 +369,60 @@ impl<'a> Assembly<'a> {
 
     /// Checks every profile, and gives the one that was chosen.
     fn overlay(&mut self, layer: &Layer, profiles: Option<Value>) -> Option<Layer> {
-        let path = ["profiles".to_owned()];
-        let invalid = |expected: &str| ProblemKind::Invalid {
-            value: None,
-            expected: expected.to_owned(),
-        };
-        let profiles = match profiles {
-            None => Dict::new(),
-            Some(value) if is_unset(&value) => Dict::new(),
-            Some(Value::Dict(_, profiles)) => profiles,
-            Some(_) => {
-                let kind = invalid("named overlays, each with sections");
-                layer.report(&mut self.findings, vec![(path.into(), kind)]);
-                return None;
-            }
-        };
-        let mut names: Vec<&str> = profiles.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        let names = names.join(", ");
-        let (chosen, place) = self.chosen(!profiles.is_empty())?;
-        if !profiles.contains_key(&chosen) {
-            let known = match names.as_str() {
-                "" => "there are no profiles".to_owned(),
-                names => format!("the profiles are {names}"),
-            };
-            let reason = format!("no profile `{chosen}`; {known}");
-            let key = "profiles".to_owned();
-            let kind = ProblemKind::Reference(reason);
-            self.findings.problems.push(Problem::new(place, key, kind));
-        }
+        let mut profiles = self.profiles(layer, profiles);
         let mut overlay = None;
-        for (name, value) in profiles {
-            let prefix = [
-                layer.prefix.clone(),
-                vec!["profiles".to_owned(), name.clone()],
-            ];
-            let dict = match value {
-                Value::Dict(_, dict) => dict,
-                value if is_unset(&value) => Dict::new(),
-                _ => {
-                    let path = vec!["profiles".to_owned(), name];
-                    let kind = invalid("sections (key: value)");
-                    layer.report(&mut self.findings, vec![(path, kind)]);
-                    continue;
-                }
-            };
-            let mut profile = Layer::new(layer.origin.clone(), dict).with_prefix(prefix.concat());
-            if name == chosen {
-                overlay = Some(profile);
-            } else {
-                profile.check_names(&mut self.findings);
+        if let Some((name, place)) = self.chosen(!profiles.is_empty()) {
+            overlay = profiles.remove(&name);
+            if overlay.is_none() {
+                let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
+                let known = match known.as_slice() {
+                    [] => "there are no profiles".to_owned(),
+                    known => format!("the profiles are {}", known.join(", ")),
+                };
+                let kind = ProblemKind::Reference(format!("no profile `{name}`; {known}"));
+                let key = keys::PROFILES.to_owned();
+                self.findings.problems.push(Problem::new(place, key, kind));
             }
+        }
+        for profile in profiles.values_mut() {
+            profile.check_names(&mut self.findings);
         }
         overlay
+    }
+
+    fn profiles(&mut self, layer: &Layer, value: Option<Value>) -> BTreeMap<String, Layer> {
+        let path = keys::PROFILES.to_owned();
+        let named = match self.sections(layer, vec![path.clone()], value) {
+            Some(named) => named,
+            None => return BTreeMap::new(),
+        };
+        let mut profiles = BTreeMap::new();
+        for (name, value) in named {
+            let own = vec![path.clone(), name.clone()];
+            let prefix = [layer.prefix.clone(), own.clone()].concat();
+            if let Some(dict) = self.sections(layer, own, Some(value)) {
+                let profile = Layer::new(layer.origin.clone(), dict).with_prefix(prefix);
+                profiles.insert(name, profile);
+            }
+        }
+        profiles
+    }
+
+    /// The mapping there; an empty one if nothing is set.
+    fn sections(&mut self, layer: &Layer, path: Vec<String>, value: Option<Value>) -> Option<Dict> {
+        match value {
+            None => Some(Dict::new()),
+            Some(Value::Dict(_, dict)) => Some(dict),
+            Some(value) if is_unset(&value) => Some(Dict::new()),
+            Some(_) => {
+                let kind = ProblemKind::Invalid {
+                    value: None,
+                    expected: "named overlays, each with sections".to_owned(),
+                };
+                layer.report(&mut self.findings, vec![(path, kind)]);
+                None
+            }
+        }
     }
 
     /// The name of the profile, and who chose it.

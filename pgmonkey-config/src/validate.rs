@@ -215,7 +215,7 @@ fn host_problem(host: &Host) -> Option<&'static str> {
         Host::Name(name) if name.contains(':') => Some("a host holds no port; set `port` for it"),
         Host::Name(name) => name
             .chars()
-            .any(|c| c.is_control() || c.is_whitespace() || ",/@".contains(c))
+            .any(|c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-._".contains(c))
             .then_some("expected a name, an address or a /directory"),
     }
 }

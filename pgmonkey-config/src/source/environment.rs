@@ -56,7 +56,7 @@ pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
     for (rest, text) in variables.prefixed() {
         let variable = format!("{PREFIX}{rest}");
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        if keys::find("", &path[0]).is_none() || path[0] == "profiles" {
+        if keys::find("", &path[0]).is_none() || path[0] == keys::PROFILES {
             if !NOT_KEYS.contains(&rest.as_str()) {
                 let kind = WarningKind::UnknownKey { suggestion: None };
                 let warning = Warning::new(Place::Variable(variable), None, kind);

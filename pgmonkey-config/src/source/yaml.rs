@@ -9,6 +9,10 @@ use serde_saphyr::{Error, Location, Spanned};
 
 use super::document::{Defect, Entry, Node};
 
+/// A file needs seven levels: wrapper, profile, section, key, list. The parser recurses with large
+/// frames, of which an unoptimised build has no room for sixty on the stack of a thread.
+const DEEPEST: usize = 16;
+
 /// serde-saphyr with our options as a format of figment.
 struct Yaml;
 
@@ -19,7 +23,7 @@ impl Format for Yaml {
 
     fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_documents: 2 },
+            budget: serde_saphyr::budget! { max_depth: DEEPEST, max_documents: 2 },
             duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
             strict_booleans: true,
             leading_zero_numbers_as_strings: true,

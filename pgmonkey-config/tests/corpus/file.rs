@@ -1,0 +1,556 @@
+//! The file as a whole: shape, format, encoding, position of errors.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::{Config, ConnectionType, Loader, Place, UnknownKeys, WarningKind};
+
+use super::{bad, connection, good, has, load, loader, password, warned};
+
+#[test]
+fn one_file_serves_four_types() {
+    let config = good(
+        "connection_type: async_pool
+connection_settings: { host: db }
+sync_settings: { work_mem: 1MB }
+async_settings: { work_mem: 2MB }
+pool_settings: { max_size: 3 }
+async_pool_settings: { max_size: 4, multiplex: true }",
+    );
+    assert_eq!(config.connection_type, ConnectionType::AsyncPool);
+    for kind in ConnectionType::ALL {
+        let other = config.with_connection_type(kind);
+        assert_eq!(other.connection_type, kind);
+        let size = if kind.is_async() { 4 } else { 3 };
+        assert_eq!(other.pool_settings_for(kind).max_size, size);
+        let memory = if kind.is_async() { "2MB" } else { "1MB" };
+        assert_eq!(other.session_settings(kind).value("work_mem"), Some(memory));
+    }
+}
+
+#[test]
+fn the_type_is_normal_unless_the_file_says_otherwise() {
+    for text in ["{}", "connection_type:", "connection_type: ''"] {
+        assert_eq!(good(text).connection_type, ConnectionType::Normal);
+    }
+}
+
+#[test]
+fn types_are_exact_words() {
+    for word in ["Pool", "' pool'", "sync", "async-pool", "[pool]", "1"] {
+        let error = bad(&format!("connection_type: {word}"));
+        has(
+            &error,
+            &[
+                "line 1",
+                "connection_type",
+                "normal, pool, async, async_pool",
+            ],
+        );
+    }
+}
+
+#[test]
+fn empty_sections_count_as_absent() {
+    let empty = good("{}");
+    for section in [
+        "connection_settings",
+        "sync_settings",
+        "async_settings",
+        "pool_settings",
+        "async_pool_settings",
+    ] {
+        for value in ["", "null", "~", "{}", "''"] {
+            assert_eq!(
+                good(&format!("{section}: {value}")),
+                empty,
+                "{section}: {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_section_that_is_no_mapping_is_named() {
+    for value in ["5", "text", "[a, b]", "true", "postgres://app:S3cret@db"] {
+        let error = bad(&format!("{{}}\n---\n{value}"));
+        assert!(error.contains("more than one"), "{error}");
+        let error = bad(&format!("connection_settings: {value}"));
+        has(
+            &error,
+            &["line 1", "connection_settings", "expected a section"],
+        );
+        assert!(!error.contains("S3cret"), "{error}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_configuration() {
+    for (text, part) in [
+        ("", "empty"),
+        ("   \n\n", "empty"),
+        ("# only a comment\n", "empty"),
+        ("---\n", "empty"),
+        ("null", "empty"),
+        ("just text S3cret", "expected sections"),
+        ("42", "expected sections"),
+        ("- a\n- b\n", "expected sections"),
+        ("a: 1\n---\nb: 2\n", "more than one YAML document"),
+        ("a: [1, 2", "not valid YAML"),
+        ("a:\n\t- tab\n", "not valid YAML"),
+        ("a: b: c", "not valid YAML"),
+        ("a\0b: c", "zero byte"),
+    ] {
+        let error = bad(text);
+        has(&error, &[part]);
+        assert!(!error.contains("S3cret"), "{error}");
+    }
+    has(&Config::from_toml("").unwrap_err().to_string(), &["empty"]);
+    has(&Config::from_json(" ").unwrap_err().to_string(), &["empty"]);
+    has(
+        &Config::from_json("[]").unwrap_err().to_string(),
+        &["expected sections"],
+    );
+}
+
+#[test]
+fn the_wrapper_of_version_2_is_unwrapped_with_a_warning() {
+    let inner = "connection_type: pool\n  connection_settings: { host: db }";
+    let (config, warnings) = warned(&format!("postgresql:\n  {inner}\n"));
+    assert_eq!(config, good(&inner.replace("\n  ", "\n")));
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].kind, WarningKind::LegacyWrapper);
+    has(&warnings[0].to_string(), &["line 1", "deprecated"]);
+}
+
+#[test]
+fn keys_beside_the_wrapper_are_warned_about() {
+    let text = "postgresql:\n  connection_settings: { host: db }\npool_settings: { max_size: 3 }\n";
+    let (config, warnings) = warned(text);
+    assert_eq!(config.pool_settings.max_size, 10);
+    assert_eq!(warnings[1].kind, WarningKind::BesideWrapper);
+    has(&warnings[1].to_string(), &["line 3", "pool_settings"]);
+}
+
+#[test]
+fn only_one_wrapper_is_taken_off() {
+    has(
+        &bad("postgresql: { postgresql: { connection_type: pool } }"),
+        &["postgresql", "unknown"],
+    );
+    has(&bad("postgresql:"), &["line 1", "unknown key"]);
+}
+
+#[test]
+fn errors_inside_the_wrapper_have_their_line() {
+    let error = bad("postgresql:\n  connection_settings:\n    port: 70000\n");
+    has(&error, &["line 3", "connection_settings.port", "70000"]);
+}
+
+#[test]
+fn duplicate_keys_are_errors_in_every_format() {
+    has(
+        &bad("connection_type: pool\nconnection_type: async\n"),
+        &["line 2", "twice"],
+    );
+    has(
+        &bad(&connection("{ host: a, host: b }").replace("\n  {", " {")),
+        &["twice"],
+    );
+    let toml = Config::from_toml("connection_type = 'pool'\nconnection_type = 'async'\n");
+    has(&toml.unwrap_err().to_string(), &["line 2", "twice"]);
+    let json =
+        Config::from_json("{\"connection_type\": \"pool\",\n \"connection_type\": \"pool\"}");
+    has(&json.unwrap_err().to_string(), &["line 2", "twice"]);
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys_work() {
+    let config = good(
+        "pool_settings: &pool { min_size: 2, max_size: 7 }
+async_pool_settings:
+  <<: *pool
+  max_size: 8
+connection_settings: { user: &name app, dbname: *name }",
+    );
+    assert_eq!(config.async_pool_settings.min_size, 2);
+    assert_eq!(config.async_pool_settings.max_size, 8);
+    assert_eq!(config.connection_settings.dbname.as_deref(), Some("app"));
+}
+
+#[test]
+fn exploding_aliases_are_refused_quickly() {
+    let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (from, to) in "abcdefgh".chars().zip("bcdefghi".chars()) {
+        let alias = vec![format!("*{from}"); 9].join(", ");
+        text.push_str(&format!("{to}: &{to} [{alias}]\n"));
+    }
+    let start = Instant::now();
+    has(&bad(&text), &["aliases"]);
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn deep_nesting_is_refused_quickly_in_every_format() {
+    let start = Instant::now();
+    for count in [1_000, 100_000, 10_000_000] {
+        let open = "[".repeat(count);
+        bad(&open);
+        bad(&format!("a: {open}"));
+        bad(&"{a: ".repeat(count / 4));
+        bad(&"- ".repeat(count / 2));
+        Config::from_json(&open).unwrap_err();
+        Config::from_json(&"{\"a\":".repeat(count / 5)).unwrap_err();
+        Config::from_toml(&format!("a = {open}")).unwrap_err();
+        Config::from_toml(&format!("[{}a]", "a.".repeat(count / 2))).unwrap_err();
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn utf8_always() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgmonkey.yaml");
+    let load = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        loader(&[]).file(&path).load()
+    };
+    let text = "connection_settings: { user: 'Jürgen' }\r\npool_settings: {}\r\n";
+    let user = |config: Config| config.connection_settings.user.clone().unwrap();
+    assert_eq!(user(load(text.as_bytes()).unwrap()), "Jürgen");
+    let bom = [b"\xef\xbb\xbf", text.as_bytes()].concat();
+    assert_eq!(user(load(&bom).unwrap()), "Jürgen");
+    let latin1 = b"connection_type: pool\nconnection_settings: { user: J\xfcrgen }";
+    let error = load(latin1).unwrap_err().to_string();
+    has(&error, &["pgmonkey.yaml:2:31", "UTF-8"]);
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    load(&utf16).unwrap_err();
+    let binary: Vec<u8> = (0..=255).cycle().take(4096).collect();
+    has(&load(&binary).unwrap_err().to_string(), &["pgmonkey.yaml"]);
+}
+
+#[test]
+fn unquoted_words_and_numbers_keep_their_text() {
+    for word in [
+        "0123",
+        "007",
+        "1e5",
+        "yes",
+        "on",
+        "NO",
+        "true",
+        "12:30",
+        "1_000",
+        "0x1F",
+        "0o17",
+        "1.50",
+        "+5",
+        "2024-01-02",
+        ".5",
+        "-0",
+    ] {
+        let config = good(&connection(&format!("password: {word}")));
+        assert_eq!(password(&config), Some(word));
+        let config = good(&connection(&format!("dbname: {word} # comment")));
+        assert_eq!(config.connection_settings.dbname.as_deref(), Some(word));
+        let config = good(&format!(
+            "connection_settings: {{ password: {word} , user: a}}"
+        ));
+        assert_eq!(password(&config), Some(word));
+    }
+    let config =
+        good("sync_settings: { a: &x 0123, b: *x }\nconnection_settings: { password: *x }");
+    assert_eq!(password(&config), Some("0123"));
+}
+
+#[test]
+fn other_formats_want_quotes_around_secrets() {
+    let json = Config::from_json(r#"{"connection_settings": {"password": 123}}"#);
+    has(&json.unwrap_err().to_string(), &["password", "quotes"]);
+    let toml = Config::from_toml("[connection_settings]\npassword = 123");
+    has(
+        &toml.unwrap_err().to_string(),
+        &["line 2", "password", "quotes"],
+    );
+}
+
+#[test]
+fn yaml_errors_never_quote_a_value() {
+    for line in [
+        "password: *S3cret",
+        "password: !S3cret",
+        "password: !S3cret x",
+        "password: %S3cret",
+        "password: @S3cret",
+        "password: `S3cret",
+        "password: \"S3cret",
+        "password: S3cret: S3cret",
+        "password: {S3cret",
+        "password: [S3cret",
+        "password: 'S3cret' S3cret",
+        "password: \"\\S3cret\"",
+        "password: |S3cret",
+        "? [S3cret]",
+        "<<: S3cret",
+        "password: !!int S3cret",
+        "password: !!binary S3cret!",
+    ] {
+        if let Err(error) = load(&connection(line)) {
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("S3cret"), "{line}: {shown}");
+            has(&error.to_string(), &["line"]);
+        } else {
+            panic!("accepted: {line}");
+        }
+    }
+    has(
+        &bad(&connection("password: *S3cret")),
+        &["line 2", "quotes"],
+    );
+    for toml in [
+        "password = S3cret",
+        "password = 'S3cret",
+        "password = \"\\S3cret\"",
+        "S3cret",
+    ] {
+        let error = Config::from_toml(toml).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("S3cret"), "{error}");
+    }
+    for json in [
+        "{\"password\": S3cret}",
+        "{\"password\": \"S3cret",
+        "{\"password\": \"\\S3cret\"}",
+    ] {
+        let error = Config::from_json(json).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("S3cret"), "{error}");
+    }
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.yaml");
+    let error = loader(&[]).file(&missing).load().unwrap_err();
+    has(&error.to_string(), &["missing.yaml", "not found"]);
+    let error = loader(&[]).file(folder.path()).load().unwrap_err();
+    has(
+        &error.to_string(),
+        &[folder.path().to_str().unwrap(), "directory"],
+    );
+    let empty = folder.path().join("empty.yaml");
+    fs::write(&empty, "").unwrap();
+    let error = loader(&[]).file(&empty).load().unwrap_err();
+    has(&error.to_string(), &["empty.yaml", "empty"]);
+    let huge = folder.path().join("huge.yaml");
+    fs::write(&huge, vec![b'#'; 2 << 20]).unwrap();
+    let error = loader(&[]).file(&huge).load().unwrap_err();
+    has(&error.to_string(), &["huge.yaml", "larger than"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_without_end_is_no_trap() {
+    let error = loader(&[]).file("/dev/zero").load().unwrap_err();
+    has(&error.to_string(), &["larger than"]);
+}
+
+#[test]
+fn relative_paths_start_from_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgmonkey.yaml");
+    let text = "connection_settings:
+  sslmode: verify-full
+  sslrootcert: certs/root.crt
+  sslcert: ~/client.crt
+  sslkey: /etc/client.key
+  passfile: ./pgpass
+";
+    fs::write(&path, text).unwrap();
+    let config = loader(&[]).file(&path).load().unwrap();
+    let shown = format!("{config:?}");
+    has(
+        &shown,
+        &[
+            folder.path().join("certs/root.crt").to_str().unwrap(),
+            "\"/nonexistent/client.crt\"",
+            "\"/etc/client.key\"",
+        ],
+    );
+    let config = loader(&[]).yaml(text).load().unwrap();
+    assert_eq!(
+        config
+            .connection_settings
+            .passfile
+            .as_deref()
+            .unwrap()
+            .to_str(),
+        Some("./pgpass")
+    );
+}
+
+#[test]
+fn home_is_expanded_in_the_name_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.yaml"), "connection_type: pool").unwrap();
+    let home = folder.path().to_str().unwrap();
+    let config = Loader::new()
+        .variables([("HOME", home)])
+        .file("~/a.yaml")
+        .load()
+        .unwrap();
+    assert_eq!(config.connection_type, ConnectionType::Pool);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_readable_file_with_a_secret_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgmonkey.yaml");
+    let warnings = |text: &str, mode: u32| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let resolved = loader(&[("PW", "x")]).resolve_env(true).file(&path);
+        resolved.load_with_warnings().unwrap().1
+    };
+    let secret = "connection_settings: { password: S3cret }";
+    let found = warnings(secret, 0o644);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].kind, WarningKind::ReadableByOthers);
+    has(&found[0].to_string(), &["pgmonkey.yaml", "chmod 600"]);
+    assert_eq!(warnings(secret, 0o600), []);
+    assert_eq!(warnings("connection_settings: { password: '' }", 0o644), []);
+    assert_eq!(
+        warnings("connection_settings: { password: '${PW}' }", 0o644),
+        []
+    );
+    assert_eq!(
+        warnings("connection_settings: { password: { from_env: PW } }", 0o644),
+        []
+    );
+    assert_eq!(
+        warnings(
+            "connection_settings: { url: 'postgres://a:S3cret@db' }",
+            0o644
+        )
+        .len(),
+        1
+    );
+    let profile = "profiles: { test: { connection_settings: { password: S3cret } } }";
+    assert_eq!(warnings(profile, 0o640).len(), 1);
+}
+
+#[test]
+fn toml_and_json_load_the_same() {
+    let yaml = good(
+        "connection_type: pool
+connection_settings: { host: [a, b], port: 5433, sslmode: disable, connect_timeout: 2.5 }
+sync_settings: { work_mem: 64MB, my.custom: 'on' }
+pool_settings: { max_size: 7, check_on_checkout: true }",
+    );
+    let toml = "connection_type = 'pool'
+sync_settings = { work_mem = '64MB', 'my.custom' = 'on' }
+[connection_settings]
+host = ['a', 'b']
+port = 5433
+sslmode = 'disable'
+connect_timeout = 2.5
+[pool_settings]
+max_size = 7
+check_on_checkout = true";
+    let json = r#"{"connection_type": "pool",
+"connection_settings": {"host": "a,b", "port": "5433", "sslmode": "disable", "connect_timeout": 2.5},
+"sync_settings": {"work_mem": "64MB", "my.custom": "on"},
+"pool_settings": {"max_size": 7, "check_on_checkout": true}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.toml", toml), ("a.json", json)] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        assert_eq!(loader(&[]).file(&path).load().unwrap(), yaml, "{name}");
+    }
+}
+
+#[test]
+fn every_format_has_positions() {
+    let toml = Config::from_toml(
+        "connection_type = 'pool'\n[connection_settings]\nhost = 'a'\n  port = 0\n",
+    );
+    has(
+        &toml.unwrap_err().to_string(),
+        &["line 4, column 3", "connection_settings.port"],
+    );
+    let json = "{\"connection_settings\": {\n  \"host\": \"port\", \"hostaddr\": [\"::1\"],\n    \"port\": 0}}";
+    let json = Config::from_json(json);
+    has(
+        &json.unwrap_err().to_string(),
+        &["line 3, column 5", "connection_settings.port"],
+    );
+    let flow = bad("{ connection_settings: { host: a,\n  user: b, port: 0 } }");
+    has(&flow, &["line 2, column 12"]);
+    let block = bad("# comment\nconnection_settings:\n  host: a\n\n  port: 0\n");
+    has(&block, &["line 5, column 3"]);
+}
+
+#[test]
+fn unknown_keys_are_errors_with_a_suggestion() {
+    let error = bad("connection_settings:\n  hots: a\n  databse: b\npool_setings: {}\nxyzzy: 1\n");
+    has(
+        &error,
+        &["connection_settings.hots", "did you mean `host`?", "line 2"],
+    );
+    has(
+        &error,
+        &[
+            "pool_setings",
+            "did you mean `pool_settings`?",
+            "line 4",
+            "xyzzy",
+        ],
+    );
+    assert_eq!(error.lines().count(), 4, "{error}");
+    has(
+        &bad("host: a"),
+        &["did you mean `connection_settings.host`?"],
+    );
+    has(
+        &bad("pool_settings: { speed: 1 }"),
+        &["pool_settings.speed: unknown key"],
+    );
+    has(
+        &bad("pool_settings: { multiplex: true }"),
+        &["async_pool_settings.multiplex"],
+    );
+    has(&bad(&connection("Host: a")), &["did you mean `host`?"]);
+}
+
+#[test]
+fn unknown_keys_can_be_allowed() {
+    let text = "other_tool: { a: 1 }\nconnection_settings: { host: a, hots: b }";
+    let loader = loader(&[]).yaml(text).unknown_keys(UnknownKeys::Warn);
+    let (config, warnings) = loader.load_with_warnings().unwrap();
+    assert_eq!(config, good("connection_settings: { host: a }"));
+    assert_eq!(warnings.len(), 2);
+    has(&warnings[0].to_string(), &["line"]);
+    assert!(
+        warnings
+            .iter()
+            .all(|w| matches!(w.kind, WarningKind::UnknownKey { .. }))
+    );
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let error = load("connection_type: x\nconnection_settings: { port: 0, sslmode: y }\nz: 1\n")
+        .unwrap_err();
+    assert_eq!(error.problems().len(), 4);
+    assert!(
+        error
+            .problems()
+            .iter()
+            .all(|p| matches!(p.place, Place::Text { position: Some(_) }))
+    );
+}

@@ -262,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_parameters_does_not_count() {
+        let mut one = settings();
+        one.sync_settings = [("a", "1"), ("b", "2")].into_iter().collect();
+        let mut other = settings();
+        other.sync_settings = [("b", "2"), ("a", "1")].into_iter().collect();
+        assert_eq!(
+            bytes(&one, ConnectionType::Normal, Secrets::Included),
+            bytes(&other, ConnectionType::Normal, Secrets::Included)
+        );
+    }
+
+    #[test]
     fn neighbours_cannot_run_together() {
         let mut one = settings();
         one.sync_settings.insert("a", "bc");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use figment::value::{Dict, Num, Value};
 
-use crate::choice::{Choice, RequireAuth};
+use crate::choice::{Choice, RequireAuth, SslMode};
 use crate::config::Settings;
 use crate::connection::{ConnectionSettings, Host, RootCert};
 use crate::duration;
@@ -55,6 +55,13 @@ fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {
     reader.path("servicefile");
     reader.encoding("client_encoding");
     let fallback = reader.text(keys::FALLBACK_APPLICATION_NAME);
+    let sslrootcert = reader.roots("sslrootcert");
+    let sslmode = reader.optional_word("sslmode");
+    // As in libpq: the roots of the system make the strongest mode the default.
+    let default_mode = match sslrootcert {
+        Some(RootCert::System) => SslMode::VerifyFull,
+        _ => SslMode::default(),
+    };
     ConnectionSettings {
         host: reader.hosts("host"),
         hostaddr: reader.addresses("hostaddr"),
@@ -64,8 +71,8 @@ fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {
         password: reader.secret("password"),
         passfile: reader.path("passfile"),
         service: reader.text("service"),
-        sslmode: reader.word("sslmode"),
-        sslrootcert: reader.roots("sslrootcert"),
+        sslmode: sslmode.unwrap_or(default_mode),
+        sslrootcert,
         sslcert: reader.path("sslcert"),
         sslkey: reader.path("sslkey"),
         sslpassword: reader.secret("sslpassword"),

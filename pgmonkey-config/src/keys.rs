@@ -121,7 +121,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "service", Kind::Text, "", "A group of the service file whose settings are used where nothing else is set here."),
     key(Connection, "servicefile", Kind::Path, "~/.pg_service.conf", "The service file."),
     key(Connection, "sslmode", Kind::Word(words::<SslMode>), "prefer", "How much TLS is needed; `require` with a root certificate checks as `verify-ca` does."),
-    key(Connection, "sslrootcert", Kind::Roots, "~/.postgresql/root.crt if there", "Trusted root certificates, PEM; `system` takes those of the operating system and needs `verify-full`."),
+    key(Connection, "sslrootcert", Kind::Roots, "~/.postgresql/root.crt if there", "Trusted root certificates, PEM; `system` takes those of the operating system and makes `verify-full` the mode."),
     key(Connection, "sslcert", Kind::Path, "~/.postgresql/postgresql.crt if there", "The client certificate, PEM."),
     key(Connection, "sslkey", Kind::Path, "~/.postgresql/postgresql.key if there", "Its private key, PEM; refused when others can read it."),
     key(Connection, "sslpassword", Kind::Secret, "", "What the private key is encrypted with."),

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod assembly;
 mod canonical;
 mod choice;
 mod config;
@@ -55,6 +56,10 @@ mod source;
 mod suggest;
 mod template;
 mod validate;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 pub use choice::{
     AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, RequireAuth, RequireAuthError,

@@ -212,12 +212,22 @@ fn host_problem(host: &Host) -> Option<&'static str> {
         Host::Name(name) if name.starts_with('[') => {
             Some("an IPv6 address stands without brackets here")
         }
+        Host::Name(name) if has_zone(name) => None,
         Host::Name(name) if name.contains(':') => Some("a host holds no port; set `port` for it"),
         Host::Name(name) => name
             .chars()
             .any(|c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-._".contains(c))
             .then_some("expected a name, an address or a /directory"),
     }
+}
+
+/// An address of one network interface, as in `fe80::1%eth0`.
+fn has_zone(name: &str) -> bool {
+    let parts = name.split_once('%');
+    parts.is_some_and(|(address, zone)| {
+        let word = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        address.parse::<std::net::Ipv6Addr>().is_ok() && zone.chars().all(word)
+    })
 }
 
 fn tls(found: &mut Found, settings: &ConnectionSettings) {

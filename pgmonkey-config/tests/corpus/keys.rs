@@ -340,6 +340,7 @@ fn hosts() {
         settings("host: '::1'").host,
         [Host::Ip("::1".parse().unwrap())]
     );
+    assert_eq!(settings("host: fe80::1%eth0").host, [name("fe80::1%eth0")]);
     assert_eq!(settings("host: /tmp").host, [Host::Unix("/tmp".into())]);
     for (host, part) in [
         ("'[::1]'", "without brackets"),

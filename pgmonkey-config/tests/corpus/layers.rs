@@ -364,7 +364,10 @@ fn conflicts_between_layers_are_told() {
         &error.to_string(),
         &["environment variable PGPORT", "2 for 1"],
     );
-    let error = loader(&[("PGSSLROOTCERT", "system")]).load().unwrap_err();
+    let error = loader(&[("PGSSLROOTCERT", "system")])
+        .yaml(connection("sslmode: require"))
+        .load()
+        .unwrap_err();
     has(&error.to_string(), &["PGSSLROOTCERT", "verify-full"]);
 }
 

@@ -126,6 +126,8 @@ fn errors_do_not_show_what_stands_in_the_wrong_place() {
         "connection_settings: { password: half,S3cret }",
         "connection_settings: { password S3cret, host: a }",
         "{ password S3cret, connection_type: pool }",
+        "connection_settings: { password S3cret: x }",
+        "connection_settings: { password=S3cret: x }",
         "{ connection_type: pool, S3cret }",
         "pool_settings: { S3cret }",
         "sync_settings: { my.token: \"S3cret\\0\" }",

@@ -46,10 +46,9 @@ fn system_roots_need_verify_full() {
         )));
         has(&error, &["line 2", "sslrootcert", "verify-full", mode]);
     }
-    has(
-        &bad(&connection("sslrootcert: system")),
-        &["verify-full", "prefer"],
-    );
+    // As in libpq, it is the default mode then.
+    let config = good(&connection("sslrootcert: system"));
+    assert_eq!(config.connection_settings.sslmode, SslMode::VerifyFull);
 }
 
 #[test]

@@ -65,16 +65,21 @@ impl<'a> Assembly<'a> {
     }
 
     fn finish(mut self) -> Result<(Config, Vec<Warning>), Error> {
-        let (settings, found) = extract::settings(&self.merged);
-        let mut problems: Vec<Problem> = found
+        let (settings, mut found) = extract::settings(&self.merged);
+        let settings = validate::normalise(settings);
+        found.extend(
+            validate::problems(&settings)
+                .into_iter()
+                .map(|(key, kind)| {
+                    let path = key.splitn(2, '.').map(str::to_owned).collect();
+                    (path, kind)
+                }),
+        );
+        found.truncate(self.findings.room());
+        let problems: Vec<Problem> = found
             .into_iter()
             .map(|(path, kind)| self.problem(path, kind))
             .collect();
-        let settings = validate::normalise(settings);
-        for (key, kind) in validate::problems(&settings) {
-            let path = key.splitn(2, '.').map(str::to_owned).collect();
-            problems.push(self.problem(path, kind));
-        }
         self.findings.problems.extend(problems);
         Error::check(self.findings.problems)?;
         Ok((Config::checked(settings), self.findings.warnings))

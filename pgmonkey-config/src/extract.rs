@@ -252,10 +252,10 @@ impl<'a> Reader<'a> {
     }
 
     fn parameters(&mut self) -> SessionSettings {
-        let mut settings = SessionSettings::default();
+        let mut parameters = Vec::new();
         for (name, value) in self.dict.into_iter().flatten() {
             match parameter_of(value) {
-                Some(text) => settings.insert(name, text),
+                Some(text) => parameters.push((name.clone(), text)),
                 None => self.problem(
                     name,
                     value,
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
                 ),
             }
         }
-        settings
+        SessionSettings::of_distinct(parameters)
     }
 
     /// The value of a key if it is there and right.

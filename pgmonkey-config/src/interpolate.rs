@@ -41,7 +41,7 @@ pub(crate) fn reference(dict: &Dict) -> Option<&'static str> {
 }
 
 /// Bounds for texts with references, so that none can take long or fill the stack.
-const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 4 * 1024;
 const DEEPEST: usize = 8;
 
 struct Walk<'a> {

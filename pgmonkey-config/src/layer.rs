@@ -48,6 +48,17 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<Warning>,
 }
 
+/// Nobody reads more.
+const MOST_TOLD: usize = 100;
+
+impl Findings {
+    /// How many problems are still worth telling; a text that is something else altogether may have
+    /// any number of them. There is room for the first in any case.
+    pub(crate) fn room(&self) -> usize {
+        MOST_TOLD.saturating_sub(self.problems.len())
+    }
+}
+
 impl Layer {
     pub(crate) fn new(origin: Origin, dict: Dict) -> Self {
         Self {
@@ -120,6 +131,7 @@ impl Layer {
     ) {
         let problems = problems
             .into_iter()
+            .take(findings.room())
             .map(|(path, kind)| self.problem(&path, kind));
         findings.problems.extend(problems);
     }
@@ -185,6 +197,14 @@ impl Layer {
             [section, name, ..] => (section.as_str(), name),
             [] => return,
         };
+        let told = if findings.deny_unknown {
+            findings.problems.len()
+        } else {
+            findings.warnings.len()
+        };
+        if told >= MOST_TOLD {
+            return;
+        }
         let suggestion = suggestion(section, name);
         let kind = ProblemKind::UnknownKey {
             suggestion: suggestion.clone(),

@@ -21,6 +21,11 @@ use crate::secret::REDACTED;
 pub struct SessionSettings(Vec<(String, String)>);
 
 impl SessionSettings {
+    /// Takes parameters of which no two have the same name.
+    pub(crate) fn of_distinct(parameters: Vec<(String, String)>) -> Self {
+        Self(parameters)
+    }
+
     /// The parameters, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0

@@ -15,6 +15,14 @@ const LARGEST: u64 = 1 << 20;
 /// Line and column, both from 1.
 pub(crate) type Position = (u64, u64);
 
+/// Where a key stands: told by the parser, or as a byte of the text. Counting lines for every key
+/// would take long in a large text, so that is done only for what is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Spot {
+    Position(Position),
+    Byte(usize),
+}
+
 /// The format of a configuration text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Syntax {
@@ -48,7 +56,8 @@ impl Syntax {
 pub(crate) struct Document {
     path: Option<PathBuf>,
     pub(crate) root: Dict,
-    positions: BTreeMap<Vec<String>, Position>,
+    text: String,
+    spots: BTreeMap<Vec<String>, Spot>,
 }
 
 impl Document {
@@ -85,11 +94,13 @@ impl Document {
                 ProblemKind::Syntax(defect.reason),
             ))
         };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let node = parse(syntax, text).map_err(fail)?;
         let mut document = Self {
             path: None,
             root: Dict::new(),
-            positions: BTreeMap::new(),
+            text: text.to_owned(),
+            spots: BTreeMap::new(),
         };
         let Node::Map(entries) = node else {
             let reason = match node {
@@ -116,17 +127,21 @@ impl Document {
 
     /// The place of a key, or of the nearest section around it.
     pub(crate) fn place(&self, key: &[String]) -> Place {
-        let position = (1..=key.len())
+        let spot = (1..=key.len())
             .rev()
-            .find_map(|length| self.positions.get(&key[..length]));
-        place(self.path.clone(), position.copied())
+            .find_map(|length| self.spots.get(&key[..length]));
+        let position = spot.map(|spot| match spot {
+            Spot::Position(position) => *position,
+            Spot::Byte(at) => end_of(&self.text.as_bytes()[..*at]),
+        });
+        place(self.path.clone(), position)
     }
 
     fn dict(&mut self, entries: Vec<Entry>, path: &mut Vec<String>) -> Dict {
         let mut dict = Dict::new();
         for entry in entries {
             path.push(entry.key.clone());
-            self.positions.insert(path.clone(), entry.position);
+            self.spots.insert(path.clone(), entry.spot);
             let value = self.value(entry.value, path);
             path.pop();
             dict.insert(entry.key, value);
@@ -159,7 +174,7 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) position: Position,
+    pub(super) spot: Spot,
     pub(super) value: Node,
 }
 
@@ -183,7 +198,6 @@ fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
     if text.len() as u64 > LARGEST {
         return Err(Defect::new(too_large(), None));
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(at) = text.find('\0') {
         let position = Some(end_of(&text.as_bytes()[..at]));
         return Err(Defect::new("a zero byte: this is not a text", position));

@@ -6,7 +6,7 @@ use std::fmt;
 use figment::value::Value;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::document::{Defect, Entry, Node, Position, end_of};
+use super::document::{Defect, Entry, Node, Spot};
 
 /// Told apart from the parser's own messages, which have a position of their own.
 const DUPLICATE: &str = "the same key twice";
@@ -44,7 +44,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn next(&self) -> Position {
+    fn next(&self) -> Spot {
         let bytes = self.text.as_bytes();
         let mut at = self.next.get();
         while let Some(start) = find_quote(bytes, at) {
@@ -52,10 +52,10 @@ impl<'a> Keys<'a> {
             at = end;
             if bytes[end..].trim_ascii_start().first() == Some(&b':') {
                 self.next.set(end);
-                return end_of(&bytes[..start]);
+                return Spot::Byte(start);
             }
         }
-        end_of(bytes)
+        Spot::Byte(bytes.len())
     }
 }
 
@@ -131,16 +131,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            let position = self.0.next();
+            let spot = self.0.next();
             if !seen.insert(key.clone()) {
                 return Err(A::Error::custom(DUPLICATE));
             }
             let value = map.next_value_seed(self)?;
-            entries.push(Entry {
-                key,
-                position,
-                value,
-            });
+            entries.push(Entry { key, spot, value });
         }
         Ok(Node::Map(entries))
     }

@@ -4,11 +4,11 @@ use figment::value::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Defect, Entry, Node, end_of};
+use super::document::{Defect, Entry, Node, Spot, end_of};
 
 pub(super) fn parse(text: &str) -> Result<Node, Defect> {
     let table = DeTable::parse(text).map_err(|error| defect(&error, text))?;
-    Ok(map(table.into_inner(), text))
+    Ok(map(table.into_inner()))
 }
 
 /// Only the kind of error and its position are told: the parser's own words may quote a value.
@@ -25,16 +25,16 @@ fn defect(error: &toml::de::Error, text: &str) -> Defect {
     Defect::new(reason, position)
 }
 
-fn map(table: DeTable<'_>, text: &str) -> Node {
+fn map(table: DeTable<'_>) -> Node {
     let entries = table.into_iter().map(|(key, value)| Entry {
-        position: end_of(&text.as_bytes()[..key.span().start.min(text.len())]),
+        spot: Spot::Byte(key.span().start),
         key: key.into_inner().into_owned(),
-        value: node(value, text),
+        value: node(value),
     });
     Node::Map(entries.collect())
 }
 
-fn node(value: Spanned<DeValue<'_>>, text: &str) -> Node {
+fn node(value: Spanned<DeValue<'_>>) -> Node {
     match value.into_inner() {
         DeValue::String(value) => Node::Scalar(Value::from(value.into_owned())),
         DeValue::Integer(number) => {
@@ -47,9 +47,7 @@ fn node(value: Spanned<DeValue<'_>>, text: &str) -> Node {
         }
         DeValue::Boolean(value) => Node::Scalar(Value::from(value)),
         DeValue::Datetime(value) => Node::Scalar(Value::from(value.to_string())),
-        DeValue::Array(items) => {
-            Node::List(items.into_iter().map(|item| node(item, text)).collect())
-        }
-        DeValue::Table(table) => map(table, text),
+        DeValue::Array(items) => Node::List(items.into_iter().map(node).collect()),
+        DeValue::Table(table) => map(table),
     }
 }

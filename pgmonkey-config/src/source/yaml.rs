@@ -7,7 +7,7 @@ use figment::value::{Num, Tag, Value};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::document::{Defect, Entry, Node};
+use super::document::{Defect, Entry, Node, Spot};
 
 /// A file needs seven levels: wrapper, profile, section, key, list. The parser recurses with large
 /// frames, of which an unoptimised build has no room for sixty on the stack of a thread.
@@ -95,7 +95,7 @@ fn node(spanned: Spanned<Shape>, text: &str) -> Node {
             entries
                 .into_iter()
                 .map(|(key, value)| Entry {
-                    position: position(key.defined).unwrap_or((1, 1)),
+                    spot: Spot::Position(position(key.defined).unwrap_or((1, 1))),
                     key: key.value,
                     value: node(value, text),
                 })

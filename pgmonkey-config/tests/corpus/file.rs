@@ -553,3 +553,49 @@ fn everything_wrong_is_told_at_once() {
             .all(|p| matches!(p.place, Place::Text { position: Some(_) }))
     );
 }
+
+#[test]
+fn large_texts_take_no_long_time() {
+    let start = Instant::now();
+    let count = 20_000;
+    let keys = |quote: &str, equals: &str| -> Vec<String> {
+        (0..count)
+            .map(|n| format!("{quote}k{n}{quote}{equals}1"))
+            .collect()
+    };
+    for section in ["sync_settings", "pool_settings"] {
+        let yaml = format!("{section}:\n  {}\n", keys("", ": ").join("\n  "));
+        let json = format!("{{\"{section}\": {{{}}}}}", keys("\"", ":").join(","));
+        let toml = format!("[{section}]\n{}\n", keys("", "=").join("\n"));
+        for result in [
+            load(&yaml),
+            loader(&[]).json(json).load(),
+            loader(&[]).toml(toml).load(),
+        ] {
+            match result {
+                Ok(config) => assert_eq!(config.sync_settings.len(), count),
+                Err(error) => assert_eq!(error.problems().len(), 100),
+            }
+        }
+    }
+    let lenient = format!("{{ {} }}", keys("", ": ").join(", "));
+    let lenient = loader(&[]).yaml(lenient).unknown_keys(UnknownKeys::Warn);
+    assert_eq!(lenient.load_with_warnings().unwrap().1.len(), 100);
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn many_warnings_hide_no_problem() {
+    let unknown: String = (0..200).map(|n| format!("k{n}: 1\n")).collect();
+    let text = format!("{unknown}connection_settings: {{ gssencmode: require, port: 0 }}\n");
+    let error = loader(&[])
+        .yaml(text)
+        .unknown_keys(UnknownKeys::Warn)
+        .load()
+        .unwrap_err();
+    assert_eq!(error.problems().len(), 2);
+}

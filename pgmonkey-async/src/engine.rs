@@ -85,18 +85,22 @@ impl mobc::Manager for Manager {
     }
 
     async fn connect(&self) -> Result<Session, Error> {
+        self.check_open()?;
         let opened = dial(&self.dialing)
             .await
             .inspect_err(|error| self.ledger.open_failed(error))?;
-        if self.closing.load(Ordering::Acquire) {
-            return Err(Error::Closed { what: self.what });
-        }
+        // Nobody may be left to take it, and nobody would close it then.
+        self.check_open()?;
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
         Ok(Session::new(opened, ends, Arc::clone(&self.ledger)))
     }
 
     /// Asked when a session is taken out; an error makes mobc open another.
     async fn check(&self, mut session: Session) -> Result<Session, Error> {
+        if self.closing.load(Ordering::Acquire) {
+            // It is taken out to be dropped, maybe outside a runtime.
+            return Ok(session);
+        }
         let over =
             session.is_over(Instant::now()) || self.check_on_checkout && !session.answers().await;
         match over {
@@ -110,6 +114,15 @@ impl mobc::Manager for Manager {
         !(session.is_discarded()
             || session.is_over(Instant::now())
             || self.closing.load(Ordering::Acquire))
+    }
+}
+
+impl Manager {
+    fn check_open(&self) -> Result<(), Error> {
+        match self.closing.load(Ordering::Acquire) {
+            true => Err(Error::Closed { what: self.what }),
+            false => Ok(()),
+        }
     }
 }
 

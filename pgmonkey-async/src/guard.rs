@@ -44,7 +44,7 @@ impl ClientGuard {
     /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
     /// before, [`Error::Database`].
     pub async fn commit(&mut self) -> Result<(), Error> {
-        match self.session().state() {
+        match self.session().state_at_rest().await? {
             WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
             WireState::Failed => {
                 self.session().run("ROLLBACK").await?;
@@ -60,7 +60,7 @@ impl ClientGuard {
     ///
     /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
     pub async fn rollback(&mut self) -> Result<(), Error> {
-        match self.session().state() {
+        match self.session().state_at_rest().await? {
             WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
             _ => self.session().run("ROLLBACK").await,
         }

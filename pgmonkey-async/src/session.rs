@@ -102,6 +102,7 @@ impl Session {
 
     /// Makes a session that came back clean, or leaves it marked to be discarded.
     pub(crate) async fn recycle(&mut self, reset: Reset) {
+        self.settle().await;
         let state = self.state();
         let clean = match verdict(state, reset) {
             Verdict::Keep => true,
@@ -120,6 +121,17 @@ impl Session {
     /// Whether it could not be made clean.
     pub(crate) fn is_discarded(&self) -> bool {
         self.discarded
+    }
+
+    /// Gives the driver's task a few turns to take an answer that has come: a failed statement
+    /// is reported before the server says that it is ready again.
+    async fn settle(&self) {
+        for _ in 0..8 {
+            if !matches!(self.state(), WireState::Busy(_)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until every request before it is answered, those included that an abandoned future
@@ -162,6 +174,22 @@ impl Session {
             self.reason = CloseReason::Dead;
         }
         dead
+    }
+
+    /// The state once every request before it is answered.
+    ///
+    /// The driver reports a failed statement before the server says that it is ready again; in
+    /// between nobody knows yet that a transaction has failed. An empty query brings the
+    /// answer. It is sent in that case only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub(crate) async fn state_at_rest(&self) -> Result<WireState, Error> {
+        if let WireState::Busy(_) = self.state() {
+            self.run("").await?;
+        }
+        Ok(self.state())
     }
 
     /// Begins, ends or undoes: a statement that the session itself needs.

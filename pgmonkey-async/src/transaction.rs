@@ -67,7 +67,7 @@ pub struct Nested<'a> {
 impl<'a> Nested<'a> {
     /// A transaction, or a savepoint if one is open already.
     pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
-        let inside = guard.session().state() != WireState::Idle;
+        let inside = guard.session().state_at_rest().await? != WireState::Idle;
         Self::open(guard, u32::from(inside)).await
     }
 
@@ -121,7 +121,7 @@ impl<'a> Nested<'a> {
 
 async fn commit(guard: &ClientGuard, depth: u32) -> Result<(), Error> {
     let session = guard.session();
-    if session.state() == WireState::Failed {
+    if session.state_at_rest().await? == WireState::Failed {
         session.run(&nesting::rollback(depth)).await?;
         return Err(Error::RolledBack);
     }

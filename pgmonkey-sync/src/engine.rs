@@ -5,9 +5,9 @@
 //! (a sweep every 30 s, idle sessions only) or out of order, and it never opens anything before
 //! somebody waits for it.
 
-use std::fmt;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::ledger::Ledger;
@@ -31,8 +31,16 @@ pub(crate) enum Slot {
 /// A slot on loan.
 pub(crate) type Loan = PooledConnection<Manager>;
 
-/// r2d2's pool.
-pub(crate) type Engine = r2d2::Pool<Manager>;
+/// r2d2's pool, with the wake-ups it forgets.
+///
+/// r2d2 0.8 opens a session for a waiter only when it begins to wait, and not if it counts as
+/// many as it may have; when it discards one it wakes nobody. A waiter that came while a session
+/// was being discarded would wait for ever:
+/// `closing_and_reloading_under_load_loses_nothing_else` hangs without [`discarded`](Self::discarded).
+pub(crate) struct Engine {
+    pool: r2d2::Pool<Manager>,
+    waiting: AtomicU32,
+}
 
 /// Opens and judges sessions on r2d2's behalf.
 pub(crate) struct Manager {
@@ -41,33 +49,101 @@ pub(crate) struct Manager {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
+}
+
+impl Engine {
+    /// Builds the engine. Opens nothing.
+    pub(crate) fn new(manager: Manager, max_size: u32, workers: u32) -> Self {
+        // r2d2's own default is three threads a pool that linger for 30 s after it is gone.
+        let threads = ScheduledThreadPool::builder()
+            .num_threads(workers.clamp(1, max_size) as usize)
+            .thread_name_pattern("pgmonkey-open-{}")
+            .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
+            .build();
+        let pool = r2d2::Pool::builder()
+            .max_size(max_size)
+            .min_idle(Some(0))
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_on_check_out(false)
+            .error_handler(Box::new(NopErrorHandler))
+            .thread_pool(Arc::new(threads))
+            .build_unchecked(manager);
+        Self {
+            pool,
+            waiting: AtomicU32::new(0),
+        }
+    }
+
+    /// Takes an idle session out, or opens one and waits for it until `timeout` (for ever if
+    /// there is none). A session that is over is discarded on the way.
+    pub(crate) fn take(&self, manager: &Judge, timeout: Option<Duration>) -> Option<Loan> {
+        let began = Instant::now();
+        loop {
+            let mut loan = match self.take_idle() {
+                Some(loan) => loan,
+                None => {
+                    self.wait(timeout.map(|timeout| timeout.saturating_sub(began.elapsed())))?
+                }
+            };
+            if manager.approves(&mut loan) {
+                return Some(loan);
+            }
+            drop(loan);
+            self.discarded();
+        }
+    }
+
+    /// Takes an idle session out, whatever its state.
+    pub(crate) fn take_idle(&self) -> Option<Loan> {
+        self.pool.try_get()
+    }
+
+    /// To be called after a session was discarded: opens one for whoever waits.
+    pub(crate) fn discarded(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Not waiting at all, r2d2 still begins to open a session and wakes a waiter with it.
+            drop(self.pool.get_timeout(Duration::ZERO));
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Option<Loan> {
+        // r2d2 adds the time-out to the clock, which must not overflow.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let taken = self.pool.get_timeout(timeout.unwrap_or(YEAR).min(YEAR));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        taken.ok()
+    }
+}
+
+/// Says whether a session may be handed out.
+pub(crate) struct Judge {
+    pub(crate) closing: Arc<AtomicBool>,
     pub(crate) check_on_checkout: bool,
 }
 
-/// Builds the engine. Opens nothing.
-pub(crate) fn build(manager: Manager, max_size: u32, workers: u32) -> Engine {
-    // r2d2's own default is three threads a pool that linger for 30 s after it is gone.
-    let threads = ScheduledThreadPool::builder()
-        .num_threads(workers.clamp(1, max_size) as usize)
-        .thread_name_pattern("pgmonkey-open-{}")
-        .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
-        .build();
-    r2d2::Pool::builder()
-        .max_size(max_size)
-        .min_idle(Some(0))
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_on_check_out(true)
-        .error_handler(Box::new(NopErrorHandler))
-        .thread_pool(Arc::new(threads))
-        .build_unchecked(manager)
+impl Judge {
+    fn approves(&self, loan: &mut Loan) -> bool {
+        let Slot::Open(session) = &mut **loan else {
+            // A failure is handed out for its reason.
+            return true;
+        };
+        let over = self.closing.load(Ordering::Acquire)
+            || session.is_over(Instant::now())
+            || self.check_on_checkout && !session.answers();
+        if over {
+            session.discard();
+        }
+        !over
+    }
 }
 
 impl ManageConnection for Manager {
     type Connection = Slot;
-    type Error = Rejected;
+    type Error = Infallible;
 
-    fn connect(&self) -> Result<Slot, Rejected> {
+    fn connect(&self) -> Result<Slot, Infallible> {
         Ok(match dial(&self.dialing) {
             // Nobody may be left to take it, and nobody would close it then.
             Ok(_) if self.closing.load(Ordering::Acquire) => {
@@ -84,13 +160,9 @@ impl ManageConnection for Manager {
         })
     }
 
-    /// Asked when a slot is taken out.
-    fn is_valid(&self, slot: &mut Slot) -> Result<(), Rejected> {
-        let Slot::Open(session) = slot else {
-            return Ok(());
-        };
-        let over = session.is_over(Instant::now()) || self.check_on_checkout && !session.answers();
-        if over { Err(Rejected) } else { Ok(()) }
+    /// Never asked: sessions are judged outside, where their discarding is known.
+    fn is_valid(&self, _: &mut Slot) -> Result<(), Infallible> {
+        Ok(())
     }
 
     /// Asked when a slot comes back: true discards it.
@@ -105,15 +177,3 @@ impl ManageConnection for Manager {
         }
     }
 }
-
-/// r2d2 wants an error to skip a session; the reason is with the session.
-#[derive(Debug)]
-pub(crate) struct Rejected;
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the session is over")
-    }
-}
-
-impl std::error::Error for Rejected {}

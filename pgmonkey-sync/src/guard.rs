@@ -52,7 +52,7 @@ impl ClientGuard {
     /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
     /// before, [`Error::Database`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        match self.session_mut().state() {
+        match self.session_mut().state_at_rest()? {
             WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
             WireState::Failed => {
                 self.session_mut().run("ROLLBACK")?;
@@ -68,7 +68,7 @@ impl ClientGuard {
     ///
     /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
     pub fn rollback(&mut self) -> Result<(), Error> {
-        match self.session_mut().state() {
+        match self.session_mut().state_at_rest()? {
             WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
             _ => self.session_mut().run("ROLLBACK"),
         }

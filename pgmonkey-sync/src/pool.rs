@@ -5,7 +5,7 @@ use std::panic::{Location, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
@@ -13,7 +13,7 @@ use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::{Dialing, Error, Report, Status, retry};
 
 use crate::context;
-use crate::engine::{self, Engine, Loan, Manager, Slot};
+use crate::engine::{Engine, Judge, Loan, Manager, Slot};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
 use crate::statements::statements;
@@ -33,6 +33,7 @@ pub struct Pool(Arc<Shared>);
 pub(crate) struct Shared {
     what: &'static str,
     engine: Engine,
+    judge: Judge,
     gate: Gate,
     ledger: Arc<Ledger>,
     closing: Arc<AtomicBool>,
@@ -73,11 +74,14 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
-            check_on_checkout: settings.check_on_checkout,
         };
         let shared = Arc::new(Shared {
             what,
-            engine: engine::build(manager, settings.max_size, settings.num_workers),
+            engine: Engine::new(manager, settings.max_size, settings.num_workers),
+            judge: Judge {
+                closing: Arc::clone(&closing),
+                check_on_checkout: settings.check_on_checkout,
+            },
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
             ledger,
             closing,
@@ -216,6 +220,7 @@ impl Shared {
             };
             let error = error.clone();
             drop(loan);
+            self.engine.discarded();
             failures += 1;
             let left = self.settings.timeout.saturating_sub(began.elapsed());
             // A server that was never reached is more likely misnamed than away.
@@ -233,16 +238,10 @@ impl Shared {
     /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
     /// others, not that nothing may ever be opened.
     fn try_take(&self, began: Instant) -> Option<Loan> {
-        if let Some(loan) = self.engine.try_get() {
-            return Some(loan);
-        }
-        let left = match self.settings.timeout {
-            Duration::ZERO => Duration::MAX,
-            timeout => timeout.saturating_sub(began.elapsed()),
-        };
-        // r2d2 adds the time-out to the clock, which must not overflow.
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        self.engine.get_timeout(left.min(YEAR)).ok()
+        let timeout = self.settings.timeout;
+        let left = timeout.saturating_sub(began.elapsed());
+        self.engine
+            .take(&self.judge, (!timeout.is_zero()).then_some(left))
     }
 
     fn give_up(&self, error: Error, began: Instant) -> Error {
@@ -292,6 +291,7 @@ impl Shared {
         }
         self.ledger.returned(number);
         drop(loan);
+        self.engine.discarded();
         self.gate.leave(right);
     }
 
@@ -299,9 +299,10 @@ impl Shared {
         self.closing.store(true, Ordering::Release);
         self.gate.close();
         // What comes back from now on is discarded, so that this ends.
-        while let Some(loan) = self.engine.try_get() {
+        while let Some(loan) = self.engine.take_idle() {
             drop(loan);
         }
+        self.engine.discarded();
         tracing::debug!(target = &**self.ledger.target(), "{} closed", self.what);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
@@ -17,6 +17,9 @@ use crate::dial::Opened;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
+
+/// How long an answer that is on its way may take before the statement counts as running.
+const GRACE: Duration = Duration::from_millis(10);
 
 /// A live session. Dropping it ends it, politely and wherever that happens.
 pub(crate) struct Session {
@@ -137,13 +140,18 @@ impl Session {
         self.discarded |= !self.clean(reset);
     }
 
-    /// Whether it could not be made clean.
+    /// Marks it to end when it is given back.
+    pub(crate) fn discard(&mut self) {
+        self.discarded = true;
+    }
+
+    /// Whether it is marked to end.
     pub(crate) fn is_discarded(&self) -> bool {
         self.discarded
     }
 
     fn clean(&mut self, reset: Reset) -> bool {
-        let state = self.state();
+        let state = self.settled_state();
         let clean = match verdict(state, reset) {
             Verdict::Keep => true,
             // Whatever has to be sent blocks, and here that is not allowed: the session ends,
@@ -162,6 +170,27 @@ impl Session {
         clean
     }
 
+    /// The state once an answer that is on its way has had the time to come: a failed statement
+    /// is reported before the server says that it is ready again.
+    fn settled_state(&mut self) -> WireState {
+        let state = self.state();
+        if !matches!(state, WireState::Busy(_)) || context::near_a_runtime() {
+            return state;
+        }
+        let end = Instant::now() + GRACE;
+        while matches!(self.state(), WireState::Busy(_)) && Instant::now() < end {
+            if let Some(observer) = &self.observer {
+                observer.request_probe();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let mut notifications = self.client_mut().notifications();
+            if notifications.timeout_iter(left).next().is_err() {
+                break;
+            }
+        }
+        self.state()
+    }
+
     fn roll_back(&mut self) -> bool {
         self.client_mut().batch_execute("ROLLBACK").is_ok() && self.state() == WireState::Idle
     }
@@ -177,6 +206,22 @@ impl Session {
             self.reason = CloseReason::Dead;
         }
         dead
+    }
+
+    /// The state once every request before it is answered.
+    ///
+    /// The driver reports a failed statement before the server says that it is ready again; in
+    /// between nobody knows yet that a transaction has failed. An empty query brings the
+    /// answer. It is sent in that case only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub(crate) fn state_at_rest(&mut self) -> Result<WireState, Error> {
+        if let WireState::Busy(_) = self.state() {
+            self.run("")?;
+        }
+        Ok(self.state())
     }
 
     /// Begins, ends or undoes: a statement that the session itself needs.

@@ -66,7 +66,7 @@ pub struct Nested<'a> {
 impl<'a> Nested<'a> {
     /// A transaction, or a savepoint if one is open already.
     pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
-        let inside = guard.session_mut().state() != WireState::Idle;
+        let inside = guard.session_mut().state_at_rest()? != WireState::Idle;
         Self::open(guard, u32::from(inside))
     }
 
@@ -114,7 +114,7 @@ impl<'a> Nested<'a> {
 
 fn commit(guard: &mut ClientGuard, depth: u32) -> Result<(), Error> {
     let session = guard.session_mut();
-    if session.state() == WireState::Failed {
+    if session.state_at_rest()? == WireState::Failed {
         session.run(&nesting::rollback(depth))?;
         return Err(Error::RolledBack);
     }

@@ -38,7 +38,7 @@ fn files() -> Outcome {
         (b"# nothing but a comment\n", "empty"),
         (b"\x7fELF\x02\x01\x01\0\0\0\xff\xfe", ""),
         (b"connection_settings: { host: \xff\xfe }", "UTF-8"),
-        (b"- a\n- list\n", "list"),
+        (b"- a\n- list\n", "top level"),
         (b"just a scalar\n", ""),
         (&with("port: 70000"), "bad.yaml:3"),
         (&with("hots: db"), "did you mean `host`?"),

@@ -24,6 +24,8 @@ pub struct ObservedStream<S> {
     tracker: Tracker,
     deadline: Option<Pin<Box<Sleep>>>,
     probe_seen: bool,
+    /// What is left of an answer to a probe: it comes before anything from the server.
+    unread: &'static [u8],
 }
 
 impl<S> ObservedStream<S> {
@@ -35,6 +37,7 @@ impl<S> ObservedStream<S> {
             tracker: Tracker::default(),
             deadline,
             probe_seen: false,
+            unread: &[],
         }
     }
 
@@ -67,13 +70,19 @@ impl<S> ObservedStream<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if buf.remaining() < PROBE_ANSWER.len() {
-            return Poll::Pending;
-        }
         self.probe_seen = false;
         self.observer.probe_answered();
-        buf.put_slice(&PROBE_ANSWER);
+        self.unread = &PROBE_ANSWER;
+        self.hand_out(buf);
         Poll::Ready(())
+    }
+
+    /// Hands out as much of the answer as the reader has room for: it makes sure of one byte
+    /// only.
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let (now, later) = self.unread.split_at(self.unread.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.unread = later;
     }
 }
 
@@ -84,6 +93,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.unread.is_empty() {
+            this.hand_out(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
@@ -145,5 +158,46 @@ impl<S> Drop for ObservedStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<S> {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// A peer that never says anything.
+    struct Silent;
+
+    impl AsyncRead for Silent {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_probe_is_answered_whole_however_small_the_readers_buffer_is() {
+        for size in 1..16 {
+            let observer = Arc::new(Observer::default());
+            let mut stream = ObservedStream::new(Silent, Arc::clone(&observer), None);
+            observer.request_probe();
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut read = Vec::new();
+            for _ in 0..32 {
+                let mut bytes = vec![0; size];
+                let mut buf = ReadBuf::new(&mut bytes);
+                if Pin::new(&mut stream)
+                    .poll_read(&mut cx, &mut buf)
+                    .is_ready()
+                {
+                    read.extend_from_slice(buf.filled());
+                }
+            }
+            assert_eq!(read, PROBE_ANSWER, "with a buffer of {size}");
+        }
     }
 }

@@ -260,6 +260,7 @@ impl<'a> Assembly<'a> {
             layer.report(&mut self.findings, found);
         }
         layer.drop_unset();
+        layer.drop_overridden_parameters(&self.merged);
         layer.rename_aliases(&mut self.findings);
         let overridden = self.layers.iter().any(|stronger| stronger.had_url);
         layer.expand_url(overridden, &mut self.findings);
@@ -267,10 +268,11 @@ impl<'a> Assembly<'a> {
         let figment = std::mem::take(&mut self.figment);
         self.figment = figment.join(Numbered(self.layers.len(), &layer));
         self.layers.push(layer);
-        let data = self.figment.data().ok();
-        self.merged = data
-            .and_then(|mut data| data.remove(&Profile::Default))
-            .unwrap_or_default();
+        let mut data = self
+            .figment
+            .data()
+            .expect("every layer is a tree already, and trees can be joined");
+        self.merged = data.remove(&Profile::Default).unwrap_or_default();
     }
 
     fn uses_libpq(&self) -> bool {

@@ -115,14 +115,17 @@ fn write_target(out: &mut Writer, target: &Target) {
     out.number(3, target.port.into());
 }
 
-/// Sorted by name: the server does not care in which order its parameters come.
+/// Sorted by name and in one case: the server cares for neither order nor case.
 fn session(out: &mut Writer, settings: &SessionSettings) {
-    let mut parameters: Vec<_> = settings.iter().collect();
+    let parameters = settings.iter();
+    let mut parameters: Vec<_> = parameters
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
     parameters.sort_unstable();
     for (name, value) in parameters {
-        let shown = out.secrets == Secrets::Included || !keys::is_secret(name);
+        let shown = out.secrets == Secrets::Included || !keys::is_secret(&name);
         out.nested(1, |out| {
-            out.text(1, name);
+            out.text(1, &name);
             out.optional_text(2, shown.then_some(value));
         });
     }

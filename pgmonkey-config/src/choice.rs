@@ -283,7 +283,6 @@ impl fmt::Display for RequireAuth {
         let Some(allowed) = &self.allowed else {
             return Ok(());
         };
-        // A negated list may leave nothing positive to say only if it names every method.
         let words: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
         f.write_str(&words.join(","))
     }

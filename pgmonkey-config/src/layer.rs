@@ -1,6 +1,6 @@
 //! One source of values: its tree in our shape, and where each of its keys stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use crate::source::url;
 use crate::suggest;
 
 /// Where the values of a layer come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Origin {
     Document(Rc<Document>),
     Url,
@@ -29,7 +29,8 @@ pub(crate) enum Origin {
 }
 
 /// A source of values.
-#[derive(Debug, Clone)]
+// No `Debug` here and on what it is made of: the trees hold the secrets as they were written.
+#[derive(Clone)]
 pub(crate) struct Layer {
     pub(crate) origin: Origin,
     /// What stands before our keys in the document: the wrapper, or a profile.
@@ -236,6 +237,22 @@ impl Layer {
             }
             !is_unset(value)
         });
+    }
+
+    /// Takes out server parameters that a stronger layer has in another case: to the server they
+    /// are the same, and it would take whichever comes last.
+    pub(crate) fn drop_overridden_parameters(&mut self, merged: &Dict) {
+        for section in keys::SESSION_SECTIONS {
+            let stronger = merged.get(section).and_then(Value::as_dict);
+            let own = self.dict.get_mut(section);
+            if let (Some(stronger), Some(Value::Dict(_, own))) = (stronger, own) {
+                let names: BTreeSet<String> = stronger
+                    .keys()
+                    .map(|name| name.to_ascii_lowercase())
+                    .collect();
+                own.retain(|name, _| !names.contains(&name.to_ascii_lowercase()));
+            }
+        }
     }
 
     /// Gives keys with two names the one that counts.

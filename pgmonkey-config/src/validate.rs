@@ -1,5 +1,6 @@
 //! What values must be together: ranges, counts and combinations, whoever set them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::choice::SslMode;
@@ -292,8 +293,15 @@ fn duration(found: &mut Found, key: &str, time: Option<Duration>) {
 }
 
 fn session(found: &mut Found, section: &str, settings: &SessionSettings) {
+    let mut seen = BTreeSet::new();
     for (name, value) in settings.iter() {
         let key = format!("{section}.{name}");
+        if !seen.insert(name.to_ascii_lowercase()) {
+            found.conflict(
+                &key,
+                "the same parameter twice; case does not count in its name",
+            );
+        }
         no_zero_byte(found, &key, value);
         if !is_parameter(name) {
             found.conflict(

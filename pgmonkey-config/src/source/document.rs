@@ -52,7 +52,6 @@ impl Syntax {
 }
 
 /// A parsed text.
-#[derive(Debug)]
 pub(crate) struct Document {
     path: Option<PathBuf>,
     pub(crate) root: Dict,
@@ -163,7 +162,6 @@ impl Document {
 }
 
 /// What the parsers give, whatever the format.
-#[derive(Debug)]
 pub(super) enum Node {
     Null,
     Scalar(Value),
@@ -171,7 +169,6 @@ pub(super) enum Node {
     Map(Vec<Entry>),
 }
 
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) spot: Spot,

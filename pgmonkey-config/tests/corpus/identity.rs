@@ -61,6 +61,10 @@ fn spelling_makes_no_difference() {
         "sync_settings: { a: 1, b: 2 }",
         "sync_settings: { b: '2', a: '1' }",
     );
+    same(
+        "sync_settings: { TimeZone: UTC }",
+        "sync_settings: { timezone: UTC }",
+    );
     same("{}", "postgresql: { connection_settings: {} }");
     same(
         "{}",

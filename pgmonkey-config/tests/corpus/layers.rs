@@ -380,3 +380,19 @@ fn warnings_are_values_too() {
         .unwrap();
     assert_eq!(warnings[0].kind, WarningKind::LegacyWrapper);
 }
+
+#[test]
+fn parameters_are_the_same_in_every_case() {
+    let config = loader(&[("PGTZ", "UTC"), ("PGDATESTYLE", "ISO")])
+        .yaml("sync_settings: { TIMEZONE: CET, datestyle: SQL }")
+        .load()
+        .unwrap();
+    let all: Vec<_> = config.sync_settings.iter().collect();
+    assert_eq!(all, [("TIMEZONE", "CET"), ("datestyle", "SQL")]);
+    assert_eq!(config.async_settings.len(), 2);
+    let error = loader(&[])
+        .yaml("sync_settings: { TimeZone: a, timezone: b }")
+        .load()
+        .unwrap_err();
+    has(&error.to_string(), &["sync_settings.timezone", "twice"]);
+}

@@ -81,6 +81,11 @@ fn serialising_goes_both_ways() {
     assert_eq!(load(&text).unwrap(), config);
     let toml = toml::to_string(&config.exposed()).unwrap();
     assert_eq!(loader(&[]).toml(toml).load().unwrap(), config);
+    let sections = r#"{"connection_settings": null, "pool_settings": {"max_size": null}}"#;
+    assert_eq!(
+        serde_json::from_str::<Config>(sections).unwrap(),
+        good("{}")
+    );
     let error = serde_json::from_str::<Config>(r#"{"connection_settings": {"port": 0}}"#);
     has(
         &error.unwrap_err().to_string(),

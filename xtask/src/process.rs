@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio, exit};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ kill -s KILL -- "-$1"
 
 /// The process group of the program that runs now.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 /// A program that did not succeed; this one ends with the same code.
 #[derive(Debug)]
@@ -56,15 +56,18 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// From now on Ctrl-C ends the program that runs, and then this one in an orderly way. Between
-/// programs, and at the second time, it ends this one at once: the watchdogs clean up.
+/// programs, and at the third time, it ends this one at once: the watchdogs clean up.
+///
+/// The second time is passed on as well: cargo-nextest takes it as the order to wait for no test.
 pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
-        let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-        let signal = if again { "KILL" } else { "INT" };
+        let earlier = INTERRUPTS.fetch_add(1, Ordering::SeqCst);
+        let patient = earlier < 2;
+        let signal = if patient { "INT" } else { "KILL" };
         // Not kept locked: the program's end takes the lock as well.
         let group = *running();
         let stopping = group.is_some_and(|group| signal_group(group, signal).is_ok());
-        if again || !stopping {
+        if !(patient && stopping) {
             exit(INTERRUPTED_CODE.into());
         }
         eprintln!("interrupted, stopping");
@@ -136,7 +139,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 fn check_interrupt() -> anyhow::Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) {
+    if INTERRUPTS.load(Ordering::SeqCst) > 0 {
         return Err(Interrupted.into());
     }
     Ok(())

@@ -24,14 +24,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// By cargo-nextest where it is installed: it says which test hangs, and isolates each.
 fn tests() -> Command {
     if has_nextest() {
+        let mut command = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+        let limits = process::root().join("xtask/nextest.toml");
+        command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
         // A filter may name doctests only.
-        return cargo(&[
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-fail-fast",
-            "--no-tests=pass",
-        ]);
+        command.arg("--no-tests=pass");
+        return command;
     }
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);

@@ -81,6 +81,8 @@ impl<'a> Assembly<'a> {
             .map(|(path, kind)| self.problem(path, kind))
             .collect();
         self.findings.problems.extend(problems);
+        let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
+        self.findings.problems.sort_by(order);
         Error::check(self.findings.problems)?;
         Ok((Config::checked(settings), self.findings.warnings))
     }

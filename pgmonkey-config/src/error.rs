@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything that is wrong with a configuration, in one error.
 ///
@@ -21,7 +21,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// The problems, in the order in which they were found; at least one.
+    /// The problems, at least one; those of a file in the order of its lines.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -222,6 +222,17 @@ pub enum Place {
     Variable(String),
     /// The program.
     Code,
+}
+
+impl Place {
+    /// What problems are sorted by: all of one file together, from top to bottom.
+    pub(crate) fn order(&self) -> (Option<&Path>, Option<(u64, u64)>) {
+        match self {
+            Self::File { path, position } => (Some(path), *position),
+            Self::Text { position } => (None, *position),
+            _ => (None, None),
+        }
+    }
 }
 
 impl fmt::Display for Place {

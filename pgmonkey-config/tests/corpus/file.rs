@@ -555,6 +555,22 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
+fn errors_come_in_the_order_of_lines() {
+    let text = "connection_settings:\n  port: 0\n  hots: a\n  gssencmode: require\n  user: [a]\n";
+    let error = load(text).unwrap_err();
+    let keys: Vec<_> = error
+        .problems()
+        .iter()
+        .filter_map(|p| p.key.as_deref())
+        .collect();
+    let names = ["port", "hots", "gssencmode", "user"];
+    assert_eq!(
+        keys,
+        names.map(|name| format!("connection_settings.{name}"))
+    );
+}
+
+#[test]
 fn large_texts_take_no_long_time() {
     let start = Instant::now();
     let count = 20_000;

@@ -1,4 +1,9 @@
-#![doc = include_str!("../README.md")]
+// The example needs `sync`; docs are built with every feature.
+#![cfg_attr(feature = "sync", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "sync"),
+    doc = "One configuration file, four ways to reach PostgreSQL, one cached handle each."
+)]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -123,6 +123,8 @@ impl Fixture {
             &[&self.name],
         );
         self.until("killed sessions are gone", || self.sessions() == 0);
+        // The async driver notices when its runtime has seen the socket close.
+        std::thread::sleep(Duration::from_millis(50));
         killed
     }
 

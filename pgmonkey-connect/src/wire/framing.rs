@@ -27,6 +27,8 @@ pub(crate) enum Frontend {
     Query,
     /// `Sync`: answered by one `ReadyForQuery`, but for one that falls into a copy.
     Sync,
+    /// `Close` of a statement or a portal.
+    Close,
     /// `CopyDone` or `CopyFail`.
     CopyEnd,
     /// `Terminate`.
@@ -161,6 +163,7 @@ impl FrontendFraming {
         match self.frame.header[0] {
             b'Q' | b'F' => Frontend::Query,
             b'S' => Frontend::Sync,
+            b'C' => Frontend::Close,
             b'c' | b'f' => Frontend::CopyEnd,
             b'X' => Frontend::Terminate,
             _ => Frontend::Other,

@@ -98,8 +98,11 @@ impl Observer {
 pub(super) struct Tracker {
     backend: BackendFraming,
     frontend: FrontendFraming,
-    /// Kinds of the requests that a `ReadyForQuery` will answer, oldest first.
+    /// Kinds of the requests that a `ReadyForQuery` will answer, oldest first; `Close` stands
+    /// for a Sync behind nothing but `Close`.
     unanswered: VecDeque<Frontend>,
+    /// What came since the last Sync: `None` for nothing yet, `Close` for nothing else.
+    since_sync: Option<Frontend>,
     copy_ended: bool,
 }
 
@@ -108,6 +111,7 @@ impl Tracker {
         let Self {
             frontend,
             unanswered,
+            since_sync,
             copy_ended,
             ..
         } = self;
@@ -117,6 +121,13 @@ impl Tracker {
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
             }
             Frontend::Sync => {
+                // The drivers close a statement that they prepared for one query when it is
+                // dropped, and wait for no answer. Nobody has to: whatever follows stands
+                // behind it, and it changes nothing that a borrower could see.
+                if since_sync.take() == Some(Frontend::Close) {
+                    unanswered.push_back(Frontend::Close);
+                    return;
+                }
                 unanswered.push_back(message);
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
                 if std::mem::take(copy_ended) {
@@ -125,9 +136,14 @@ impl Tracker {
             }
             // The copy counts as running until the Sync behind its end, so that there is no
             // moment between the two at which the session looks idle.
-            Frontend::CopyEnd => *copy_ended = true,
+            Frontend::CopyEnd => {
+                *copy_ended = true;
+                *since_sync = Some(message);
+            }
+            Frontend::Close => *since_sync = since_sync.or(Some(message)),
             Frontend::Terminate => observer.close(),
-            Frontend::Startup | Frontend::Other => {}
+            Frontend::Startup => {}
+            Frontend::Other => *since_sync = Some(message),
         });
     }
 
@@ -141,7 +157,11 @@ impl Tracker {
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
                 *copy_ended = false;
-                answered(observer, unanswered.pop_front().is_some(), status);
+                let counted = matches!(
+                    unanswered.pop_front(),
+                    Some(Frontend::Query | Frontend::Sync)
+                );
+                answered(observer, counted, status);
             }
             Backend::CopyIn => {
                 // The server ignores the Sync that came with the statement: the answer belongs
@@ -248,6 +268,28 @@ mod tests {
         assert_eq!(observer.state(), WireState::Busy(3));
         tracker.received(&observer, &message(b'Z', b"I"));
         assert_eq!(observer.state(), WireState::Busy(2));
+    }
+
+    #[test]
+    fn closing_a_statement_keeps_nobody_waiting() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'C', b"Ss1\0"));
+        tracker.sent(&observer, &message(b'S', b""));
+        assert_eq!(observer.state(), WireState::Idle);
+        // What follows counts, also while the close is not answered.
+        tracker.sent(&observer, &message(b'Q', b"SELECT 1\0"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'3', b""));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Busy(1));
+        tracker.received(&observer, &message(b'Z', b"I"));
+        assert_eq!(observer.state(), WireState::Idle);
+        // A statement that is run and closed before one Sync is a request like any other.
+        for kind in *b"PBEC" {
+            tracker.sent(&observer, &message(kind, b"\0"));
+        }
+        tracker.sent(&observer, &message(b'S', b""));
+        assert_eq!(observer.state(), WireState::Busy(1));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,11 @@ impl mobc::Manager for Manager {
         T::Output: Send + 'static,
     {
         let mut task = pin!(task);
-        if let Poll::Ready(_) = task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
             return;
         }
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -24,7 +24,7 @@ use crate::session::Session;
 /// failure is handed to it as a connection: it reaches the caller at once, whole, and is
 /// discarded when it comes back.
 pub(crate) enum Slot {
-    Open(Session),
+    Open(Box<Session>),
     Failed(Error),
 }
 
@@ -151,7 +151,11 @@ impl ManageConnection for Manager {
             }
             Ok(opened) => {
                 let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
-                Slot::Open(Session::new(opened, ends, Arc::clone(&self.ledger)))
+                Slot::Open(Box::new(Session::new(
+                    opened,
+                    ends,
+                    Arc::clone(&self.ledger),
+                )))
             }
             Err(error) => {
                 self.ledger.open_failed(&error);

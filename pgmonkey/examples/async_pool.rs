@@ -1,4 +1,4 @@
-// Many sessions, lent to tasks.
+//! Many sessions, lent to tasks.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 #[tokio::main]

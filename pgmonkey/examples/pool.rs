@@ -1,4 +1,4 @@
-// Many sessions, lent to threads.
+//! Many sessions, lent to threads.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 fn main() -> Result<(), Error> {

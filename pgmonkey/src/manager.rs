@@ -1,10 +1,10 @@
 //! One manager over both families: it delegates and decides nothing.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
-use pgmonkey_config::Config;
-use pgmonkey_connect::{CacheEntry, Error};
+use pgmonkey_connect::CacheEntry;
+#[cfg(any(feature = "sync", feature = "async"))]
+use {pgmonkey_config::Config, pgmonkey_connect::Error, std::path::Path};
 
 /// Gives out connections and pools of all four types, one for each configuration and type,
 /// however often and from wherever they are asked for.

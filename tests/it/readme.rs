@@ -7,7 +7,7 @@ use pgmonkey_tests::{Fixture, Outcome};
 const README: &str = include_str!("../../README.md");
 
 fn run(text: &str, program: &str, expected: &str) -> Outcome {
-    // The first line is a comment that the README has as prose.
+    // The first line is what the README has as prose.
     let (_, code) = text.split_once('\n').expect("more than a line");
     assert!(
         README.contains(code.trim()),

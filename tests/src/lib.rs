@@ -86,7 +86,7 @@ impl Fixture {
 
     /// Runs statements beside the test's own sessions.
     pub fn run(&self, sql: &str) {
-        self.admin(|client| client.batch_execute(sql))
+        self.admin(|client| client.batch_execute(sql));
     }
 
     /// A number from the server, asked beside the test's own sessions.

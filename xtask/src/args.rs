@@ -7,11 +7,12 @@ usage: cargo xtask <task> [options]
 
   test [options] [filter...]   run the workspace's tests against three throw-away servers
   demo [options]               open all four connection types twice, and show what happened
+  bench [options]              ours and the bare drivers, side by side
   ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
   tidy                         crate borders, file sizes and names, compiler version
   docs                         build the documentation, check the reference against the keys
 
-options of test, demo and ci:
+options of test, demo, bench and ci:
   --postgres auto|docker|local|URL
                     where the servers come from. auto (the default): Docker if an engine answers
                     and the image is there or can be pulled in 30 s, else the programs on this
@@ -28,6 +29,7 @@ pub(crate) enum Task {
     Help,
     Test(Options),
     Demo(Options),
+    Bench(Options),
     Ci { options: Options, tests: bool },
     Tidy,
     Docs,
@@ -59,6 +61,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         "help" | "--help" | "-h" => Task::Help,
         "test" => Task::Test(rest.options()),
         "demo" => Task::Demo(rest.without_filters()?),
+        "bench" => Task::Bench(rest.without_filters()?),
         "ci" => Task::Ci {
             tests: !std::mem::take(&mut rest.no_test),
             options: rest.without_filters()?,

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: all four connection types, seen at work.
+//! `cargo xtask demo` and `cargo xtask bench`: a program that is given a file, and a server for it.
 
 use std::fs;
 use std::time::Instant;
@@ -9,10 +9,13 @@ use crate::args::Options;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
-const EXAMPLE: [&str; 5] = ["--release", "--package", "pgmonkey", "--example", "tour"];
+/// All four connection types, seen at work.
+pub(crate) const TOUR: [&str; 4] = ["--package", "pgmonkey", "--example", "tour"];
+/// Ours and the bare drivers, side by side.
+pub(crate) const BENCH: [&str; 2] = ["--package", "pgmonkey-bench"];
 
 /// Gets the server first: where there is none, nobody waits for a build to learn that.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     let begin = Instant::now();
     let servers = Servers::start(options, Wanted::Plain)?;
     let scratch = ScratchDir::new()?;
@@ -20,12 +23,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     fs::write(&file, servers.plain().config_yaml("pool"))?;
     let started = begin.elapsed();
 
-    process::run(cargo(&["build"]).args(EXAMPLE))?;
+    process::run(cargo(&["build", "--release"]).args(program))?;
 
     let begin = Instant::now();
     process::run(
-        cargo(&["run", "--quiet"])
-            .args(EXAMPLE)
+        cargo(&["run", "--release", "--quiet"])
+            .args(program)
             .arg("--")
             .arg(&file),
     )?;

@@ -41,7 +41,8 @@ fn run(task: Task) -> anyhow::Result<()> {
             Ok(())
         }
         Task::Test(options) => test::run(&options),
-        Task::Demo(options) => demo::run(&options),
+        Task::Demo(options) => demo::run(&options, &demo::TOUR),
+        Task::Bench(options) => demo::run(&options, &demo::BENCH),
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),
         Task::Docs => docs::run(),

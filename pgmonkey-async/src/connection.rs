@@ -20,6 +20,18 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// A cheap clone of one connection. It is a pool of exactly one session that never gets too
 /// old, and keeps every promise of a [`Pool`].
+///
+/// ```no_run
+/// use pgmonkey_async::{Config, Connection, Error};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let connection = Connection::new(&Config::from_file("pgmonkey.yaml")?).await?;
+///     let changed = connection.execute("DELETE FROM jobs WHERE done", &[]).await?;
+///     println!("{changed} jobs removed");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Connection(Pool);
 

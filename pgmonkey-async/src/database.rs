@@ -12,6 +12,19 @@ use crate::transaction::Transaction;
 
 /// A [`Connection`] or a [`Pool`], as the file's `connection_type` says: the code stays the
 /// same when the file changes.
+///
+/// ```no_run
+/// use pgmonkey_async::{Config, Database, Error};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let database = Database::new(&Config::from_file("pgmonkey.yaml")?).await?;
+///     database.scope(async |client| {
+///         client.execute("INSERT INTO visits DEFAULT VALUES", &[]).await?;
+///         Ok(())
+///     }).await
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Database {
     handle: Handle,

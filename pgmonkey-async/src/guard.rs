@@ -16,6 +16,16 @@ use crate::transaction::Nested;
 ///
 /// A transaction left open is rolled back on the way, a statement left running is cancelled. A
 /// guard may outlive its pool, and may be dropped anywhere, also outside a runtime.
+///
+/// ```no_run
+/// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+/// let mut client = pool.acquire().await?;
+/// client.begin().await?;
+/// client.execute("UPDATE accounts SET open = false", &[]).await?;
+/// client.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the guard gives the session back at once"]
 pub struct ClientGuard {
     /// `Some` until the drop takes it.

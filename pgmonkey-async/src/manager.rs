@@ -16,6 +16,18 @@ use crate::pool::Pool;
 ///
 /// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
 /// end of the process, for as long as a second at most.
+///
+/// ```no_run
+/// use pgmonkey_async::{Config, ConnectionManager, Error};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let config = Config::from_file("pgmonkey.yaml")?;
+///     let pool = ConnectionManager::global().pool(&config).await?;
+///     assert!(pool.is_same(&ConnectionManager::global().pool(&config).await?));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Default)]
 pub struct ConnectionManager(Arc<Shared>);
 

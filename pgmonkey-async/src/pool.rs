@@ -32,6 +32,19 @@ use crate::transaction::Transaction;
 ///
 /// Most programs get theirs from a [`ConnectionManager`](crate::ConnectionManager), which
 /// returns the same pool for the same configuration.
+///
+/// ```no_run
+/// use pgmonkey_async::{Config, Error, Pool};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Error> {
+///     let pool = Pool::new(&Config::from_file("pgmonkey.yaml")?).await?;
+///     let client = pool.acquire().await?; // a `tokio_postgres::Client` until it is dropped
+///     client.batch_execute("REFRESH MATERIALIZED VIEW sales").await?;
+///     println!("{}", pool.status());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 

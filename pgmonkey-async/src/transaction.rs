@@ -13,6 +13,18 @@ use crate::guard::ClientGuard;
 /// An open transaction with a session of its own. It is the driver's [`tokio_postgres::Client`] to use;
 /// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
 /// not.
+///
+/// ```no_run
+/// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+/// let mut transaction = pool.begin().await?;
+/// transaction.execute("UPDATE accounts SET open = false", &[]).await?;
+/// let savepoint = transaction.transaction().await?;
+/// savepoint.execute("DELETE FROM sessions", &[]).await?;
+/// savepoint.rollback().await?; // the sessions stay
+/// transaction.commit().await?; // the accounts are closed
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Transaction {
     /// Dropping it rolls back what is still open.

@@ -19,6 +19,17 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// A cheap clone of one connection. It is a pool of exactly one session that never gets too
 /// old, and keeps every promise of a [`Pool`].
+///
+/// ```no_run
+/// use pgmonkey_sync::{Config, Connection, Error};
+///
+/// fn main() -> Result<(), Error> {
+///     let connection = Connection::new(&Config::from_file("pgmonkey.yaml")?)?;
+///     let changed = connection.execute("DELETE FROM jobs WHERE done", &[])?;
+///     println!("{changed} jobs removed");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Connection(Pool);
 

@@ -11,6 +11,18 @@ use crate::transaction::Transaction;
 
 /// A [`Connection`] or a [`Pool`], as the file's `connection_type` says: the code stays the
 /// same when the file changes.
+///
+/// ```no_run
+/// use pgmonkey_sync::{Config, Database, Error};
+///
+/// fn main() -> Result<(), Error> {
+///     let database = Database::new(&Config::from_file("pgmonkey.yaml")?)?;
+///     database.scope(|client| {
+///         client.execute("INSERT INTO visits DEFAULT VALUES", &[])?;
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Database {
     handle: Handle,

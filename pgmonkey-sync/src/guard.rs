@@ -20,6 +20,16 @@ use crate::transaction::Nested;
 ///
 /// A transaction left open is rolled back on the way. A guard may outlive its pool, and may be
 /// dropped anywhere, also inside an async task.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+/// let mut client = pool.acquire()?;
+/// client.begin()?;
+/// client.execute("UPDATE accounts SET open = false", &[])?;
+/// client.commit()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the guard gives the session back at once"]
 pub struct ClientGuard {
     pool: Arc<Shared>,

@@ -17,6 +17,17 @@ use crate::pool::Pool;
 ///
 /// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
 /// end of the process, for as long as a second at most.
+///
+/// ```no_run
+/// use pgmonkey_sync::{Config, ConnectionManager, Error};
+///
+/// fn main() -> Result<(), Error> {
+///     let config = Config::from_file("pgmonkey.yaml")?;
+///     let pool = ConnectionManager::global().pool(&config)?;
+///     assert!(pool.is_same(&ConnectionManager::global().pool(&config)?));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Default)]
 pub struct ConnectionManager(Arc<Shared>);
 

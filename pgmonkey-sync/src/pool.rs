@@ -27,6 +27,18 @@ use crate::transaction::Transaction;
 ///
 /// Most programs get theirs from a [`ConnectionManager`](crate::ConnectionManager), which
 /// returns the same pool for the same configuration.
+///
+/// ```no_run
+/// use pgmonkey_sync::{Config, Error, Pool};
+///
+/// fn main() -> Result<(), Error> {
+///     let pool = Pool::new(&Config::from_file("pgmonkey.yaml")?)?;
+///     let mut client = pool.acquire()?; // a `postgres::Client` until it is dropped
+///     client.batch_execute("REFRESH MATERIALIZED VIEW sales")?;
+///     println!("{}", pool.status());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 

@@ -12,6 +12,18 @@ use crate::guard::ClientGuard;
 /// An open transaction with a session of its own. It is the driver's [`postgres::Client`] to use;
 /// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
 /// not.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+/// let mut transaction = pool.begin()?;
+/// transaction.execute("UPDATE accounts SET open = false", &[])?;
+/// let mut savepoint = transaction.transaction()?;
+/// savepoint.execute("DELETE FROM sessions", &[])?;
+/// savepoint.rollback()?; // the sessions stay
+/// transaction.commit()?; // the accounts are closed
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Transaction {
     /// Dropping it rolls back what is still open.

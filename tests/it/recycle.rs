@@ -79,6 +79,19 @@ twin! {
     }
 }
 
+#[test]
+fn a_refused_copy_does_not_reach_the_next_borrower() -> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }"))?;
+    for _ in 0..3 {
+        let mut guard = pool.acquire()?;
+        assert!(guard.copy_in("COPY no_such_table FROM STDIN").is_err());
+        drop(guard);
+        assert_eq!(pool.query_one("SELECT 1", &[])?.get::<_, i32>(0), 1);
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_query_is_cancelled_on_the_server() -> pgmonkey_tests::Outcome {
     use std::time::{Duration, Instant};

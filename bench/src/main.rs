@@ -1,16 +1,20 @@
-//! What a handle costs over the bare driver, side by side in one process against one server.
+//! What a handle costs over the bare driver, and what the engines cost as they come, side by
+//! side in one process against one server.
 //!
 //! `cargo xtask bench`, or `pgmonkey-bench FILE` with a configuration file. Each round runs every
-//! contestant once, in turns, so that what disturbs the machine disturbs all of them; medians
-//! of the rounds and their ratio to the bare driver are printed.
+//! contestant once, in turns, so that what disturbs the machine disturbs all of them; the
+//! medians of the rounds and their ratios to the bare driver are printed.
 
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use mobc_postgres::PgConnectionManager;
+use pgmonkey::tokio_postgres::NoTls;
 use pgmonkey::tokio_postgres::config::{Config as DriverConfig, SslMode};
-use pgmonkey::{Config, ConnectionManager, postgres, tokio_postgres};
+use pgmonkey::{Config, ConnectionManager, postgres};
+use r2d2_postgres::PostgresConnectionManager;
 
 const ROUNDS: usize = 15;
 const QUERIES: u32 = 2_000;
@@ -21,72 +25,100 @@ fn main() -> anyhow::Result<()> {
         .nth(1)
         .context("usage: pgmonkey-bench FILE")?;
     let config = Config::from_file(&path)?;
-    let (blocking, tasks) = (threads(&config)?, tasks(&config)?);
     println!(
-        "simple query {SELECT:?}, one caller, median of {ROUNDS} rounds of {QUERIES}, in turns"
+        "acquire, simple query {SELECT:?}, release; one caller; median of {ROUNDS} rounds of {QUERIES}, in turns"
     );
-    report("postgres", &blocking);
-    report("tokio-postgres", &tasks);
+    report("threads", &threads(&config)?);
+    report("tasks, one thread", &tasks(&config)?);
     Ok(())
 }
 
-/// Times of the bare driver and of ours, round by round.
-struct Times {
-    bare: Vec<Duration>,
-    ours: Vec<Duration>,
-}
+/// A contestant's name and its time for one query, round by round.
+struct Times(&'static str, Vec<Duration>);
 
-fn threads(config: &Config) -> anyhow::Result<Times> {
-    let mut bare = postgres::Config::from(driver(config)).connect(postgres::NoTls)?;
-    let pool = ConnectionManager::global().pool(config)?;
-    let mut times = Times {
-        bare: Vec::new(),
-        ours: Vec::new(),
-    };
+fn threads(config: &Config) -> anyhow::Result<Vec<Times>> {
+    let mut bare = postgres::Config::from(driver(config)).connect(NoTls)?;
+    let ours = ConnectionManager::global().pool(config)?;
+    let manager = PostgresConnectionManager::new(driver(config).into(), NoTls);
+    let builder = r2d2::Pool::builder().max_size(8).min_idle(Some(1));
+    let checked = builder.test_on_check_out(true).build(manager)?;
+    let manager = PostgresConnectionManager::new(driver(config).into(), NoTls);
+    let builder = r2d2::Pool::builder().max_size(8).min_idle(Some(1));
+    let unchecked = builder.test_on_check_out(false).build(manager)?;
+    let mut times = [
+        Times("postgres, bare", Vec::new()),
+        Times("pgmonkey pool", Vec::new()),
+        Times("r2d2_postgres, as it comes", Vec::new()),
+        Times("r2d2_postgres, check off", Vec::new()),
+    ];
     for _ in 0..ROUNDS {
-        times
-            .bare
-            .push(time(|| bare.simple_query(SELECT).map(drop))?);
-        times.ours.push(time(|| {
-            pool.acquire()?.simple_query(SELECT)?;
-            Ok::<_, pgmonkey::Error>(())
-        })?);
+        let mut round: [&mut dyn FnMut() -> anyhow::Result<()>; 4] = [
+            &mut || Ok(bare.simple_query(SELECT).map(drop)?),
+            &mut || Ok(ours.acquire()?.simple_query(SELECT).map(drop)?),
+            &mut || Ok(checked.get()?.simple_query(SELECT).map(drop)?),
+            &mut || Ok(unchecked.get()?.simple_query(SELECT).map(drop)?),
+        ];
+        for (times, work) in times.iter_mut().zip(&mut round) {
+            let began = Instant::now();
+            for _ in 0..QUERIES {
+                work()?;
+            }
+            times.1.push(began.elapsed() / QUERIES);
+        }
     }
-    Ok(times)
+    Ok(times.into())
 }
 
-fn tasks(config: &Config) -> anyhow::Result<Times> {
+fn tasks(config: &Config) -> anyhow::Result<Vec<Times>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (bare, connection) = driver(config).connect(tokio_postgres::NoTls).await?;
+        let (bare, connection) = driver(config).connect(NoTls).await?;
         tokio::spawn(connection);
-        let pool = ConnectionManager::global().async_pool(config).await?;
-        let mut times = Times {
-            bare: Vec::new(),
-            ours: Vec::new(),
-        };
+        let ours = ConnectionManager::global().async_pool(config).await?;
+        let manager = || PgConnectionManager::new(driver(config), NoTls);
+        let checked = mobc::Pool::builder().max_open(8).build(manager());
+        let builder = mobc::Pool::builder().max_open(8).test_on_check_out(false);
+        let unchecked = builder.build(manager());
+        let mut times = [
+            Times("tokio-postgres, bare", Vec::new()),
+            Times("pgmonkey async_pool", Vec::new()),
+            Times("mobc-postgres, as it comes", Vec::new()),
+            Times("mobc-postgres, check off", Vec::new()),
+        ];
         for _ in 0..ROUNDS {
-            let began = Instant::now();
-            for _ in 0..QUERIES {
-                bare.simple_query(SELECT).await?;
-            }
-            times.bare.push(began.elapsed() / QUERIES);
-            let began = Instant::now();
-            for _ in 0..QUERIES {
-                pool.acquire().await?.simple_query(SELECT).await?;
-            }
-            times.ours.push(began.elapsed() / QUERIES);
+            times[0]
+                .1
+                .push(round(async || Ok(bare.simple_query(SELECT).await.map(drop)?)).await?);
+            times[1].1.push(
+                round(async || Ok(ours.acquire().await?.simple_query(SELECT).await.map(drop)?))
+                    .await?,
+            );
+            times[2].1.push(
+                round(async || Ok(checked.get().await?.simple_query(SELECT).await.map(drop)?))
+                    .await?,
+            );
+            times[3].1.push(
+                round(async || {
+                    Ok(unchecked
+                        .get()
+                        .await?
+                        .simple_query(SELECT)
+                        .await
+                        .map(drop)?)
+                })
+                .await?,
+            );
         }
-        Ok(times)
+        Ok(times.into())
     })
 }
 
-fn time<E>(mut work: impl FnMut() -> Result<(), E>) -> Result<Duration, E> {
+async fn round(work: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
     let began = Instant::now();
     for _ in 0..QUERIES {
-        work()?;
+        work().await?;
     }
     Ok(began.elapsed() / QUERIES)
 }
@@ -108,14 +140,17 @@ fn driver(config: &Config) -> DriverConfig {
     driver
 }
 
-fn report(name: &str, times: &Times) {
-    let (bare, ours) = (median(&times.bare), median(&times.ours));
-    println!(
-        "{name:<15} bare {:>7.1} µs   acquire + query + release {:>7.1} µs   ratio {:.3}",
-        bare.as_secs_f64() * 1e6,
-        ours.as_secs_f64() * 1e6,
-        ours.as_secs_f64() / bare.as_secs_f64(),
-    );
+fn report(title: &str, contestants: &[Times]) {
+    println!("\n{title}");
+    let bare = median(&contestants[0].1);
+    for Times(name, times) in contestants {
+        let time = median(times);
+        println!(
+            "  {name:<28} {:>7.1} µs   ratio {:.3}",
+            time.as_secs_f64() * 1e6,
+            time.as_secs_f64() / bare.as_secs_f64(),
+        );
+    }
 }
 
 fn median(times: &[Duration]) -> Duration {

@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mobc::Manager as _;
-use mobc_postgres::PgConnectionManager;
 use pgmonkey_config::Target;
 use pgmonkey_connect::plan::{self, Address, Attempt, Lookup};
 use pgmonkey_connect::wire::Observer;
@@ -14,10 +12,13 @@ use pgmonkey_connect::{Connector, Dialing, Error, Way};
 use tokio::net::{UnixStream, lookup_host};
 use tokio::time::timeout_at;
 
+use crate::driver::{self, Turns};
+
 /// A session as it was opened.
 pub(crate) struct Opened {
     pub(crate) client: tokio_postgres::Client,
     pub(crate) observer: Arc<Observer>,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) attempt: Attempt,
 }
 
@@ -80,21 +81,21 @@ async fn open(dialing: &Dialing, attempt: &Attempt, way: Way) -> Result<Opened, 
     let connector = Connector::new(dialing.deadline(Instant::now()));
     let observer = Arc::clone(connector.observer());
     let config = dialing.driver_config(attempt, way);
-    let client = match &attempt.address {
+    let (client, turns) = match &attempt.address {
         Address::Unix(directory, port) => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let socket = UnixStream::connect(path).await.map_err(Failure::Socket)?;
             through(connector, config, socket).await?
         }
         _ => {
-            PgConnectionManager::new(config, connector)
-                .connect()
-                .await?
+            let (client, connection) = config.connect(connector).await?;
+            (client, driver::spawn(connection))
         }
     };
     Ok(Opened {
         client,
         observer,
+        turns,
         attempt: attempt.clone(),
     })
 }
@@ -105,11 +106,10 @@ async fn through(
     connector: Connector,
     config: tokio_postgres::Config,
     socket: UnixStream,
-) -> Result<tokio_postgres::Client, Failure> {
+) -> Result<(tokio_postgres::Client, Arc<Turns>), Failure> {
     let stream = connector.observe(socket);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+    Ok((client, driver::spawn(connection)))
 }
 
 /// The addresses of a target, asked for within the limit: the system's resolver has a limit of

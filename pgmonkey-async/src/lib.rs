@@ -27,6 +27,7 @@
 mod connection;
 mod database;
 mod dial;
+mod driver;
 mod engine;
 mod gate;
 mod guard;

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     gate: Gate,
     ledger: Arc<Ledger>,
     closing: Arc<AtomicBool>,
+    /// Sessions that came back and are being made clean.
+    recycling: AtomicU32,
     pub(crate) settings: PoolSettings,
 }
 
@@ -101,6 +103,7 @@ impl Pool {
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
             ledger,
             closing,
+            recycling: AtomicU32::new(0),
             settings,
         });
         shared.fill().await?;
@@ -229,6 +232,13 @@ impl Shared {
     /// Takes an idle session or opens one; retries while the server is away.
     async fn take(&self, began: Instant) -> Result<Loan, Error> {
         let mut failures = 0;
+        // A session that needs no more than a turn of its driver is back before another is open.
+        for _ in 0..3 {
+            if self.recycling.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         loop {
             let error = match self.try_take(began).await {
                 None => return Err(self.ledger.timed_out(began.elapsed(), Instant::now())),
@@ -365,10 +375,28 @@ impl Lease {
         }
         // Marked as discarded until it is clean: a runtime that shuts down drops the task.
         let runtime = self.loan().runtime().clone();
+        let recycling = Recycling::begin(&self.pool);
         runtime.spawn(async move {
             self.loan_mut().recycle(reset).await;
             drop(self);
+            drop(recycling);
         });
+    }
+}
+
+/// One session that is being made clean.
+struct Recycling(Arc<Shared>);
+
+impl Recycling {
+    fn begin(pool: &Arc<Shared>) -> Self {
+        pool.recycling.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(pool))
+    }
+}
+
+impl Drop for Recycling {
+    fn drop(&mut self) {
+        self.0.recycling.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

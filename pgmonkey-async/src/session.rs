@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::dial::Opened;
+use crate::driver::Turns;
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
@@ -24,6 +25,7 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     client: tokio_postgres::Client,
     observer: Arc<Observer>,
+    turns: Arc<Turns>,
     attempt: Attempt,
     ends: Option<Instant>,
     ledger: Arc<Ledger>,
@@ -39,6 +41,7 @@ impl Session {
         Self {
             client: opened.client,
             observer: opened.observer,
+            turns: opened.turns,
             attempt: opened.attempt,
             ends,
             ledger,
@@ -92,10 +95,11 @@ impl Session {
         !self.note_dead(!alive)
     }
 
-    /// Whether it can go straight back. If not it counts as discarded until
+    /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in
+    /// the driver's queue. If not it counts as discarded until
     /// [`recycle`](Self::recycle) is through with it.
     pub(crate) fn is_clean(&mut self, reset: Reset) -> bool {
-        let clean = verdict(self.state(), reset) == Verdict::Keep;
+        let clean = self.turns.comes_to_rest() && verdict(self.state(), reset) == Verdict::Keep;
         self.discarded = !clean;
         clean
     }
@@ -105,7 +109,7 @@ impl Session {
         self.settle().await;
         let state = self.state();
         let clean = match verdict(state, reset) {
-            Verdict::Keep => true,
+            Verdict::Keep if self.turns.at_rest() => true,
             Verdict::Discard => false,
             _ => self.drain().await && self.roll_back(reset).await,
         };
@@ -123,11 +127,12 @@ impl Session {
         self.discarded
     }
 
-    /// Gives the driver's task a few turns to take an answer that has come: a failed statement
-    /// is reported before the server says that it is ready again.
+    /// Gives the driver a few turns, to send what is in its queue and to take an answer that has
+    /// come: a failed statement is reported before the server says that it is ready again, and
+    /// the end of a statement that was prepared for one query is sent behind it.
     async fn settle(&self) {
-        for _ in 0..8 {
-            if !matches!(self.state(), WireState::Busy(_)) {
+        for _ in 0..16 {
+            if self.turns.comes_to_rest() && !matches!(self.state(), WireState::Busy(_)) {
                 return;
             }
             tokio::task::yield_now().await;
@@ -186,7 +191,8 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) async fn state_at_rest(&self) -> Result<WireState, Error> {
-        if let WireState::Busy(_) = self.state() {
+        self.settle().await;
+        if !self.turns.at_rest() || matches!(self.state(), WireState::Busy(_)) {
             self.run("").await?;
         }
         Ok(self.state())

@@ -113,7 +113,9 @@ impl Session {
         // process 0.
         while let Ok(Some(answer)) = answers.next() {
             if answer.process_id() == 0 {
-                return observer.state() != WireState::Closed;
+                // What the last borrower left in the driver's queue has been sent by now; an
+                // answer to it would be taken for one of the next borrower's.
+                return !matches!(observer.state(), WireState::Closed | WireState::Busy(_));
             }
         }
         false

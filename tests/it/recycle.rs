@@ -118,6 +118,73 @@ async fn a_dropped_query_is_cancelled_on_the_server() -> pgmonkey_tests::Outcome
     Ok(())
 }
 
+/// Polls a future once and drops it: its request is in the driver's queue, not on the wire.
+async fn abandon(future: impl Future) {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        assert!(future.as_mut().poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+async fn abandoned_statements_do_not_reach_the_next_borrower() -> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let pool = pgmonkey::AsyncPool::new(&on.pools("{ min_size: 1, max_size: 1 }")).await?;
+    let insert = format!("BEGIN; INSERT INTO {} VALUES (1)", on.name);
+    for statement in ["SELECT pg_sleep(30)", "BEGIN", insert.as_str(), "nonsense"] {
+        let guard = pool.acquire().await?;
+        abandon(guard.batch_execute(statement)).await;
+        drop(guard);
+        let began = std::time::Instant::now();
+        let guard = pool.acquire().await?;
+        guard.batch_execute("SELECT 1").await?;
+        assert_eq!(
+            on.sessions_in("idle"),
+            1,
+            "not inside a transaction, after {statement}"
+        );
+        let waited = began.elapsed();
+        assert!(
+            waited < std::time::Duration::from_secs(5),
+            "{statement}: {waited:?}"
+        );
+    }
+    let guard = pool.acquire().await?;
+    let refused: Result<tokio_postgres::CopyInSink<&[u8]>, _> =
+        guard.copy_in("COPY no_such_table FROM STDIN").await;
+    assert!(refused.is_err());
+    drop(refused);
+    drop(guard);
+    for number in 1..4 {
+        let row = pool.query_one("SELECT $1::int", &[&number]).await?;
+        assert_eq!(row.get::<_, i32>(0), number);
+    }
+    assert_eq!((on.rows(), on.sessions_in("active")), (0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn abandoned_statements_on_one_thread() -> pgmonkey_tests::Outcome {
+    abandoned_statements_do_not_reach_the_next_borrower().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abandoned_statements_on_two_threads() -> pgmonkey_tests::Outcome {
+    abandoned_statements_do_not_reach_the_next_borrower().await
+}
+
+#[tokio::test]
+async fn statements_by_text_need_no_second_session() -> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let pool = pgmonkey::AsyncPool::new(&on.pools("{ min_size: 1, max_size: 4 }")).await?;
+    for _ in 0..50 {
+        pool.query("SELECT 1", &[]).await?;
+    }
+    assert_eq!(pool.status().opened, 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_async_guard_may_be_dropped_outside_a_runtime() -> pgmonkey_tests::Outcome {
     let on = pgmonkey_tests::Fixture::new();

@@ -31,12 +31,12 @@ pub(crate) enum Slot {
 /// A slot on loan.
 pub(crate) type Loan = PooledConnection<Manager>;
 
-/// r2d2's pool, with the wake-ups it forgets.
+/// r2d2's pool, with the wake-up it forgets.
 ///
 /// r2d2 0.8 opens a session for a waiter only when it begins to wait, and not if it counts as
-/// many as it may have; when it discards one it wakes nobody. A waiter that came while a session
-/// was being discarded would wait for ever:
-/// `closing_and_reloading_under_load_loses_nothing_else` hangs without [`discarded`](Self::discarded).
+/// many as it may have; when it discards one it wakes nobody. The gate sees to it that there is
+/// room for everybody behind it, but for one case: what takes sessions out without a place, as
+/// [`drain`](Self::drain) does, takes that room for a moment.
 pub(crate) struct Engine {
     pool: r2d2::Pool<Manager>,
     waiting: AtomicU32,
@@ -89,22 +89,23 @@ impl Engine {
             if manager.approves(&mut loan) {
                 return Some(loan);
             }
-            drop(loan);
-            self.discarded();
         }
     }
 
-    /// Takes an idle session out, whatever its state.
-    pub(crate) fn take_idle(&self) -> Option<Loan> {
-        self.pool.try_get()
-    }
-
-    /// To be called after a session was discarded: opens one for whoever waits.
-    pub(crate) fn discarded(&self) {
+    /// Takes the idle sessions out, whatever their state. They are discarded when they come
+    /// back, so that this ends.
+    pub(crate) fn drain(&self) {
+        while let Some(loan) = self.take_idle() {
+            drop(loan);
+        }
         if self.waiting.load(Ordering::SeqCst) > 0 {
             // Not waiting at all, r2d2 still begins to open a session and wakes a waiter with it.
             drop(self.pool.get_timeout(Duration::ZERO));
         }
+    }
+
+    fn take_idle(&self) -> Option<Loan> {
+        self.pool.try_get()
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Option<Loan> {

@@ -232,7 +232,6 @@ impl Shared {
             };
             let error = error.clone();
             drop(loan);
-            self.engine.discarded();
             failures += 1;
             let left = self.settings.timeout.saturating_sub(began.elapsed());
             // A server that was never reached is more likely misnamed than away.
@@ -303,18 +302,13 @@ impl Shared {
         }
         self.ledger.returned(number);
         drop(loan);
-        self.engine.discarded();
         self.gate.leave(right);
     }
 
     fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.gate.close();
-        // What comes back from now on is discarded, so that this ends.
-        while let Some(loan) = self.engine.take_idle() {
-            drop(loan);
-        }
-        self.engine.discarded();
+        self.engine.drain();
         tracing::debug!(target = &**self.ledger.target(), "{} closed", self.what);
     }
 }

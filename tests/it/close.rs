@@ -71,6 +71,27 @@ fn closing_and_reloading_under_load_loses_nothing_else() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn closing_beside_an_acquire_keeps_nobody_waiting() -> Outcome {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 1, max_size: 1, timeout: 20 }");
+    for _ in 0..150 {
+        let pool = pgmonkey::Pool::new(&config)?;
+        let began = std::time::Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| match pool.acquire() {
+                    Ok(_) => {}
+                    Err(error) => assert!(error.is_closed(), "{error}"),
+                });
+            }
+            scope.spawn(|| pool.close());
+        });
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_and_reloading_under_load_loses_nothing_else_async() -> Outcome {
     let on = Fixture::new();

@@ -88,6 +88,27 @@ twin! {
 }
 
 twin! {
+    fn a_pool_that_worked_reports_a_changed_password_at_once(on, driver, go, work) {
+        let role = format!("r_{}", on.name);
+        on.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'first'"));
+        let user = format!("user: '{}'", on.server().user());
+        let password = format!("password: '{}'", on.server().password());
+        let pools = "pool_settings: { max_size: 1 }\nasync_pool_settings: { max_size: 1 }\n";
+        let yaml = on.yaml(pools).replacen(&user, &format!("user: {role}"), 1)
+            .replacen(&password, "password: first", 1);
+        let pool = go!(driver::Pool::new(&pgmonkey_tests::load(&yaml)))?;
+        on.run(&format!("ALTER ROLE {role} PASSWORD 'second'"));
+        on.kill();
+        let began = Instant::now();
+        let error = go!(pool.acquire()).expect_err("the password is wrong now");
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
+        on.run(&format!("DROP ROLE {role}"));
+        Ok(())
+    }
+}
+
+twin! {
     fn a_server_that_accepts_and_never_answers_ends_with_connect_timeout(on, driver, go, work) {
         let proxy = Proxy::to((on.server().host(), on.server().port()))?;
         proxy.stall();

@@ -1,10 +1,25 @@
 //! Opens what is cached in the manager of the process, says so, waits for a line and ends.
 //!
-//! `exits FILE return|exit|lock|async`
+//! `exits FILE return|exit|lock|async|hang|panic`
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use pgmonkey::{Config, ConnectionManager, Error};
+use pgmonkey_connect::exit::{self, CloseAtExit};
+
+/// A handle whose closing never ends, or panics.
+struct Bad(bool);
+
+impl CloseAtExit for Bad {
+    fn close_at_exit(&self) {
+        assert!(self.0, "told to panic at exit");
+        loop {
+            std::thread::park();
+        }
+    }
+}
 
 fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
@@ -14,6 +29,12 @@ fn main() -> Result<(), Error> {
     let pool = manager.pool(&config)?;
     manager.connection(&config)?;
     let how = how.expect("how to end");
+    if how == "hang" || how == "panic" {
+        // Kept for ever, as in a static.
+        let bad: &'static mut Arc<dyn CloseAtExit> =
+            Box::leak(Box::new(Arc::new(Bad(how == "hang"))));
+        exit::register(Arc::downgrade(bad));
+    }
     if how == "async" {
         static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));

@@ -14,8 +14,8 @@ use crate::status::Status;
 /// Everything that can go wrong between asking for a session and giving it back.
 ///
 /// Cheap to clone: everyone who waited for the same thing gets the same error. No text of it
-/// holds a secret.
-#[derive(Debug, Clone, thiserror::Error)]
+/// holds a secret. `Debug` is the text too, for a `main` that returns it prints it so.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is wrong; says where and what.
@@ -113,6 +113,12 @@ pub enum Error {
     /// An error of the caller's own, passed through a `transaction` closure.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

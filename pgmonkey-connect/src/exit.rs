@@ -5,7 +5,7 @@
 //! (`main` returned or `std::process::exit`) gives each the chance to close. Best effort: a
 //! second in all, errors and panics swallowed, and nothing after a signal or an abort.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::mpsc;
 use std::sync::{Mutex, Once, Weak};
 use std::time::Duration;
@@ -47,29 +47,27 @@ fn install() {
     });
 }
 
-/// Closes on a second thread and waits for it within the limit: a server that hangs, or a
-/// thread that holds a lock for ever, cannot keep the process from ending.
+/// Closes each handle on a thread of its own and waits for all within the limit: a server that
+/// hangs, a panic, or a thread that holds a lock for ever keeps neither the process from ending
+/// nor the other handles from closing.
 extern "C" fn run() {
     let _ = catch_unwind(|| {
-        let (done, ended) = mpsc::channel::<()>();
-        let spawned = std::thread::Builder::new()
-            .name("pgmonkey-exit".to_owned())
-            .spawn(move || {
-                close_all();
-                drop(done);
-            });
-        if spawned.is_ok() {
-            let _ = ended.recv_timeout(LIMIT);
+        let handles = match HANDLES.lock() {
+            Ok(mut handles) => std::mem::take(&mut *handles),
+            Err(_) => return,
+        };
+        let (running, ended) = mpsc::channel::<()>();
+        for handle in handles.iter().filter_map(Weak::upgrade) {
+            let running = running.clone();
+            let _ = std::thread::Builder::new()
+                .name("pgmonkey-exit".to_owned())
+                .spawn(move || {
+                    handle.close_at_exit();
+                    drop(running);
+                });
         }
+        drop(running);
+        // Nobody sends: the channel ends with the last thread.
+        let _ = ended.recv_timeout(LIMIT);
     });
-}
-
-fn close_all() {
-    let handles = match HANDLES.lock() {
-        Ok(mut handles) => std::mem::take(&mut *handles),
-        Err(_) => return,
-    };
-    for handle in handles.iter().filter_map(Weak::upgrade) {
-        let _ = catch_unwind(AssertUnwindSafe(|| handle.close_at_exit()));
-    }
 }

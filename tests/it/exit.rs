@@ -50,7 +50,7 @@ fn cached_sessions_end_in_order() -> Outcome {
         .setting("log_min_messages", "debug1")
         .start()?;
     let on = Fixture::on((*cluster).clone());
-    for how in ["return", "exit", "panic"] {
+    for how in ["return", "exit", "panic", "hang"] {
         let before = cluster.log().len();
         let (child, _folder) = open(&on, on.server().host(), on.server().port(), how);
         assert_eq!(on.sessions(), 4);

@@ -25,9 +25,6 @@ fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
     let (file, how) = (args.next(), args.next());
     let config = Config::from_file(file.expect("a file"))?;
-    let manager = ConnectionManager::global();
-    let pool = manager.pool(&config)?;
-    manager.connection(&config)?;
     let how = how.expect("how to end");
     if how == "hang" || how == "panic" {
         // Kept for ever, as in a static.
@@ -35,6 +32,9 @@ fn main() -> Result<(), Error> {
             Box::leak(Box::new(Arc::new(Bad(how == "hang"))));
         exit::register(Arc::downgrade(bad));
     }
+    let manager = ConnectionManager::global();
+    let pool = manager.pool(&config)?;
+    manager.connection(&config)?;
     if how == "async" {
         static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));

@@ -10,10 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// What is known of a driver's turns. Reading it costs two loads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turns {
     woken: AtomicBool,
     running: AtomicBool,
+}
+
+impl Default for Turns {
+    /// Before its first turn a driver hears of nothing: it counts as woken from the start.
+    fn default() -> Self {
+        Self {
+            woken: AtomicBool::new(true),
+            running: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Turns {
@@ -121,6 +131,7 @@ mod tests {
     async fn a_driver_that_was_woken_is_not_at_rest_until_it_had_its_turn() {
         let waker = Arc::new(Mutex::new(None));
         let turns = spawn(Idle(Arc::clone(&waker)));
+        assert!(!turns.at_rest(), "before its first turn");
         tokio::task::yield_now().await;
         assert!(turns.at_rest());
         let wake = waker.lock().expect("one thread").take().expect("polled");

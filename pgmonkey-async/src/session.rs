@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::plan::Attempt;
+use pgmonkey_connect::plan::{Address, Attempt};
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Connector, Error};
+use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_postgres::NoTls;
 
 use crate::dial::Opened;
 use crate::driver::Turns;
@@ -131,36 +133,46 @@ impl Session {
     /// come: a failed statement is reported before the server says that it is ready again, and
     /// the end of a statement that was prepared for one query is sent behind it.
     async fn settle(&self) {
+        let settled = || self.turns.comes_to_rest() && !matches!(self.state(), WireState::Busy(_));
         for _ in 0..16 {
-            if self.turns.comes_to_rest() && !matches!(self.state(), WireState::Busy(_)) {
+            if settled() {
                 return;
             }
             tokio::task::yield_now().await;
         }
+        let end = Instant::now() + GRACE;
+        while !settled() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
-    /// Waits until every request before it is answered, those included that an abandoned future
-    /// has left in the driver's queue; cancels what takes longer than an answer on its way.
+    /// Waits until every request before it is answered; cancels what is still running after the
+    /// grace of [`settle`](Self::settle).
     async fn drain(&self) -> bool {
-        if timeout(GRACE, self.client.batch_execute("")).await.is_ok() {
-            return true;
+        if let WireState::Busy(_) = self.state()
+            && !self.cancel().await
+        {
+            return false;
         }
-        let connector = Connector::new(None);
+        timeout(CANCEL_LIMIT, self.client.batch_execute(""))
+            .await
+            .is_ok()
+    }
+
+    /// Asks the server to stop what it is doing for this session.
+    async fn cancel(&self) -> bool {
         let token = self.client.cancel_token();
-        let sent = match &self.attempt.address {
-            pgmonkey_connect::plan::Address::Unix(directory, port) => {
-                let path = directory.join(format!(".s.PGSQL.{port}"));
-                match tokio::net::UnixStream::connect(path).await {
-                    Ok(socket) => token.cancel_query_raw(socket, tokio_postgres::NoTls).await,
-                    Err(_) => return false,
+        let sent = async {
+            match &self.attempt.address {
+                Address::Unix(directory, port) => {
+                    let path = directory.join(format!(".s.PGSQL.{port}"));
+                    let socket = UnixStream::connect(path).await.ok()?;
+                    token.cancel_query_raw(socket, NoTls).await.ok()
                 }
+                _ => token.cancel_query(Connector::new(None)).await.ok(),
             }
-            _ => token.cancel_query(connector).await,
         };
-        sent.is_ok()
-            && timeout(CANCEL_LIMIT, self.client.batch_execute(""))
-                .await
-                .is_ok()
+        matches!(timeout(CANCEL_LIMIT, sent).await, Ok(Some(())))
     }
 
     async fn roll_back(&self, reset: Reset) -> bool {

@@ -8,7 +8,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pgmonkey_config::Config;
 use pgmonkey_testserver::{Endpoint, plain_or_start};
@@ -39,9 +39,12 @@ impl Fixture {
     pub fn on(server: Endpoint) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Process ids come again, and a test that was killed has left its table behind.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_micros());
         let fixture = Self {
             server,
-            name: format!("t_{}_{next}", std::process::id()),
+            name: format!("t_{}_{now}_{next}", std::process::id()),
             admin: Mutex::new(None),
         };
         fixture.run(&format!("CREATE TABLE {} (n int)", fixture.name));

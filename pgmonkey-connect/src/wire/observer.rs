@@ -23,7 +23,8 @@ pub enum WireState {
     Failed,
     /// This many requests are not answered yet, or a copy takes data.
     Busy(u32),
-    /// The stream ended or failed, or `Terminate` was sent.
+    /// The stream ended or failed, `Terminate` was sent, or the driver has lost count of the
+    /// answers: the session must not be used any more.
     Closed,
 }
 
@@ -137,6 +138,11 @@ impl Tracker {
             // The copy counts as running until the Sync behind its end, so that there is no
             // moment between the two at which the session looks idle.
             Frontend::CopyEnd => {
+                // The drivers end a copy that the server refused as well; the answer to that
+                // meets the next request, and from then on every answer goes to the wrong one.
+                if observer.word.load(Ordering::Acquire) & COPYING == 0 {
+                    observer.close();
+                }
                 *copy_ended = true;
                 *since_sync = Some(message);
             }
@@ -330,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_in_that_is_refused_leaves_nothing_behind() {
+    fn a_session_whose_copy_in_was_refused_is_over() {
         let (observer, mut tracker) = started();
         tracker.sent(&observer, &message(b'S', b""));
         tracker.received(&observer, &message(b'E', b"SERROR\0C42P01\0\0"));
@@ -338,10 +344,10 @@ mod tests {
         assert_eq!(observer.state(), WireState::Idle);
         // The driver still ends the copy that never began.
         tracker.sent(&observer, &message(b'f', b"\0"));
+        assert_eq!(observer.state(), WireState::Closed);
         tracker.sent(&observer, &message(b'S', b""));
-        assert_eq!(observer.state(), WireState::Busy(1));
         tracker.received(&observer, &message(b'Z', b"I"));
-        assert_eq!(observer.state(), WireState::Idle);
+        assert_eq!(observer.state(), WireState::Closed);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What a handle costs over the bare driver, and what the engines cost as they come, side by
 //! side in one process against one server.
 //!
-//! `cargo xtask bench`, or `pgmonkey-bench FILE` with a configuration file. Each round runs every
-//! contestant once, in turns, so that what disturbs the machine disturbs all of them; the
-//! medians of the rounds and their ratios to the bare driver are printed.
+//! `cargo xtask bench [pools] [observer]`, or `pgmonkey-bench FILE [pools] [observer]` with a
+//! configuration file. Each round runs every contestant once, in turns, so that what disturbs the
+//! machine disturbs all of them; the medians of the rounds and their ratios to the bare driver
+//! are printed.
 
 #![forbid(unsafe_code)]
+
+mod observer;
 
 use std::time::{Duration, Instant};
 
@@ -25,11 +28,28 @@ fn main() -> anyhow::Result<()> {
         .nth(1)
         .context("usage: pgmonkey-bench FILE")?;
     let config = Config::from_file(&path)?;
+    let wanted: Vec<String> = std::env::args().skip(2).collect();
+    let all = ["pools", "observer"];
+    if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
+        anyhow::bail!("there is no bench `{unknown}`: {}", all.join(", "));
+    }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    if is_wanted("pools") {
+        pools(&config)?;
+    }
+    if is_wanted("observer") {
+        println!("\nthe wire observed and not, in turns; medians of rounds, and of their ratios");
+        observer::run(&config)?;
+    }
+    Ok(())
+}
+
+fn pools(config: &Config) -> anyhow::Result<()> {
     println!(
         "acquire, simple query {SELECT:?}, release; one caller; median of {ROUNDS} rounds of {QUERIES}, in turns"
     );
-    report("threads", &threads(&config)?);
-    report("tasks, one thread", &tasks(&config)?);
+    report("threads", &threads(config)?);
+    report("tasks, one thread", &tasks(config)?);
     Ok(())
 }
 
@@ -149,6 +169,18 @@ fn report(title: &str, contestants: &[Times]) {
             "  {name:<28} {:>7.1} µs   ratio {:.3}",
             time.as_secs_f64() * 1e6,
             time.as_secs_f64() / bare.as_secs_f64(),
+        );
+    }
+}
+
+/// As [`report`], with ratios taken round by round and shorter lines.
+fn report_as(title: &str, contestants: &[Times]) {
+    println!("\n{title}");
+    for Times(name, times) in contestants {
+        println!(
+            "  {name:<28} {:>9.1} µs   ratio {:.3}",
+            median(times).as_secs_f64() * 1e6,
+            observer::paired(&contestants[0].1, times),
         );
     }
 }

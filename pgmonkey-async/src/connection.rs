@@ -6,6 +6,7 @@ use std::time::Duration;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::{Error, Report, Status};
 
+use crate::builder::Provider;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::scoped::Scoped;
@@ -43,15 +44,25 @@ impl Connection {
     ///
     /// As [`Pool::new`].
     pub async fn new(config: &Config) -> Result<Self, Error> {
+        Self::with(config, None).await
+    }
+
+    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
         let mut settings = PoolSettings::default();
         settings.min_size = 1;
         settings.max_size = 1;
         settings.num_workers = 1;
         settings.timeout = TIMEOUT;
         settings.max_lifetime = None;
-        Pool::open("connection", config, ConnectionType::Async, settings)
-            .await
-            .map(Self)
+        Pool::open(
+            "connection",
+            config,
+            ConnectionType::Async,
+            settings,
+            provider,
+        )
+        .await
+        .map(Self)
     }
 
     /// Borrows the session, waiting for at most 30 s while another has it; dropping the guard

@@ -3,6 +3,7 @@
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
+use crate::builder::Provider;
 use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
@@ -56,7 +57,11 @@ impl Database {
     ///
     /// [`Error::ConnectionType`] if the file asks for a sync type, else as [`Pool::new`].
     pub async fn new(config: &Config) -> Result<Self, Error> {
-        let handle = Handle::open(config, connection_type(config)?).await?;
+        Self::with(config, None).await
+    }
+
+    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+        let handle = Handle::open(config, connection_type(config)?, provider).await?;
         Ok(Self::of(handle, config))
     }
 
@@ -175,10 +180,13 @@ impl Handle {
     pub(crate) async fn open(
         config: &Config,
         connection_type: ConnectionType,
+        provider: Option<Provider>,
     ) -> Result<Self, Error> {
         match connection_type {
-            ConnectionType::AsyncPool => Pool::new(config).await.map(Self::Pool),
-            _ => Connection::new(config).await.map(Self::Connection),
+            ConnectionType::AsyncPool => Pool::with(config, provider).await.map(Self::Pool),
+            _ => Connection::with(config, provider)
+                .await
+                .map(Self::Connection),
         }
     }
 

@@ -1,90 +1,79 @@
-//! Opening one session: works through the attempts, one deadline each.
+//! Opening one session: carries out the steps of a search, async.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pgmonkey_config::Target;
-use pgmonkey_connect::plan::{self, Address, Attempt, Lookup};
-use pgmonkey_connect::wire::Observer;
-use pgmonkey_connect::{Connector, Dialing, Error, Way};
+use pgmonkey_connect::plan::Address;
+use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
 use tokio::net::{UnixStream, lookup_host};
 use tokio::time::timeout_at;
 
+use crate::builder::Provider;
 use crate::driver::{self, Turns};
 
 /// A session as it was opened.
 pub(crate) struct Opened {
     pub(crate) client: tokio_postgres::Client,
-    pub(crate) observer: Arc<Observer>,
+    pub(crate) route: Route,
     pub(crate) turns: Arc<Turns>,
-    pub(crate) attempt: Attempt,
-}
-
-/// Why one attempt failed.
-enum Failure {
-    Socket(io::Error),
-    Driver(tokio_postgres::Error),
-    Deadline,
-}
-
-impl From<tokio_postgres::Error> for Failure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Driver(error)
-    }
 }
 
 /// Opens a session on the first host that gives one.
-pub(crate) async fn dial(dialing: &Dialing) -> Result<Opened, Error> {
-    let mut failures = dialing.failures();
-    for target in dialing.targets() {
-        let addresses = match resolve(&target, dialing.limit()).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                failures.unresolved(&target, error);
-                continue;
+pub(crate) async fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Opened, Error> {
+    let mut dial = dialing.dial();
+    loop {
+        match dial.next(Instant::now())? {
+            Step::Resolve {
+                name,
+                port,
+                deadline,
+            } => dial.resolved(resolve(&name, port, deadline).await),
+            Step::Password { request, deadline } => {
+                let answer = match provider {
+                    Some(provider) => within(deadline, provider.password(&request)).await,
+                    None => None,
+                };
+                dial.password(answer, Instant::now());
             }
-        };
-        for attempt in plan::attempts(&target, &addresses) {
-            match reach(dialing, &attempt).await {
+            Step::Open(mut opening) => match reach(dialing, &mut opening).await {
                 Ok(opened) => return Ok(opened),
-                Err(Failure::Driver(error)) => failures.refused(&attempt, error)?,
-                Err(Failure::Socket(error)) => failures.unreachable(&attempt, error),
-                Err(Failure::Deadline) => failures.timed_out(&attempt),
-            }
+                Err(failure) => dial.failed(&opening, failure)?,
+            },
+            _ => unreachable!("all steps are carried out"),
         }
     }
-    Err(failures.to_error())
 }
 
-async fn reach(dialing: &Dialing, attempt: &Attempt) -> Result<Opened, Failure> {
+async fn reach(dialing: &Dialing, opening: &mut Opening) -> Result<Opened, OpenFailure> {
+    let deadline = opening.deadline();
     let whole = async {
-        match open(dialing, attempt, Way::Startup).await {
-            Err(Failure::Driver(error)) if dialing.needs_statements(&error) => {
-                let opened = open(dialing, attempt, Way::Statements).await?;
+        match open(opening, Way::Startup).await {
+            Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
+                let opened = open(opening, Way::Statements).await?;
                 opened.client.batch_execute(&dialing.statements()).await?;
                 Ok(opened)
             }
             other => other,
         }
     };
-    match dialing.deadline(Instant::now()) {
-        Some(deadline) => timeout_at(deadline.into(), whole)
-            .await
-            .unwrap_or(Err(Failure::Deadline)),
-        None => whole.await,
-    }
+    let opened = within(deadline, whole)
+        .await
+        .unwrap_or(Err(OpenFailure::Deadline))?;
+    opened.route.accept();
+    Ok(opened)
 }
 
-async fn open(dialing: &Dialing, attempt: &Attempt, way: Way) -> Result<Opened, Failure> {
-    let connector = Connector::new(dialing.deadline(Instant::now()));
-    let observer = Arc::clone(connector.observer());
-    let config = dialing.driver_config(attempt, way);
-    let (client, turns) = match &attempt.address {
+async fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
+    let connector = opening.connector();
+    let config = opening.driver_config(way);
+    let (client, turns) = match opening.address() {
         Address::Unix(directory, port) => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
-            let socket = UnixStream::connect(path).await.map_err(Failure::Socket)?;
+            let socket = UnixStream::connect(path)
+                .await
+                .map_err(OpenFailure::Socket)?;
             through(connector, config, socket).await?
         }
         _ => {
@@ -92,11 +81,13 @@ async fn open(dialing: &Dialing, attempt: &Attempt, way: Way) -> Result<Opened, 
             (client, driver::spawn(connection))
         }
     };
+    if let Some(question) = opening.question(true)? {
+        opening.judge(&client.simple_query(question).await?)?;
+    }
     Ok(Opened {
         client,
-        observer,
+        route: opening.route(),
         turns,
-        attempt: attempt.clone(),
     })
 }
 
@@ -104,30 +95,26 @@ async fn open(dialing: &Dialing, attempt: &Attempt, way: Way) -> Result<Opened, 
 /// socket leaves no room for an observer.
 async fn through(
     connector: Connector,
-    config: tokio_postgres::Config,
+    config: &tokio_postgres::Config,
     socket: UnixStream,
-) -> Result<(tokio_postgres::Client, Arc<Turns>), Failure> {
+) -> Result<(tokio_postgres::Client, Arc<Turns>), OpenFailure> {
     let stream = connector.observe(socket);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
     Ok((client, driver::spawn(connection)))
 }
 
-/// The addresses of a target, asked for within the limit: the system's resolver has a limit of
+/// The addresses of a name, asked for until the deadline: the system's resolver has a limit of
 /// its own, which is longer.
-async fn resolve(target: &Target, limit: Option<Duration>) -> io::Result<Vec<IpAddr>> {
-    let Lookup::Name(name) = plan::lookup(target) else {
-        return Ok(Vec::new());
-    };
-    let ask = async {
-        Ok(lookup_host((name, target.port))
-            .await?
-            .map(|a| a.ip())
-            .collect())
-    };
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, ask)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-        None => ask.await,
+async fn resolve(name: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
+    let found = within(deadline, lookup_host((name, port))).await;
+    let found = found.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// What `work` comes to, if it does by the deadline.
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.into(), work).await.ok(),
+        None => Some(work.await),
     }
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::{Dialing, Error, expiry};
 
+use crate::builder::Provider;
 use crate::dial::dial;
 use crate::session::Session;
 
@@ -28,6 +29,7 @@ pub(crate) type Engine = mobc::Pool<Manager>;
 pub(crate) struct Manager {
     pub(crate) what: &'static str,
     pub(crate) dialing: Dialing,
+    pub(crate) provider: Option<Provider>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -90,7 +92,7 @@ impl mobc::Manager for Manager {
 
     async fn connect(&self) -> Result<Session, Error> {
         self.check_open()?;
-        let opened = dial(&self.dialing)
+        let opened = dial(&self.dialing, self.provider.as_ref())
             .await
             .inspect_err(|error| self.ledger.open_failed(error))?;
         // Nobody may be left to take it, and nobody would close it then.

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod builder;
 mod connection;
 mod database;
 mod dial;
@@ -38,12 +39,16 @@ mod session;
 mod statements;
 mod transaction;
 
+pub use builder::Builder;
 pub use connection::Connection;
 pub use database::Database;
 pub use guard::ClientGuard;
 pub use manager::ConnectionManager;
-pub use pgmonkey_config::{Config, ConnectionType};
-pub use pgmonkey_connect::{CacheEntry, Error, Report, Status};
+pub use pgmonkey_config::{Config, ConnectionType, Secret};
+pub use pgmonkey_connect::credentials::{
+    AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
+};
+pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
 pub use pool::Pool;
 pub use scoped::Scoped;
 #[doc(no_inline)]

@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use pgmonkey_cache::Cache;
 use pgmonkey_config::{Config, ConnectionType, Fingerprint};
+use pgmonkey_connect::credentials::AsyncPasswordProvider;
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
 
+use crate::builder::Provider;
 use crate::connection::Connection;
 use crate::database::{Database, Handle, connection_type};
 use crate::pool::Pool;
@@ -29,7 +31,10 @@ use crate::pool::Pool;
 /// }
 /// ```
 #[derive(Clone, Default)]
-pub struct ConnectionManager(Arc<Shared>);
+pub struct ConnectionManager {
+    shared: Arc<Shared>,
+    provider: Option<Provider>,
+}
 
 #[derive(Default)]
 struct Shared {
@@ -37,7 +42,8 @@ struct Shared {
     files: ConfigFiles,
 }
 
-type Key = (Fingerprint, ConnectionType);
+/// The identity of the password provider is part of it, and never a password it gave.
+type Key = (Fingerprint, ConnectionType, Option<Arc<str>>);
 
 impl ConnectionManager {
     /// A manager that shares nothing with any other.
@@ -49,6 +55,17 @@ impl ConnectionManager {
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
         GLOBAL.get_or_init(Self::new)
+    }
+
+    /// The same manager, with the same cache, which asks `provider` for the password of each new
+    /// session. Handles opened with one are cached by its
+    /// [`identity`](AsyncPasswordProvider::identity), beside those without.
+    #[must_use]
+    pub fn with_password_provider(&self, provider: impl AsyncPasswordProvider) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            provider: Some(Provider::new(provider.identity(), Arc::new(provider))),
+        }
     }
 
     /// The connection for `config`, opened if it is asked for the first time; its
@@ -96,7 +113,8 @@ impl ConnectionManager {
     ///
     /// As [`connection`](Self::connection), and [`Error::Config`].
     pub async fn connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
-        self.connection(&self.0.files.load(path.as_ref())?).await
+        self.connection(&self.shared.files.load(path.as_ref())?)
+            .await
     }
 
     /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
@@ -105,7 +123,7 @@ impl ConnectionManager {
     ///
     /// As [`pool`](Self::pool), and [`Error::Config`].
     pub async fn pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
-        self.pool(&self.0.files.load(path.as_ref())?).await
+        self.pool(&self.shared.files.load(path.as_ref())?).await
     }
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
@@ -114,7 +132,7 @@ impl ConnectionManager {
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
     pub async fn database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        self.database(&self.0.files.load(path.as_ref())?).await
+        self.database(&self.shared.files.load(path.as_ref())?).await
     }
 
     /// Opens a new connection for `config`, caches it in place of the old one, and only then
@@ -154,10 +172,10 @@ impl ConnectionManager {
 
     /// What is cached now.
     pub fn cache_info(&self) -> Vec<CacheEntry> {
-        let entries = self.0.cache.entries().into_iter();
+        let entries = self.shared.cache.entries().into_iter();
         entries
             .map(|entry| {
-                let (fingerprint, connection_type) = entry.key;
+                let (fingerprint, connection_type, _) = entry.key;
                 let (target, status) = (entry.value.pool().target(), entry.value.pool().status());
                 CacheEntry::new(
                     connection_type,
@@ -174,10 +192,16 @@ impl ConnectionManager {
     /// Closes what is cached and forgets it; says how many handles that were. Sessions on loan
     /// end when they come back.
     pub async fn clear_cache_async(&self) -> usize {
-        let closed = self.0.clear();
+        let closed = self.shared.clear();
         // The farewells are sent by the drivers' tasks, which get their turn here.
         tokio::task::yield_now().await;
         closed
+    }
+
+    fn key(&self, config: &Config, connection_type: ConnectionType) -> Key {
+        let identity = self.provider.as_ref().map(Provider::identity);
+        let fingerprint = *config.fingerprint(connection_type);
+        (fingerprint, connection_type, identity.cloned())
     }
 
     async fn handle(
@@ -185,14 +209,19 @@ impl ConnectionManager {
         config: &Config,
         connection_type: ConnectionType,
     ) -> Result<Handle, Error> {
-        let key = (*config.fingerprint(connection_type), connection_type);
+        let key = self.key(config, connection_type);
         // A handle that somebody closed by hand is never given out.
         let is_closed = |handle: &Handle| handle.pool().is_closed();
-        if let Some(handle) = self.0.cache.get(&key).filter(|handle| !is_closed(handle)) {
+        if let Some(handle) = self
+            .shared
+            .cache
+            .get(&key)
+            .filter(|handle| !is_closed(handle))
+        {
             return Ok(handle);
         }
-        let open = || Handle::open(config, connection_type);
-        let cache = &self.0.cache;
+        let open = || Handle::open(config, connection_type, self.provider.clone());
+        let cache = &self.shared.cache;
         let renewed = cache.get_or_try_renew_async(&key, is_closed, open).await?;
         Ok(renewed.new)
     }
@@ -202,9 +231,9 @@ impl ConnectionManager {
         config: &Config,
         connection_type: ConnectionType,
     ) -> Result<Handle, Error> {
-        let key = (*config.fingerprint(connection_type), connection_type);
-        let open = || Handle::open(config, connection_type);
-        let replaced = self.0.cache.replace_async(&key, open).await?;
+        let key = self.key(config, connection_type);
+        let open = || Handle::open(config, connection_type, self.provider.clone());
+        let replaced = self.shared.cache.replace_async(&key, open).await?;
         if let Some(old) = replaced.old {
             old.pool().close();
         }

@@ -14,6 +14,7 @@ use pgmonkey_connect::ledger::{Ledger, LoanId};
 use pgmonkey_connect::{Dialing, Error, Report, Status, retry};
 use tokio::task::JoinSet;
 
+use crate::builder::Provider;
 use crate::engine::{self, Engine, Loan, Manager};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
@@ -72,8 +73,19 @@ impl Pool {
     ///
     /// Outside a Tokio runtime with its time and I/O drivers.
     pub async fn new(config: &Config) -> Result<Self, Error> {
+        Self::with(config, None).await
+    }
+
+    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
         let settings = config.pool_settings_for(ConnectionType::AsyncPool).clone();
-        Self::open("pool", config, ConnectionType::AsyncPool, settings).await
+        Self::open(
+            "pool",
+            config,
+            ConnectionType::AsyncPool,
+            settings,
+            provider,
+        )
+        .await
     }
 
     pub(crate) async fn open(
@@ -81,8 +93,9 @@ impl Pool {
         config: &Config,
         connection_type: ConnectionType,
         settings: PoolSettings,
+        provider: Option<Provider>,
     ) -> Result<Self, Error> {
-        let dialing = Dialing::new(config, connection_type)?;
+        let dialing = Dialing::new(config, connection_type)?.asking_provider(provider.is_some());
         let ledger = Arc::new(Ledger::new(
             Arc::clone(dialing.target()),
             settings.min_size,
@@ -92,6 +105,7 @@ impl Pool {
         let manager = Manager {
             what,
             dialing,
+            provider,
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::plan::{Address, Attempt};
+use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
-use pgmonkey_connect::{CloseReason, Connector, Error};
+use pgmonkey_connect::{CloseReason, Error, Route};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -28,7 +28,7 @@ pub(crate) struct Session {
     client: tokio_postgres::Client,
     observer: Arc<Observer>,
     turns: Arc<Turns>,
-    attempt: Attempt,
+    route: Route,
     ends: Option<Instant>,
     ledger: Arc<Ledger>,
     reason: CloseReason,
@@ -42,9 +42,9 @@ impl Session {
         ledger.opened();
         Self {
             client: opened.client,
-            observer: opened.observer,
+            observer: Arc::clone(opened.route.observer()),
             turns: opened.turns,
-            attempt: opened.attempt,
+            route: opened.route,
             ends,
             ledger,
             reason: CloseReason::Shutdown,
@@ -61,8 +61,8 @@ impl Session {
         &mut self.client
     }
 
-    pub(crate) fn attempt(&self) -> &Attempt {
-        &self.attempt
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -78,8 +78,15 @@ impl Session {
     /// driver's task notices by itself when the server ends a session, and ends with the runtime
     /// it lives in.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        if self.is_expired(now) {
+            return true;
+        }
+        if self.route.is_broken() {
+            self.reason = CloseReason::Role;
+            return true;
+        }
         let dead = self.client.is_closed() || self.state() == WireState::Closed;
-        self.is_expired(now) || self.note_dead(dead)
+        self.note_dead(dead)
     }
 
     /// Whether its age ends it; remembers why.
@@ -163,13 +170,13 @@ impl Session {
     async fn cancel(&self) -> bool {
         let token = self.client.cancel_token();
         let sent = async {
-            match &self.attempt.address {
+            match self.route.address() {
                 Address::Unix(directory, port) => {
                     let path = directory.join(format!(".s.PGSQL.{port}"));
                     let socket = UnixStream::connect(path).await.ok()?;
                     token.cancel_query_raw(socket, NoTls).await.ok()
                 }
-                _ => token.cancel_query(Connector::new(None)).await.ok(),
+                _ => token.cancel_query(self.route.canceller(None)).await.ok(),
             }
         };
         matches!(timeout(CANCEL_LIMIT, sent).await, Ok(Some(())))

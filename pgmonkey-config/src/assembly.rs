@@ -288,38 +288,49 @@ impl<'a> Assembly<'a> {
     }
 
     fn add_service(&mut self) {
-        let lookup = |name: &str| self.variables.value(name);
-        let from_variable = lookup("PGSERVICE").filter(|name| !name.is_empty());
-        let Some(name) = self.merged_text("service").or(from_variable) else {
+        let own = self.merged_text("service");
+        let variable = self.variables.value("PGSERVICE");
+        let from_variable = variable.filter(|name| !name.is_empty());
+        let Some(name) = own.clone().or(from_variable) else {
             return;
         };
-        let file = self.merged_text("servicefile").map(PathBuf::from);
-        let files = service::find_file(&lookup, file.as_deref());
-        for path in &files {
-            match service::read(path, &name) {
-                Ok(None) => {}
-                Ok(Some(parts)) => {
-                    let parts = parts.into_iter();
-                    let dict = parts.map(|(key, text)| (key, Value::from(text))).collect();
-                    let origin = Origin::Service {
-                        path: path.clone(),
-                        name,
-                    };
-                    self.add(Layer::of_connection(origin, dict));
-                    return;
-                }
-                Err(error) => {
-                    let kind = ProblemKind::Unreadable(error.to_string());
-                    let problem = self.problem(connection_path("service"), kind);
-                    self.findings.problems.push(problem);
-                    return;
-                }
+        match self.read_service(&name) {
+            Ok(layer) => self.add(layer),
+            Err(kind) => {
+                let path = connection_path("service");
+                let problem = match own {
+                    Some(_) => self.problem(path, kind),
+                    None => {
+                        let place = Place::Variable("PGSERVICE".to_owned());
+                        Problem::new(place, path.join("."), kind)
+                    }
+                };
+                self.findings.problems.push(problem);
             }
         }
-        let searched: Vec<String> = files.iter().map(|p| p.display().to_string()).collect();
+    }
+
+    fn read_service(&self, name: &str) -> Result<Layer, ProblemKind> {
+        let lookup = |name: &str| self.variables.value(name);
+        let file = self.merged_text("servicefile").map(PathBuf::from);
+        let files = service::find_files(&lookup, file.as_deref());
+        for file in &files {
+            let found = service::read(file, name)
+                .map_err(|error| ProblemKind::Unreadable(error.to_string()))?;
+            let Some(parts) = found else {
+                continue;
+            };
+            let parts = parts.into_iter();
+            let dict = parts.map(|(key, text)| (key, Value::from(text))).collect();
+            let origin = Origin::Service {
+                path: file.path.clone(),
+                name: name.to_owned(),
+            };
+            return Ok(Layer::of_connection(origin, dict));
+        }
+        let searched: Vec<String> = files.iter().map(|f| f.path.display().to_string()).collect();
         let reason = format!("no service `{name}` in {}", searched.join(" or "));
-        let problem = self.problem(connection_path("service"), ProblemKind::Reference(reason));
-        self.findings.problems.push(problem);
+        Err(ProblemKind::Reference(reason))
     }
 
     fn add_libpq(&mut self) {

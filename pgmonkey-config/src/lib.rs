@@ -55,6 +55,7 @@ mod session;
 mod source;
 mod suggest;
 mod template;
+pub mod user_files;
 mod validate;
 
 #[cfg(doctest)]

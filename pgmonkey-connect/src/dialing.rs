@@ -1,14 +1,18 @@
-//! What both drivers put down while they work through the attempts.
+//! Everything that opening sessions for one handle needs, checked once.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgmonkey_config::{Config, ConnectionType, SessionSettings, Target};
+use pgmonkey_config::{Config, ConnectionSettings, ConnectionType, SessionSettings};
 
-use crate::error::{ConnectCause, ConnectFailure, Error, FailedAttempt, is_deadline};
-use crate::plan::{self, Attempt};
-use crate::{credentials, startup};
+use crate::Error;
+use crate::connector::Setup;
+use crate::dial::Dial;
+use crate::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
+use crate::plan::{self, Attempt, Encryption};
+use crate::startup;
+#[cfg(feature = "tls")]
+use crate::tls::TlsSetup;
 
 /// Everything that opening sessions for one handle needs, checked once.
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub struct Dialing {
     session: SessionSettings,
     options: Option<String>,
     target: Arc<str>,
+    asks_provider: bool,
+    #[cfg(feature = "tls")]
+    tls: TlsSetup,
 }
 
 impl Dialing {
@@ -25,9 +32,10 @@ impl Dialing {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] and [`Error::SessionSetting`], naming the key.
+    /// [`Error::Unsupported`] and [`Error::SessionSetting`], naming the key; [`Error::Connect`]
+    /// if a file that the settings name cannot be used.
     pub fn new(config: &Config, connection_type: ConnectionType) -> Result<Self, Error> {
-        plan::check(&config.connection_settings)?;
+        plan::check(&config.connection_settings, connection_type.is_async())?;
         let section = if connection_type.is_async() {
             "async_settings"
         } else {
@@ -35,13 +43,30 @@ impl Dialing {
         };
         let session = config.session_settings(connection_type).clone();
         let own = config.connection_settings.options.as_deref();
-        Ok(Self {
+        let dialing = Self {
             options: startup::options(own, &session, section)?,
             target: config.connection_settings.describe().into(),
             config: config.clone(),
             section,
             session,
-        })
+            asks_provider: false,
+            #[cfg(feature = "tls")]
+            tls: TlsSetup::new(&config.connection_settings),
+        };
+        dialing.check_files()?;
+        Ok(dialing)
+    }
+
+    /// Has the program asked for each password, rather than the settings and the passfile.
+    #[must_use]
+    pub fn asking_provider(mut self, asks: bool) -> Self {
+        self.asks_provider = asks;
+        self
+    }
+
+    /// Begins a search for a server.
+    pub fn dial(&self) -> Dial<'_> {
+        Dial::new(self)
     }
 
     /// `user@host:port/database`.
@@ -49,30 +74,66 @@ impl Dialing {
         &self.target
     }
 
-    /// The hosts, in the order they are to be tried.
-    pub fn targets(&self) -> Vec<Target> {
-        self.config.connection_settings.targets()
+    pub(crate) fn settings(&self) -> &ConnectionSettings {
+        &self.config.connection_settings
+    }
+
+    pub(crate) fn asks_provider(&self) -> bool {
+        self.asks_provider
     }
 
     /// The longest that one host's attempt may take.
-    pub fn limit(&self) -> Option<Duration> {
-        self.config.connection_settings.connect_timeout
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.settings().connect_timeout
     }
 
     /// When an attempt that begins at `now` must be over.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         now.checked_add(self.limit()?)
     }
 
+    pub(crate) fn timed_out(&self) -> ConnectCause {
+        ConnectCause::Timeout(self.limit().unwrap_or_default())
+    }
+
+    /// What a connector needs for this kind of encryption, with the files as they are now.
+    #[cfg(feature = "tls")]
+    pub(crate) fn setup(&self, encryption: Encryption) -> Result<Setup, TlsFailure> {
+        Setup::with_tls(self.settings().require_auth.clone(), &self.tls, encryption)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn setup(&self, _: Encryption) -> Result<Setup, TlsFailure> {
+        Ok(Setup::plain(self.settings().require_auth.clone()))
+    }
+
+    /// Whether a file that cannot be used ends everything, rather than only TLS.
+    pub(crate) fn insists_on_files(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_asked_for();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// The driver's settings for one attempt.
-    pub fn driver_config(&self, attempt: &Attempt, way: Way) -> tokio_postgres::Config {
-        let settings = &self.config.connection_settings;
-        let password = credentials::password(settings, &attempt.target);
+    pub(crate) fn driver_config(
+        &self,
+        attempt: &Attempt,
+        way: Way,
+        password: Option<&str>,
+        limit: Option<Duration>,
+    ) -> tokio_postgres::Config {
+        let settings = self.settings();
         let options = match way {
             Way::Startup => self.options.as_deref(),
             Way::Statements => settings.options.as_deref(),
         };
-        attempt.driver_config(settings, options, password.as_ref().map(|p| p.expose()))
+        let (target, address) = (&attempt.target, Some(&attempt.address));
+        let mut config = plan::driver_config(settings, target, address, options, password);
+        if let Some(limit) = limit {
+            config.connect_timeout(limit);
+        }
+        config
     }
 
     /// The statements to run on a session that was opened by [`Way::Statements`].
@@ -86,11 +147,44 @@ impl Dialing {
         !self.session.is_empty() && startup::options_refused(error)
     }
 
-    /// An empty list of failures for one try of all hosts.
-    pub fn failures(&self) -> Failures<'_> {
-        Failures {
-            dialing: self,
-            attempts: Vec::new(),
+    /// The error that names the session setting the server did not take, if it was one.
+    pub(crate) fn blamed_setting(&self, error: &tokio_postgres::Error) -> Option<Error> {
+        let name = startup::blamed_setting(error, &self.session)?;
+        Some(Error::SessionSetting {
+            key: format!("{}.{name}", self.section),
+            code: error.code().cloned(),
+            reason: crate::driver::DriverText(error).to_string(),
+        })
+    }
+
+    /// A file that the settings name and that cannot be used is told at once, not when the first
+    /// session is opened.
+    fn check_files(&self) -> Result<(), Error> {
+        let settings = self.settings();
+        let tried = |target: &pgmonkey_config::Target| {
+            let address = match plan::lookup(target) {
+                plan::Lookup::Known(address) => Some(address),
+                plan::Lookup::Name(_) => None,
+            };
+            let kinds = plan::encryptions(settings, address.as_ref());
+            kinds.iter().find(|kind| **kind != Encryption::Plain)
+        };
+        let targets = settings.targets();
+        let Some((target, kind)) = targets.iter().find_map(|t| Some((t, tried(t)?))) else {
+            return Ok(());
+        };
+        match self.setup(*kind) {
+            Err(failure) if self.insists_on_files() => {
+                let cause = ConnectCause::Tls(failure);
+                let attempt = FailedAttempt::before(target.to_string(), cause);
+                let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
+                Err(Error::Connect(Arc::new(ConnectFailure::new(
+                    user,
+                    dbname,
+                    vec![attempt],
+                ))))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -102,81 +196,4 @@ pub enum Way {
     Startup,
     /// By statements afterwards.
     Statements,
-}
-
-/// What failed so far.
-#[derive(Debug)]
-pub struct Failures<'a> {
-    dialing: &'a Dialing,
-    attempts: Vec<FailedAttempt>,
-}
-
-impl Failures<'_> {
-    /// The host's name did not resolve.
-    pub fn unresolved(&mut self, target: &Target, error: io::Error) {
-        let cause = if error.kind() == io::ErrorKind::TimedOut {
-            ConnectCause::Timeout(self.dialing.limit().unwrap_or_default())
-        } else {
-            ConnectCause::Io(error)
-        };
-        self.attempts
-            .push(FailedAttempt::new(target.to_string(), None, cause));
-    }
-
-    /// An attempt failed in the socket, before the driver had it.
-    pub fn unreachable(&mut self, attempt: &Attempt, error: io::Error) {
-        self.note(attempt, ConnectCause::Io(error));
-    }
-
-    /// An attempt ran out of time.
-    pub fn timed_out(&mut self, attempt: &Attempt) {
-        let limit = self.dialing.limit().unwrap_or_default();
-        self.note(attempt, ConnectCause::Timeout(limit));
-    }
-
-    /// An attempt failed in the driver. An error back means that no other host may be tried:
-    /// this one answered and said no.
-    ///
-    /// # Errors
-    ///
-    /// The error to return to the caller.
-    pub fn refused(
-        &mut self,
-        attempt: &Attempt,
-        error: tokio_postgres::Error,
-    ) -> Result<(), Error> {
-        if is_deadline(&error) {
-            self.timed_out(attempt);
-            return Ok(());
-        }
-        if let Some(name) = startup::blamed_setting(&error, &self.dialing.session) {
-            return Err(Error::SessionSetting {
-                key: format!("{}.{name}", self.dialing.section),
-                code: error.code().cloned(),
-                reason: Error::from(error).to_string(),
-            });
-        }
-        let cause = ConnectCause::Driver(Arc::new(error));
-        let next = cause.tries_next_host();
-        self.note(attempt, cause);
-        if next { Ok(()) } else { Err(self.to_error()) }
-    }
-
-    /// The error that tells all failures.
-    pub fn to_error(&mut self) -> Error {
-        let settings = &self.dialing.config.connection_settings;
-        Error::Connect(Arc::new(ConnectFailure::new(
-            settings.effective_user(),
-            settings.effective_dbname(),
-            std::mem::take(&mut self.attempts),
-        )))
-    }
-
-    fn note(&mut self, attempt: &Attempt, cause: ConnectCause) {
-        self.attempts.push(FailedAttempt::new(
-            attempt.target.to_string(),
-            Some(attempt.address.to_string()),
-            cause,
-        ));
-    }
 }

@@ -2,13 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use crate::driver::{self, DriverText};
+use crate::failure::ConnectFailure;
 use crate::status::Status;
 
 /// Everything that can go wrong between asking for a session and giving it back.
@@ -107,7 +108,7 @@ pub enum Error {
     },
 
     /// The server or the driver failed a statement.
-    #[error("{}", DatabaseText(.0))]
+    #[error("{}", DriverText(.0))]
     Database(Arc<tokio_postgres::Error>),
 
     /// An error of the caller's own, passed through a `transaction` closure.
@@ -131,7 +132,7 @@ impl Error {
     pub fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Database(error) => error.code(),
-            Self::Connect(failure) => failure.attempts.last()?.cause.code(),
+            Self::Connect(failure) => failure.code(),
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
             _ => None,
@@ -148,16 +149,56 @@ impl Error {
         matches!(self, Self::Closed { .. })
     }
 
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Connect(failure) => failure.kind(),
+            Self::Timeout(_) | Self::QueueFull { .. } => ErrorKind::Transient,
+            Self::Database(error) => driver::kind(error),
+            Self::Config(_)
+            | Self::SessionSetting { .. }
+            | Self::ConnectionType { .. }
+            | Self::Unsupported { .. } => ErrorKind::Configuration,
+            _ => ErrorKind::Other,
+        }
+    }
+
     /// Whether trying the same again, unchanged, may work: the server is away, starting, or
     /// full, or every session was in use.
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Connect(failure) => failure.is_transient(),
-            Self::Timeout(_) | Self::QueueFull { .. } => true,
-            Self::Database(error) => driver_error_is_transient(error),
-            _ => false,
-        }
+        self.kind() == ErrorKind::Transient
     }
+
+    /// Whether the server did not believe who this is, or was not believed.
+    pub fn is_authentication(&self) -> bool {
+        self.kind() == ErrorKind::Authentication
+    }
+
+    /// Whether the session could not be encrypted as asked.
+    pub fn is_tls(&self) -> bool {
+        self.kind() == ErrorKind::Tls
+    }
+
+    /// Whether the file, or what it names, has to be changed.
+    pub fn is_configuration(&self) -> bool {
+        self.kind() == ErrorKind::Configuration
+    }
+}
+
+/// What kind of failure an [`Error`] is, for those who must decide what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The same, tried again unchanged, may work. Pools do so by themselves.
+    Transient,
+    /// The server did not believe who this is, or asked in a way that is not allowed.
+    Authentication,
+    /// The session could not be encrypted as asked.
+    Tls,
+    /// The configuration, or what it names, has to be changed.
+    Configuration,
+    /// None of these: a statement failed, or a handle was used as it must not be.
+    Other,
 }
 
 impl From<tokio_postgres::Error> for Error {
@@ -169,147 +210,6 @@ impl From<tokio_postgres::Error> for Error {
 impl From<pgmonkey_config::Error> for Error {
     fn from(error: pgmonkey_config::Error) -> Self {
         Self::Config(Arc::new(error))
-    }
-}
-
-/// Why no session could be opened: one entry an attempt, in the order they were made.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ConnectFailure {
-    /// The user asked for.
-    pub user: String,
-    /// The database asked for.
-    pub dbname: String,
-    /// What was tried.
-    pub attempts: Vec<FailedAttempt>,
-}
-
-impl ConnectFailure {
-    /// Puts down what was tried.
-    pub fn new(user: String, dbname: String, attempts: Vec<FailedAttempt>) -> Self {
-        Self {
-            user,
-            dbname,
-            attempts,
-        }
-    }
-
-    fn is_transient(&self) -> bool {
-        self.attempts
-            .last()
-            .is_some_and(|attempt| attempt.cause.is_transient())
-    }
-}
-
-impl fmt::Display for ConnectFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.attempts.as_slice() {
-            [] => write!(f, "could not connect: no host to try"),
-            [only] => write!(
-                f,
-                "could not connect to {only} (user {:?}, database {:?})",
-                self.user, self.dbname
-            ),
-            many => {
-                write!(f, "could not connect, {} attempts: ", many.len())?;
-                for attempt in many {
-                    write!(f, "{attempt}; ")?;
-                }
-                write!(f, "(user {:?}, database {:?})", self.user, self.dbname)
-            }
-        }
-    }
-}
-
-impl StdError for ConnectFailure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.attempts.last()?.cause {
-            ConnectCause::Driver(error) => Some(error.as_ref()),
-            ConnectCause::Io(error) => Some(error),
-            ConnectCause::Timeout(_) => None,
-        }
-    }
-}
-
-/// One attempt that failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct FailedAttempt {
-    /// The host as configured, with its port.
-    pub host: String,
-    /// The address tried, where the name was resolved.
-    pub address: Option<String>,
-    /// What went wrong.
-    pub cause: ConnectCause,
-}
-
-impl FailedAttempt {
-    /// Puts down one failure.
-    pub fn new(host: String, address: Option<String>, cause: ConnectCause) -> Self {
-        Self {
-            host,
-            address,
-            cause,
-        }
-    }
-}
-
-impl fmt::Display for FailedAttempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        match &self.address {
-            Some(address) if *address != self.host => write!(f, " ({address})")?,
-            _ => {}
-        }
-        write!(f, ": {}", self.cause)
-    }
-}
-
-/// What went wrong in one attempt.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConnectCause {
-    /// The name could not be resolved, or the socket not be opened.
-    Io(io::Error),
-    /// The driver gave up, with the server's words if it had any.
-    Driver(Arc<tokio_postgres::Error>),
-    /// `connect_timeout` passed.
-    Timeout(Duration),
-}
-
-impl ConnectCause {
-    /// The server's SQLSTATE, if it got as far.
-    pub fn code(&self) -> Option<&SqlState> {
-        match self {
-            Self::Driver(error) => error.code(),
-            _ => None,
-        }
-    }
-
-    /// Whether another try may work.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Io(_) | Self::Timeout(_) => true,
-            Self::Driver(error) => driver_error_is_transient(error),
-        }
-    }
-
-    /// Whether the next host should be tried: not when this one answered and said no.
-    pub fn tries_next_host(&self) -> bool {
-        self.is_transient()
-    }
-}
-
-impl fmt::Display for ConnectCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Driver(error) => DatabaseText(error).fmt(f),
-            Self::Timeout(limit) => write!(
-                f,
-                "no session within connect_timeout ({limit:?}): the server accepted the connection but did not finish the login, or did not answer at all"
-            ),
-        }
     }
 }
 
@@ -361,80 +261,17 @@ impl fmt::Display for AcquireTimeout {
 
 impl StdError for AcquireTimeout {}
 
-/// The driver says only "db error" and hides the rest in its source.
-struct DatabaseText<'a>(&'a tokio_postgres::Error);
-
-impl fmt::Display for DatabaseText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(error) = self.0.as_db_error() else {
-            return match io_cause(self.0) {
-                Some(error) => error.fmt(f),
-                None => source_chain(self.0, f),
-            };
-        };
-        write!(
-            f,
-            "{}: {} (SQLSTATE {})",
-            error.severity(),
-            error.message(),
-            error.code().code()
-        )?;
-        if let Some(detail) = error.detail() {
-            write!(f, "; {detail}")?;
-        }
-        if let Some(hint) = error.hint() {
-            write!(f, "; {hint}")?;
-        }
-        Ok(())
-    }
-}
-
-fn source_chain(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{error}")?;
-    let mut next = error.source();
-    while let Some(cause) = next {
-        write!(f, ": {cause}")?;
-        next = cause.source();
-    }
-    Ok(())
-}
-
-fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(error) = cause.downcast_ref() {
-            return Some(error);
-        }
-        next = cause.source();
-    }
-    None
-}
-
-/// Whether the driver gave up because the deadline of the attempt passed.
-pub fn is_deadline(error: &tokio_postgres::Error) -> bool {
-    io_cause(error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-}
-
-/// Transient: the socket failed, or the server is starting, stopping or full. Final: it
-/// understood and said no.
-fn driver_error_is_transient(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        Some(code) => {
-            let class = &code.code()[..2.min(code.code().len())];
-            matches!(class, "53" | "57") && *code != SqlState::QUERY_CANCELED
-                || class == "08" && *code != SqlState::PROTOCOL_VIOLATION
-        }
-        None => error.is_closed() || io_cause(error).is_some(),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io;
+
     use super::*;
+    use crate::failure::{ConnectCause, FailedAttempt};
 
     pub(crate) fn refused() -> Error {
         let cause = ConnectCause::Io(io::Error::from(io::ErrorKind::ConnectionRefused));
-        let attempt = FailedAttempt::new("db:5432".into(), Some("10.0.0.1:5432".into()), cause);
+        let mut attempt = FailedAttempt::before("db:5432".into(), cause);
+        attempt.address = Some("10.0.0.1".into());
         Error::Connect(Arc::new(ConnectFailure::new(
             "app".into(),
             "shop".into(),
@@ -447,7 +284,7 @@ pub(crate) mod tests {
         let error = refused();
         assert_eq!(
             error.to_string(),
-            "could not connect to db:5432 (10.0.0.1:5432): connection refused (user \"app\", database \"shop\")"
+            "could not connect to db:5432 (10.0.0.1): connection refused (user \"app\", database \"shop\")"
         );
         assert!(error.is_transient() && !error.is_timeout() && !error.is_closed());
     }

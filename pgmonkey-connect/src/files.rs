@@ -1,4 +1,5 @@
-//! Configurations by path, for callers that keep none: one `stat` when nothing changed.
+//! Files that were read before: one `stat` when nothing changed. Configurations by path, for
+//! callers that keep none.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,9 +13,20 @@ use crate::Error;
 
 /// What tells one version of a file from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// The stamp of the file at `path`; `None` if it cannot be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            length: found.len(),
+            modified: found.modified().ok(),
+        })
+    }
 }
 
 /// Files that were loaded, with what they held.
@@ -29,10 +41,7 @@ impl ConfigFiles {
     ///
     /// [`Error::Config`], as from [`Config::from_file`].
     pub fn load(&self, path: &Path) -> Result<Config, Error> {
-        let stamp = fs::metadata(path).ok().map(|found| Stamp {
-            length: found.len(),
-            modified: found.modified().ok(),
-        });
+        let stamp = Stamp::of(path);
         if let (Some(stamp), Some((known, config))) = (stamp, self.files().get(path))
             && stamp == *known
         {

@@ -6,8 +6,11 @@
 //!
 //! | question | answered by |
 //! |---|---|
-//! | what to try, in which order | [`plan`] |
-//! | how to get from a socket to a session whose state is known | [`Connector`], [`wire`] |
+//! | what to try, in which order | [`plan`], [`Dial`] |
+//! | with which password | [`credentials`] |
+//! | whether the server is the one asked for | [`role`] |
+//! | how to get from a socket to an encrypted session whose state is known | [`Connector`], [`wire`] |
+//! | why there is no session | [`failure`] |
 //! | how session settings reach the server | [`startup`] |
 //! | what a returned session needs | [`recycle`] |
 //! | when a session must go | [`expiry`] |
@@ -19,26 +22,45 @@
 
 mod connector;
 pub mod credentials;
+mod dial;
 mod dialing;
+mod driver;
+mod encryption;
 pub mod error;
 pub mod exit;
 pub mod expiry;
+pub mod failure;
 mod files;
 mod inventory;
 pub mod ledger;
+#[cfg(feature = "tls")]
+mod negotiation;
 pub mod nesting;
 pub mod plan;
 pub mod recycle;
 mod report;
 pub mod retry;
+pub mod role;
+mod route;
 pub mod startup;
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod wire;
 
 pub use connector::Connector;
-pub use dialing::{Dialing, Failures, Way};
-pub use error::Error;
+pub use dial::{Dial, OpenFailure, Opening, Step};
+pub use dialing::{Dialing, Way};
+pub use encryption::MaybeTls;
+pub use error::{Error, ErrorKind};
 pub use files::ConfigFiles;
 pub use inventory::CacheEntry;
 pub use report::{PING, Report, Tls};
+pub use role::Role;
+pub use route::Route;
 pub use status::{CloseReason, Closed, Status};
+
+/// Compiles the example of the README.
+#[cfg(all(doctest, feature = "tls"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -53,6 +53,8 @@ pub enum CloseReason {
     Dead,
     /// It could not be made clean.
     Dirty,
+    /// Its server is no longer what `target_session_attrs` asks for.
+    Role,
     /// The handle was closed or dropped.
     Shutdown,
 }
@@ -69,6 +71,8 @@ pub struct Closed {
     pub dead: u64,
     /// See [`CloseReason::Dirty`].
     pub dirty: u64,
+    /// See [`CloseReason::Role`].
+    pub role: u64,
     /// See [`CloseReason::Shutdown`].
     pub shutdown: u64,
 }
@@ -76,7 +80,7 @@ pub struct Closed {
 impl Closed {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.lifetime + self.idle + self.dead + self.dirty + self.shutdown
+        self.lifetime + self.idle + self.dead + self.dirty + self.role + self.shutdown
     }
 
     pub(crate) fn count(&mut self, reason: CloseReason) {
@@ -85,6 +89,7 @@ impl Closed {
             CloseReason::Idle => &mut self.idle,
             CloseReason::Dead => &mut self.dead,
             CloseReason::Dirty => &mut self.dirty,
+            CloseReason::Role => &mut self.role,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
     }

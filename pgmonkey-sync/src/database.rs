@@ -3,6 +3,7 @@
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
+use crate::builder::Provider;
 use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
@@ -54,7 +55,11 @@ impl Database {
     ///
     /// [`Error::ConnectionType`] if the file asks for an async type, else as [`Pool::new`].
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let handle = Handle::open(config, connection_type(config)?)?;
+        Self::with(config, None)
+    }
+
+    pub(crate) fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+        let handle = Handle::open(config, connection_type(config)?, provider)?;
         Ok(Self::of(handle, config))
     }
 
@@ -165,10 +170,14 @@ impl Database {
 statements!(Database);
 
 impl Handle {
-    pub(crate) fn open(config: &Config, connection_type: ConnectionType) -> Result<Self, Error> {
+    pub(crate) fn open(
+        config: &Config,
+        connection_type: ConnectionType,
+        provider: Option<Provider>,
+    ) -> Result<Self, Error> {
         match connection_type {
-            ConnectionType::Pool => Pool::new(config).map(Self::Pool),
-            _ => Connection::new(config).map(Self::Connection),
+            ConnectionType::Pool => Pool::with(config, provider).map(Self::Pool),
+            _ => Connection::with(config, provider).map(Self::Connection),
         }
     }
 

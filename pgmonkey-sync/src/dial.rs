@@ -1,90 +1,116 @@
-//! Opening one session: works through the attempts, blocking.
+//! Opening one session: carries out the steps of a search, blocking.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Instant;
 
-use pgmonkey_config::Target;
-use pgmonkey_connect::plan::{self, Address, Attempt, Lookup};
-use pgmonkey_connect::wire::Observer;
-use pgmonkey_connect::{Connector, Dialing, Error, Way};
+use pgmonkey_connect::plan::Address;
+use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
+
+use crate::builder::Provider;
 
 /// A session as it was opened.
 pub(crate) struct Opened {
     pub(crate) client: postgres::Client,
-    /// `None` on a Unix socket, where the driver gives no hook.
-    pub(crate) observer: Option<Arc<Observer>>,
-    pub(crate) attempt: Attempt,
+    pub(crate) route: Route,
+    /// Whether the connector was used: not on a Unix socket, where the driver gives no hook.
+    pub(crate) observed: bool,
 }
 
 /// Opens a session on the first host that gives one.
-pub(crate) fn dial(dialing: &Dialing) -> Result<Opened, Error> {
-    let mut failures = dialing.failures();
-    for target in dialing.targets() {
-        let addresses = match resolve(&target, dialing.limit()) {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                failures.unresolved(&target, error);
-                continue;
+pub(crate) fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Opened, Error> {
+    let mut dial = dialing.dial();
+    loop {
+        match dial.next(Instant::now())? {
+            Step::Resolve {
+                name,
+                port,
+                deadline,
+            } => dial.resolved(resolve(name, port, deadline)),
+            Step::Password { request, .. } => {
+                let answer = provider.map(|provider| provider.password(&request));
+                dial.password(answer, Instant::now());
             }
-        };
-        for attempt in plan::attempts(&target, &addresses) {
-            match reach(dialing, &attempt) {
+            Step::Open(mut opening) => match reach(dialing, &mut opening) {
                 Ok(opened) => return Ok(opened),
-                Err(error) => failures.refused(&attempt, error)?,
-            }
+                Err(failure) => dial.failed(&opening, failure)?,
+            },
+            _ => unreachable!("all steps are carried out"),
         }
     }
-    Err(failures.to_error())
 }
 
-fn reach(dialing: &Dialing, attempt: &Attempt) -> Result<Opened, postgres::Error> {
-    match open(dialing, attempt, Way::Startup) {
-        Err(error) if dialing.needs_statements(&error) => {
-            let mut opened = open(dialing, attempt, Way::Statements)?;
+fn reach(dialing: &Dialing, opening: &mut Opening) -> Result<Opened, OpenFailure> {
+    let opened = match open(opening, Way::Startup) {
+        Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
+            let mut opened = open(opening, Way::Statements)?;
             opened.client.batch_execute(&dialing.statements())?;
-            Ok(opened)
+            opened
         }
-        other => other,
-    }
+        other => other?,
+    };
+    opened.route.accept();
+    Ok(opened)
 }
 
-fn open(dialing: &Dialing, attempt: &Attempt, way: Way) -> Result<Opened, postgres::Error> {
-    let connector = Connector::new(dialing.deadline(Instant::now()));
-    let observed = matches!(attempt.address, Address::Tcp(_));
-    let observer = observed.then(|| Arc::clone(connector.observer()));
-    let config = dialing.driver_config(attempt, way);
-    let client = PostgresConnectionManager::new(config.into(), connector).connect()?;
+fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
+    let observed = matches!(opening.address(), Address::Tcp(_));
+    let connector = opening.connector();
+    let config = opening.driver_config(way).clone().into();
+    let manager = PostgresConnectionManager::new(config, connector);
+    let mut client = match opening.deadline() {
+        Some(deadline) if !observed => connect_until(deadline, manager)?,
+        _ => manager.connect()?,
+    };
+    if let Some(question) = opening.question(observed)? {
+        opening.judge(&client.simple_query(question)?)?;
+    }
     Ok(Opened {
         client,
-        observer,
-        attempt: attempt.clone(),
+        route: opening.route(),
+        observed,
     })
 }
 
-/// The addresses of a target, asked for within the limit: the system's resolver has a limit of
+/// Connects where nothing holds the driver to the deadline: on a thread, which a server that
+/// never answers keeps until it does.
+fn connect_until(
+    deadline: Instant,
+    manager: PostgresConnectionManager<Connector>,
+) -> Result<postgres::Client, OpenFailure> {
+    on_thread("pgmonkey-connect", deadline, move || manager.connect())
+        .map_err(OpenFailure::Socket)?
+        .ok_or(OpenFailure::Deadline)?
+        .map_err(OpenFailure::Driver)
+}
+
+/// The addresses of a name, asked for until the deadline: the system's resolver has a limit of
 /// its own, which is longer.
-fn resolve(target: &Target, limit: Option<Duration>) -> io::Result<Vec<IpAddr>> {
-    let Lookup::Name(name) = plan::lookup(target) else {
-        return Ok(Vec::new());
+fn resolve(name: String, port: u16, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
+    let ask = move || -> io::Result<Vec<IpAddr>> {
+        let found = (name, port).to_socket_addrs()?;
+        Ok(found.map(|address| address.ip()).collect())
     };
-    let ask = {
-        let place = (name.to_owned(), target.port);
-        move || -> io::Result<Vec<IpAddr>> {
-            Ok(place.to_socket_addrs()?.map(|a| a.ip()).collect())
-        }
-    };
-    let Some(limit) = limit else {
-        return ask();
-    };
+    match deadline {
+        None => ask(),
+        Some(deadline) => on_thread("pgmonkey-resolve", deadline, ask)?
+            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// What `work` comes to, if it does by the deadline. It is left alone then.
+fn on_thread<T: Send + 'static>(
+    name: &str,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
     let (answer, answered) = mpsc::channel();
     std::thread::Builder::new()
-        .name("pgmonkey-resolve".to_owned())
-        .spawn(move || answer.send(ask()))?;
-    answered
-        .recv_timeout(limit)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .name(name.to_owned())
+        .spawn(move || answer.send(work()))?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    Ok(answered.recv_timeout(left).ok())
 }

@@ -15,6 +15,7 @@ use pgmonkey_connect::{Dialing, Error, expiry};
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
+use crate::builder::Provider;
 use crate::dial::dial;
 use crate::session::Session;
 
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
 pub(crate) struct Manager {
     pub(crate) what: &'static str,
     pub(crate) dialing: Dialing,
+    pub(crate) provider: Option<Provider>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -145,7 +147,7 @@ impl ManageConnection for Manager {
     type Error = Infallible;
 
     fn connect(&self) -> Result<Slot, Infallible> {
-        Ok(match dial(&self.dialing) {
+        Ok(match dial(&self.dialing, self.provider.as_ref()) {
             // Nobody may be left to take it, and nobody would close it then.
             Ok(_) if self.closing.load(Ordering::Acquire) => {
                 Slot::Failed(Error::Closed { what: self.what })

@@ -103,9 +103,7 @@ impl ClientGuard {
         let session = self.session_mut();
         let began = Instant::now();
         let row = session.client_mut().query_typed_one(PING, &[])?;
-        let (latency, attempt) = (began.elapsed(), session.attempt());
-        let (host, address) = (attempt.target.to_string(), attempt.address.to_string());
-        Ok(Report::from_row(&row, latency, host, address)?)
+        Ok(Report::from_row(&row, began.elapsed(), session.route())?)
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -148,7 +146,7 @@ impl Drop for ClientGuard {
 impl fmt::Debug for ClientGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientGuard")
-            .field("at", &self.session().attempt().address.to_string())
+            .field("at", &self.session().route().address().to_string())
             .finish_non_exhaustive()
     }
 }

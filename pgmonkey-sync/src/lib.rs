@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod builder;
 mod connection;
 mod context;
 mod database;
@@ -35,12 +36,14 @@ mod session;
 mod statements;
 mod transaction;
 
+pub use builder::Builder;
 pub use connection::Connection;
 pub use database::Database;
 pub use guard::ClientGuard;
 pub use manager::ConnectionManager;
-pub use pgmonkey_config::{Config, ConnectionType};
-pub use pgmonkey_connect::{CacheEntry, Error, Report, Status};
+pub use pgmonkey_config::{Config, ConnectionType, Secret};
+pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
+pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
 pub use pool::Pool;
 #[doc(no_inline)]
 pub use postgres;

@@ -12,6 +12,7 @@ use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::{Dialing, Error, Report, Status, retry};
 
+use crate::builder::Provider;
 use crate::context;
 use crate::engine::{Engine, Judge, Loan, Manager, Slot};
 use crate::gate::{Gate, Place};
@@ -62,8 +63,12 @@ impl Pool {
     /// [`Error::SessionSetting`] or [`Error::Unsupported`] naming the key;
     /// [`Error::InsideAsync`] inside an async task.
     pub fn new(config: &Config) -> Result<Self, Error> {
+        Self::with(config, None)
+    }
+
+    pub(crate) fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
         let settings = config.pool_settings_for(ConnectionType::Pool).clone();
-        Self::open("pool", config, ConnectionType::Pool, settings)
+        Self::open("pool", config, ConnectionType::Pool, settings, provider)
     }
 
     pub(crate) fn open(
@@ -71,9 +76,10 @@ impl Pool {
         config: &Config,
         connection_type: ConnectionType,
         settings: PoolSettings,
+        provider: Option<Provider>,
     ) -> Result<Self, Error> {
         context::check("opening a blocking pool", "pgmonkey_async::Pool")?;
-        let dialing = Dialing::new(config, connection_type)?;
+        let dialing = Dialing::new(config, connection_type)?.asking_provider(provider.is_some());
         let ledger = Arc::new(Ledger::new(
             Arc::clone(dialing.target()),
             settings.min_size,
@@ -83,6 +89,7 @@ impl Pool {
         let manager = Manager {
             what,
             dialing,
+            provider,
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,

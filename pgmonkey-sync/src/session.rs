@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::plan::Attempt;
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
-use pgmonkey_connect::{CloseReason, Error};
+use pgmonkey_connect::{CloseReason, Error, Route};
 
 use crate::context;
 use crate::dial::Opened;
@@ -20,13 +19,16 @@ const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timesta
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
+/// How long a cancel request may take to be sent.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A live session. Dropping it ends it, politely and wherever that happens.
 pub(crate) struct Session {
     /// `Some` until the drop takes it.
     client: Option<postgres::Client>,
+    /// `None` on a Unix socket.
     observer: Option<Arc<Observer>>,
-    attempt: Attempt,
+    route: Route,
     ends: Option<Instant>,
     ledger: Arc<Ledger>,
     reason: CloseReason,
@@ -38,8 +40,8 @@ impl Session {
         ledger.opened();
         Self {
             client: Some(opened.client),
-            observer: opened.observer,
-            attempt: opened.attempt,
+            observer: opened.observed.then(|| Arc::clone(opened.route.observer())),
+            route: opened.route,
             ends,
             ledger,
             reason: CloseReason::Shutdown,
@@ -59,8 +61,8 @@ impl Session {
             .expect("only the drop takes the client")
     }
 
-    pub(crate) fn attempt(&self) -> &Attempt {
-        &self.attempt
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
     }
 
     /// What the session is doing. Costs nothing over TCP; on a Unix socket, where nobody
@@ -96,6 +98,10 @@ impl Session {
     /// costs no round trip; on a Unix socket the empty query does.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
         if self.is_expired(now) {
+            return true;
+        }
+        if self.route.is_broken() {
+            self.reason = CloseReason::Role;
             return true;
         }
         let alive = match self.observer.clone() {
@@ -199,7 +205,7 @@ impl Session {
 
     /// Stops what still runs; the answers are taken by the statement that follows.
     fn cancel(&mut self) -> bool {
-        let connector = pgmonkey_connect::Connector::new(None);
+        let connector = self.route.canceller(Some(Instant::now() + CANCEL_LIMIT));
         self.client().cancel_token().cancel_query(connector).is_ok()
     }
 

@@ -7,27 +7,52 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P384_SHA384, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+
+mod openssl;
+mod version_1;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// A directory of PEM files: two authorities and what they signed.
+/// A directory of PEM files: authorities and what they signed.
 ///
 /// | files | what |
 /// |---|---|
 /// | `ca.pem` | the authority the servers and clients here trust |
 /// | `other-ca.pem` | one nobody trusts |
+/// | `both-roots.pem` | the two in one file |
+/// | `crl.pem`, `empty-crl.pem`, `expired-crl.pem` | what `ca` revoked: `revoked`; nothing; nothing, and out of date |
 /// | `server.pem`, `.key` | for `localhost`, `127.0.0.1` and `::1` |
 /// | `expired.pem`, `.key` | the same, but out of date |
+/// | `revoked.pem`, `.key` | the same, but revoked |
+/// | `chained.pem`, `.key` | the same, signed by an intermediate that `ca` signed; the file has both |
+/// | `ip-only.pem`, `.key` | for `127.0.0.1` and `::1` |
+/// | `cn-only.pem`, `.key` | `localhost` as its common name only |
 /// | `wrong-name.pem`, `.key` | a server certificate for `elsewhere.example` |
 /// | `other-server.pem`, `.key` | for `localhost`, signed by the second authority |
+/// | `self-signed.pem`, `.key` | for `localhost`, an authority's and its own signer, as `openssl req -x509` makes them |
+/// | `p384.pem`, `.key` | as `server`, signed by `p384-ca.pem` with ECDSA and SHA-384 |
+/// | `version-1.pem`, `.key` | as `cn-only`, of X.509 version 1 |
 /// | `client.pem`, `.key` | client certificate, common name = the user |
 /// | `wrong-client.pem`, `.key` | client certificate with common name `somebody-else` |
 /// | `other-client.pem`, `.key` | client certificate signed by the second authority |
 ///
-/// Keys are PKCS#8 and readable by their owner only.
+/// Where the `openssl` program is found, also:
+///
+/// | files | what |
+/// |---|---|
+/// | `ed25519.pem`, `.key` | as `server`, signed by `ed25519-ca.pem` with Ed25519 |
+/// | `rsa.pem`, `.key` | as `server`, signed by `rsa-ca.pem` with RSA (PKCS#1) and SHA-256 |
+/// | `rsa-pss.pem`, `.key` | as `server`, signed by `rsa-ca.pem` with RSASSA-PSS and SHA-256 |
+/// | `rsa-client.pem` | client certificate with an RSA key, signed by `rsa-ca.pem` |
+/// | `rsa-client.key`, `rsa-client.pkcs1.key` | its key as PKCS#8 and as PKCS#1 |
+/// | `rsa-client.encrypted.key`, `rsa-client.legacy.key` | the same, encrypted with `secret`: PKCS#8, and OpenSSL's old form |
+/// | `client.sec1.key`, `client.encrypted.key` | the key of `client` as SEC1, and encrypted with `secret` |
+///
+/// Keys are PKCS#8 unless said otherwise and readable by their owner only.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     dir: PathBuf,
@@ -50,10 +75,27 @@ impl Certificates {
         let elsewhere = server("elsewhere.example", &["elsewhere.example"])?;
         certificates.leaf("wrong-name", &elsewhere, &ca)?;
 
+        certificates.leaf("ip-only", &server("here", &LOOPBACK[1..])?, &ca)?;
+        certificates.leaf("cn-only", &server("localhost", &[])?, &ca)?;
+        certificates.revoked(&ca)?;
+        certificates.chained(&ca)?;
+        certificates.self_signed()?;
+        certificates.p384()?;
+        certificates.version_1(&ca)?;
+        let both = [other.1.as_str(), &ca.1].concat();
+        write(&certificates.certificate("both-roots"), 0o644, &both)?;
+
         certificates.leaf("client", &client(user)?, &ca)?;
         certificates.leaf("wrong-client", &client("somebody-else")?, &ca)?;
         certificates.leaf("other-client", &client(user)?, &other)?;
+        openssl::add(&certificates, user)?;
         Ok(certificates)
+    }
+
+    /// Whether the certificate called `name` was made: some need the `openssl` program.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.certificate(name).is_file()
     }
 
     /// Takes a directory that [`generate`](Self::generate) filled earlier.
@@ -86,28 +128,124 @@ impl Certificates {
         self.dir.join(format!("{name}.key"))
     }
 
-    fn authority(&self, name: &str, title: &str) -> anyhow::Result<Issuer<'static, KeyPair>> {
-        let mut params = dated(CertificateParams::default());
-        params.distinguished_name.push(DnType::CommonName, title);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?;
-        write(&self.certificate(name), 0o644, &certificate.pem())?;
-        Ok(Issuer::new(params, key))
+    fn authority(&self, name: &str, title: &str) -> anyhow::Result<Authority> {
+        self.authority_with(name, title, KeyPair::generate()?)
+    }
+
+    fn authority_with(&self, name: &str, title: &str, key: KeyPair) -> anyhow::Result<Authority> {
+        let params = authority(title);
+        let pem = params.self_signed(&key)?.pem();
+        write(&self.certificate(name), 0o644, &pem)?;
+        write(&self.key(name), 0o600, &key.serialize_pem())?;
+        Ok(Authority(Issuer::new(params, key), pem))
     }
 
     fn leaf(
         &self,
         name: &str,
         params: &CertificateParams,
-        issuer: &Issuer<'_, KeyPair>,
+        issuer: &Authority,
     ) -> anyhow::Result<()> {
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, issuer)?;
+        self.leaf_with(name, params, issuer, &KeyPair::generate()?)
+    }
+
+    fn leaf_with(
+        &self,
+        name: &str,
+        params: &CertificateParams,
+        issuer: &Authority,
+        key: &KeyPair,
+    ) -> anyhow::Result<()> {
+        let certificate = params.signed_by(key, &issuer.0)?;
         write(&self.certificate(name), 0o644, &certificate.pem())?;
         write(&self.key(name), 0o600, &key.serialize_pem())
     }
+
+    /// A server's certificate, and the lists that say it is revoked, or not.
+    fn revoked(&self, ca: &Authority) -> anyhow::Result<()> {
+        let mut params = server("localhost", &LOOPBACK)?;
+        let number = SerialNumber::from(77);
+        params.serial_number = Some(number.clone());
+        self.leaf("revoked", &params, ca)?;
+        let revoked = RevokedCertParams {
+            serial_number: number,
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        self.list("crl", 2120, vec![revoked], ca)?;
+        self.list("empty-crl", 2120, Vec::new(), ca)?;
+        self.list("expired-crl", 2022, Vec::new(), ca)
+    }
+
+    fn list(
+        &self,
+        name: &str,
+        until: i32,
+        revoked_certs: Vec<RevokedCertParams>,
+        ca: &Authority,
+    ) -> anyhow::Result<()> {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = params.signed_by(&ca.0)?.pem()?;
+        write(&self.certificate(name), 0o644, &pem)
+    }
+
+    fn chained(&self, ca: &Authority) -> anyhow::Result<()> {
+        let key = KeyPair::generate()?;
+        let mut params = authority("pgmonkey intermediate");
+        params.use_authority_key_identifier_extension = true;
+        let middle = params.signed_by(&key, &ca.0)?.pem();
+        let middle = Authority(Issuer::new(params, key), middle);
+        self.leaf("chained", &server("localhost", &LOOPBACK)?, &middle)?;
+        let path = self.certificate("chained");
+        let both = fs::read_to_string(&path)? + &middle.1;
+        write(&path, 0o644, &both)
+    }
+
+    fn self_signed(&self) -> anyhow::Result<()> {
+        let mut params = server("localhost", &LOOPBACK)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.extended_key_usages.clear();
+        params.key_usages.clear();
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        write(&self.certificate("self-signed"), 0o644, &pem)?;
+        write(&self.key("self-signed"), 0o600, &key.serialize_pem())
+    }
+
+    /// A server's certificate and its authority, with longer keys and hashes.
+    fn p384(&self) -> anyhow::Result<()> {
+        let key = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384);
+        let ca = self.authority_with("p384-ca", "pgmonkey longer authority", key()?)?;
+        let params = server("localhost", &LOOPBACK)?;
+        self.leaf_with("p384", &params, &ca, &key()?)
+    }
+
+    fn version_1(&self, ca: &Authority) -> anyhow::Result<()> {
+        let key = KeyPair::generate()?;
+        let later = server("localhost", &[])?.signed_by(&key, &ca.0)?;
+        let pem = version_1::version_1(&later, ca.0.key())?;
+        write(&self.certificate("version-1"), 0o644, &pem)?;
+        write(&self.key("version-1"), 0o600, &key.serialize_pem())
+    }
+}
+
+/// Who signs, and his certificate as PEM.
+struct Authority(Issuer<'static, KeyPair>, String);
+
+fn authority(title: &str) -> CertificateParams {
+    let mut params = dated(CertificateParams::default());
+    params.distinguished_name.push(DnType::CommonName, title);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn server(common_name: &str, names: &[&str]) -> anyhow::Result<CertificateParams> {
@@ -161,22 +299,4 @@ fn write(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn every_certificate_has_a_key_only_its_owner_reads() {
-        let dir = tempfile::tempdir().unwrap();
-        let made = Certificates::generate(dir.path(), "app").unwrap();
-        for name in ["server", "expired", "wrong-name", "other-server", "client"] {
-            assert!(made.certificate(name).is_file(), "{name}");
-            let mode = made.key(name).metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{name}");
-        }
-        assert_ne!(
-            fs::read(made.ca()).unwrap(),
-            fs::read(made.certificate("other-ca")).unwrap()
-        );
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! A server made from the binaries on this machine.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::locate::Binaries;
 use crate::settings::{self, Kind};
 
 mod making;
+mod standby;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -200,8 +202,8 @@ impl Cluster {
         self.start_again()
     }
 
-    /// Has the server read `postgresql.conf` and `pg_hba.conf` again, and waits for its word
-    /// that it did. Sessions see the new settings within moments.
+    /// Has the server read `postgresql.conf` and `pg_hba.conf` again, and waits until it is
+    /// through with that. Sessions see the new settings within moments.
     ///
     /// # Errors
     ///
@@ -211,6 +213,38 @@ impl Cluster {
         signal(self.pid().context("the server is stopped")?, "HUP")?;
         let told = self.wait_for_log_after(seen, "reloading configuration", START_LIMIT);
         ensure!(told, "the server did not reload its configuration");
+        self.wait_served().context("no answer after the reload")
+    }
+
+    /// Waits until a connection made now is served: the server first finishes what it is at, such
+    /// as a reload that it has only announced in its log.
+    fn wait_served(&self) -> anyhow::Result<()> {
+        /// Length 8, then the code that asks for TLS; any server answers it with a letter.
+        const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+        let mut socket = TcpStream::connect((self.host(), self.port()))?;
+        socket.set_read_timeout(Some(START_LIMIT))?;
+        socket.write_all(&SSL_REQUEST)?;
+        socket.read_exact(&mut [0])?;
+        Ok(())
+    }
+
+    /// Has the running server present the certificate called `name` from now on; sessions that
+    /// are open keep theirs. The table of [`Certificates`] has the names.
+    ///
+    /// # Errors
+    ///
+    /// When the server has no TLS, there is no such certificate, or the server is stopped.
+    pub fn present(&self, name: &str) -> anyhow::Result<()> {
+        let certificates = self.certificates().context("the server has no TLS")?;
+        self.install_certificate(certificates, name)?;
+        let seen = self.log().len();
+        self.reload()?;
+        let refused = self.log()[seen..].contains("SSL configuration was not reloaded");
+        ensure!(
+            !refused,
+            "the server does not take {name}: {}",
+            self.log_tail()
+        );
         Ok(())
     }
 

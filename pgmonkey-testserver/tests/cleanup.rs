@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgmonkey_testserver::Cluster;
+use pgmonkey_testserver::{Cluster, Pgbouncer};
 
 mod needs;
 
@@ -23,6 +23,10 @@ struct Holder {
 impl Holder {
     fn start(argument: &str) -> Option<Self> {
         let binaries = needs::binaries()?;
+        if argument == "pgbouncer" && Pgbouncer::find().is_none() {
+            eprintln!("SKIPPED, nothing was tested: no pgbouncer on this machine");
+            return None;
+        }
         let mut process = Command::new(env!("CARGO_BIN_EXE_throw-away-postgres"))
             .arg(argument)
             .env("PGMONKEY_PG_BIN", binaries.dir())
@@ -34,7 +38,7 @@ impl Holder {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut line = || lines.next().unwrap().unwrap();
         let (server, data) = (line().parse().unwrap(), PathBuf::from(line()));
-        assert!(runs(server, &data) && data.is_dir());
+        assert!(runs(server, &data) && data.exists());
         Some(Self {
             process,
             server,
@@ -133,4 +137,28 @@ fn an_interrupted_process_leaves_nothing() {
     assert!(kill.status().unwrap().success());
     assert_eq!(holder.process.wait().unwrap().signal(), Some(2));
     holder.assert_nothing_is_left();
+}
+
+#[test]
+fn a_killed_process_leaves_no_pooler() {
+    let Some(mut holder) = Holder::start("pgbouncer") else {
+        return;
+    };
+    holder.process.kill().unwrap();
+    assert_eq!(holder.process.wait().unwrap().signal(), Some(9));
+    holder.assert_nothing_is_left();
+}
+
+#[test]
+fn a_dropped_pooler_leaves_nothing() {
+    let (Some(binaries), Some(program)) = (needs::binaries(), Pgbouncer::find()) else {
+        eprintln!("SKIPPED, nothing was tested: no pgbouncer on this machine");
+        return;
+    };
+    let cluster = Cluster::builder().binaries(binaries).start().unwrap();
+    let pooler = Pgbouncer::start(&program, &cluster, &[]).unwrap();
+    let (pid, files) = (pooler.pid(), pooler.file());
+    assert!(runs(pid, &files));
+    drop(pooler);
+    assert!(!runs(pid, &files) && !files.parent().unwrap().exists());
 }

@@ -1,7 +1,8 @@
 //! Servers made from the binaries on this machine: what they do while they live.
 
+use std::fs;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgmonkey_testserver::{Cluster, Endpoint, Kind, StopMode, TestServers};
 
@@ -124,6 +125,49 @@ fn a_client_certificate_server_refuses_plain_connections() {
     assert!(cluster.config_yaml("normal").contains("sslkey: "));
     let errors = cluster.psql("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL");
     assert_eq!(errors.unwrap(), "0");
+}
+
+#[test]
+fn a_standby_follows_and_takes_over() {
+    let Some(primary) = cluster(Kind::Plain) else {
+        return;
+    };
+    let standby = primary.standby().unwrap();
+    let streams = "started streaming WAL from primary";
+    assert!(standby.wait_for_log(streams, Duration::from_secs(10)));
+    primary.psql("CREATE TABLE t AS SELECT 1 AS n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while standby.psql("SELECT n FROM t").is_err() {
+        assert!(Instant::now() < deadline, "what was written did not arrive");
+    }
+    let error = standby.psql("INSERT INTO t VALUES (2)").unwrap_err();
+    assert!(error.to_string().contains("read-only"), "{error}");
+
+    primary.stop(StopMode::Immediate).unwrap();
+    standby.promote().unwrap();
+    standby.psql("INSERT INTO t VALUES (2)").unwrap();
+    assert!(standby.promote().is_err() && primary.promote().is_err());
+}
+
+#[test]
+fn a_server_presents_another_certificate_after_a_reload() {
+    let Some(cluster) = cluster(Kind::Tls) else {
+        return;
+    };
+    let presented = || cluster.data_dir().join("server.pem");
+    let expected = |name| cluster.certificates().unwrap().certificate(name);
+    cluster.present("expired").unwrap();
+    assert_eq!(
+        fs::read(presented()).unwrap(),
+        fs::read(expected("expired")).unwrap()
+    );
+    assert!(cluster.present("no-such-certificate").is_err());
+    // A certificate and a key that are no pair: the server keeps what it had, and says so.
+    fs::copy(expected("server"), expected("torn")).unwrap();
+    let key = |name| cluster.certificates().unwrap().key(name);
+    fs::copy(key("client"), key("torn")).unwrap();
+    let error = cluster.present("torn").unwrap_err().to_string();
+    assert!(error.contains("does not take torn"), "{error}");
 }
 
 #[test]

@@ -12,8 +12,11 @@ mod manager;
 pub use manager::ConnectionManager;
 pub use pgmonkey_cache as cache;
 pub use pgmonkey_config as config;
-pub use pgmonkey_config::{Config, ConnectionType};
-pub use pgmonkey_connect::{CacheEntry, Error, Report, Status};
+pub use pgmonkey_config::{Config, ConnectionType, Secret};
+pub use pgmonkey_connect::credentials::{
+    AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
+};
+pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
 
 /// Connections and pools for threads.
 #[cfg(feature = "sync")]

@@ -3,6 +3,10 @@
 use std::sync::OnceLock;
 
 use pgmonkey_connect::CacheEntry;
+#[cfg(feature = "async")]
+use pgmonkey_connect::credentials::AsyncPasswordProvider;
+#[cfg(feature = "sync")]
+use pgmonkey_connect::credentials::PasswordProvider;
 #[cfg(any(feature = "sync", feature = "async"))]
 use {pgmonkey_config::Config, pgmonkey_connect::Error, std::path::Path};
 
@@ -127,6 +131,15 @@ forward! {
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 impl ConnectionManager {
+    /// The same manager, whose handles for threads ask `provider` for each password; see
+    /// [`pgmonkey_sync::ConnectionManager::with_password_provider`].
+    #[must_use]
+    pub fn with_password_provider(&self, provider: impl PasswordProvider) -> Self {
+        let mut manager = self.clone();
+        manager.sync = self.sync.with_password_provider(provider);
+        manager
+    }
+
     /// Closes the cached handles for threads and forgets them; says how many they were.
     pub fn clear_cache(&self) -> usize {
         self.sync.clear_cache()
@@ -136,6 +149,15 @@ impl ConnectionManager {
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 impl ConnectionManager {
+    /// The same manager, whose handles for tasks ask `provider` for each password; see
+    /// [`pgmonkey_async::ConnectionManager::with_password_provider`].
+    #[must_use]
+    pub fn with_async_password_provider(&self, provider: impl AsyncPasswordProvider) -> Self {
+        let mut manager = self.clone();
+        manager.aio = self.aio.with_password_provider(provider);
+        manager
+    }
+
     /// Closes all cached handles, those for threads too, and forgets them; says how many they
     /// were.
     pub async fn clear_cache_async(&self) -> usize {

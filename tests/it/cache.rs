@@ -164,7 +164,8 @@ fn a_storm_of_threads_opens_one_pool() -> Outcome {
             .map(|thread| thread.join().expect("no panic"))
             .collect::<Result<_, _>>()?;
         assert!(pools.iter().all(|pool| pool.is_same(&pools[0])));
-        assert_eq!(pools[0].status().opened, 5);
+        // Whether all five are needed depends on who comes when.
+        assert!((2..=5).contains(&pools[0].status().opened));
         Ok::<_, pgmonkey::Error>(())
     })?;
     assert!(most.into_inner() <= 5);

@@ -7,7 +7,7 @@ use pgmonkey_connect::wire::WireState;
 use pgmonkey_tests::{Fixture, Outcome};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 
-fn driver_config(on: &Fixture) -> tokio_postgres::Config {
+pub(crate) fn driver_config(on: &Fixture) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config
         .host(on.server().host())

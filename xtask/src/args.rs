@@ -5,9 +5,10 @@ use anyhow::{Context, bail};
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask <task> [options]
 
-  test [options] [filter...]   run the workspace's tests against three throw-away servers
+  test [options] [filter...] [-- ARGS]
+                               run the workspace's tests against three throw-away servers
   demo [options]               open all four connection types twice, and show what happened
-  bench [options]              ours and the bare drivers, side by side
+  bench [options] [name...]    ours and the bare drivers, side by side: pools, observer
   ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
   tidy                         crate borders, file sizes and names, compiler version
   docs                         build the documentation, check the reference against the keys
@@ -61,7 +62,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         "help" | "--help" | "-h" => Task::Help,
         "test" => Task::Test(rest.options()),
         "demo" => Task::Demo(rest.without_filters()?),
-        "bench" => Task::Bench(rest.without_filters()?),
+        "bench" => Task::Bench(rest.options()),
         "ci" => Task::Ci {
             tests: !std::mem::take(&mut rest.no_test),
             options: rest.without_filters()?,
@@ -102,6 +103,8 @@ impl Rest {
                 "--image" => rest.image = Some(value()?),
                 "--install" => rest.install = true,
                 "--no-test" => rest.no_test = true,
+                // What follows is the test programs' business, as with `cargo test`.
+                "--" => rest.words.extend(args.by_ref()),
                 _ if name.starts_with('-') => bail!("there is no option `{name}`"),
                 _ => rest.words.push(arg),
             }
@@ -164,6 +167,14 @@ mod tests {
         });
         let line = "test pool --postgres local --image=postgres:16 cache --install";
         assert_eq!(parsed(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_follows_two_dashes_goes_to_the_test_programs() {
+        let Task::Test(options) = parsed("test tls -- --nocapture").unwrap() else {
+            panic!("another task");
+        };
+        assert_eq!(options.filters, ["tls", "--nocapture"]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
         cargo(&["run", "--release", "--quiet"])
             .args(program)
             .arg("--")
-            .arg(&file),
+            .arg(&file)
+            .args(&options.filters),
     )?;
     drop(servers);
     let took = (started + begin.elapsed()).as_secs_f64();

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use pgmonkey_testserver::Pgbouncer;
+
 use crate::process::run;
 
 /// Debian's package would otherwise make and start a server of its own.
@@ -26,15 +28,31 @@ pub(crate) fn postgres(allowed: bool, missing: &anyhow::Error) -> anyhow::Result
     apt_install().context("cannot install PostgreSQL")
 }
 
+/// Installs PgBouncer where nobody has to be asked. Without it some tests are skipped and say so,
+/// so that a failure is only told.
+pub(crate) fn pgbouncer(allowed: bool) {
+    if Pgbouncer::find().is_some() || !System::find().can_install() || !(allowed || in_ci()) {
+        return;
+    }
+    eprintln!("PgBouncer: installing the distribution's package with apt-get");
+    if let Err(error) = apt_get("pgbouncer") {
+        eprintln!("PgBouncer: {error:#}; its tests are skipped");
+    }
+}
+
 fn apt_install() -> anyhow::Result<()> {
     keep_servers_off()?;
+    apt_get("postgresql")
+}
+
+fn apt_get(package: &str) -> anyhow::Result<()> {
     let apt = |args: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&["install", "--yes", "--no-install-recommends", "postgresql"])
+    apt(&["install", "--yes", "--no-install-recommends", package])
 }
 
 fn keep_servers_off() -> anyhow::Result<()> {

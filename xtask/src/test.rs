@@ -3,12 +3,14 @@
 use std::process::{Command, Stdio};
 
 use crate::args::Options;
+use crate::install;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
 /// Runs tests, then doctests, both also when the first fail; the servers go whatever happens.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let servers = Servers::start(options, Wanted::AllKinds)?;
+    install::pgbouncer(options.install);
     let run = |mut command: Command| {
         command.arg("--all-features").envs(servers.env());
         if !options.filters.is_empty() {

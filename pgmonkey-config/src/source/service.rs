@@ -10,6 +10,9 @@ use crate::passfile::{is_missing, set, user_file};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServiceError {
+    /// The file that the settings or the environment name is not there.
+    #[error("there is no service file {path}", path = path.display())]
+    Missing { path: PathBuf },
     /// The file is there, but cannot be read or is not UTF-8.
     #[error("cannot read service file {path}: {reason}", path = path.display())]
     Read { path: PathBuf, reason: io::Error },
@@ -24,34 +27,49 @@ pub(crate) enum ServiceError {
     Ldap { path: PathBuf, line: usize },
 }
 
+/// A file to look in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceFile {
+    pub(crate) path: PathBuf,
+    /// Whether somebody named it, so that it has to exist.
+    named: bool,
+}
+
 /// The files to look in, in libpq's order: `servicefile` or `PGSERVICEFILE` or `~/.pg_service.conf`,
-/// then `pg_service.conf` in `PGSYSCONFDIR`. They need not exist.
-pub(crate) fn find_file(
+/// then `pg_service.conf` in `PGSYSCONFDIR`.
+pub(crate) fn find_files(
     lookup: &dyn Fn(&str) -> Option<String>,
     servicefile: Option<&Path>,
-) -> Vec<PathBuf> {
-    let own = servicefile
+) -> Vec<ServiceFile> {
+    let named = servicefile
         .map(Path::to_owned)
-        .or_else(|| set(lookup, "PGSERVICEFILE").map(PathBuf::from))
-        .or_else(|| user_file(lookup, ".pg_service.conf", ".pg_service.conf"));
+        .or_else(|| set(lookup, "PGSERVICEFILE").map(PathBuf::from));
+    let usual = || user_file(lookup, ".pg_service.conf", ".pg_service.conf");
     let system = set(lookup, "PGSYSCONFDIR").map(|dir| Path::new(&dir).join("pg_service.conf"));
-    own.into_iter().chain(system).collect()
+    let file = |named| move |path| ServiceFile { path, named };
+    let own = named.map(file(true)).or_else(|| usual().map(file(false)));
+    own.into_iter().chain(system.map(file(false))).collect()
 }
 
 /// The settings of the first group called `service` in the file, or `None` when the file has no such
-/// group or does not exist. Of a key that is given twice the first value counts, as in libpq.
+/// group, or nobody named the file and it does not exist. Of a key that is given twice the first value
+/// counts, as in libpq.
 ///
 /// # Errors
 /// [`ServiceError`] when the file cannot be read or a line of the group is wrong.
 pub(crate) fn read(
-    path: &Path,
+    file: &ServiceFile,
     service: &str,
 ) -> Result<Option<Vec<(String, String)>>, ServiceError> {
-    match fs::read_to_string(path) {
-        Ok(text) => group(&text, path, service),
+    let path = || file.path.clone();
+    match fs::read_to_string(&file.path) {
+        Ok(text) => group(&text, &file.path, service),
+        Err(error) if is_missing(&error) && file.named => {
+            Err(ServiceError::Missing { path: path() })
+        }
         Err(error) if is_missing(&error) => Ok(None),
         Err(reason) => Err(ServiceError::Read {
-            path: path.to_owned(),
+            path: path(),
             reason,
         }),
     }
@@ -72,7 +90,9 @@ fn group(
             if settings.is_some() {
                 break;
             }
-            if name.strip_suffix(']') == Some(service) {
+            // What follows the bracket is of no concern to libpq, such as a comment.
+            let rest = name.strip_prefix(service);
+            if rest.is_some_and(|rest| rest.starts_with(']')) {
                 settings = Some(Vec::new());
             }
         } else if let Some(settings) = &mut settings {
@@ -152,6 +172,8 @@ ldap://dir/cn=x
 [secretive]
 pa ss-tricky=1
 [empty]
+[noted] # in production
+user=app
 ";
 
     fn of(service: &str) -> Result<Option<Vec<(String, String)>>, ServiceError> {
@@ -185,6 +207,13 @@ pa ss-tricky=1
         assert_eq!(of("empty").expect("fine"), Some(Vec::new()));
         assert_eq!(of("absent").expect("fine"), None);
         assert_eq!(of("sho").expect("fine"), None);
+        assert_eq!(of("shops").expect("fine"), None);
+    }
+
+    #[test]
+    fn what_follows_the_name_of_a_group_is_ignored() {
+        let user = ("user".to_owned(), "app".to_owned());
+        assert_eq!(of("noted").expect("fine"), Some(vec![user]));
     }
 
     #[test]
@@ -205,17 +234,25 @@ pa ss-tricky=1
         );
     }
 
+    fn file(path: impl Into<PathBuf>, named: bool) -> ServiceFile {
+        let path = path.into();
+        ServiceFile { path, named }
+    }
+
     #[test]
     fn missing_and_unreadable_files_differ() {
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let path = directory.path().join("absent.conf");
-        assert_eq!(read(&path, "a").expect("no file"), None);
-        let error = read(directory.path(), "a").expect_err("a directory");
+        let absent = directory.path().join("absent.conf");
+        assert_eq!(read(&file(&absent, false), "a").expect("no file"), None);
+        let error = read(&file(&absent, true), "a").expect_err("a named file");
+        assert!(error.to_string().starts_with("there is no service file /"));
+        let error = read(&file(directory.path(), false), "a").expect_err("a directory");
         assert!(error.to_string().starts_with("cannot read service file"));
-        fs::write(&path, b"[a]\nhost=\xff\n").expect("write");
-        assert!(matches!(read(&path, "a"), Err(ServiceError::Read { .. })));
-        fs::write(&path, b"[a]\nhost=h\n").expect("write");
-        assert!(read(&path, "a").expect("readable").is_some());
+        let there = file(absent, true);
+        fs::write(&there.path, b"[a]\nhost=\xff\n").expect("write");
+        assert!(matches!(read(&there, "a"), Err(ServiceError::Read { .. })));
+        fs::write(&there.path, b"[a]\nhost=h\n").expect("write");
+        assert!(read(&there, "a").expect("readable").is_some());
     }
 
     #[test]
@@ -225,16 +262,16 @@ pa ss-tricky=1
             "PGSYSCONFDIR" => Some("/etc/pg".to_owned()),
             _ => None,
         };
-        let system = PathBuf::from("/etc/pg/pg_service.conf");
-        let found = find_file(&environment, None);
-        assert_eq!(found, [PathBuf::from("/srv/own.conf"), system.clone()]);
-        let found = find_file(&environment, Some(Path::new("given.conf")));
-        assert_eq!(found, [PathBuf::from("given.conf"), system]);
+        let system = file("/etc/pg/pg_service.conf", false);
+        let found = find_files(&environment, None);
+        assert_eq!(found, [file("/srv/own.conf", true), system.clone()]);
+        let found = find_files(&environment, Some(Path::new("given.conf")));
+        assert_eq!(found, [file("given.conf", true), system]);
         if !cfg!(windows) {
             let home = |name: &str| (name == "HOME").then(|| "/home/app".to_owned());
             assert_eq!(
-                find_file(&home, None),
-                [PathBuf::from("/home/app/.pg_service.conf")]
+                find_files(&home, None),
+                [file("/home/app/.pg_service.conf", false)]
             );
         }
     }

@@ -224,7 +224,7 @@ fn services() {
         .load()
         .unwrap_err()
         .to_string();
-    has(&error, &["no service `none`"]);
+    has(&error, &["variable PGSERVICE", "no service `none`"]);
 }
 
 const PROFILES: &str = "

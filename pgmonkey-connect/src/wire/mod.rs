@@ -2,8 +2,10 @@
 //! follows from it, and the stream that feeds both.
 
 mod framing;
+mod login;
 mod observer;
 mod stream;
 
+pub use login::LoginRefused;
 pub use observer::{Observer, WireState};
 pub use stream::ObservedStream;

@@ -1,10 +1,13 @@
 //! The state of one session as its bytes tell it, readable from any thread without a round trip.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use pgmonkey_config::{AuthMethod, RequireAuth};
 
 use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
+use super::login::{Login, LoginRefused};
 
 /// What a session is doing, as far as the bytes that passed tell.
 ///
@@ -29,9 +32,13 @@ pub enum WireState {
 }
 
 /// Low byte: the server's status letter (0 before the first). Then one bit each for a copy that
-/// takes data and for the end. High half: unanswered requests.
+/// takes data, for the end, for a login that succeeded, for a server that said whether it is a
+/// standby, and for one that is. High half: unanswered requests.
 const COPYING: u64 = 1 << 8;
 const CLOSED: u64 = 1 << 9;
+const AUTHENTICATED: u64 = 1 << 10;
+const ROLE_KNOWN: u64 = 1 << 11;
+const STANDBY: u64 = 1 << 12;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -41,6 +48,8 @@ const OUTSTANDING_ONE: u64 = 1 << 32;
 pub struct Observer {
     word: AtomicU64,
     probe: AtomicBool,
+    deadline_held: AtomicBool,
+    auth_method: OnceLock<AuthMethod>,
     parameters: Mutex<HashMap<String, String>>,
 }
 
@@ -70,6 +79,38 @@ impl Observer {
             .lock()
             .ok()
             .and_then(|known| known.get(name).cloned())
+    }
+
+    /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it
+    /// is promoted; `None` where it has not said. Costs one load.
+    pub fn in_recovery(&self) -> Option<bool> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & ROLE_KNOWN != 0).then_some(word & STANDBY != 0)
+    }
+
+    /// Whether the server has accepted the login.
+    pub fn is_authenticated(&self) -> bool {
+        self.word.load(Ordering::Acquire) & AUTHENTICATED != 0
+    }
+
+    /// How the server asked who is there; `None` before it did.
+    pub fn auth_method(&self) -> Option<AuthMethod> {
+        self.auth_method.get().copied()
+    }
+
+    /// Keeps the deadline of the stream in force beyond the login, for what must be asked of the
+    /// server before the session counts as open, until [`release_deadline`](Self::release_deadline).
+    pub fn hold_deadline(&self) {
+        self.deadline_held.store(true, Ordering::Release);
+    }
+
+    /// Ends what [`hold_deadline`](Self::hold_deadline) began.
+    pub fn release_deadline(&self) {
+        self.deadline_held.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_under_deadline(&self) -> bool {
+        self.state() == WireState::Starting || self.deadline_held.load(Ordering::Acquire)
     }
 
     /// Asks the stream to look at the socket once and, if nothing came, to answer the reader
@@ -105,9 +146,24 @@ pub(super) struct Tracker {
     /// What came since the last Sync: `None` for nothing yet, `Close` for nothing else.
     since_sync: Option<Frontend>,
     copy_ended: bool,
+    login: Login,
 }
 
 impl Tracker {
+    /// A tracker that refuses a server which asks for another kind of login than `allowed`.
+    pub(super) fn requiring(allowed: RequireAuth) -> Self {
+        Self {
+            login: Login::requiring(allowed),
+            ..Self::default()
+        }
+    }
+
+    /// Why the login must not go on, if it must not. Asked before the reader gets what was
+    /// received, so that no answer leaves.
+    pub(super) fn refusal(&mut self) -> Option<LoginRefused> {
+        self.login.refusal(self.backend.missing())
+    }
+
     pub(super) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
         let Self {
             frontend,
@@ -158,6 +214,7 @@ impl Tracker {
             backend,
             unanswered,
             copy_ended,
+            login,
             ..
         } = self;
         backend.feed(bytes, |message| match message {
@@ -179,6 +236,12 @@ impl Tracker {
                 observer.word.fetch_or(COPYING, Ordering::AcqRel);
             }
             Backend::Parameter(body) => remember(observer, body),
+            Backend::Authentication(body) => {
+                if let Some(method) = login.asked(body) {
+                    let _ = observer.auth_method.set(method);
+                    observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
+                }
+            }
             Backend::Other => {}
         });
     }
@@ -210,10 +273,25 @@ fn remember(observer: &Observer, body: &[u8]) {
     let mut texts = body
         .split(|byte| *byte == 0)
         .map(|text| String::from_utf8_lossy(text));
-    if let (Some(name), Some(value), Ok(mut known)) =
-        (texts.next(), texts.next(), observer.parameters.lock())
-    {
+    let (Some(name), Some(value)) = (texts.next(), texts.next()) else {
+        return;
+    };
+    if name == "in_hot_standby" {
+        note_role(observer, value == "on");
+    }
+    if let Ok(mut known) = observer.parameters.lock() {
         known.insert(name.into_owned(), value.into_owned());
+    }
+}
+
+fn note_role(observer: &Observer, standby: bool) {
+    if standby {
+        observer
+            .word
+            .fetch_or(ROLE_KNOWN | STANDBY, Ordering::AcqRel);
+    } else {
+        observer.word.fetch_and(!STANDBY, Ordering::AcqRel);
+        observer.word.fetch_or(ROLE_KNOWN, Ordering::AcqRel);
     }
 }
 
@@ -248,6 +326,16 @@ mod tests {
             Some("15.18")
         );
         assert_eq!(observer.parameter("nothing"), None);
+    }
+
+    #[test]
+    fn a_role_that_changes_is_noticed() {
+        let (observer, mut tracker) = started();
+        assert_eq!(observer.in_recovery(), None);
+        tracker.received(&observer, &message(b'S', b"in_hot_standby\0on\0"));
+        assert_eq!(observer.in_recovery(), Some(true));
+        tracker.received(&observer, &message(b'S', b"in_hot_standby\0off\0"));
+        assert_eq!(observer.in_recovery(), Some(false));
     }
 
     #[test]

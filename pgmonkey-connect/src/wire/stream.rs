@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-use super::observer::{Observer, Tracker, WireState};
+use super::observer::{Observer, Tracker};
+use crate::MaybeTls;
 
 /// `NotificationResponse` from process 0 with an empty channel and payload: no server sends
 /// this, so the reader can tell it from a real one.
@@ -29,6 +31,14 @@ pub struct ObservedStream<S> {
 }
 
 impl<S> ObservedStream<S> {
+    /// Refuses a server that asks for another kind of login than `allowed`, before anything is
+    /// sent in answer.
+    #[must_use]
+    pub fn requiring(mut self, allowed: RequireAuth) -> Self {
+        self.tracker = Tracker::requiring(allowed);
+        self
+    }
+
     /// Wraps a stream on which no byte of the startup message was sent yet.
     pub fn new(inner: S, observer: Arc<Observer>, deadline: Option<Pin<Box<Sleep>>>) -> Self {
         Self {
@@ -45,7 +55,7 @@ impl<S> ObservedStream<S> {
         let Some(sleep) = &mut self.deadline else {
             return Ok(());
         };
-        if self.observer.state() != WireState::Starting {
+        if !self.observer.is_under_deadline() {
             self.deadline = None;
             return Ok(());
         }
@@ -56,6 +66,28 @@ impl<S> ObservedStream<S> {
                 "no answer within connect_timeout",
             )),
         }
+    }
+
+    /// Takes what was read into account; the reader gets nothing of a login that must not go on.
+    fn read(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let bytes = &buf.filled()[before..];
+        if bytes.is_empty() {
+            self.observer.close();
+            return Ok(());
+        }
+        self.tracker.received(&self.observer, bytes);
+        match self.tracker.refusal() {
+            None => Ok(()),
+            Some(refusal) => {
+                buf.set_filled(before);
+                Err(self.fail(io::Error::new(io::ErrorKind::PermissionDenied, refusal)))
+            }
+        }
+    }
+
+    fn fail(&self, error: io::Error) -> io::Error {
+        self.observer.close();
+        error
     }
 
     /// Answers a probe once the socket has been looked at and had nothing to say.
@@ -97,28 +129,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
             this.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
+        // Before the read, so that a server that never stops talking runs into it as well.
+        if let Err(error) = this.check_deadline(cx) {
+            return Poll::Ready(Err(this.fail(error)));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let bytes = &buf.filled()[before..];
-                if bytes.is_empty() {
-                    this.observer.close();
-                } else {
-                    this.tracker.received(&this.observer, bytes);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                this.observer.close();
-                Poll::Ready(Err(error))
-            }
-            Poll::Pending => {
-                if let Err(error) = this.check_deadline(cx) {
-                    this.observer.close();
-                    return Poll::Ready(Err(error));
-                }
-                this.answer_probe(cx, buf).map(Ok)
-            }
+            Poll::Ready(Ok(())) => Poll::Ready(this.read(buf, before)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(this.fail(error))),
+            Poll::Pending => this.answer_probe(cx, buf).map(Ok),
         }
     }
 }
@@ -155,9 +174,9 @@ impl<S> Drop for ObservedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<MaybeTls<S>> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        self.inner.channel_binding()
     }
 }
 

@@ -2,22 +2,33 @@
 //!
 //! Prints the server's process id, its data directory and its URL, a line each. With the
 //! argument `panic` it panics once its input ends, to show that the server goes all the same.
+//! With `pgbouncer` it has one in front of the server, and names that one's process, file and URL.
 
 #![forbid(unsafe_code)]
 
 use std::io::Read;
 
-use pgmonkey_testserver::Cluster;
+use anyhow::Context;
+use pgmonkey_testserver::{Cluster, Pgbouncer};
 
 fn main() -> anyhow::Result<()> {
     let cluster = Cluster::builder().start()?;
-    println!("{}", cluster.pid().unwrap_or_default());
-    println!("{}", cluster.data_dir().display());
-    println!("{}", cluster.url());
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    let pooler = (argument == "pgbouncer").then(|| in_front_of(&cluster));
+    let pooler = pooler.transpose()?;
+    let (pid, files, server) = match &pooler {
+        Some(pooler) => (Some(pooler.pid()), pooler.file(), pooler.endpoint()),
+        None => (cluster.pid(), cluster.data_dir(), cluster.endpoint()),
+    };
+    println!("{}", pid.unwrap_or_default());
+    println!("{}", files.display());
+    println!("{}", server.url());
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    assert!(
-        std::env::args().nth(1).as_deref() != Some("panic"),
-        "told to panic"
-    );
+    assert!(argument != "panic", "told to panic");
     Ok(())
+}
+
+fn in_front_of(cluster: &Cluster) -> anyhow::Result<Pgbouncer> {
+    let program = Pgbouncer::find().context("no pgbouncer on this machine")?;
+    Pgbouncer::start(&program, cluster, &[])
 }

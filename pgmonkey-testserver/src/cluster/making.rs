@@ -25,7 +25,7 @@ const LONGEST_ROOT: usize = 70;
 
 /// Ends the server in `$1/data` and removes `$1`. The pid file may outlive its server and the
 /// number be given to another process, hence the look at the command line.
-const TEAR_DOWN: &str = r#"
+pub(super) const TEAR_DOWN: &str = r#"
 serving() {
   { read -r pid; } 2>/dev/null <"$1/data/postmaster.pid" || return 1
   { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o command= -p "$pid"; } 2>/dev/null |
@@ -104,8 +104,7 @@ impl Cluster {
         self.set("unix_socket_directories", &self.root.to_string_lossy())?;
         if let Some(certificates) = &self.certificates {
             self.install(&certificates.ca(), "ca.pem")?;
-            self.install(&certificates.certificate("server"), "server.pem")?;
-            self.install(&certificates.key("server"), "server.key")?;
+            self.install_certificate(certificates, "server")?;
             for (name, value) in settings::TLS {
                 self.set(name, value)?;
             }
@@ -151,6 +150,15 @@ impl Cluster {
         bail!("somebody else was quicker to take the port, {PORT_TRIES} times over")
     }
 
+    pub(super) fn install_certificate(
+        &self,
+        certificates: &Certificates,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        self.install(&certificates.certificate(name), "server.pem")?;
+        self.install(&certificates.key(name), "server.key")
+    }
+
     fn install(&self, from: &Path, name: &str) -> anyhow::Result<()> {
         let to = self.data_dir().join(name);
         fs::copy(from, &to)
@@ -160,7 +168,7 @@ impl Cluster {
 }
 
 /// A directory of its own that the server's account owns, reaches, and has its socket in.
-fn new_root(account: &Account) -> anyhow::Result<PathBuf> {
+pub(super) fn new_root(account: &Account) -> anyhow::Result<PathBuf> {
     let usual = std::env::temp_dir();
     let suits = |dir: &Path| dir.as_os_str().len() < LONGEST_ROOT && account.can_reach(dir);
     let parent = if suits(&usual) {
@@ -184,7 +192,7 @@ fn open_up(dir: &Path) -> anyhow::Result<()> {
     Ok(fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?)
 }
 
-fn endpoint(root: &Path) -> Endpoint {
+pub(super) fn endpoint(root: &Path) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".into(),
         port: 0,
@@ -217,7 +225,7 @@ fn loopback() -> (&'static str, &'static [&'static str]) {
     }
 }
 
-fn succeed(what: &str, output: &Output) -> anyhow::Result<()> {
+pub(super) fn succeed(what: &str, output: &Output) -> anyhow::Result<()> {
     ensure!(
         output.status.success(),
         "{what} failed ({}): {}",

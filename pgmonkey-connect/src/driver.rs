@@ -1,0 +1,128 @@
+//! What the drivers' errors hold: they say "db error" or "error performing TLS handshake" and
+//! keep the rest in their sources.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::ErrorKind;
+use crate::failure::TlsFailure;
+use crate::wire::LoginRefused;
+
+/// What a driver's error was caused by, if this crate knows.
+pub(crate) enum Cause {
+    Tls(TlsFailure),
+    Login(LoginRefused),
+    NoPassword,
+    Deadline,
+    Other,
+}
+
+pub(crate) fn cause(error: &tokio_postgres::Error) -> Cause {
+    if let Some(failure) = find::<TlsFailure>(error) {
+        return Cause::Tls(failure.clone());
+    }
+    let io = find::<io::Error>(error);
+    if let Some(failure) = io.and_then(tls_alert) {
+        return Cause::Tls(failure);
+    }
+    if let Some(refused) = io
+        .and_then(io::Error::get_ref)
+        .and_then(|inner| inner.downcast_ref::<LoginRefused>())
+    {
+        return Cause::Login(refused.clone());
+    }
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        return Cause::Deadline;
+    }
+    // The driver has no other word for it.
+    if error
+        .source()
+        .is_some_and(|source| source.to_string() == "password missing")
+    {
+        return Cause::NoPassword;
+    }
+    Cause::Other
+}
+
+/// What the server says of a handshake that looked finished to this side, as TLS 1.3 does for a
+/// client certificate.
+#[cfg(feature = "tls")]
+fn tls_alert(error: &io::Error) -> Option<TlsFailure> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(crate::tls::failure_of(error))
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls_alert(_: &io::Error) -> Option<TlsFailure> {
+    None
+}
+
+fn find<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// Transient: the socket failed, or the server is starting, stopping or full. Else what the
+/// server's reason is about.
+pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
+    let Some(code) = error.code() else {
+        return match error.is_closed() || find::<io::Error>(error).is_some() {
+            true => ErrorKind::Transient,
+            false => ErrorKind::Other,
+        };
+    };
+    match code.code().get(..2).unwrap_or_default() {
+        "53" | "57" if *code != SqlState::QUERY_CANCELED => ErrorKind::Transient,
+        "08" if *code != SqlState::PROTOCOL_VIOLATION => ErrorKind::Transient,
+        "28" => ErrorKind::Authentication,
+        "3D" => ErrorKind::Configuration,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// The whole text of a driver's error, the server's words first.
+pub(crate) struct DriverText<'a>(pub(crate) &'a tokio_postgres::Error);
+
+impl fmt::Display for DriverText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(error) = self.0.as_db_error() else {
+            return match find::<io::Error>(self.0) {
+                Some(error) => error.fmt(f),
+                None => source_chain(self.0, f),
+            };
+        };
+        write!(
+            f,
+            "{}: {} (SQLSTATE {})",
+            error.severity(),
+            error.message(),
+            error.code().code()
+        )?;
+        if let Some(detail) = error.detail() {
+            write!(f, "; {detail}")?;
+        }
+        if let Some(hint) = error.hint() {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+fn source_chain(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        write!(f, ": {cause}")?;
+        next = cause.source();
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Whether the server may ask for the login it asks for.
+//!
+//! Reference: libpq, `require_auth`; protocol, "Message Formats: Authentication…".
+
+use std::fmt;
+
+use pgmonkey_config::{AuthMethod, RequireAuth};
+
+/// The longest message of a login. A server's reasons for a refusal are far shorter, and nobody
+/// who has not shown who he is gets more memory than that.
+const LONGEST: usize = 1 << 20;
+
+/// Follows the server's side of one login.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    allowed: RequireAuth,
+    asked: Option<AuthMethod>,
+    over: bool,
+    refusal: Option<LoginRefused>,
+}
+
+/// The login was ended by this side before anything was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginRefused {
+    /// The server asked for, or was content with, what `require_auth` does not allow.
+    Method {
+        /// What the server asked for.
+        asked: AuthMethod,
+        /// What `require_auth` says.
+        allowed: RequireAuth,
+    },
+    /// The server announced a message longer than any message of a login.
+    TooLong {
+        /// Bytes announced.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for LoginRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method {
+                asked: AuthMethod::None,
+                allowed,
+            } => write!(
+                f,
+                "the server let this user in without authentication, and require_auth asks for {allowed}"
+            ),
+            Self::Method { asked, allowed } => write!(
+                f,
+                "the server asks for {asked} authentication, and require_auth allows {allowed}: no password was sent"
+            ),
+            Self::TooLong { bytes } => write!(
+                f,
+                "the server announced a message of {bytes} bytes before the login was over: it does not speak the PostgreSQL protocol"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LoginRefused {}
+
+impl Login {
+    pub(super) fn requiring(allowed: RequireAuth) -> Self {
+        Self {
+            allowed,
+            ..Self::default()
+        }
+    }
+
+    /// Takes one authentication message; says the method once the server is content.
+    pub(super) fn asked(&mut self, body: &[u8]) -> Option<AuthMethod> {
+        let code = body.first_chunk().map(|code| u32::from_be_bytes(*code))?;
+        if code == 0 {
+            let method = *self.asked.get_or_insert(AuthMethod::None);
+            self.over = true;
+            self.check(method);
+            return Some(method);
+        }
+        if let Some(method) = method(code, body.get(4..).unwrap_or_default()) {
+            self.asked = Some(method);
+            self.check(method);
+        }
+        None
+    }
+
+    /// Why it must not go on, when the message under way lacks `missing` bytes.
+    pub(super) fn refusal(&mut self, missing: usize) -> Option<LoginRefused> {
+        if !self.over && missing > LONGEST {
+            return Some(LoginRefused::TooLong { bytes: missing });
+        }
+        self.refusal.take()
+    }
+
+    fn check(&mut self, asked: AuthMethod) {
+        if !self.allowed.allows(asked) && self.refusal.is_none() {
+            self.refusal = Some(LoginRefused::Method {
+                asked,
+                allowed: self.allowed.clone(),
+            });
+        }
+    }
+}
+
+/// The method a request begins; `None` for one that goes on with it.
+fn method(code: u32, rest: &[u8]) -> Option<AuthMethod> {
+    match code {
+        3 => Some(AuthMethod::Password),
+        5 => Some(AuthMethod::Md5),
+        7 => Some(AuthMethod::Gss),
+        9 => Some(AuthMethod::Sspi),
+        10 => Some(match rest.starts_with(b"OAUTHBEARER") {
+            true => AuthMethod::Oauth,
+            false => AuthMethod::ScramSha256,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(code: u32, rest: &[u8]) -> Vec<u8> {
+        [&code.to_be_bytes(), rest].concat()
+    }
+
+    fn refused(required: &str, requests: &[Vec<u8>]) -> Option<String> {
+        let mut login = Login::requiring(required.parse().expect("valid"));
+        for request in requests {
+            login.asked(request);
+        }
+        login.refusal(0).map(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_refused_at_the_request() {
+        let clear = [request(3, b"")];
+        assert!(
+            refused("scram-sha-256", &clear)
+                .expect("refused")
+                .contains("no password was sent")
+        );
+        assert_eq!(refused("password", &clear), None);
+        assert!(refused("!password", &clear).is_some());
+        assert!(refused("scram-sha-256", &[request(5, b"salt")]).is_some());
+        let scram = [
+            request(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
+            request(11, b"r=x"),
+            request(12, b"v=x"),
+            request(0, b""),
+        ];
+        assert_eq!(refused("scram-sha-256", &scram), None);
+        assert!(refused("md5", &scram[..1]).is_some());
+    }
+
+    #[test]
+    fn a_login_that_was_not_asked_for_needs_none() {
+        let trusted = [request(0, b"")];
+        assert!(
+            refused("scram-sha-256", &trusted)
+                .expect("refused")
+                .contains("without authentication")
+        );
+        assert_eq!(refused("none", &trusted), None);
+        assert_eq!(refused("scram-sha-256,none", &trusted), None);
+    }
+
+    #[test]
+    fn the_method_is_known_at_the_end() {
+        let mut login = Login::default();
+        assert_eq!(login.asked(&request(5, b"salt")), None);
+        assert_eq!(login.asked(&request(0, b"")), Some(AuthMethod::Md5));
+    }
+
+    #[test]
+    fn a_message_that_no_login_has_is_refused() {
+        let mut login = Login::default();
+        assert_eq!(login.refusal(4 << 10), None);
+        assert!(login.refusal(usize::MAX).is_some());
+        login.asked(&request(0, b""));
+        assert_eq!(login.refusal(usize::MAX), None, "rows may be long");
+    }
+}

@@ -1,0 +1,83 @@
+//! Handles with more than a file can say.
+
+use std::sync::Arc;
+
+use pgmonkey_config::Config;
+use pgmonkey_connect::Error;
+use pgmonkey_connect::credentials::{Named, PasswordProvider};
+
+use crate::connection::Connection;
+use crate::database::Database;
+use crate::pool::Pool;
+
+/// The password provider of a handle.
+pub(crate) type Provider = Named<dyn PasswordProvider>;
+
+/// Opens a handle that belongs to the caller, with what only the program can give: no cache
+/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider too.
+///
+/// ```no_run
+/// use pgmonkey_sync::{Builder, Config, Error};
+/// # use pgmonkey_sync::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+/// # struct Vault;
+/// # impl PasswordProvider for Vault {
+/// #     fn identity(&self) -> String { "vault".into() }
+/// #     fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+/// # }
+///
+/// fn main() -> Result<(), Error> {
+///     let config = Config::from_file("pgmonkey.yaml")?;
+///     let pool = Builder::new(&config).password_provider(Vault).pool()?;
+///     println!("{}", pool.ping()?);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder opens nothing until it is told what"]
+pub struct Builder {
+    config: Config,
+    provider: Option<Provider>,
+}
+
+impl Builder {
+    /// Begins with `config` alone.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            provider: None,
+        }
+    }
+
+    /// Has `provider` asked for the password of each new session.
+    pub fn password_provider(mut self, provider: impl PasswordProvider) -> Self {
+        self.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self
+    }
+
+    /// Opens a pool; see [`Pool::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub fn pool(self) -> Result<Pool, Error> {
+        Pool::with(&self.config, self.provider)
+    }
+
+    /// Opens a connection; see [`Connection::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::new`].
+    pub fn connection(self) -> Result<Connection, Error> {
+        Connection::with(&self.config, self.provider)
+    }
+
+    /// Opens what the file asks for; see [`Database::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::new`].
+    pub fn database(self) -> Result<Database, Error> {
+        Database::with(&self.config, self.provider)
+    }
+}

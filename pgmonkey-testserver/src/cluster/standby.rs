@@ -1,0 +1,82 @@
+//! A second server that follows the first, and takes over.
+
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use super::making::{TEAR_DOWN, endpoint, new_root, succeed};
+use super::{Cluster, POLL};
+use crate::cleanup::{Watchdog, signal};
+use crate::endpoint::Endpoint;
+
+const PROMOTION_LIMIT: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Makes a streaming standby of this running server: same user, password and databases, a
+    /// port and a life of its own. About a second and a half.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run, has no `pg_basebackup` beside it, or the standby does not
+    /// come up.
+    pub fn standby(&self) -> anyhow::Result<Self> {
+        let root = new_root(&self.account)?;
+        let watchdog = Watchdog::start(TEAR_DOWN, [root.as_os_str()])?;
+        let standby = Self {
+            endpoint: Endpoint {
+                password: self.password().to_owned(),
+                ..endpoint(&root)
+            },
+            kind: self.kind,
+            root,
+            account: self.account,
+            binaries: self.binaries.clone(),
+            certificates: self.certificates.clone(),
+            server: Mutex::new(None),
+            watchdog: Some(watchdog),
+        };
+        self.copy_to(&standby)?;
+        standby.set("unix_socket_directories", &standby.root.to_string_lossy())?;
+        standby.start_on_any_port()
+    }
+
+    /// Makes a standby a primary, and waits until it takes writes. Its sessions stay.
+    ///
+    /// # Errors
+    ///
+    /// When the server is stopped or was no standby, or still is one after 30 seconds.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        ensure!(self.is_standby(), "the server is no standby");
+        std::fs::write(self.data_dir().join("promote"), "")?;
+        signal(self.pid().context("the server is stopped")?, "USR1")?;
+        let deadline = Instant::now() + PROMOTION_LIMIT;
+        while self.is_standby() || self.psql("SELECT pg_is_in_recovery()")? == "t" {
+            ensure!(
+                Instant::now() < deadline,
+                "the standby was not promoted within {PROMOTION_LIMIT:?}"
+            );
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn is_standby(&self) -> bool {
+        self.data_dir().join("standby.signal").exists()
+    }
+
+    fn copy_to(&self, standby: &Self) -> anyhow::Result<()> {
+        let mut command = self.command("pg_basebackup");
+        command
+            .args(["-R", "-X", "stream", "-c", "fast", "-w"])
+            .arg("-D")
+            .arg(standby.data_dir())
+            .args(["-h", self.host(), "-p", &self.port().to_string()])
+            .args(["-U", self.user()])
+            .env("PGPASSWORD", self.password())
+            .stdin(Stdio::null());
+        let output = command.output().context("cannot run pg_basebackup")?;
+        succeed("pg_basebackup", &output)
+    }
+}

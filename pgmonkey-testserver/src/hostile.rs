@@ -1,0 +1,288 @@
+//! Servers that do not keep to the protocol, or use it against their client.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// What a [`Hostile`] server does to everybody who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Behaviour {
+    /// Accepts, and never answers.
+    Silent,
+    /// Agrees to TLS, and never shakes hands.
+    SilentInHandshake,
+    /// Agrees to TLS, and closes on the client's first word.
+    ClosesInHandshake,
+    /// Agrees to TLS, and sends a login that succeeded along with its word, unencrypted.
+    StuffsBytes,
+    /// Answers the request for TLS with an error message.
+    ErrorForTls,
+    /// Answers the request for TLS with something that is no answer.
+    GarbageForTls,
+    /// Answers the login with a message that claims to be two gigabytes long.
+    HugeMessage,
+    /// Asks for the password in clear text.
+    AsksClearText,
+    /// Asks for the password as MD5.
+    AsksMd5,
+    /// Lets everybody in without asking.
+    TrustsEverybody,
+    /// Begins a SCRAM login, and never goes on with it.
+    SilentAfterLogin,
+    /// Lets everybody in and tells its settings byte by byte, for ever.
+    Trickles,
+}
+
+impl Behaviour {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Silent,
+        Self::SilentInHandshake,
+        Self::ClosesInHandshake,
+        Self::StuffsBytes,
+        Self::ErrorForTls,
+        Self::GarbageForTls,
+        Self::HugeMessage,
+        Self::AsksClearText,
+        Self::AsksMd5,
+        Self::TrustsEverybody,
+        Self::SilentAfterLogin,
+        Self::Trickles,
+    ];
+
+    /// What it answers to the request for TLS; `None` if nothing.
+    fn tls_answer(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Silent => None,
+            Self::SilentInHandshake | Self::ClosesInHandshake => Some(b"S".to_vec()),
+            Self::StuffsBytes => Some([b"S".as_slice(), &trust()].concat()),
+            Self::ErrorForTls => Some(message(b'E', b"SFATAL\0C08P01\0Mgo away\0\0")),
+            Self::GarbageForTls => Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+            _ => Some(b"N".to_vec()),
+        }
+    }
+
+    /// What it answers to the startup message.
+    fn login(self) -> Option<Vec<u8>> {
+        match self {
+            Self::HugeMessage => Some([b"R".as_slice(), &0x7fff_ffff_u32.to_be_bytes()].concat()),
+            Self::AsksClearText => Some(request(3, b"")),
+            Self::AsksMd5 => Some(request(5, b"salt")),
+            Self::TrustsEverybody => Some(trust()),
+            Self::SilentAfterLogin => Some(request(10, b"SCRAM-SHA-256\0\0")),
+            Self::Trickles => Some(request(0, b"")),
+            _ => None,
+        }
+    }
+}
+
+/// A server on a port of its own that does one bad thing to every client. Dropping it ends all
+/// connections.
+///
+/// Nothing of PostgreSQL is imitated beyond the first messages.
+#[derive(Debug)]
+pub struct Hostile {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    behaviour: Behaviour,
+    closing: AtomicBool,
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    received: Mutex<Vec<u8>>,
+}
+
+impl Hostile {
+    /// Starts one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port.
+    pub fn start(behaviour: Behaviour) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            behaviour,
+            closing: AtomicBool::new(false),
+            accepted: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            received: Mutex::default(),
+        });
+        let theirs = Arc::clone(&shared);
+        let listener = thread::spawn(move || serve(&listener, &theirs));
+        Ok(Self {
+            address,
+            shared,
+            listener: Some(listener),
+        })
+    }
+
+    /// `127.0.0.1`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many clients came.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many of them have not hung up yet.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// What clients sent after the startup message: their answers to the login, if any.
+    #[must_use]
+    pub fn received(&self) -> Vec<u8> {
+        self.shared.lock().clone()
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        // Wakes the listener.
+        let _ = TcpStream::connect(self.address);
+        let _ = self.listener.take().map(JoinHandle::join);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut clients = Vec::new();
+    for client in listener.incoming().flatten() {
+        if shared.is_closing() {
+            break;
+        }
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let theirs = Arc::clone(shared);
+        let other_end = client.try_clone();
+        let thread = thread::spawn(move || {
+            // However it ends, it has ended.
+            let _ = attend(client, &theirs);
+            theirs.open.fetch_sub(1, Ordering::SeqCst);
+        });
+        clients.push((other_end, thread));
+    }
+    for (client, thread) in clients {
+        let _ = client.map(|client| client.shutdown(Shutdown::Both));
+        let _ = thread.join();
+    }
+}
+
+/// One client, until it hangs up or is hung up on.
+fn attend(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let done = talk(&mut client, shared);
+    // The listener keeps an end of its own, so that dropping this one closes nothing.
+    done.and(client.shutdown(Shutdown::Both))
+}
+
+fn talk(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut first = read_startup(client)?;
+    let asks_for_tls = first.starts_with(&[0x04, 0xd2, 0x16, 0x2f]);
+    if asks_for_tls {
+        match shared.behaviour.tls_answer() {
+            Some(answer) => client.write_all(&answer)?,
+            None => return wait_for_end(client, shared),
+        }
+        if shared.behaviour == Behaviour::ClosesInHandshake {
+            client.read_exact(&mut [0; 1])?;
+            return Ok(());
+        }
+        if shared.behaviour.login().is_none() {
+            return wait_for_end(client, shared);
+        }
+        first = read_startup(client)?;
+    }
+    if !first.starts_with(&[0, 3]) {
+        // A cancel request: nobody answers one.
+        return Ok(());
+    }
+    if let Some(answer) = shared.behaviour.login() {
+        client.write_all(&answer)?;
+    }
+    if shared.behaviour == Behaviour::Trickles {
+        return trickle(client, shared);
+    }
+    wait_for_end(client, shared)
+}
+
+/// A message without a type: its length, then the rest.
+fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length).clamp(4, 10_000) as usize;
+    let mut body = vec![0; length - 4];
+    client.read_exact(&mut body)?;
+    Ok(body)
+}
+
+fn wait_for_end(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut bytes = [0; 4096];
+    loop {
+        match client.read(&mut bytes)? {
+            0 => return Ok(()),
+            count => shared.lock().extend_from_slice(&bytes[..count]),
+        }
+    }
+}
+
+fn trickle(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    let setting = message(b'S', b"some_setting\0some value\0");
+    for byte in setting.iter().cycle() {
+        if shared.is_closing() {
+            break;
+        }
+        client.write_all(&[*byte])?;
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("a short message");
+    [&[kind], length.to_be_bytes().as_slice(), body].concat()
+}
+
+fn request(code: u32, rest: &[u8]) -> Vec<u8> {
+    message(b'R', &[&code.to_be_bytes(), rest].concat())
+}
+
+/// A login that succeeded.
+fn trust() -> Vec<u8> {
+    [
+        request(0, b""),
+        message(b'S', b"server_version\x0017.0\0"),
+        message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]),
+        message(b'Z', b"I"),
+    ]
+    .concat()
+}

@@ -1,0 +1,162 @@
+//! PgBouncer in front of a server, in transaction mode.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::account::Account;
+use crate::cleanup::Watchdog;
+use crate::endpoint::Endpoint;
+use crate::ports::free_port;
+
+const SETTINGS: &str = "pgbouncer.ini";
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Ends the pooler whose files are in `$1`, and removes them. The pid file may outlive its pooler
+/// and the number be given to another process, hence the look at the command line.
+const TEAR_DOWN: &str = r#"
+{ read -r pid; } 2>/dev/null <"$1/pgbouncer.pid" &&
+  { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o command= -p "$pid"; } 2>/dev/null |
+  grep -qF "$1/pgbouncer.ini" && kill -s KILL "$pid"
+rm -rf "$1"
+"#;
+
+/// A PgBouncer of one's own. Dropping it ends it, and so does the end of this process.
+///
+/// It pools by transaction, five sessions of the server for everybody, and takes the server's
+/// own user and password.
+#[derive(Debug)]
+pub struct Pgbouncer {
+    endpoint: Endpoint,
+    dir: PathBuf,
+    child: Child,
+    watchdog: Option<Watchdog>,
+}
+
+impl Pgbouncer {
+    /// The program, if it is on this machine.
+    #[must_use]
+    pub fn find() -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+            .map(|dir| dir.join("pgbouncer"))
+            .find(|program| program.is_file())
+    }
+
+    /// Starts `program` in front of `server`, with more lines for its section `[pgbouncer]`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the text has its log.
+    pub fn start(
+        program: &Path,
+        server: &Endpoint,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let account = Account::choose()?;
+        let dir = tempfile::Builder::new()
+            .prefix("pgmonkey-bouncer-")
+            .tempdir_in("/tmp")?
+            .keep();
+        let watchdog = Watchdog::start(TEAR_DOWN, [dir.as_os_str()])?;
+        let port = free_port()?;
+        write_files(&account, &dir, server, port, settings)?;
+        let mut command = account.command(program);
+        command
+            .arg(dir.join(SETTINGS))
+            .current_dir(&dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().context("cannot run pgbouncer")?;
+        let endpoint = Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+            socket_dir: None,
+            log_file: Some(dir.join("pgbouncer.log")),
+            ..server.clone()
+        };
+        let mut started = Self {
+            endpoint,
+            dir,
+            child,
+            watchdog: Some(watchdog),
+        };
+        started.wait_ready()?;
+        Ok(started)
+    }
+
+    /// The process id of the pooler.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file with its settings.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.dir.join(SETTINGS)
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// By its own word: on its port somebody else may listen who was quicker.
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let listens = format!("listening on 127.0.0.1:{}", self.endpoint.port());
+        let deadline = Instant::now() + START_LIMIT;
+        while !self.endpoint.log_contains(&listens) {
+            let ended = self.child.try_wait()?;
+            ensure!(
+                ended.is_none() && Instant::now() < deadline,
+                "pgbouncer does not listen ({ended:?}): {}",
+                self.endpoint.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pgbouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        drop(self.watchdog.take());
+    }
+}
+
+fn write_files(
+    account: &Account,
+    dir: &Path,
+    server: &Endpoint,
+    port: u16,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let mut ini = format!(
+        "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = users.txt\npool_mode = transaction\n\
+         default_pool_size = 5\nmax_client_conn = 500\nlogfile = pgbouncer.log\npidfile = pgbouncer.pid\n",
+        server.host(),
+        server.port(),
+    );
+    for (name, value) in settings {
+        writeln!(ini, "{name} = {value}")?;
+    }
+    let user = format!("\"{}\" \"{}\"\n", server.user(), server.password());
+    for (name, text) in [(SETTINGS, ini), ("users.txt", user)] {
+        let path = dir.join(name);
+        fs::write(&path, text)?;
+        account.own(&path)?;
+    }
+    account.own(dir)
+}

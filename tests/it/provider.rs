@@ -1,0 +1,154 @@
+//! Passwords that the program gives: asked for before each new session, kept nowhere, and known
+//! to the cache by their provider alone.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use pgmonkey::{
+    AsyncPasswordProvider, Config, PasswordProvider, PasswordRequest, ProviderError, Secret,
+};
+use pgmonkey_tests::{Fixture, load, twin};
+
+/// Gives whatever token is the current one, or fails without one.
+#[derive(Clone)]
+struct Tokens(Arc<State>);
+
+struct State {
+    identity: &'static str,
+    token: Mutex<Option<String>>,
+    asked: AtomicU32,
+    last: Mutex<Option<PasswordRequest>>,
+}
+
+impl Tokens {
+    fn new(identity: &'static str, token: &str) -> Self {
+        Self(Arc::new(State {
+            identity,
+            token: Mutex::new(Some(token.to_owned())),
+            asked: AtomicU32::new(0),
+            last: Mutex::default(),
+        }))
+    }
+
+    fn turn_to(&self, token: Option<&str>) {
+        *self.0.token.lock().expect("no panic") = token.map(str::to_owned);
+    }
+
+    fn asked(&self) -> u32 {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    fn give(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        *self.0.last.lock().expect("no panic") = Some(request.clone());
+        let token = self.0.token.lock().expect("no panic").clone();
+        token.map(Secret::from).ok_or("the vault is sealed".into())
+    }
+}
+
+impl PasswordProvider for Tokens {
+    fn identity(&self) -> String {
+        self.0.identity.to_owned()
+    }
+
+    fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        self.give(request)
+    }
+}
+
+#[async_trait::async_trait]
+impl AsyncPasswordProvider for Tokens {
+    fn identity(&self) -> String {
+        self.0.identity.to_owned()
+    }
+
+    async fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        tokio::task::yield_now().await;
+        self.give(request)
+    }
+}
+
+/// A role of the test's own, and a file for it whose password is wrong.
+fn config(on: &Fixture) -> Config {
+    on.run(&format!("CREATE ROLE {} LOGIN PASSWORD 'token-1'", on.name));
+    let pools = "{ min_size: 1, max_size: 3, timeout: 1 }";
+    let yaml = on.yaml(&format!(
+        "pool_settings: {pools}\nasync_pool_settings: {pools}\n"
+    ));
+    let user = format!("user: '{}'", on.server().user());
+    let password = format!("password: '{}'", on.server().password());
+    load(
+        &yaml
+            .replace(&user, &format!("user: {}", on.name))
+            .replace(&password, "password: not-this-one"),
+    )
+}
+
+twin! {
+    fn each_new_session_gets_the_token_of_its_hour(on, driver, go, work) {
+        let config = config(&on);
+        let tokens = Tokens::new("vault", "token-1");
+        let pool = go!(driver::Builder::new(&config).password_provider(tokens.clone()).pool())?;
+        assert_eq!(tokens.asked(), 1);
+        let request = tokens.0.last.lock().expect("no panic").clone().expect("asked");
+        assert_eq!((request.user.as_str(), request.port), (on.name.as_str(), on.server().port()));
+        assert_eq!((request.host.as_str(), request.dbname.as_str()), (on.server().host(), on.server().dbname()));
+        let first = go!(pool.acquire())?;
+
+        on.run(&format!("ALTER ROLE {} PASSWORD 'token-2'", on.name));
+        tokens.turn_to(Some("token-2"));
+        let second = go!(pool.acquire())?;
+        assert_eq!(tokens.asked(), 2, "asked anew, not remembered");
+        drop((first, second));
+        drop(go!(pool.acquire())?);
+        assert_eq!(tokens.asked(), 2, "an idle session needs none");
+
+        let held = [go!(pool.acquire())?, go!(pool.acquire())?];
+        tokens.turn_to(Some("token-that-is-wrong"));
+        let error = go!(pool.acquire()).expect_err("a wrong token");
+        assert!(error.is_authentication() && !error.is_transient(), "{error}");
+        assert!(!error.to_string().contains("token-that"), "{error}");
+
+        tokens.turn_to(None);
+        let error = go!(pool.acquire()).expect_err("no token");
+        assert!(error.to_string().contains("the password provider failed: the vault is sealed"), "{error}");
+        assert!(error.is_transient(), "it may be unsealed: {error}");
+        drop(held);
+        drop(pool);
+        on.until("sessions end", || on.sessions() == 0);
+        on.run(&format!("DROP ROLE {}", on.name));
+        Ok(())
+    }
+}
+
+twin! {
+    fn the_cache_knows_the_provider_and_not_the_token(on, driver, go, work) {
+        let config = config(&on);
+        let manager = driver::ConnectionManager::new();
+        let tokens = Tokens::new("vault", "token-1");
+        let with = manager.with_password_provider(tokens.clone());
+        let pool = go!(with.pool(&config))?;
+        tokens.turn_to(Some("token-of-another-hour"));
+        assert!(go!(with.pool(&config))?.is_same(&pool), "the token is no part of the key");
+        let again = manager.with_password_provider(Tokens::new("vault", "token-1"));
+        assert!(go!(again.pool(&config))?.is_same(&pool), "the identity is");
+
+        let other = manager.with_password_provider(Tokens::new("another vault", "token-1"));
+        assert!(!go!(other.pool(&config))?.is_same(&pool));
+        let error = go!(manager.pool(&config)).expect_err("the file's own password is wrong");
+        assert!(error.is_authentication(), "{error}");
+        assert_eq!(manager.cache_info().len(), 2, "one cache for all");
+
+        tokens.turn_to(Some("token-1"));
+        let reloaded = go!(with.reload_pool(&config))?;
+        assert!(pool.is_closed() && !reloaded.is_same(&pool));
+        let connection = go!(with.connection(&config))?;
+        assert_eq!(go!(connection.ping())?.user, on.name);
+        let shown = format!("{with:?} {:?}", manager.cache_info());
+        assert!(!shown.contains("token-1"), "{shown}");
+        drop((manager, with, again, other, reloaded, connection, pool));
+        on.until("sessions end", || on.sessions() == 0);
+        on.run(&format!("DROP ROLE {}", on.name));
+        Ok(())
+    }
+}

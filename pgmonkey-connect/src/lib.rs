@@ -16,6 +16,7 @@
 //! | when a session must go | [`expiry`] |
 //! | whether to try again, and when | [`retry`] |
 //! | who holds what | [`ledger`] |
+//! | what is told of it | [`events`] |
 //! | what is closed when the process ends | [`exit`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -27,6 +28,7 @@ mod dialing;
 mod driver;
 mod encryption;
 pub mod error;
+pub mod events;
 pub mod exit;
 pub mod expiry;
 pub mod failure;

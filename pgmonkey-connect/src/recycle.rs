@@ -18,6 +18,18 @@ pub enum Verdict {
     Discard,
 }
 
+impl Verdict {
+    /// Its name, as events give it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::RollBack => "roll_back",
+            Self::CancelAndDrain => "cancel_and_drain",
+            Self::Discard => "discard",
+        }
+    }
+}
+
 /// The verdict for a session seen in `state`.
 ///
 /// With [`Reset::None`] the caller has asked for sessions as they were left, so that open

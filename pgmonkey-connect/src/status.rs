@@ -59,6 +59,20 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// Its name, as events and metrics give it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lifetime => "lifetime",
+            Self::Idle => "idle",
+            Self::Dead => "dead",
+            Self::Dirty => "dirty",
+            Self::Role => "role",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// Ended sessions, counted by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -2,12 +2,26 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::config::Config;
-use crate::{Error, command};
+use crate::command::config;
+use crate::error::Error;
+use crate::output::Output;
 
 /// One configuration file, four ways to reach PostgreSQL.
+///
+/// Results go to stdout, everything else to stderr. The exit code is 0 if it worked, 1 if it
+/// failed, 2 if it was called wrongly.
 #[derive(Debug, Parser)]
-#[command(name = "pgmonkey", version, arg_required_else_help = true)]
+#[command(
+    name = "pgmonkey",
+    version,
+    arg_required_else_help = true,
+    infer_long_args = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  pgmonkey config create pgmonkey.yaml
+  pgmonkey config test pgmonkey.yaml --connection-type all"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,15 +29,20 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create and check configuration files.
-    #[command(subcommand, visible_alias = "pgconfig", arg_required_else_help = true)]
-    Config(Config),
+    /// Create, check, show and test configuration files.
+    #[command(
+        subcommand,
+        visible_alias = "pgconfig",
+        arg_required_else_help = true,
+        infer_long_args = true
+    )]
+    Config(config::Config),
 }
 
 impl Command {
-    pub(crate) fn run(self, out: &mut dyn std::io::Write) -> Result<(), Error> {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         match self {
-            Self::Config(config) => command::config::run(config, out),
+            Self::Config(config) => config.run(out),
         }
     }
 }

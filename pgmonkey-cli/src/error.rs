@@ -1,4 +1,4 @@
-//! Why a command failed, and with which exit code.
+//! Why a command failed, with which exit code, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,39 @@ pub enum Error {
     /// The configuration is wrong; one line a problem.
     #[error(transparent)]
     Config(#[from] pgmonkey::config::Error),
+    /// The server could not be reached, or refused a statement.
+    #[error(transparent)]
+    Database(#[from] pgmonkey::Error),
     /// A file to be written is there already.
-    #[error("{} is there already and was left as it is: edit it, or choose another name", .0.display())]
+    #[error("{} is there already and was left as it is", .0.display())]
     Exists(PathBuf),
-    /// A file could not be made or written.
+    /// A file could not be made, read or written.
     #[error("could not {action} {}: {source}", path.display())]
     File {
-        /// `create`, `write`.
+        /// `create`, `read`, `write`.
         action: &'static str,
         /// Which.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+    /// Something else, with what to do about it.
+    #[error("{text}")]
+    Failed {
+        /// What and why.
+        text: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// It failed, and the result or an earlier line says why.
+    #[error("it failed, as said before")]
+    Told,
     /// The result could not be printed.
     #[error("could not print: {0}")]
-    Print(#[from] io::Error),
+    Print(io::Error),
 }
 
 impl Error {
@@ -37,8 +54,34 @@ impl Error {
         }
     }
 
-    /// 1: it was called rightly and failed.
-    pub(crate) fn exit_code(&self) -> u8 {
-        1
+    /// The reader has gone, which nobody needs to be told; anything else is told.
+    pub(crate) fn print(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Told,
+            _ => Self::Print(error),
+        }
+    }
+
+    /// 2: it was called wrongly; 1: it was called rightly and failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+
+    /// What to do about it, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists(_) => Some("edit it, or choose another name".to_owned()),
+            Self::Failed { hint, .. } => hint.clone(),
+            Self::Usage(_) => Some("`pgmonkey --help` lists what there is".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is left to say.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::Told)
     }
 }

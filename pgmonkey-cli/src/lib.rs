@@ -5,22 +5,27 @@
 //! failed, 2 that it was called wrongly.
 
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "not every command that uses it is there")]
 
 mod args;
 mod command;
+mod configuration;
 mod error;
+mod notes;
+mod output;
+mod table;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::Args;
 pub use crate::error::Error;
+use crate::output::Output;
 
 /// Runs the program with its arguments, the first of which is its name.
-pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(usage) => {
@@ -30,11 +35,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Exi
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    match args.command.run(out) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(error.exit_code())
-        }
+    let outcome = args.command.run(&mut Output::stdout());
+    if let Err(error) = &outcome {
+        notes::failure(error);
     }
+    ExitCode::from(outcome.map_or_else(|error| error.exit_code(), |()| 0))
 }

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pgmonkey_cli::run(std::env::args_os(), &mut std::io::stdout().lock())
+    pgmonkey_cli::run(std::env::args_os())
 }

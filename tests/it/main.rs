@@ -14,6 +14,7 @@ mod limits;
 mod outage;
 mod own_files;
 mod pgbouncer;
+mod program;
 mod provider;
 mod readme;
 mod recycle;

@@ -1,3 +1,3 @@
-//! One file a command.
+//! One file a command. Each takes its arguments and writes its result.
 
 pub(crate) mod config;

@@ -1,42 +1,29 @@
 //! `pgmonkey config check FILE`.
 
-use std::io::Write;
-use std::path::PathBuf;
-
 use clap::Args;
-use pgmonkey::Config;
 
-use crate::Error;
+use crate::configuration::ConfigFile;
+use crate::error::Error;
+use crate::output::Output;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgmonkey config check pgmonkey.yaml
+  DB_PASSWORD=… pgmonkey config check pgmonkey.yaml --resolve-env")]
 pub(crate) struct Check {
-    /// The file to check.
-    file: PathBuf,
-    /// Resolve ${VAR}, {from_env: …} and {from_file: …}, as the program that uses the file will.
-    #[arg(long)]
-    resolve_env: bool,
-    /// Allow ${VAR:-default} for passwords and other sensitive keys.
-    #[arg(long, requires = "resolve_env")]
-    allow_sensitive_defaults: bool,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 impl Check {
-    pub(crate) fn run(self, out: &mut dyn Write) -> Result<(), Error> {
-        let (config, warnings) = Config::loader()
-            .file(&self.file)
-            .resolve_env(self.resolve_env)
-            .allow_sensitive_defaults(self.allow_sensitive_defaults)
-            .load_with_warnings()?;
-        for warning in warnings {
-            eprintln!("warning: {warning}");
-        }
-        writeln!(
-            out,
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
+        let config = self.file.load()?;
+        out.line(format_args!(
             "{}: ok, {} to {}",
-            self.file.display(),
+            self.file.path().display(),
             config.connection_type,
             config.connection_settings.describe()
-        )?;
-        Ok(())
+        ))
     }
 }

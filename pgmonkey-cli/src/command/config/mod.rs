@@ -3,11 +3,10 @@
 mod check;
 mod create;
 
-use std::io::Write;
-
 use clap::Subcommand;
 
-use crate::Error;
+use crate::error::Error;
+use crate::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
@@ -17,9 +16,11 @@ pub(crate) enum Config {
     Check(check::Check),
 }
 
-pub(crate) fn run(command: Config, out: &mut dyn Write) -> Result<(), Error> {
-    match command {
-        Config::Create(create) => create.run(out),
-        Config::Check(check) => check.run(out),
+impl Config {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
+        match self {
+            Self::Create(create) => create.run(out),
+            Self::Check(check) => check.run(out),
+        }
     }
 }

@@ -1,0 +1,51 @@
+//! What is not a result: warnings, failures and hints, on stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Color, Style};
+
+use crate::error::Error;
+use crate::output::{colour, styled};
+
+const fn bold(shade: AnsiColor) -> Style {
+    Style::new().bold().fg_color(Some(Color::Ansi(shade)))
+}
+
+/// How an error is marked.
+pub(crate) const ERROR: Style = bold(AnsiColor::Red);
+/// How a warning is marked.
+pub(crate) const WARNING: Style = bold(AnsiColor::Yellow);
+/// How advice is marked.
+pub(crate) const HINT: Style = bold(AnsiColor::Cyan);
+
+/// Says something beside the result.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says something with its kind in front.
+pub(crate) fn marked(style: Style, kind: &str, text: impl std::fmt::Display) {
+    let kind = styled(
+        colour(io::stderr().is_terminal()),
+        style,
+        &format!("{kind}:"),
+    );
+    note(format_args!("{kind} {text}"));
+}
+
+/// Warns of something that does not keep the command from going on.
+pub(crate) fn warning(text: impl std::fmt::Display) {
+    marked(WARNING, "warning", text);
+}
+
+/// Says why the program failed and what to do about it.
+pub(crate) fn failure(error: &Error) {
+    if error.is_told() {
+        return;
+    }
+    marked(ERROR, "error", error);
+    if let Some(hint) = error.hint() {
+        marked(HINT, "hint", hint);
+    }
+}

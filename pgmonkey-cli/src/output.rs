@@ -1,0 +1,114 @@
+//! Where results go, and in which form.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::Style;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::table::Table;
+
+/// The form of a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; the fields are documented.
+    Json,
+}
+
+/// The `--format` option.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct FormatOption {
+    /// For people or for programs.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json"
+    )]
+    pub(crate) format: Format,
+}
+
+/// Where results go: stdout, without colour unless it is a terminal.
+pub(crate) struct Output<'a> {
+    sink: Box<dyn Write + 'a>,
+    colour: bool,
+    width: Option<u16>,
+}
+
+impl Output<'static> {
+    /// The standard output of the process.
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        Self {
+            colour: colour(terminal),
+            width: width(terminal),
+            sink: Box::new(stdout.lock()),
+        }
+    }
+}
+
+impl Output<'_> {
+    /// Writes a line.
+    pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Error> {
+        writeln!(self.sink, "{text}").map_err(Error::print)
+    }
+
+    /// Writes text as it is.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.sink.write_all(text.as_bytes()).map_err(Error::print)
+    }
+
+    /// Writes a value as indented JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::print(io::Error::other(error)))?;
+        self.line(text)
+    }
+
+    /// Writes a table, as wide as the terminal at most.
+    pub(crate) fn table(&mut self, table: &Table) -> Result<(), Error> {
+        let text = table.render(self.width, self.colour);
+        self.text(&text)
+    }
+
+    /// A text in a style, where colours are shown.
+    pub(crate) fn styled(&self, style: Style, text: &str) -> String {
+        styled(self.colour, style, text)
+    }
+
+    /// The bytes' way out, for what is not text of ours.
+    pub(crate) fn writer(&mut self) -> &mut dyn Write {
+        &mut *self.sink
+    }
+}
+
+/// A text in a style if colours are shown.
+pub(crate) fn styled(colour: bool, style: Style, text: &str) -> String {
+    if colour {
+        format!("{style}{text}{style:#}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Whether a stream gets colours: only a terminal does, and only if nobody objects. See
+/// <https://no-color.org>.
+pub(crate) fn colour(terminal: bool) -> bool {
+    let objects = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+    terminal && !objects && !dumb
+}
+
+/// `COLUMNS`, else the terminal's width; what is piped to another program is not folded.
+fn width(terminal: bool) -> Option<u16> {
+    let columns = std::env::var("COLUMNS").ok();
+    let given = columns.and_then(|text| text.trim().parse().ok());
+    let found = || terminal.then(terminal_size::terminal_size).flatten();
+    given.or_else(|| found().map(|(width, _)| width.0))
+}

@@ -8,13 +8,15 @@ use pgmonkey_connect::credentials::{AsyncPasswordProvider, Named};
 
 use crate::connection::Connection;
 use crate::database::Database;
+use crate::hooks::Hooks;
 use crate::pool::Pool;
 
 /// The password provider of a handle.
 pub(crate) type Provider = Named<dyn AsyncPasswordProvider>;
 
 /// Opens a handle that belongs to the caller, with what only the program can give: no cache
-/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider too.
+/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider and
+/// hooks too.
 ///
 /// ```no_run
 /// use pgmonkey_async::{Builder, Config, Error};
@@ -38,7 +40,26 @@ pub(crate) type Provider = Named<dyn AsyncPasswordProvider>;
 #[must_use = "a builder opens nothing until it is told what"]
 pub struct Builder {
     config: Config,
-    provider: Option<Provider>,
+    extras: Extras,
+}
+
+/// What a handle has beyond its configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    pub(crate) provider: Option<Provider>,
+    pub(crate) hooks: Option<Hooks>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// What tells handles of one configuration apart: the identities of provider and hooks.
+pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
+
+impl Extras {
+    pub(crate) fn identity(&self) -> Identity {
+        let provider = self.provider.as_ref().map(Provider::identity);
+        let hooks = self.hooks.as_ref().map(Hooks::identity);
+        (provider.cloned(), hooks.cloned())
+    }
 }
 
 impl Builder {
@@ -46,13 +67,26 @@ impl Builder {
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
-            provider: None,
+            extras: Extras::default(),
         }
     }
 
     /// Has `provider` asked for the password of each new session.
     pub fn password_provider(mut self, provider: impl AsyncPasswordProvider) -> Self {
-        self.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self
+    }
+
+    /// Has `hooks` run at the turns of each session's life.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.extras.hooks = Some(hooks);
+        self
+    }
+
+    /// Has events and metrics call the handle `name`; the default is its target, written
+    /// `user@host:port/database`. Handles of one name add up in metrics.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.extras.name = Some(name.into());
         self
     }
 
@@ -62,7 +96,7 @@ impl Builder {
     ///
     /// As [`Pool::new`].
     pub async fn pool(self) -> Result<Pool, Error> {
-        Pool::with(&self.config, self.provider).await
+        Pool::with(&self.config, self.extras).await
     }
 
     /// Opens a connection; see [`Connection::new`].
@@ -71,7 +105,7 @@ impl Builder {
     ///
     /// As [`Connection::new`].
     pub async fn connection(self) -> Result<Connection, Error> {
-        Connection::with(&self.config, self.provider).await
+        Connection::with(&self.config, self.extras).await
     }
 
     /// Opens what the file asks for; see [`Database::new`].
@@ -80,6 +114,6 @@ impl Builder {
     ///
     /// As [`Database::new`].
     pub async fn database(self) -> Result<Database, Error> {
-        Database::with(&self.config, self.provider).await
+        Database::with(&self.config, self.extras).await
     }
 }

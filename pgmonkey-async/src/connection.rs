@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::{Error, Report, Status};
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::scoped::Scoped;
@@ -44,10 +44,10 @@ impl Connection {
     ///
     /// As [`Pool::new`].
     pub async fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None).await
+        Self::with(config, Extras::default()).await
     }
 
-    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+    pub(crate) async fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
         let mut settings = PoolSettings::default();
         settings.min_size = 1;
         settings.max_size = 1;
@@ -59,7 +59,7 @@ impl Connection {
             config,
             ConnectionType::Async,
             settings,
-            provider,
+            extras,
         )
         .await
         .map(Self)

@@ -3,7 +3,7 @@
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
@@ -57,11 +57,11 @@ impl Database {
     ///
     /// [`Error::ConnectionType`] if the file asks for a sync type, else as [`Pool::new`].
     pub async fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None).await
+        Self::with(config, Extras::default()).await
     }
 
-    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
-        let handle = Handle::open(config, connection_type(config)?, provider).await?;
+    pub(crate) async fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
+        let handle = Handle::open(config, connection_type(config)?, extras).await?;
         Ok(Self::of(handle, config))
     }
 
@@ -180,13 +180,11 @@ impl Handle {
     pub(crate) async fn open(
         config: &Config,
         connection_type: ConnectionType,
-        provider: Option<Provider>,
+        extras: Extras,
     ) -> Result<Self, Error> {
         match connection_type {
-            ConnectionType::AsyncPool => Pool::with(config, provider).await.map(Self::Pool),
-            _ => Connection::with(config, provider)
-                .await
-                .map(Self::Connection),
+            ConnectionType::AsyncPool => Pool::with(config, extras).await.map(Self::Pool),
+            _ => Connection::with(config, extras).await.map(Self::Connection),
         }
     }
 

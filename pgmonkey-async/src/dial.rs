@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::builder::Provider;
 use crate::driver::{self, Turns};
+use crate::hooks::Hooks;
 
 /// A session as it was opened.
 pub(crate) struct Opened {
@@ -21,7 +22,11 @@ pub(crate) struct Opened {
 }
 
 /// Opens a session on the first host that gives one.
-pub(crate) async fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Opened, Error> {
+pub(crate) async fn dial(
+    dialing: &Dialing,
+    provider: Option<&Provider>,
+    hooks: Option<&Hooks>,
+) -> Result<Opened, Error> {
     let mut dial = dialing.dial();
     loop {
         match dial.next(Instant::now())? {
@@ -37,8 +42,11 @@ pub(crate) async fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Resu
                 };
                 dial.password(answer, Instant::now());
             }
-            Step::Open(mut opening) => match reach(dialing, &mut opening).await {
-                Ok(opened) => return Ok(opened),
+            Step::Open(mut opening) => match reach(dialing, hooks, &mut opening).await {
+                Ok(opened) => {
+                    dial.opened(&opening);
+                    return Ok(opened);
+                }
                 Err(failure) => dial.failed(&opening, failure)?,
             },
             _ => unreachable!("all steps are carried out"),
@@ -46,17 +54,25 @@ pub(crate) async fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Resu
     }
 }
 
-async fn reach(dialing: &Dialing, opening: &mut Opening) -> Result<Opened, OpenFailure> {
+async fn reach(
+    dialing: &Dialing,
+    hooks: Option<&Hooks>,
+    opening: &mut Opening,
+) -> Result<Opened, OpenFailure> {
     let deadline = opening.deadline();
     let whole = async {
-        match open(opening, Way::Startup).await {
+        let mut opened = match open(opening, Way::Startup).await {
             Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
                 let opened = open(opening, Way::Statements).await?;
                 opened.client.batch_execute(&dialing.statements()).await?;
-                Ok(opened)
+                opened
             }
-            other => other,
+            other => other?,
+        };
+        if let Some(hooks) = hooks {
+            hooks.prepare(&mut opened).await?;
         }
+        Ok(opened)
     };
     let opened = within(deadline, whole)
         .await

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::{Dialing, Error, expiry};
+use pgmonkey_connect::{Dialing, Error, events, expiry};
+use tracing::Instrument;
 
 use crate::builder::Provider;
 use crate::dial::dial;
+use crate::hooks::Hooks;
 use crate::session::Session;
 
 /// A session on loan.
@@ -30,6 +32,7 @@ pub(crate) struct Manager {
     pub(crate) what: &'static str,
     pub(crate) dialing: Dialing,
     pub(crate) provider: Option<Provider>,
+    pub(crate) hooks: Option<Hooks>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -92,9 +95,12 @@ impl mobc::Manager for Manager {
 
     async fn connect(&self) -> Result<Session, Error> {
         self.check_open()?;
-        let opened = dial(&self.dialing, self.provider.as_ref())
+        let began = Instant::now();
+        let opened = dial(&self.dialing, self.provider.as_ref(), self.hooks.as_ref())
+            .instrument(events::connect(self.ledger.name()))
             .await
             .inspect_err(|error| self.ledger.open_failed(error))?;
+        self.ledger.connected(began);
         // Nobody may be left to take it, and nobody would close it then.
         self.check_open()?;
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());

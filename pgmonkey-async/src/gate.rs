@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use pgmonkey_connect::Error;
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::{Error, events};
 use tokio::sync::{Semaphore, TryAcquireError};
+use tracing::Instrument;
 
 /// A fair, closable semaphore for tasks.
 pub(crate) struct Gate {
@@ -55,7 +56,10 @@ impl Gate {
                 Ok(Place(Arc::clone(&self.places)))
             }
             Err(TryAcquireError::Closed) => Err(Error::Closed { what: self.what }),
-            Err(TryAcquireError::NoPermits) => self.wait(ledger, timeout).await,
+            Err(TryAcquireError::NoPermits) => {
+                let span = events::wait(ledger.name());
+                self.wait(ledger, timeout).instrument(span).await
+            }
         }
     }
 

@@ -32,6 +32,7 @@ mod driver;
 mod engine;
 mod gate;
 mod guard;
+mod hooks;
 mod manager;
 mod pool;
 mod scoped;
@@ -43,12 +44,15 @@ pub use builder::Builder;
 pub use connection::Connection;
 pub use database::Database;
 pub use guard::ClientGuard;
+pub use hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
-pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
+pub use pgmonkey_connect::{
+    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+};
 pub use pool::Pool;
 pub use scoped::Scoped;
 #[doc(no_inline)]

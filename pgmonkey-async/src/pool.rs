@@ -10,14 +10,18 @@ use std::time::Instant;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
+use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::ledger::{Ledger, LoanId};
-use pgmonkey_connect::{Dialing, Error, Report, Status, retry};
+use pgmonkey_connect::recycle::Verdict;
+use pgmonkey_connect::{Dialing, Error, Report, Status, events, retry};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::engine::{self, Engine, Loan, Manager};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
+use crate::hooks::Hooks;
 use crate::scoped::Scoped;
 use crate::statements::statements;
 use crate::transaction::Transaction;
@@ -58,6 +62,7 @@ pub(crate) struct Shared {
     /// Sessions that came back and are being made clean.
     recycling: AtomicU32,
     pub(crate) settings: PoolSettings,
+    hooks: Option<Hooks>,
 }
 
 impl Pool {
@@ -73,19 +78,12 @@ impl Pool {
     ///
     /// Outside a Tokio runtime with its time and I/O drivers.
     pub async fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None).await
+        Self::with(config, Extras::default()).await
     }
 
-    pub(crate) async fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+    pub(crate) async fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
         let settings = config.pool_settings_for(ConnectionType::AsyncPool).clone();
-        Self::open(
-            "pool",
-            config,
-            ConnectionType::AsyncPool,
-            settings,
-            provider,
-        )
-        .await
+        Self::open("pool", config, ConnectionType::AsyncPool, settings, extras).await
     }
 
     pub(crate) async fn open(
@@ -93,10 +91,13 @@ impl Pool {
         config: &Config,
         connection_type: ConnectionType,
         settings: PoolSettings,
-        provider: Option<Provider>,
+        extras: Extras,
     ) -> Result<Self, Error> {
-        let dialing = Dialing::new(config, connection_type)?.asking_provider(provider.is_some());
-        let ledger = Arc::new(Ledger::new(
+        let dialing = Dialing::new(config, connection_type)?
+            .asking_provider(extras.provider.is_some())
+            .named(extras.name);
+        let ledger = Arc::new(Ledger::named(
+            Arc::clone(dialing.name()),
             Arc::clone(dialing.target()),
             settings.min_size,
             settings.max_size,
@@ -105,7 +106,8 @@ impl Pool {
         let manager = Manager {
             what,
             dialing,
-            provider,
+            provider: extras.provider,
+            hooks: extras.hooks.clone(),
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
@@ -119,6 +121,7 @@ impl Pool {
             closing,
             recycling: AtomicU32::new(0),
             settings,
+            hooks: extras.hooks,
         });
         shared.fill().await?;
         exit::register(Arc::downgrade(&shared) as Weak<dyn CloseAtExit>);
@@ -231,6 +234,14 @@ impl Shared {
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
+        let span = events::acquire(self.ledger.name());
+        self.lend(place).instrument(span).await
+    }
+
+    async fn lend(
+        self: &Arc<Self>,
+        place: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
         let began = Instant::now();
         let right = self.gate.enter(&self.ledger, self.settings.timeout).await?;
         let loan = self.take(began).await?;
@@ -260,7 +271,11 @@ impl Shared {
                 Some(Ok(_)) if self.gate.is_closed() => {
                     return Err(Error::Closed { what: self.what });
                 }
-                Some(Ok(loan)) => return Ok(loan),
+                Some(Ok(loan)) => match self.approve(loan).await {
+                    Ok(Some(loan)) => return Ok(loan),
+                    Ok(None) => continue,
+                    Err(error) => error,
+                },
                 Some(Err(error)) => error,
             };
             failures += 1;
@@ -292,6 +307,24 @@ impl Shared {
             }
         };
         Some(taken.map_err(|error| engine::reason(error, self.what)))
+    }
+
+    /// Lets the hook see a session before it is lent; `None` for one that it refused, where
+    /// another is tried at once.
+    async fn approve(&self, mut loan: Loan) -> Result<Option<Loan>, Error> {
+        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
+            return Ok(Some(loan));
+        };
+        // Boxed, so that nobody pays for its size who has no hook.
+        let asked = Box::pin(loan.ask_before_acquire(hooks, self.settings.reset)).await;
+        match asked {
+            Approval::Lend => Ok(Some(loan)),
+            Approval::TryAnother => Ok(None),
+            Approval::Fail(error) => {
+                self.ledger.open_failed(&error);
+                Err(error)
+            }
+        }
     }
 
     fn give_up(&self, error: Error, began: Instant) -> Error {
@@ -336,7 +369,7 @@ impl Shared {
         self.closing.store(true, Ordering::Release);
         self.gate.close();
         self.engine_close();
-        tracing::debug!(target = &**self.ledger.target(), "{} closed", self.what);
+        events::closed(self.ledger.name(), self.what);
     }
 
     /// Takes the idle sessions out; what comes back from now on is discarded, so that this ends.
@@ -384,7 +417,9 @@ impl Lease {
     /// Takes the session back: at once if it is clean, else as soon as it was made clean.
     pub(crate) fn release(mut self) {
         let reset = self.pool.settings.reset;
-        if self.loan_mut().is_clean(reset) {
+        let hooks = self.pool.hooks.clone().filter(Hooks::asks_after_release);
+        if self.loan_mut().is_clean(reset) && hooks.is_none() {
+            events::recycled(self.pool.ledger.name(), Verdict::Keep);
             return;
         }
         // Marked as discarded until it is clean: a runtime that shuts down drops the task.
@@ -392,6 +427,9 @@ impl Lease {
         let recycling = Recycling::begin(&self.pool);
         runtime.spawn(async move {
             self.loan_mut().recycle(reset).await;
+            if let Some(hooks) = hooks {
+                self.loan_mut().ask_after_release(&hooks).await;
+            }
             drop(self);
             drop(recycling);
         });

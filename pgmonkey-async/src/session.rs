@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
+use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
-use pgmonkey_connect::{CloseReason, Error, Route};
+use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use tokio_postgres::NoTls;
 
 use crate::dial::Opened;
 use crate::driver::Turns;
+use crate::hooks::Hooks;
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
@@ -33,6 +35,7 @@ pub(crate) struct Session {
     ledger: Arc<Ledger>,
     reason: CloseReason,
     discarded: bool,
+    was_lent: bool,
     /// The runtime that the session lives in.
     runtime: Handle,
 }
@@ -49,6 +52,7 @@ impl Session {
             ledger,
             reason: CloseReason::Shutdown,
             discarded: false,
+            was_lent: false,
             runtime: Handle::current(),
         }
     }
@@ -117,7 +121,9 @@ impl Session {
     pub(crate) async fn recycle(&mut self, reset: Reset) {
         self.settle().await;
         let state = self.state();
-        let clean = match verdict(state, reset) {
+        let verdict = verdict(state, reset);
+        events::recycled(self.ledger.name(), verdict);
+        let clean = match verdict {
             Verdict::Keep if self.turns.at_rest() => true,
             Verdict::Discard => false,
             _ => self.drain().await && self.roll_back(reset).await,
@@ -128,6 +134,48 @@ impl Session {
                 WireState::Closed => CloseReason::Dead,
                 _ => CloseReason::Dirty,
             };
+        }
+    }
+
+    /// Asks the hook whether it may be lent. Until the hook says so it counts as discarded:
+    /// dropped half-way, it ends.
+    pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
+        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        let mut answer = hooks.ask_before_acquire(&mut self.client).await;
+        if answer.is_ok() {
+            self.settle().await;
+        }
+        let clean = self.turns.comes_to_rest() && verdict(self.state(), reset) == Verdict::Keep;
+        if matches!(answer, Ok(HookVerdict::Keep)) && !clean {
+            answer = Err(HookFailure::LeftOpen {
+                hook: "before_acquire",
+            });
+        }
+        if let Err(failure) = &answer {
+            events::hook_failed(self.ledger.name(), failure);
+        }
+        let approval = approval(answer, self.was_lent);
+        if let Approval::Lend = approval {
+            (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+            self.was_lent = true;
+        }
+        approval
+    }
+
+    /// Asks the hook whether it is kept, if it was made clean.
+    pub(crate) async fn ask_after_release(&mut self, hooks: &Hooks) {
+        if self.discarded {
+            return;
+        }
+        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        match hooks.ask_after_release(&mut self.client).await {
+            Ok(HookVerdict::Keep) => {
+                self.reason = CloseReason::Shutdown;
+                // What the hook has set is to stay, what it left open is not.
+                self.recycle(Reset::Transaction).await;
+            }
+            Ok(HookVerdict::Discard) => {}
+            Err(failure) => events::hook_failed(self.ledger.name(), &failure),
         }
     }
 

@@ -15,8 +15,10 @@ use crate::Error;
 use crate::connector::Connector;
 use crate::credentials::{self, Password, PasswordRequest, ProviderError};
 use crate::dialing::{Dialing, Way};
+use crate::events;
 use crate::expiry::draw;
 use crate::failure::{ConnectCause, ConnectFailure, FailedAttempt};
+use crate::hook::HookFailure;
 use crate::plan::{self, Address, Attempt, Lookup, Turn};
 use crate::role::{self, Requirement, RoleMismatch};
 use crate::route::Route;
@@ -30,6 +32,9 @@ pub struct Dial<'a> {
     targets: VecDeque<Target>,
     host: Option<HostTry>,
     failures: Vec<FailedAttempt>,
+    /// How many attempts there were, and when the one under way began: for those who listen.
+    attempts: usize,
+    began: Instant,
 }
 
 /// The host that is being tried.
@@ -89,6 +94,8 @@ pub enum OpenFailure {
     Driver(tokio_postgres::Error),
     /// The server is not what `target_session_attrs` asks for.
     Role(RoleMismatch),
+    /// The `after_connect` hook failed.
+    Hook(HookFailure),
     /// The time was over.
     Deadline,
 }
@@ -96,6 +103,12 @@ pub enum OpenFailure {
 impl From<tokio_postgres::Error> for OpenFailure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Driver(error)
+    }
+}
+
+impl From<HookFailure> for OpenFailure {
+    fn from(failure: HookFailure) -> Self {
+        Self::Hook(failure)
     }
 }
 
@@ -115,6 +128,8 @@ impl<'a> Dial<'a> {
             targets: VecDeque::new(),
             host: None,
             failures: Vec::new(),
+            attempts: 0,
+            began: Instant::now(),
         }
     }
 
@@ -129,6 +144,7 @@ impl<'a> Dial<'a> {
                 self.begin_host(now)?;
                 continue;
             };
+            self.began = now;
             match host.next(self.dialing) {
                 Some(Next::Step(step)) => return Ok(step),
                 Some(Next::Attempt(attempt)) => {
@@ -172,6 +188,13 @@ impl<'a> Dial<'a> {
         }
     }
 
+    /// Takes note that the attempt gave a session, which ends the search.
+    pub fn opened(&mut self, opening: &Opening) {
+        self.attempts += 1;
+        let host = &opening.attempt.target;
+        events::attempt_succeeded(self.dialing.name(), host, self.attempts, self.began);
+    }
+
     /// Takes the end of an attempt; the search goes on unless there is an error.
     ///
     /// # Errors
@@ -182,6 +205,7 @@ impl<'a> Dial<'a> {
         let cause = match failure {
             OpenFailure::Socket(error) => ConnectCause::Io(error),
             OpenFailure::Role(mismatch) => ConnectCause::Role(mismatch),
+            OpenFailure::Hook(failure) => ConnectCause::Hook(Arc::new(failure)),
             OpenFailure::Deadline => self.dialing.timed_out(),
             OpenFailure::Driver(error) => match self.dialing.blamed_setting(&error) {
                 Some(blame) => return Err(blame),
@@ -244,7 +268,7 @@ impl<'a> Dial<'a> {
     fn skip_host(&mut self, cause: ConnectCause) {
         if let Some(host) = self.host.take() {
             let failed = FailedAttempt::before(host.target.to_string(), cause);
-            self.failures.push(failed);
+            self.note_failed(failed);
         }
     }
 
@@ -285,6 +309,12 @@ impl<'a> Dial<'a> {
                 .and_then(Option::as_ref)
                 .and_then(|password| password.passfile.clone());
         }
+        self.note_failed(failed);
+    }
+
+    fn note_failed(&mut self, failed: FailedAttempt) {
+        self.attempts += 1;
+        events::attempt_failed(self.dialing.name(), &failed, self.attempts, self.began);
         self.failures.push(failed);
     }
 

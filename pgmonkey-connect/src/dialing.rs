@@ -22,6 +22,7 @@ pub struct Dialing {
     session: SessionSettings,
     options: Option<String>,
     target: Arc<str>,
+    name: Arc<str>,
     asks_provider: bool,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
@@ -43,9 +44,11 @@ impl Dialing {
         };
         let session = config.session_settings(connection_type).clone();
         let own = config.connection_settings.options.as_deref();
+        let target: Arc<str> = config.connection_settings.describe().into();
         let dialing = Self {
             options: startup::options(own, &session, section)?,
-            target: config.connection_settings.describe().into(),
+            name: Arc::clone(&target),
+            target,
             config: config.clone(),
             section,
             session,
@@ -62,6 +65,20 @@ impl Dialing {
     pub fn asking_provider(mut self, asks: bool) -> Self {
         self.asks_provider = asks;
         self
+    }
+
+    /// Has events call the handle by this name rather than by its target.
+    #[must_use]
+    pub fn named(mut self, name: Option<Arc<str>>) -> Self {
+        if let Some(name) = name {
+            self.name = name;
+        }
+        self
+    }
+
+    /// What events and metrics call the handle.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Begins a search for a server.

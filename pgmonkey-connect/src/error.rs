@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::driver::{self, DriverText};
 use crate::failure::ConnectFailure;
+use crate::hook::HookFailure;
 use crate::status::Status;
 
 /// Everything that can go wrong between asking for a session and giving it back.
@@ -111,6 +112,10 @@ pub enum Error {
     #[error("{}", DriverText(.0))]
     Database(Arc<tokio_postgres::Error>),
 
+    /// A hook did not let a session be lent.
+    #[error(transparent)]
+    Hook(Arc<HookFailure>),
+
     /// An error of the caller's own, passed through a `transaction` closure.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
@@ -135,6 +140,7 @@ impl Error {
             Self::Connect(failure) => failure.code(),
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
+            Self::Hook(failure) => failure.code(),
             _ => None,
         }
     }
@@ -155,6 +161,7 @@ impl Error {
             Self::Connect(failure) => failure.kind(),
             Self::Timeout(_) | Self::QueueFull { .. } => ErrorKind::Transient,
             Self::Database(error) => driver::kind(error),
+            Self::Hook(failure) => failure.kind(),
             Self::Config(_)
             | Self::SessionSetting { .. }
             | Self::ConnectionType { .. }

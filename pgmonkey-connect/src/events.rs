@@ -7,10 +7,12 @@
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use pgmonkey_config::Target;
 use tracing::{Level, Span, debug, debug_span, info, level_enabled, trace, trace_span, warn};
 
+use crate::failure::FailedAttempt;
 use crate::recycle::Verdict;
-use crate::{CloseReason, Error};
+use crate::{CloseReason, Error, HookFailure};
 
 /// The target of all spans and events: what a filter such as `pgmonkey=debug` goes by.
 pub const TARGET: &str = "pgmonkey";
@@ -31,6 +33,8 @@ pub const CLOSE: &str = "pgmonkey.close";
 pub const RESIZE: &str = "pgmonkey.resize";
 /// Event: a session has been in use for longer than `leak_warning`.
 pub const LEAK: &str = "pgmonkey.leak";
+/// Event: a hook failed.
+pub const HOOK: &str = "pgmonkey.hook";
 /// Event: a listener lost its session, or has one again.
 pub const LISTEN: &str = "pgmonkey.listen";
 
@@ -82,16 +86,19 @@ pub fn acquire_failed(pool: &str, wait: Duration, error: &Error) {
     warn!(name: ACQUIRE, target: TARGET, pool, wait_seconds, outcome, "{error}");
 }
 
-/// An attempt, counted from 1, at a host gave a session.
-pub fn attempt_succeeded(pool: &str, host: &str, attempt: usize, took: Duration) {
-    let seconds = took.as_secs_f64();
-    debug!(name: CONNECT, target: TARGET, pool, host, attempt, seconds, outcome = "opened");
+/// An attempt, counted from 1 and begun at `began`, gave a session.
+pub(crate) fn attempt_succeeded(pool: &str, host: &Target, attempt: usize, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    debug!(name: CONNECT, target: TARGET, pool, %host, attempt, seconds, outcome = "opened");
 }
 
-/// An attempt, counted from 1, at a host gave none.
-pub fn attempt_failed(pool: &str, host: &str, attempt: usize, took: Duration, cause: &str) {
-    let seconds = took.as_secs_f64();
-    debug!(name: CONNECT, target: TARGET, pool, host, attempt, seconds, outcome = "failed", "{cause}");
+/// An attempt, counted from 1 and begun at `began`, gave none.
+pub(crate) fn attempt_failed(pool: &str, failed: &FailedAttempt, attempt: usize, began: Instant) {
+    let (host, seconds) = (&failed.host, began.elapsed().as_secs_f64());
+    debug!(
+        name: CONNECT, target: TARGET, pool, %host, attempt, seconds, outcome = "failed",
+        "{failed}"
+    );
 }
 
 /// No host gave a session.
@@ -111,6 +118,11 @@ pub fn recycled(pool: &str, verdict: Verdict) {
 /// A session ended.
 pub fn discarded(pool: &str, reason: CloseReason) {
     debug!(name: DISCARD, target: TARGET, pool, reason = reason.as_str());
+}
+
+/// A hook failed.
+pub fn hook_failed(pool: &str, failure: &HookFailure) {
+    warn!(name: HOOK, target: TARGET, pool, "{failure}");
 }
 
 /// A handle was closed; `what` is `pool`, `connection` or `listener`.

@@ -12,6 +12,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::driver::DriverText;
 use crate::error::ErrorKind;
+use crate::hook::HookFailure;
 use crate::plan::{Attempt, Encryption};
 use crate::role::RoleMismatch;
 use crate::wire::LoginRefused;
@@ -91,6 +92,7 @@ impl StdError for ConnectFailure {
             ConnectCause::Login(refused) => Some(refused),
             ConnectCause::Role(mismatch) => Some(mismatch),
             ConnectCause::Provider(error) => Some(error.as_ref()),
+            ConnectCause::Hook(failure) => Some(failure.as_ref()),
             _ => None,
         }
     }
@@ -185,6 +187,8 @@ pub enum ConnectCause {
     Provider(Arc<dyn StdError + Send + Sync>),
     /// The server is not what `target_session_attrs` asks for.
     Role(RoleMismatch),
+    /// The `after_connect` hook failed.
+    Hook(Arc<HookFailure>),
 }
 
 impl ConnectCause {
@@ -203,6 +207,7 @@ impl ConnectCause {
     pub fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Driver(error) => error.code(),
+            Self::Hook(failure) => failure.code(),
             _ => None,
         }
     }
@@ -215,6 +220,7 @@ impl ConnectCause {
             Self::Driver(error) => driver::kind(error),
             Self::Tls(failure) => failure.kind(),
             Self::Login(_) | Self::NoPassword => ErrorKind::Authentication,
+            Self::Hook(failure) => failure.kind(),
         }
     }
 
@@ -261,6 +267,7 @@ impl fmt::Display for ConnectCause {
             ),
             Self::Provider(error) => write!(f, "the password provider failed: {error}"),
             Self::Role(mismatch) => mismatch.fmt(f),
+            Self::Hook(failure) => failure.fmt(f),
         }
     }
 }

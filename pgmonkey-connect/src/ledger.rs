@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{AcquireTimeout, Error};
+use crate::events;
+use crate::meters::Meters;
 use crate::status::{CloseReason, Status};
 
 /// One pool's book. Every entry is short and holds the lock for a few instructions.
 #[derive(Debug)]
 pub struct Ledger {
     target: Arc<str>,
+    name: Arc<str>,
+    meters: Meters,
     book: Mutex<Book>,
 }
 
@@ -35,8 +39,20 @@ struct Loan {
 pub struct LoanId(usize);
 
 impl Ledger {
-    /// An empty book for `target`, written `user@host:port/database`.
+    /// An empty book for `target`, written `user@host:port/database`, which is its name too.
     pub fn new(target: impl Into<Arc<str>>, min_size: u32, max_size: u32) -> Self {
+        let target = target.into();
+        Self::named(Arc::clone(&target), target, min_size, max_size)
+    }
+
+    /// An empty book whose events and metrics go by `name`.
+    pub fn named(
+        name: impl Into<Arc<str>>,
+        target: impl Into<Arc<str>>,
+        min_size: u32,
+        max_size: u32,
+    ) -> Self {
+        let name = name.into();
         let book = Book {
             status: Status {
                 min_size,
@@ -48,6 +64,8 @@ impl Ledger {
         };
         Self {
             target: target.into(),
+            meters: Meters::new(&name, max_size),
+            name,
             book: Mutex::new(book),
         }
     }
@@ -57,11 +75,19 @@ impl Ledger {
         &self.target
     }
 
-    /// A session was lent to the code at `place`.
-    pub fn lent(&self, place: &'static Location<'static>, now: Instant) -> LoanId {
-        let loan = Some(Loan { place, since: now });
+    /// What events and metrics call the handle.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// A session was lent to the code at `place`, which asked for it at `began`.
+    pub fn lent(&self, place: &'static Location<'static>, began: Instant) -> LoanId {
+        events::acquired(&self.name, began);
+        let since = self.meters.lent(began);
+        let loan = Some(Loan { place, since });
         let mut book = self.book();
         book.status.in_use += 1;
+        book.status.acquires += 1;
         if let Some(free) = book.loans.iter().position(Option::is_none) {
             book.loans[free] = loan;
             return LoanId(free);
@@ -74,12 +100,17 @@ impl Ledger {
     pub fn returned(&self, loan: LoanId) {
         let mut book = self.book();
         book.status.in_use -= 1;
-        book.loans[loan.0] = None;
+        let ended = book.loans[loan.0].take();
+        drop(book);
+        if let Some(loan) = ended {
+            self.meters.returned(loan.since);
+        }
     }
 
     /// A caller began to wait; the entry ends with the guard.
     pub fn waits(&self, now: Instant) -> Wait<'_> {
         self.book().status.waiting += 1;
+        self.meters.waits();
         Wait {
             ledger: self,
             since: now,
@@ -91,16 +122,27 @@ impl Ledger {
         let mut book = self.book();
         book.status.opened += 1;
         book.last_error = None;
+        drop(book);
+        self.meters.opened();
+    }
+
+    /// A search for a server that began at `began` has given a session.
+    pub fn connected(&self, began: Instant) {
+        self.meters.connected(began);
     }
 
     /// A session could not be opened.
     pub fn open_failed(&self, error: &Error) {
         self.book().last_error = Some(error.clone());
+        self.meters.open_failed();
+        events::connect_failed(&self.name, error);
     }
 
     /// A session ended.
     pub fn closed(&self, reason: CloseReason) {
         self.book().status.closed.count(reason);
+        self.meters.closed(reason);
+        events::discarded(&self.name, reason);
     }
 
     /// Whether a session was ever opened: from then on a server that does not answer counts as
@@ -127,15 +169,21 @@ impl Ledger {
             .min_by_key(|loan| loan.since)
             .map(|loan| (loan.place, now.saturating_duration_since(loan.since)));
         timeout.last_error = book.last_error.clone();
-        Error::Timeout(Arc::new(timeout))
+        drop(book);
+        self.meters.timed_out();
+        let error = Error::Timeout(Arc::new(timeout));
+        events::acquire_failed(&self.name, waited, &error);
+        error
     }
 
     /// The error for a caller that may not even wait.
     pub fn queue_full(&self) -> Error {
-        Error::QueueFull {
+        let error = Error::QueueFull {
             target: Arc::clone(&self.target),
             status: Box::new(self.status()),
-        }
+        };
+        events::acquire_failed(&self.name, Duration::ZERO, &error);
+        error
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -167,6 +215,8 @@ impl Drop for Wait<'_> {
         let mut book = self.ledger.book();
         book.status.waiting -= 1;
         book.status.longest_wait = book.status.longest_wait.max(self.since.elapsed());
+        drop(book);
+        self.ledger.meters.waited();
     }
 }
 

@@ -14,6 +14,7 @@
 //! | how session settings reach the server | [`startup`] |
 //! | what a returned session needs | [`recycle`] |
 //! | when a session must go | [`expiry`] |
+//! | what a program's hook means for a session | [`hook`] |
 //! | whether to try again, and when | [`retry`] |
 //! | who holds what | [`ledger`] |
 //! | what is told of it | [`events`] |
@@ -33,8 +34,10 @@ pub mod exit;
 pub mod expiry;
 pub mod failure;
 mod files;
+pub mod hook;
 mod inventory;
 pub mod ledger;
+mod meters;
 #[cfg(feature = "tls")]
 mod negotiation;
 pub mod nesting;
@@ -56,6 +59,7 @@ pub use dialing::{Dialing, Way};
 pub use encryption::MaybeTls;
 pub use error::{Error, ErrorKind};
 pub use files::ConfigFiles;
+pub use hook::{HookFailure, HookVerdict};
 pub use inventory::CacheEntry;
 pub use report::{PING, Report, Tls};
 pub use role::Role;

@@ -23,6 +23,8 @@ pub struct Status {
     pub max_size: u32,
     /// The longest that any caller has waited so far.
     pub longest_wait: Duration,
+    /// Sessions lent since the start.
+    pub acquires: u64,
     /// Sessions opened since the start.
     pub opened: u64,
     /// Sessions ended since the start, by reason.
@@ -55,11 +57,25 @@ pub enum CloseReason {
     Dirty,
     /// Its server is no longer what `target_session_attrs` asks for.
     Role,
+    /// A hook did not want it kept, or failed.
+    Hook,
     /// The handle was closed or dropped.
     Shutdown,
 }
 
 impl CloseReason {
+    /// All of them, in the order of their declaration.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Lifetime,
+        Self::Idle,
+        Self::Dead,
+        Self::Dirty,
+        Self::Role,
+        Self::Hook,
+        Self::Shutdown,
+    ];
+
     /// Its name, as events and metrics give it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,6 +84,7 @@ impl CloseReason {
             Self::Dead => "dead",
             Self::Dirty => "dirty",
             Self::Role => "role",
+            Self::Hook => "hook",
             Self::Shutdown => "shutdown",
         }
     }
@@ -87,6 +104,8 @@ pub struct Closed {
     pub dirty: u64,
     /// See [`CloseReason::Role`].
     pub role: u64,
+    /// See [`CloseReason::Hook`].
+    pub hook: u64,
     /// See [`CloseReason::Shutdown`].
     pub shutdown: u64,
 }
@@ -94,7 +113,7 @@ pub struct Closed {
 impl Closed {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.lifetime + self.idle + self.dead + self.dirty + self.role + self.shutdown
+        self.lifetime + self.idle + self.dead + self.dirty + self.role + self.hook + self.shutdown
     }
 
     pub(crate) fn count(&mut self, reason: CloseReason) {
@@ -104,6 +123,7 @@ impl Closed {
             CloseReason::Dead => &mut self.dead,
             CloseReason::Dirty => &mut self.dirty,
             CloseReason::Role => &mut self.role,
+            CloseReason::Hook => &mut self.hook,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
     }

@@ -8,13 +8,15 @@ use pgmonkey_connect::credentials::{Named, PasswordProvider};
 
 use crate::connection::Connection;
 use crate::database::Database;
+use crate::hooks::Hooks;
 use crate::pool::Pool;
 
 /// The password provider of a handle.
 pub(crate) type Provider = Named<dyn PasswordProvider>;
 
 /// Opens a handle that belongs to the caller, with what only the program can give: no cache
-/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider too.
+/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider and
+/// hooks too.
 ///
 /// ```no_run
 /// use pgmonkey_sync::{Builder, Config, Error};
@@ -36,7 +38,26 @@ pub(crate) type Provider = Named<dyn PasswordProvider>;
 #[must_use = "a builder opens nothing until it is told what"]
 pub struct Builder {
     config: Config,
-    provider: Option<Provider>,
+    extras: Extras,
+}
+
+/// What a handle has beyond its configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    pub(crate) provider: Option<Provider>,
+    pub(crate) hooks: Option<Hooks>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// What tells handles of one configuration apart: the identities of provider and hooks.
+pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
+
+impl Extras {
+    pub(crate) fn identity(&self) -> Identity {
+        let provider = self.provider.as_ref().map(Provider::identity);
+        let hooks = self.hooks.as_ref().map(Hooks::identity);
+        (provider.cloned(), hooks.cloned())
+    }
 }
 
 impl Builder {
@@ -44,13 +65,26 @@ impl Builder {
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
-            provider: None,
+            extras: Extras::default(),
         }
     }
 
     /// Has `provider` asked for the password of each new session.
     pub fn password_provider(mut self, provider: impl PasswordProvider) -> Self {
-        self.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self
+    }
+
+    /// Has `hooks` run at the turns of each session's life.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.extras.hooks = Some(hooks);
+        self
+    }
+
+    /// Has events and metrics call the handle `name`; the default is its target, written
+    /// `user@host:port/database`. Handles of one name add up in metrics.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.extras.name = Some(name.into());
         self
     }
 
@@ -60,7 +94,7 @@ impl Builder {
     ///
     /// As [`Pool::new`].
     pub fn pool(self) -> Result<Pool, Error> {
-        Pool::with(&self.config, self.provider)
+        Pool::with(&self.config, self.extras)
     }
 
     /// Opens a connection; see [`Connection::new`].
@@ -69,7 +103,7 @@ impl Builder {
     ///
     /// As [`Connection::new`].
     pub fn connection(self) -> Result<Connection, Error> {
-        Connection::with(&self.config, self.provider)
+        Connection::with(&self.config, self.extras)
     }
 
     /// Opens what the file asks for; see [`Database::new`].
@@ -78,6 +112,6 @@ impl Builder {
     ///
     /// As [`Database::new`].
     pub fn database(self) -> Result<Database, Error> {
-        Database::with(&self.config, self.provider)
+        Database::with(&self.config, self.extras)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::{Error, Report, Status};
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::statements::statements;
@@ -42,10 +42,10 @@ impl Connection {
     ///
     /// As [`Pool::new`].
     pub fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None)
+        Self::with(config, Extras::default())
     }
 
-    pub(crate) fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+    pub(crate) fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
         let mut settings = PoolSettings::default();
         settings.min_size = 1;
         settings.max_size = 1;
@@ -57,7 +57,7 @@ impl Connection {
             config,
             ConnectionType::Normal,
             settings,
-            provider,
+            extras,
         )
         .map(Self)
     }

@@ -3,7 +3,7 @@
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
@@ -55,11 +55,11 @@ impl Database {
     ///
     /// [`Error::ConnectionType`] if the file asks for an async type, else as [`Pool::new`].
     pub fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None)
+        Self::with(config, Extras::default())
     }
 
-    pub(crate) fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
-        let handle = Handle::open(config, connection_type(config)?, provider)?;
+    pub(crate) fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
+        let handle = Handle::open(config, connection_type(config)?, extras)?;
         Ok(Self::of(handle, config))
     }
 
@@ -173,11 +173,11 @@ impl Handle {
     pub(crate) fn open(
         config: &Config,
         connection_type: ConnectionType,
-        provider: Option<Provider>,
+        extras: Extras,
     ) -> Result<Self, Error> {
         match connection_type {
-            ConnectionType::Pool => Pool::with(config, provider).map(Self::Pool),
-            _ => Connection::with(config, provider).map(Self::Connection),
+            ConnectionType::Pool => Pool::with(config, extras).map(Self::Pool),
+            _ => Connection::with(config, extras).map(Self::Connection),
         }
     }
 

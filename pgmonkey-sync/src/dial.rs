@@ -2,15 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::ops::Deref;
 use std::sync::mpsc;
 use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
+use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 
 use crate::builder::Provider;
+use crate::hooks::Hooks;
+use crate::session::state_of;
 
 /// A session as it was opened.
 pub(crate) struct Opened {
@@ -20,8 +24,20 @@ pub(crate) struct Opened {
     pub(crate) observed: bool,
 }
 
+impl Opened {
+    /// What the session is doing; see [`state_of`].
+    pub(crate) fn state(&mut self) -> WireState {
+        let observer = self.observed.then(|| self.route.observer());
+        state_of(&mut self.client, observer.map(Deref::deref))
+    }
+}
+
 /// Opens a session on the first host that gives one.
-pub(crate) fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Opened, Error> {
+pub(crate) fn dial(
+    dialing: &Dialing,
+    provider: Option<&Provider>,
+    hooks: Option<&Hooks>,
+) -> Result<Opened, Error> {
     let mut dial = dialing.dial();
     loop {
         match dial.next(Instant::now())? {
@@ -34,8 +50,11 @@ pub(crate) fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Ope
                 let answer = provider.map(|provider| provider.password(&request));
                 dial.password(answer, Instant::now());
             }
-            Step::Open(mut opening) => match reach(dialing, &mut opening) {
-                Ok(opened) => return Ok(opened),
+            Step::Open(mut opening) => match reach(dialing, hooks, &mut opening) {
+                Ok(opened) => {
+                    dial.opened(&opening);
+                    return Ok(opened);
+                }
                 Err(failure) => dial.failed(&opening, failure)?,
             },
             _ => unreachable!("all steps are carried out"),
@@ -43,8 +62,12 @@ pub(crate) fn dial(dialing: &Dialing, provider: Option<&Provider>) -> Result<Ope
     }
 }
 
-fn reach(dialing: &Dialing, opening: &mut Opening) -> Result<Opened, OpenFailure> {
-    let opened = match open(opening, Way::Startup) {
+fn reach(
+    dialing: &Dialing,
+    hooks: Option<&Hooks>,
+    opening: &mut Opening,
+) -> Result<Opened, OpenFailure> {
+    let mut opened = match open(opening, Way::Startup) {
         Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
             let mut opened = open(opening, Way::Statements)?;
             opened.client.batch_execute(&dialing.statements())?;
@@ -52,8 +75,33 @@ fn reach(dialing: &Dialing, opening: &mut Opening) -> Result<Opened, OpenFailure
         }
         other => other?,
     };
+    if let Some(hooks) = hooks.filter(|hooks| hooks.asks_after_connect()) {
+        opened = prepare(hooks.clone(), opened, opening.deadline())?;
+    }
     opened.route.accept();
     Ok(opened)
+}
+
+/// Runs the hook for a new session until the deadline: the stream ends its statements then, and
+/// where there is no stream of ours it runs on a thread.
+fn prepare(
+    hooks: Hooks,
+    mut opened: Opened,
+    deadline: Option<Instant>,
+) -> Result<Opened, OpenFailure> {
+    let observed = opened.observed;
+    let run = move || hooks.prepare(&mut opened).map(|()| opened);
+    let done = match deadline {
+        Some(deadline) if !observed => on_thread("pgmonkey-hook", deadline, run)
+            .map_err(OpenFailure::Socket)?
+            .ok_or(OpenFailure::Deadline)?,
+        _ => run(),
+    };
+    let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    done.map_err(|failure| match is_over {
+        true => OpenFailure::Deadline,
+        false => OpenFailure::Hook(failure),
+    })
 }
 
 fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::{Dialing, Error, expiry};
+use pgmonkey_connect::{Dialing, Error, events, expiry};
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
 use crate::builder::Provider;
 use crate::dial::dial;
+use crate::hooks::Hooks;
 use crate::session::Session;
 
 /// What r2d2 is given as a connection.
@@ -48,6 +49,7 @@ pub(crate) struct Manager {
     pub(crate) what: &'static str,
     pub(crate) dialing: Dialing,
     pub(crate) provider: Option<Provider>,
+    pub(crate) hooks: Option<Hooks>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -147,12 +149,16 @@ impl ManageConnection for Manager {
     type Error = Infallible;
 
     fn connect(&self) -> Result<Slot, Infallible> {
-        Ok(match dial(&self.dialing, self.provider.as_ref()) {
+        let _span = events::connect(self.ledger.name()).entered();
+        let began = Instant::now();
+        let opened = dial(&self.dialing, self.provider.as_ref(), self.hooks.as_ref());
+        Ok(match opened {
             // Nobody may be left to take it, and nobody would close it then.
             Ok(_) if self.closing.load(Ordering::Acquire) => {
                 Slot::Failed(Error::Closed { what: self.what })
             }
             Ok(opened) => {
+                self.ledger.connected(began);
                 let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
                 Slot::Open(Box::new(Session::new(
                     opened,

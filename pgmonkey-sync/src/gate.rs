@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgmonkey_connect::Error;
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::{Error, events};
 
 /// A fair, closable semaphore for threads.
 pub(crate) struct Gate {
@@ -80,6 +80,7 @@ impl Gate {
         ledger: &Ledger,
         timeout: Duration,
     ) -> Result<Place, Error> {
+        let _span = events::wait(ledger.name()).entered();
         let began = Instant::now();
         let wait = ledger.waits(began);
         loop {

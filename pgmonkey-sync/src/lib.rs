@@ -30,6 +30,7 @@ mod dial;
 mod engine;
 mod gate;
 mod guard;
+mod hooks;
 mod manager;
 mod pool;
 mod session;
@@ -40,10 +41,13 @@ pub use builder::Builder;
 pub use connection::Connection;
 pub use database::Database;
 pub use guard::ClientGuard;
+pub use hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
-pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
+pub use pgmonkey_connect::{
+    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+};
 pub use pool::Pool;
 #[doc(no_inline)]
 pub use postgres;

@@ -8,10 +8,11 @@ use pgmonkey_config::{Config, ConnectionType, Fingerprint};
 use pgmonkey_connect::credentials::PasswordProvider;
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
 
-use crate::builder::Provider;
+use crate::builder::{Extras, Identity, Provider};
 use crate::connection::Connection;
 use crate::context;
 use crate::database::{Database, Handle, connection_type};
+use crate::hooks::Hooks;
 use crate::pool::Pool;
 
 /// Gives out connections and pools, one for each configuration and type, however often and from
@@ -33,7 +34,7 @@ use crate::pool::Pool;
 #[derive(Clone, Default)]
 pub struct ConnectionManager {
     shared: Arc<Shared>,
-    provider: Option<Provider>,
+    extras: Extras,
 }
 
 #[derive(Default)]
@@ -42,8 +43,8 @@ struct Shared {
     files: ConfigFiles,
 }
 
-/// The identity of the password provider is part of it, and never a password it gave.
-type Key = (Fingerprint, ConnectionType, Option<Arc<str>>);
+/// The identities of the password provider and the hooks are part of it, and never a password.
+type Key = (Fingerprint, ConnectionType, Identity);
 
 impl ConnectionManager {
     /// A manager that shares nothing with any other.
@@ -62,10 +63,18 @@ impl ConnectionManager {
     /// [`identity`](PasswordProvider::identity), beside those without.
     #[must_use]
     pub fn with_password_provider(&self, provider: impl PasswordProvider) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            provider: Some(Provider::new(provider.identity(), Arc::new(provider))),
-        }
+        let mut manager = self.clone();
+        manager.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        manager
+    }
+
+    /// The same manager, with the same cache, whose handles have `hooks`. They are cached by the
+    /// [`identity`](Hooks::identity) of the hooks, beside those without.
+    #[must_use]
+    pub fn with_hooks(&self, hooks: Hooks) -> Self {
+        let mut manager = self.clone();
+        manager.extras.hooks = Some(hooks);
+        manager
     }
 
     /// The connection for `config`, opened if it is asked for the first time; its
@@ -195,9 +204,8 @@ impl ConnectionManager {
     }
 
     fn key(&self, config: &Config, connection_type: ConnectionType) -> Key {
-        let identity = self.provider.as_ref().map(Provider::identity);
         let fingerprint = *config.fingerprint(connection_type);
-        (fingerprint, connection_type, identity.cloned())
+        (fingerprint, connection_type, self.extras.identity())
     }
 
     fn handle(&self, config: &Config, connection_type: ConnectionType) -> Result<Handle, Error> {
@@ -213,7 +221,7 @@ impl ConnectionManager {
             return Ok(handle);
         }
         context::check("opening a blocking handle", "the async ConnectionManager")?;
-        let open = || Handle::open(config, connection_type, self.provider.clone());
+        let open = || Handle::open(config, connection_type, self.extras.clone());
         let cache = &self.shared.cache;
         let renewed = cache.get_or_try_renew(&key, is_closed, open)?;
         Ok(renewed.new)
@@ -222,7 +230,7 @@ impl ConnectionManager {
     fn reload(&self, config: &Config, connection_type: ConnectionType) -> Result<Handle, Error> {
         context::check("opening a blocking handle", "the async ConnectionManager")?;
         let key = self.key(config, connection_type);
-        let open = || Handle::open(config, connection_type, self.provider.clone());
+        let open = || Handle::open(config, connection_type, self.extras.clone());
         let replaced = self.shared.cache.replace(&key, open)?;
         if let Some(old) = replaced.old {
             old.pool().close();

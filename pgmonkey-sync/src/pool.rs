@@ -9,14 +9,17 @@ use std::time::Instant;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
+use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::{Dialing, Error, Report, Status, retry};
+use pgmonkey_connect::{Dialing, Error, Report, Status, events, retry};
 
-use crate::builder::Provider;
+use crate::builder::Extras;
 use crate::context;
 use crate::engine::{Engine, Judge, Loan, Manager, Slot};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
+use crate::hooks::Hooks;
+use crate::session::Session;
 use crate::statements::statements;
 use crate::transaction::Transaction;
 
@@ -51,6 +54,7 @@ pub(crate) struct Shared {
     ledger: Arc<Ledger>,
     closing: Arc<AtomicBool>,
     pub(crate) settings: PoolSettings,
+    hooks: Option<Hooks>,
 }
 
 impl Pool {
@@ -63,12 +67,12 @@ impl Pool {
     /// [`Error::SessionSetting`] or [`Error::Unsupported`] naming the key;
     /// [`Error::InsideAsync`] inside an async task.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        Self::with(config, None)
+        Self::with(config, Extras::default())
     }
 
-    pub(crate) fn with(config: &Config, provider: Option<Provider>) -> Result<Self, Error> {
+    pub(crate) fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
         let settings = config.pool_settings_for(ConnectionType::Pool).clone();
-        Self::open("pool", config, ConnectionType::Pool, settings, provider)
+        Self::open("pool", config, ConnectionType::Pool, settings, extras)
     }
 
     pub(crate) fn open(
@@ -76,11 +80,14 @@ impl Pool {
         config: &Config,
         connection_type: ConnectionType,
         settings: PoolSettings,
-        provider: Option<Provider>,
+        extras: Extras,
     ) -> Result<Self, Error> {
         context::check("opening a blocking pool", "pgmonkey_async::Pool")?;
-        let dialing = Dialing::new(config, connection_type)?.asking_provider(provider.is_some());
-        let ledger = Arc::new(Ledger::new(
+        let dialing = Dialing::new(config, connection_type)?
+            .asking_provider(extras.provider.is_some())
+            .named(extras.name);
+        let ledger = Arc::new(Ledger::named(
+            Arc::clone(dialing.name()),
             Arc::clone(dialing.target()),
             settings.min_size,
             settings.max_size,
@@ -89,7 +96,8 @@ impl Pool {
         let manager = Manager {
             what,
             dialing,
-            provider,
+            provider: extras.provider,
+            hooks: extras.hooks.clone(),
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
@@ -105,6 +113,7 @@ impl Pool {
             ledger,
             closing,
             settings,
+            hooks: extras.hooks,
         });
         shared.fill()?;
         exit::register(Arc::downgrade(&shared) as Weak<dyn CloseAtExit>);
@@ -209,6 +218,7 @@ impl fmt::Debug for Pool {
 
 impl Shared {
     fn acquire(self: &Arc<Self>, place: &'static Location<'static>) -> Result<ClientGuard, Error> {
+        let _span = events::acquire(self.ledger.name()).entered();
         let began = Instant::now();
         let right = self.gate.enter(&self.ledger, self.settings.timeout)?;
         match self.take(began) {
@@ -230,14 +240,18 @@ impl Shared {
             let Some(mut loan) = self.try_take(began) else {
                 return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
             };
-            let Slot::Failed(error) = &mut *loan else {
+            let error = match &mut *loan {
                 // Closed meanwhile: what comes back now is discarded.
-                return match self.gate.is_closed() {
-                    false => Ok(loan),
-                    true => Err(Error::Closed { what: self.what }),
-                };
+                Slot::Open(_) if self.gate.is_closed() => {
+                    return Err(Error::Closed { what: self.what });
+                }
+                Slot::Open(session) => match self.approve(session) {
+                    Ok(true) => return Ok(loan),
+                    Ok(false) => continue,
+                    Err(error) => error,
+                },
+                Slot::Failed(error) => error.clone(),
             };
-            let error = error.clone();
             drop(loan);
             failures += 1;
             let left = self.settings.timeout.saturating_sub(began.elapsed());
@@ -260,6 +274,22 @@ impl Shared {
         let left = timeout.saturating_sub(began.elapsed());
         self.engine
             .take(&self.judge, (!timeout.is_zero()).then_some(left))
+    }
+
+    /// Lets the hook see a session before it is lent; false for one that it refused, where
+    /// another is tried at once.
+    fn approve(&self, session: &mut Session) -> Result<bool, Error> {
+        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
+            return Ok(true);
+        };
+        match session.ask_before_acquire(hooks, self.settings.reset) {
+            Approval::Lend => Ok(true),
+            Approval::TryAnother => Ok(false),
+            Approval::Fail(error) => {
+                self.ledger.open_failed(&error);
+                Err(error)
+            }
+        }
     }
 
     fn give_up(&self, error: Error, began: Instant) -> Error {
@@ -306,6 +336,9 @@ impl Shared {
     ) {
         if let Slot::Open(session) = &mut *loan {
             session.recycle(self.settings.reset);
+            if let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_after_release()) {
+                session.ask_after_release(hooks);
+            }
         }
         self.ledger.returned(number);
         drop(loan);
@@ -316,7 +349,7 @@ impl Shared {
         self.closing.store(true, Ordering::Release);
         self.gate.close();
         self.engine.drain();
-        tracing::debug!(target = &**self.ledger.target(), "{} closed", self.what);
+        events::closed(self.ledger.name(), self.what);
     }
 }
 

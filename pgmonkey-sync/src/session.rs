@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
+use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
-use pgmonkey_connect::{CloseReason, Error, Route};
+use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 
 use crate::context;
 use crate::dial::Opened;
+use crate::hooks::Hooks;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
@@ -21,6 +23,32 @@ const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timesta
 const GRACE: Duration = Duration::from_millis(10);
 /// How long a cancel request may take to be sent.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a session is doing. Costs nothing over TCP; on a Unix socket, where nobody watches the
+/// wire, the server is asked.
+pub(crate) fn state_of(client: &mut postgres::Client, observer: Option<&Observer>) -> WireState {
+    if let Some(observer) = observer {
+        return observer.state();
+    }
+    if client.is_closed() {
+        return WireState::Closed;
+    }
+    match client.simple_query(ASK_STATE) {
+        Ok(answer) => {
+            let inside = answer.iter().any(|message| match message {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+                _ => false,
+            });
+            if inside {
+                WireState::InTransaction
+            } else {
+                WireState::Idle
+            }
+        }
+        Err(error) if error.as_db_error().is_some() => WireState::Failed,
+        Err(_) => WireState::Closed,
+    }
+}
 
 /// A live session. Dropping it ends it, politely and wherever that happens.
 pub(crate) struct Session {
@@ -33,6 +61,7 @@ pub(crate) struct Session {
     ledger: Arc<Ledger>,
     reason: CloseReason,
     discarded: bool,
+    was_lent: bool,
 }
 
 impl Session {
@@ -46,6 +75,7 @@ impl Session {
             ledger,
             reason: CloseReason::Shutdown,
             discarded: false,
+            was_lent: false,
         }
     }
 
@@ -65,30 +95,11 @@ impl Session {
         &self.route
     }
 
-    /// What the session is doing. Costs nothing over TCP; on a Unix socket, where nobody
-    /// watches the wire, the server is asked.
+    /// What the session is doing; see [`state_of`].
     pub(crate) fn state(&mut self) -> WireState {
-        if let Some(observer) = &self.observer {
-            return observer.state();
-        }
-        if self.client().is_closed() {
-            return WireState::Closed;
-        }
-        match self.client_mut().simple_query(ASK_STATE) {
-            Ok(answer) => {
-                let inside = answer.iter().any(|message| match message {
-                    postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
-                    _ => false,
-                });
-                if inside {
-                    WireState::InTransaction
-                } else {
-                    WireState::Idle
-                }
-            }
-            Err(error) if error.as_db_error().is_some() => WireState::Failed,
-            Err(_) => WireState::Closed,
-        }
+        let client = self.client.as_mut();
+        let client = client.expect("only the drop takes the client");
+        state_of(client, self.observer.as_deref())
     }
 
     /// Whether the session must not be handed out any more; remembers why.
@@ -148,6 +159,48 @@ impl Session {
         self.discarded |= !self.clean(reset);
     }
 
+    /// Asks the hook whether it may be lent. Until the hook says so it counts as discarded.
+    pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
+        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        let mut answer = hooks.ask_before_acquire(self.client_mut());
+        if let Ok(HookVerdict::Keep) = answer
+            && verdict(self.settled_state(), reset) != Verdict::Keep
+        {
+            answer = Err(HookFailure::LeftOpen {
+                hook: "before_acquire",
+            });
+        }
+        if let Err(failure) = &answer {
+            events::hook_failed(self.ledger.name(), failure);
+        }
+        let approval = approval(answer, self.was_lent);
+        if let Approval::Lend = approval {
+            (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+            self.was_lent = true;
+        }
+        approval
+    }
+
+    /// Asks the hook whether it is kept, if it was made clean.
+    pub(crate) fn ask_after_release(&mut self, hooks: &Hooks) {
+        if self.discarded {
+            return;
+        }
+        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        if context::near_a_runtime() {
+            return;
+        }
+        match hooks.ask_after_release(self.client_mut()) {
+            Ok(HookVerdict::Keep) => {
+                (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+                // What the hook has set is to stay, what it left open is not.
+                self.recycle(Reset::Transaction);
+            }
+            Ok(HookVerdict::Discard) => {}
+            Err(failure) => events::hook_failed(self.ledger.name(), &failure),
+        }
+    }
+
     /// Marks it to end when it is given back.
     pub(crate) fn discard(&mut self) {
         self.discarded = true;
@@ -160,7 +213,9 @@ impl Session {
 
     fn clean(&mut self, reset: Reset) -> bool {
         let state = self.settled_state();
-        let clean = match verdict(state, reset) {
+        let verdict = verdict(state, reset);
+        events::recycled(self.ledger.name(), verdict);
+        let clean = match verdict {
             Verdict::Keep => true,
             // Whatever has to be sent blocks, and here that is not allowed: the session ends,
             // and the server undoes what was open.

@@ -16,7 +16,9 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
-pub use pgmonkey_connect::{CacheEntry, Error, ErrorKind, Report, Role, Status, Tls};
+pub use pgmonkey_connect::{
+    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+};
 
 /// Connections and pools for threads.
 #[cfg(feature = "sync")]
@@ -33,11 +35,12 @@ pub use pgmonkey_async as aio;
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
-pub use pgmonkey_sync::{Connection, Database, Pool, postgres};
+pub use pgmonkey_sync::{Connection, Database, Hooks, Pool, postgres};
 
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(no_inline)]
 pub use pgmonkey_async::{
-    Connection as AsyncConnection, Database as AsyncDatabase, Pool as AsyncPool, tokio_postgres,
+    Connection as AsyncConnection, Database as AsyncDatabase, Hooks as AsyncHooks,
+    Pool as AsyncPool, tokio_postgres,
 };

@@ -140,6 +140,15 @@ impl ConnectionManager {
         manager
     }
 
+    /// The same manager, whose handles for threads have `hooks`; see
+    /// [`pgmonkey_sync::ConnectionManager::with_hooks`].
+    #[must_use]
+    pub fn with_hooks(&self, hooks: pgmonkey_sync::Hooks) -> Self {
+        let mut manager = self.clone();
+        manager.sync = self.sync.with_hooks(hooks);
+        manager
+    }
+
     /// Closes the cached handles for threads and forgets them; says how many they were.
     pub fn clear_cache(&self) -> usize {
         self.sync.clear_cache()
@@ -155,6 +164,15 @@ impl ConnectionManager {
     pub fn with_async_password_provider(&self, provider: impl AsyncPasswordProvider) -> Self {
         let mut manager = self.clone();
         manager.aio = self.aio.with_password_provider(provider);
+        manager
+    }
+
+    /// The same manager, whose handles for tasks have `hooks`; see
+    /// [`pgmonkey_async::ConnectionManager::with_hooks`].
+    #[must_use]
+    pub fn with_async_hooks(&self, hooks: pgmonkey_async::Hooks) -> Self {
+        let mut manager = self.clone();
+        manager.aio = self.aio.with_hooks(hooks);
         manager
     }
 

@@ -9,6 +9,7 @@ mod close;
 mod crates;
 mod encryption;
 mod exit;
+mod hooks;
 mod hostile;
 mod limits;
 mod outage;

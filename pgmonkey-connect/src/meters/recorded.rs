@@ -1,0 +1,169 @@
+//! The meters as the `metrics` crate has them.
+//!
+//! They are looked up once, when the handle is made, so that a turn of a session costs a few
+//! atomic additions and no allocation. Gauges are added to and taken from, never set: handles of
+//! one name add up, and no update can be late.
+
+use std::fmt;
+use std::time::Instant;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use crate::CloseReason;
+
+const SIZE: &str = "pgmonkey_size";
+const IDLE: &str = "pgmonkey_idle";
+const IN_USE: &str = "pgmonkey_in_use";
+const WAITING: &str = "pgmonkey_waiting";
+const MAX_SIZE: &str = "pgmonkey_max_size";
+const OPENED: &str = "pgmonkey_opened_total";
+const OPEN_FAILURES: &str = "pgmonkey_open_failures_total";
+const CLOSED: &str = "pgmonkey_closed_total";
+const TIMEOUTS: &str = "pgmonkey_timeouts_total";
+const ACQUIRES: &str = "pgmonkey_acquires_total";
+const ACQUIRE_WAIT: &str = "pgmonkey_acquire_wait_seconds";
+const CONNECT: &str = "pgmonkey_connect_seconds";
+const HOLD: &str = "pgmonkey_hold_seconds";
+
+/// One handle's meters.
+pub(crate) struct Meters {
+    size: Gauge,
+    idle: Gauge,
+    in_use: Gauge,
+    waiting: Gauge,
+    max: Gauge,
+    max_size: u32,
+    opened: Counter,
+    open_failures: Counter,
+    closed: [Counter; CloseReason::ALL.len()],
+    timeouts: Counter,
+    acquires: Counter,
+    acquire_wait: Histogram,
+    connect: Histogram,
+    hold: Histogram,
+}
+
+impl Meters {
+    /// The meters of the handle called `pool`, with the recorder that is installed now.
+    pub(crate) fn new(pool: &str, max_size: u32) -> Self {
+        describe();
+        let pool = || pool.to_owned();
+        let meters = Self {
+            size: gauge!(SIZE, "pool" => pool()),
+            idle: gauge!(IDLE, "pool" => pool()),
+            in_use: gauge!(IN_USE, "pool" => pool()),
+            waiting: gauge!(WAITING, "pool" => pool()),
+            max: gauge!(MAX_SIZE, "pool" => pool()),
+            max_size,
+            opened: counter!(OPENED, "pool" => pool()),
+            open_failures: counter!(OPEN_FAILURES, "pool" => pool()),
+            closed: CloseReason::ALL
+                .map(|reason| counter!(CLOSED, "pool" => pool(), "reason" => reason.as_str())),
+            timeouts: counter!(TIMEOUTS, "pool" => pool()),
+            acquires: counter!(ACQUIRES, "pool" => pool()),
+            acquire_wait: histogram!(ACQUIRE_WAIT, "pool" => pool()),
+            connect: histogram!(CONNECT, "pool" => pool()),
+            hold: histogram!(HOLD, "pool" => pool()),
+        };
+        meters.max.increment(max_size);
+        meters
+    }
+
+    pub(crate) fn opened(&self) {
+        self.opened.increment(1);
+        self.size.increment(1);
+        self.idle.increment(1);
+    }
+
+    /// A search for a server that began then has given a session.
+    pub(crate) fn connected(&self, began: Instant) {
+        self.connect.record(began.elapsed());
+    }
+
+    pub(crate) fn open_failed(&self) {
+        self.open_failures.increment(1);
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        self.closed[reason as usize].increment(1);
+        self.size.decrement(1);
+        self.idle.decrement(1);
+    }
+
+    pub(crate) fn timed_out(&self) {
+        self.timeouts.increment(1);
+    }
+
+    pub(crate) fn waits(&self) {
+        self.waiting.increment(1);
+    }
+
+    pub(crate) fn waited(&self) {
+        self.waiting.decrement(1);
+    }
+
+    /// When a loan that was asked for at `began` counts as lent.
+    pub(crate) fn lent(&self, began: Instant) -> Instant {
+        let now = Instant::now();
+        self.acquires.increment(1);
+        self.acquire_wait.record(now - began);
+        self.idle.decrement(1);
+        self.in_use.increment(1);
+        now
+    }
+
+    /// A loan that began then has ended.
+    pub(crate) fn returned(&self, since: Instant) {
+        self.hold.record(since.elapsed());
+        self.in_use.decrement(1);
+        self.idle.increment(1);
+    }
+}
+
+impl Drop for Meters {
+    fn drop(&mut self) {
+        self.max.decrement(self.max_size);
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+fn describe() {
+    let count = Unit::Count;
+    describe_gauge!(SIZE, count, "sessions open");
+    describe_gauge!(IDLE, count, "sessions open and not lent");
+    describe_gauge!(IN_USE, count, "sessions lent");
+    describe_gauge!(WAITING, count, "callers that wait for a session");
+    describe_gauge!(MAX_SIZE, count, "most sessions");
+    describe_counter!(OPENED, count, "sessions opened");
+    describe_counter!(
+        OPEN_FAILURES,
+        count,
+        "searches for a server that gave no session"
+    );
+    describe_counter!(CLOSED, count, "sessions ended");
+    describe_counter!(TIMEOUTS, count, "callers that gave up waiting");
+    describe_counter!(ACQUIRES, count, "sessions lent so far");
+    describe_histogram!(
+        ACQUIRE_WAIT,
+        Unit::Seconds,
+        "from asking for a session to having it"
+    );
+    describe_histogram!(
+        CONNECT,
+        Unit::Seconds,
+        "from the first attempt to an open session"
+    );
+    describe_histogram!(
+        HOLD,
+        Unit::Seconds,
+        "from having a session to giving it back"
+    );
+}

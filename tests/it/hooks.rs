@@ -1,0 +1,331 @@
+//! What the program does to sessions at the turns of their life.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pgmonkey::{Error, HookVerdict};
+use pgmonkey_tests::twin;
+
+/// What a hook of the tests does with a session, and how often it was asked.
+#[derive(Clone)]
+struct Script(Arc<Lines>);
+
+struct Lines {
+    sql: Mutex<String>,
+    answer: Mutex<Answer>,
+    asked: AtomicU32,
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Keep,
+    Discard,
+    /// Discards what it is asked about this many times more, then keeps.
+    DiscardNext(u32),
+    Panic,
+}
+
+impl Script {
+    fn new(sql: &str, answer: Answer) -> Self {
+        Self(Arc::new(Lines {
+            sql: Mutex::new(sql.to_owned()),
+            answer: Mutex::new(answer),
+            asked: AtomicU32::new(0),
+        }))
+    }
+
+    fn asked(&self) -> u32 {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    fn turn_to(&self, sql: &str, answer: Answer) {
+        *self.0.sql.lock().expect("no panic") = sql.to_owned();
+        *self.0.answer.lock().expect("no panic") = answer;
+    }
+
+    fn sql(&self) -> String {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        self.0.sql.lock().expect("no panic").clone()
+    }
+
+    fn answer(&self) -> HookVerdict {
+        let mut answer = self.0.answer.lock().expect("no panic");
+        match *answer {
+            Answer::Keep | Answer::DiscardNext(0) => HookVerdict::Keep,
+            Answer::Discard => HookVerdict::Discard,
+            Answer::DiscardNext(left) => {
+                *answer = Answer::DiscardNext(left - 1);
+                HookVerdict::Discard
+            }
+            Answer::Panic => {
+                drop(answer);
+                std::panic::resume_unwind(Box::new("a hook's panic"))
+            }
+        }
+    }
+}
+
+mod threads {
+    use super::*;
+    use pgmonkey::postgres::Client;
+    use pgmonkey::sync::{AfterConnect, AfterRelease, BeforeAcquire};
+
+    impl AfterConnect for Script {
+        fn after_connect(&self, client: &mut Client) -> Result<(), Error> {
+            client.batch_execute(&self.sql())?;
+            self.answer();
+            Ok(())
+        }
+    }
+
+    impl BeforeAcquire for Script {
+        fn before_acquire(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+            client.batch_execute(&self.sql())?;
+            Ok(self.answer())
+        }
+    }
+
+    impl AfterRelease for Script {
+        fn after_release(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+            client.batch_execute(&self.sql())?;
+            Ok(self.answer())
+        }
+    }
+}
+
+mod tasks {
+    use super::*;
+    use pgmonkey::aio::{AfterConnect, AfterRelease, BeforeAcquire};
+    use pgmonkey::tokio_postgres::Client;
+
+    #[async_trait::async_trait]
+    impl AfterConnect for Script {
+        async fn after_connect(&self, client: &mut Client) -> Result<(), Error> {
+            client.batch_execute(&self.sql()).await?;
+            self.answer();
+            Ok(())
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl BeforeAcquire for Script {
+        async fn before_acquire(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+            client.batch_execute(&self.sql()).await?;
+            Ok(self.answer())
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl AfterRelease for Script {
+        async fn after_release(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+            client.batch_execute(&self.sql()).await?;
+            Ok(self.answer())
+        }
+    }
+}
+
+const APPLICATION: &str = "SELECT current_setting('pgmonkey.hook', true)";
+
+twin! {
+    fn a_new_session_is_prepared_once(on, driver, go, work) {
+        let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
+        let hooks = driver::Hooks::new("test").after_connect(hook.clone());
+        let pool = go!(driver::Builder::new(&on.pools("{ min_size: 0, max_size: 2 }")).hooks(hooks).pool())?;
+        for _ in 0..3 {
+            let found: Option<String> = go!(pool.query_one(APPLICATION, &[]))?.get(0);
+            assert_eq!(found.as_deref(), Some("prepared"));
+        }
+        assert_eq!((hook.asked(), pool.status().opened), (1, 1));
+        on.kill();
+        let found: Option<String> = go!(pool.query_one(APPLICATION, &[]))?.get(0);
+        assert_eq!((found.as_deref(), hook.asked()), (Some("prepared"), 2));
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_hook_that_fails_is_a_failed_open(on, driver, go, work) {
+        let hook = Script::new("SELECT 1/0", Answer::Keep);
+        let hooks = driver::Hooks::new("test").after_connect(hook.clone());
+        let config = on.pools("{ min_size: 0, max_size: 2, timeout: 20 }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let began = Instant::now();
+        let error = go!(pool.acquire()).expect_err("the hook fails");
+        assert!(began.elapsed() < Duration::from_secs(5), "at once: {:?}", began.elapsed());
+        assert!(matches!(error, Error::Connect(_)), "{error}");
+        assert!(error.to_string().contains("the after_connect hook failed: ERROR: division by zero"), "{error}");
+        assert_eq!(error.code().map(|code| code.code()), Some("22012"));
+        on.until("its session ends", || on.sessions() == 0);
+
+        hook.turn_to("BEGIN", Answer::Keep);
+        let error = go!(pool.acquire()).expect_err("a transaction is open");
+        assert!(error.to_string().contains("the after_connect hook left a transaction"), "{error}");
+        hook.turn_to("", Answer::Panic);
+        for _ in 0..4 {
+            let error = go!(pool.acquire()).expect_err("the hook panics");
+            assert!(error.to_string().contains("the after_connect hook panicked: a hook's panic"), "{error}");
+        }
+        hook.turn_to("", Answer::Keep);
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?);
+        assert_eq!(pool.status().in_use, 2, "no slot was lost");
+        drop(held);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_hook_that_hangs_ends_with_connect_timeout(on, driver, go, work) {
+        let hooks = driver::Hooks::new("test").after_connect(Script::new("SELECT pg_sleep(30)", Answer::Keep));
+        let yaml = on.yaml("pool_settings: { timeout: 1 }\nasync_pool_settings: { timeout: 1 }\n")
+            .replacen("connect_timeout: 5", "connect_timeout: 1", 1);
+        let began = Instant::now();
+        let error = match go!(driver::Builder::new(&pgmonkey_tests::load(&yaml)).hooks(hooks).connection()) {
+            Ok(_) => panic!("the hook sleeps"),
+            Err(error) => error,
+        };
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(error.to_string().contains("connect_timeout"), "{error}");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_vetoed_session_is_replaced(on, driver, go, work) {
+        let hook = Script::new("", Answer::Keep);
+        let hooks = driver::Hooks::new("test").before_acquire(hook.clone());
+        let config = on.pools("{ min_size: 0, max_size: 3, timeout: 20 }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?, go!(pool.acquire())?);
+        drop(held);
+        on.until("all are back", || pool.status().idle == 3);
+        let asked = hook.asked();
+        hook.turn_to("", Answer::DiscardNext(2));
+        drop(go!(pool.acquire())?);
+        assert_eq!(hook.asked(), asked + 3);
+        let status = pool.status();
+        assert_eq!((status.opened, status.closed.hook, status.size), (3, 2, 1));
+
+        // What is wrong with a session that was lent before is not told, but what it left is.
+        hook.turn_to("BEGIN", Answer::Keep);
+        let error = go!(pool.acquire()).expect_err("the hook leaves a transaction open");
+        assert!(error.to_string().contains("the before_acquire hook left"), "{error}");
+        hook.turn_to("", Answer::Panic);
+        let error = go!(pool.acquire()).expect_err("the hook panics");
+        assert!(matches!(error, Error::Hook(_)) && !error.is_transient(), "{error}");
+        hook.turn_to("", Answer::Keep);
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?, go!(pool.acquire())?);
+        assert_eq!(on.sessions_in("idle in transaction"), 0);
+        drop(held);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_hook_that_refuses_everything_is_asked_until_the_time_out(on, driver, go, work) {
+        let hook = Script::new("", Answer::Discard);
+        let hooks = driver::Hooks::new("test").before_acquire(hook.clone());
+        let config = on.pools("{ min_size: 0, max_size: 1, timeout: 500ms }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let began = Instant::now();
+        let error = go!(pool.acquire()).expect_err("it refuses all");
+        assert!((400..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        assert!(error.is_timeout(), "{error}");
+        assert!(error.to_string().contains("the before_acquire hook refused a new session"), "{error}");
+        assert!(hook.asked() < 20, "with pauses: {}", hook.asked());
+        hook.turn_to("", Answer::Keep);
+        drop(go!(pool.acquire())?);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_session_that_came_back_is_shown_clean(on, driver, go, work) {
+        let hook = Script::new("INSERT INTO pg_temp.seen SELECT pg_current_xact_id_if_assigned() IS NOT NULL", Answer::Keep);
+        let hooks = driver::Hooks::new("test")
+            .after_connect(Script::new("CREATE TEMP TABLE seen (inside bool)", Answer::Keep))
+            .after_release(hook.clone());
+        let config = on.pools("{ min_size: 0, max_size: 1 }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;
+        drop(guard);
+        let seen = go!(pool.query("SELECT inside FROM seen", &[]))?;
+        assert_eq!(seen.len(), 1, "asked once, before the next borrower");
+        assert!(!seen[0].get::<_, bool>(0), "outside the borrower's transaction");
+        assert_eq!(on.rows(), 0);
+
+        // What the hook itself leaves open is rolled back.
+        hook.turn_to("BEGIN", Answer::Keep);
+        drop(go!(pool.acquire())?);
+        drop(go!(pool.acquire())?);
+        on.until("no transaction idles", || on.sessions_in("idle in transaction") == 0);
+        assert_eq!(pool.status().opened, 1);
+
+        for (sql, answer) in [("", Answer::Discard), ("nonsense", Answer::Keep), ("", Answer::Panic)] {
+            let before = pool.status();
+            hook.turn_to("", Answer::Keep);
+            let guard = go!(pool.acquire())?;
+            hook.turn_to(sql, answer);
+            drop(guard);
+            on.until("it is discarded", || pool.status().closed.hook == before.closed.hook + 1);
+        }
+        hook.turn_to("", Answer::Keep);
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        Ok(())
+    }
+}
+
+twin! {
+    fn the_cache_tells_hooks_apart_by_their_identity(on, driver, go, work) {
+        let config = on.pools("{ min_size: 0, max_size: 1 }");
+        let manager = driver::ConnectionManager::new();
+        let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
+        let hooks = |identity: &str| driver::Hooks::new(identity).after_connect(hook.clone());
+        let plain = go!(manager.pool(&config))?;
+        let with = go!(manager.with_hooks(hooks("one")).pool(&config))?;
+        assert!(!with.is_same(&plain));
+        assert!(go!(manager.with_hooks(hooks("one")).pool(&config))?.is_same(&with));
+        assert!(!go!(manager.with_hooks(hooks("two")).pool(&config))?.is_same(&with));
+        let found: Option<String> = go!(with.query_one(APPLICATION, &[]))?.get(0);
+        assert_eq!(found.as_deref(), Some("prepared"));
+        let found: Option<String> = go!(plain.query_one(APPLICATION, &[]))?.get(0);
+        assert_eq!(found.as_deref().unwrap_or_default(), "");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_is_abandoned_ends_its_session() -> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let hook = Script::new("SELECT pg_sleep(30)", Answer::Keep);
+    let hooks = pgmonkey::AsyncHooks::new("test").before_acquire(hook.clone());
+    let config = on.pools("{ min_size: 0, max_size: 1, timeout: 20 }");
+    let builder = pgmonkey::aio::Builder::new(&config).hooks(hooks);
+    let pool = builder.pool().await?;
+    let acquire = tokio::time::timeout(Duration::from_millis(300), pool.acquire());
+    assert!(acquire.await.is_err(), "the hook sleeps");
+    assert_eq!(pool.status().closed.hook, 1);
+    hook.turn_to("", Answer::Keep);
+    drop(pool.acquire().await?);
+    assert_eq!(pool.status().opened, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocking_session_that_comes_back_in_a_task_ends_without_its_hook()
+-> pgmonkey_tests::Outcome {
+    let on = pgmonkey_tests::Fixture::new();
+    let hook = Script::new("", Answer::Keep);
+    let hooks = pgmonkey::Hooks::new("test").after_release(hook.clone());
+    let config = on.pools("{ min_size: 0, max_size: 1 }");
+    let open = move || {
+        let pool = pgmonkey::sync::Builder::new(&config).hooks(hooks).pool()?;
+        let guard = pool.acquire()?;
+        Ok::<_, Error>((pool, guard))
+    };
+    let (pool, guard) = tokio::task::spawn_blocking(open).await??;
+    drop(guard);
+    assert_eq!((hook.asked(), pool.status().closed.hook), (0, 1));
+    Ok(())
+}

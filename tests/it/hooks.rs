@@ -131,7 +131,7 @@ twin! {
     fn a_new_session_is_prepared_once(on, driver, go, work) {
         let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
         let hooks = driver::Hooks::new("test").after_connect(hook.clone());
-        let pool = go!(driver::Builder::new(&on.pools("{ min_size: 0, max_size: 2 }")).hooks(hooks).pool())?;
+        let pool = go!(driver::Builder::new(&on.pools("{ min_size: 0, max_size: 1 }")).hooks(hooks).pool())?;
         for _ in 0..3 {
             let found: Option<String> = go!(pool.query_one(APPLICATION, &[]))?.get(0);
             assert_eq!(found.as_deref(), Some("prepared"));

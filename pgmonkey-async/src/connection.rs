@@ -54,6 +54,9 @@ impl Connection {
         settings.num_workers = 1;
         settings.timeout = TIMEOUT;
         settings.max_lifetime = None;
+        settings.statement_cache = config
+            .pool_settings_for(ConnectionType::Async)
+            .statement_cache;
         Pool::open(
             "connection",
             config,

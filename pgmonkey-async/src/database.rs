@@ -174,6 +174,12 @@ impl Database {
     }
 }
 
+impl Database {
+    fn pool(&self) -> &Pool {
+        self.handle.pool()
+    }
+}
+
 statements!(Database);
 
 impl Handle {

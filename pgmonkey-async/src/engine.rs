@@ -19,6 +19,7 @@ use tracing::Instrument;
 use crate::builder::Provider;
 use crate::dial::dial;
 use crate::hooks::Hooks;
+use crate::prepared::Statements;
 use crate::session::Session;
 
 /// A session on loan.
@@ -37,6 +38,7 @@ pub(crate) struct Manager {
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) check_on_checkout: bool,
+    pub(crate) statements: Statements,
 }
 
 /// Builds the engine. Opens nothing.
@@ -104,7 +106,8 @@ impl mobc::Manager for Manager {
         // Nobody may be left to take it, and nobody would close it then.
         self.check_open()?;
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
-        Ok(Session::new(opened, ends, Arc::clone(&self.ledger)))
+        let ledger = Arc::clone(&self.ledger);
+        Ok(Session::new(opened, ends, ledger, self.statements.begin()))
     }
 
     /// Asked when a session is taken out; an error makes mobc open another.

@@ -8,6 +8,7 @@ use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, PING, Report};
 
 use crate::pool::Lease;
+use crate::prepared::prepares;
 use crate::session::Session;
 use crate::transaction::Nested;
 
@@ -112,6 +113,8 @@ impl ClientGuard {
             .loan_mut()
     }
 }
+
+prepares!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = tokio_postgres::Client;

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 mod builder;
 mod connection;
 mod database;
@@ -35,6 +36,7 @@ mod guard;
 mod hooks;
 mod manager;
 mod pool;
+mod prepared;
 mod scoped;
 mod session;
 mod statements;
@@ -51,7 +53,8 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::{
-    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
+    StatementCacheStatus, Status, Tls,
 };
 pub use pool::Pool;
 pub use scoped::Scoped;

@@ -22,6 +22,7 @@ use crate::engine::{self, Engine, Loan, Manager};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
+use crate::prepared::Statements;
 use crate::scoped::Scoped;
 use crate::statements::statements;
 use crate::transaction::Transaction;
@@ -112,6 +113,7 @@ impl Pool {
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
             check_on_checkout: settings.check_on_checkout,
+            statements: Statements::new(settings.statement_cache, &ledger),
         };
         let shared = Arc::new(Shared {
             what,
@@ -141,7 +143,19 @@ impl Pool {
     /// [`Error::Connect`] at once when no retry can help.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
-        self.0.acquire(Location::caller())
+        self.acquire_at(Location::caller())
+    }
+
+    /// As [`acquire`](Self::acquire), for code at `place`.
+    pub(crate) fn acquire_at(
+        &self,
+        place: &'static Location<'static>,
+    ) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
+        self.0.acquire(place)
+    }
+
+    pub(crate) fn pool(&self) -> &Self {
+        self
     }
 
     /// Runs `f` in a transaction on a session of its own: committed if `f` returns `Ok`, rolled

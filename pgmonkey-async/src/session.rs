@@ -18,6 +18,7 @@ use tokio_postgres::NoTls;
 use crate::dial::Opened;
 use crate::driver::Turns;
 use crate::hooks::Hooks;
+use crate::prepared::Prepared;
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
@@ -36,12 +37,18 @@ pub(crate) struct Session {
     reason: CloseReason,
     discarded: bool,
     was_lent: bool,
+    prepared: Prepared,
     /// The runtime that the session lives in.
     runtime: Handle,
 }
 
 impl Session {
-    pub(crate) fn new(opened: Opened, ends: Option<Instant>, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(
+        opened: Opened,
+        ends: Option<Instant>,
+        ledger: Arc<Ledger>,
+        prepared: Prepared,
+    ) -> Self {
         ledger.opened();
         Self {
             client: opened.client,
@@ -53,6 +60,7 @@ impl Session {
             reason: CloseReason::Shutdown,
             discarded: false,
             was_lent: false,
+            prepared,
             runtime: Handle::current(),
         }
     }
@@ -67,6 +75,14 @@ impl Session {
 
     pub(crate) fn route(&self) -> &Route {
         &self.route
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

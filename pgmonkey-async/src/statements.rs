@@ -1,22 +1,61 @@
 //! The standalone statements, the same on every handle.
 
-/// Gives a type with `acquire()` the methods that run one statement on a session of its own.
+use std::panic::Location;
+
+use pgmonkey_connect::{AsStatement, Error};
+
+use crate::answer::{Answer, Params};
+use crate::pool::Pool;
+
+impl Pool {
+    /// Runs one statement on a session of its own: a text through the session's cache, what is
+    /// prepared already as it is.
+    pub(crate) async fn run<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        place: &'static Location<'static>,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        let guard = self.acquire_at(place).await?;
+        match statement.text() {
+            Some(text) => guard.session().run_text::<A>(text, params).await,
+            None => Ok(A::run(&guard, statement, params).await?),
+        }
+    }
+}
+
+/// Gives a type with `pool()` the methods that run one statement on a session of its own.
 macro_rules! statements {
     ($handle:ty) => {
         impl $handle {
             /// Runs one statement on a session of its own; see [`tokio_postgres::Client::query`].
             ///
+            /// A text is prepared once for each session and kept in its cache of
+            /// `statement_cache` statements; one that a change of the schema made stale is
+            /// prepared anew by itself. With `statement_cache: 0` nothing is prepared, which is
+            /// what a pooler in transaction mode needs: the types of a text's parameters are
+            /// asked for when it is first run, and it then takes one round trip.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// for row in db.query("SELECT name FROM users WHERE id = $1", &[&42]).await? {
+            ///     println!("{}", row.get::<_, &str>("name"));
+            /// }
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
             /// # Errors
             ///
             /// Those of [`acquire`](Self::acquire), and [`Error::Database`].
             #[track_caller]
-            pub fn query<'a, S: ?Sized + Sync + ::tokio_postgres::ToStatement>(
+            pub fn query<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
                 &'a self,
                 statement: &'a S,
                 params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
             ) -> impl Future<Output = Result<Vec<::tokio_postgres::Row>, Error>> + Send + 'a {
-                let acquire = self.acquire();
-                async move { Ok(acquire.await?.query(statement, params).await?) }
+                let place = ::std::panic::Location::caller();
+                self.pool().run::<$crate::answer::Rows, S>(place, statement, params)
             }
 
             /// As [`query`](Self::query), for exactly one row.
@@ -25,13 +64,13 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query), and if there is not exactly one row.
             #[track_caller]
-            pub fn query_one<'a, S: ?Sized + Sync + ::tokio_postgres::ToStatement>(
+            pub fn query_one<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
                 &'a self,
                 statement: &'a S,
                 params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
             ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send + 'a {
-                let acquire = self.acquire();
-                async move { Ok(acquire.await?.query_one(statement, params).await?) }
+                let place = ::std::panic::Location::caller();
+                self.pool().run::<$crate::answer::One, S>(place, statement, params)
             }
 
             /// As [`query`](Self::query), for one row or none.
@@ -40,14 +79,14 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query), and if there is more than one row.
             #[track_caller]
-            pub fn query_opt<'a, S: ?Sized + Sync + ::tokio_postgres::ToStatement>(
+            pub fn query_opt<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
                 &'a self,
                 statement: &'a S,
                 params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
             ) -> impl Future<Output = Result<Option<::tokio_postgres::Row>, Error>> + Send + 'a
             {
-                let acquire = self.acquire();
-                async move { Ok(acquire.await?.query_opt(statement, params).await?) }
+                let place = ::std::panic::Location::caller();
+                self.pool().run::<$crate::answer::Optional, S>(place, statement, params)
             }
 
             /// As [`query`](Self::query), for the number of rows a statement changed.
@@ -56,13 +95,13 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn execute<'a, S: ?Sized + Sync + ::tokio_postgres::ToStatement>(
+            pub fn execute<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
                 &'a self,
                 statement: &'a S,
                 params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
             ) -> impl Future<Output = Result<u64, Error>> + Send + 'a {
-                let acquire = self.acquire();
-                async move { Ok(acquire.await?.execute(statement, params).await?) }
+                let place = ::std::panic::Location::caller();
+                self.pool().run::<$crate::answer::Count, S>(place, statement, params)
             }
 
             /// Runs statements separated by semicolons, without parameters.

@@ -9,6 +9,8 @@ use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, nesting};
 
 use crate::guard::ClientGuard;
+use crate::prepared::prepares;
+use crate::session::Session;
 
 /// An open transaction with a session of its own. It is the driver's [`tokio_postgres::Client`] to use;
 /// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
@@ -65,6 +67,14 @@ impl Transaction {
         self.guard.session().run(&nesting::rollback(0)).await
     }
 }
+
+impl Transaction {
+    fn session(&self) -> &Session {
+        self.guard.session()
+    }
+}
+
+prepares!(Transaction);
 
 /// A transaction within a session that is borrowed: the first one is a transaction, those
 /// within it are savepoints. It is the driver's [`tokio_postgres::Client`] to use; dropping it undoes its work.
@@ -130,6 +140,14 @@ impl<'a> Nested<'a> {
         undone
     }
 }
+
+impl Nested<'_> {
+    fn session(&self) -> &Session {
+        self.guard.session()
+    }
+}
+
+prepares!(Nested<'_>);
 
 async fn commit(guard: &ClientGuard, depth: u32) -> Result<(), Error> {
     let session = guard.session();

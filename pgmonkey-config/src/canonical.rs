@@ -33,6 +33,10 @@ pub(crate) fn bytes(settings: &Settings, kind: ConnectionType, secrets: Secrets)
     out.nested(2, |out| session(out, settings.session_settings(kind)));
     if kind.is_pool() {
         out.nested(3, |out| pool(out, settings.pool_settings_for(kind)));
+    } else {
+        // The one key of that section that a single connection follows.
+        let kept = settings.pool_settings_for(kind).statement_cache;
+        out.number(4, kept as u64);
     }
     out.bytes
 }

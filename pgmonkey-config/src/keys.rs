@@ -155,9 +155,9 @@ pub(crate) const KEYS: &[Key] = &[
     key(Pool, "reconnect_timeout", Kind::Seconds, "300", "How long the pool keeps trying to reach a server that is away before it reports it as failed; 0 is for ever."),
     key(Pool, "num_workers", Kind::Count { min: 1 }, "3", "Sessions opened side by side in the background."),
     key(Pool, "reset", Kind::Word(words::<Reset>), "transaction", "What is undone when a session comes back; `session` also takes back settings, role, temporary objects, LISTENs and advisory locks."),
-    key(Pool, "statement_cache", Kind::Count { min: 0 }, "256", "Prepared statements kept per session; 0 is none."),
+    key(Pool, "statement_cache", Kind::Count { min: 0 }, "256", "Prepared statements kept per session, also by a single connection; 0 is none, for a pooler in transaction mode."),
     key(Pool, "leak_warning", Kind::Seconds, "off", "A session held longer than this is logged once with where it was acquired; 0 is off."),
-    key(AsyncPool, "multiplex", Kind::Flag, "false", "Whether standalone statements may share a session by pipelining."),
+    key(AsyncPool, "multiplex", Kind::Flag, "false", "Whether standalone statements may share a session by pipelining when no session is idle."),
 ];
 
 fn encodings() -> Vec<&'static str> {

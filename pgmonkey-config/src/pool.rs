@@ -36,12 +36,13 @@ pub struct PoolSettings {
     pub num_workers: u32,
     /// What is undone when a session comes back. The transaction.
     pub reset: Reset,
-    /// Prepared statements kept per session; 0 is none. 256.
+    /// Prepared statements kept per session, also by a single connection; 0 is none, for a
+    /// pooler in transaction mode. 256.
     pub statement_cache: usize,
     /// A guard held longer than this is logged once; `None` is never. `None`.
     pub leak_warning: Option<Duration>,
-    /// Whether standalone statements may share a session by pipelining; only in
-    /// `async_pool_settings`. False.
+    /// Whether standalone statements may share a session by pipelining when no session is idle;
+    /// only in `async_pool_settings`. False.
     pub multiplex: bool,
 }
 

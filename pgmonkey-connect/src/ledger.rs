@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::{AcquireTimeout, Error};
 use crate::events;
 use crate::meters::Meters;
+use crate::statement_cache::StatementCounts;
 use crate::status::{CloseReason, Status};
 
 /// One pool's book. Every entry is short and holds the lock for a few instructions.
@@ -17,6 +18,7 @@ pub struct Ledger {
     name: Arc<str>,
     meters: Meters,
     book: Mutex<Book>,
+    statements: Arc<StatementCounts>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ impl Ledger {
             meters: Meters::new(&name, max_size),
             name,
             book: Mutex::new(book),
+            statements: Arc::default(),
         }
     }
 
@@ -78,6 +81,11 @@ impl Ledger {
     /// What events and metrics call the handle.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What the statement caches of the pool's sessions count into.
+    pub fn statements(&self) -> &Arc<StatementCounts> {
+        &self.statements
     }
 
     /// A session was lent to the code at `place`, which asked for it at `began`.
@@ -153,7 +161,9 @@ impl Ledger {
 
     /// The numbers now.
     pub fn status(&self) -> Status {
-        self.book().numbers()
+        let mut status = self.book().numbers();
+        status.statement_cache = self.statements.status();
+        status
     }
 
     /// The error for a caller that gave up after `waited`.

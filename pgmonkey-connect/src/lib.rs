@@ -16,6 +16,8 @@
 //! | when a session must go | [`expiry`] |
 //! | what a program's hook means for a session | [`hook`] |
 //! | whether to try again, and when | [`retry`] |
+//! | which statements are prepared already, and which of those are stale | [`statement_cache`] |
+//! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
 //! | what is told of it | [`events`] |
 //! | what is closed when the process ends | [`exit`] |
@@ -41,6 +43,7 @@ mod meters;
 #[cfg(feature = "tls")]
 mod negotiation;
 pub mod nesting;
+pub mod parameter_types;
 pub mod plan;
 pub mod recycle;
 mod report;
@@ -48,6 +51,7 @@ pub mod retry;
 pub mod role;
 mod route;
 pub mod startup;
+pub mod statement_cache;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -64,7 +68,8 @@ pub use inventory::CacheEntry;
 pub use report::{PING, Report, Tls};
 pub use role::Role;
 pub use route::Route;
-pub use status::{CloseReason, Closed, Status};
+pub use statement_cache::AsStatement;
+pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
 
 /// Compiles the example of the README.
 #[cfg(all(doctest, feature = "tls"))]

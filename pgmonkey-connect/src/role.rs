@@ -127,12 +127,20 @@ impl Requirement {
         }
     }
 
-    /// Whether a server that did fit has announced since that it no longer does: a standby that
-    /// was promoted. A primary does not turn into a standby without ending its sessions.
+    /// Whether a session that did fit no longer does, so that it must not be handed out again: a
+    /// standby that was promoted, or a write that was refused where writes were to be expected.
     ///
-    /// Costs one load.
+    /// A refused write says little by itself: a transaction may be read-only by its own wish. So
+    /// it counts only where the server has not announced that it takes writes, and never where
+    /// a standby or a read-only session was asked for.
+    ///
+    /// Costs two loads.
     pub fn is_broken(self, observer: &Observer) -> bool {
-        self == Self::Standby && observer.in_recovery() == Some(false)
+        match self {
+            Self::Standby => observer.in_recovery() == Some(false),
+            Self::ReadOnly => false,
+            _ => observer.was_read_only() && Self::ReadWrite.met(Some(observer)) != Some(true),
+        }
     }
 }
 
@@ -154,6 +162,76 @@ mod tests {
             assert_eq!(requirement.met(Some(&silent)), None);
             assert!(!requirement.is_broken(&silent));
             assert!(requirement.judge(&[]).is_err(), "no answer is no yes");
+        }
+    }
+
+    #[test]
+    fn a_refused_write_breaks_what_was_to_be_writable() {
+        use crate::wire::ObservedStream;
+        use std::sync::Arc;
+        use std::task::{Context, Waker};
+        use tokio::io::{AsyncRead, ReadBuf};
+
+        let message = |kind: u8, body: &str| {
+            let length = (body.len() as u32 + 4).to_be_bytes();
+            [&[kind], &length[..], body.as_bytes()].concat()
+        };
+        let read_only = |announced: &[&str]| {
+            let mut bytes = Vec::new();
+            for parameter in announced {
+                bytes.extend(message(b'S', parameter));
+            }
+            bytes.extend(message(b'Z', "I"));
+            bytes.extend(message(b'E', "SERROR\0VERROR\0C25006\0\0"));
+            let observer = Arc::new(Observer::default());
+            let mut stream = ObservedStream::new(&bytes[..], Arc::clone(&observer), None);
+            let mut room = [0; 512];
+            let mut buf = ReadBuf::new(&mut room);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(
+                std::pin::Pin::new(&mut stream)
+                    .poll_read(&mut cx, &mut buf)
+                    .is_ready()
+            );
+            assert!(observer.was_read_only());
+            observer
+        };
+        let writable = [
+            "in_hot_standby\0off\0",
+            "default_transaction_read_only\0off\0",
+        ];
+        let standby = [
+            "in_hot_standby\0on\0",
+            "default_transaction_read_only\0off\0",
+        ];
+        let by_default = [
+            "in_hot_standby\0off\0",
+            "default_transaction_read_only\0on\0",
+        ];
+        for requirement in [
+            Requirement::Any,
+            Requirement::ReadWrite,
+            Requirement::Primary,
+        ] {
+            assert!(
+                !requirement.is_broken(&read_only(&writable)),
+                "{requirement:?}"
+            );
+            assert!(
+                requirement.is_broken(&read_only(&standby)),
+                "{requirement:?}"
+            );
+            assert!(
+                requirement.is_broken(&read_only(&by_default)),
+                "{requirement:?}"
+            );
+            assert!(requirement.is_broken(&read_only(&[])), "{requirement:?}");
+        }
+        for requirement in [Requirement::ReadOnly, Requirement::Standby] {
+            assert!(
+                !requirement.is_broken(&read_only(&standby)),
+                "{requirement:?}"
+            );
         }
     }
 

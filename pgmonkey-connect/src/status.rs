@@ -31,6 +31,22 @@ pub struct Status {
     pub closed: Closed,
     /// Callers that gave up waiting.
     pub timeouts: u64,
+    /// What the statement caches of all its sessions have done.
+    pub statement_cache: StatementCacheStatus,
+}
+
+/// What the statement caches of a handle's sessions have done since the start, together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatementCacheStatus {
+    /// Statements that were prepared already.
+    pub hits: u64,
+    /// Statements that had to be prepared.
+    pub misses: u64,
+    /// Statements closed because there was no room for another.
+    pub evictions: u64,
+    /// Statements closed because the schema changed or the server did not know them any more.
+    pub stale: u64,
 }
 
 impl fmt::Display for Status {

@@ -52,6 +52,9 @@ impl Connection {
         settings.num_workers = 1;
         settings.timeout = TIMEOUT;
         settings.max_lifetime = None;
+        settings.statement_cache = config
+            .pool_settings_for(ConnectionType::Normal)
+            .statement_cache;
         Pool::open(
             "connection",
             config,

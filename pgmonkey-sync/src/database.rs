@@ -167,6 +167,12 @@ impl Database {
     }
 }
 
+impl Database {
+    fn pool(&self) -> &Pool {
+        self.handle.pool()
+    }
+}
+
 statements!(Database);
 
 impl Handle {

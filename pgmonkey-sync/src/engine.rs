@@ -18,6 +18,7 @@ use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 use crate::builder::Provider;
 use crate::dial::dial;
 use crate::hooks::Hooks;
+use crate::prepared::Statements;
 use crate::session::Session;
 
 /// What r2d2 is given as a connection.
@@ -53,6 +54,7 @@ pub(crate) struct Manager {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) statements: Statements,
 }
 
 impl Engine {
@@ -160,11 +162,9 @@ impl ManageConnection for Manager {
             Ok(opened) => {
                 self.ledger.connected(began);
                 let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
-                Slot::Open(Box::new(Session::new(
-                    opened,
-                    ends,
-                    Arc::clone(&self.ledger),
-                )))
+                let ledger = Arc::clone(&self.ledger);
+                let prepared = self.statements.begin();
+                Slot::Open(Box::new(Session::new(opened, ends, ledger, prepared)))
             }
             Err(error) => {
                 self.ledger.open_failed(&error);

@@ -12,6 +12,7 @@ use pgmonkey_connect::{Error, PING, Report};
 use crate::engine::{Loan, Slot};
 use crate::gate::Place;
 use crate::pool::Shared;
+use crate::prepared::prepares;
 use crate::session::Session;
 use crate::transaction::Nested;
 
@@ -120,6 +121,8 @@ impl ClientGuard {
         }
     }
 }
+
+prepares!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = postgres::Client;

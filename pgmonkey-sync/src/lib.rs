@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 mod builder;
 mod connection;
 mod context;
@@ -33,6 +34,7 @@ mod guard;
 mod hooks;
 mod manager;
 mod pool;
+mod prepared;
 mod session;
 mod statements;
 mod transaction;
@@ -46,7 +48,8 @@ pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::{
-    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
+    StatementCacheStatus, Status, Tls,
 };
 pub use pool::Pool;
 #[doc(no_inline)]

@@ -19,6 +19,7 @@ use crate::engine::{Engine, Judge, Loan, Manager, Slot};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
+use crate::prepared::Statements;
 use crate::session::Session;
 use crate::statements::statements;
 use crate::transaction::Transaction;
@@ -101,6 +102,7 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
+            statements: Statements::new(settings.statement_cache, &ledger),
         };
         let shared = Arc::new(Shared {
             what,
@@ -136,6 +138,10 @@ impl Pool {
     pub fn acquire(&self) -> Result<ClientGuard, Error> {
         context::check("Pool::acquire", "pgmonkey_async::Pool")?;
         self.0.acquire(Location::caller())
+    }
+
+    pub(crate) fn pool(&self) -> &Self {
+        self
     }
 
     /// Runs `f` in a transaction on a session of its own: committed if `f` returns `Ok`, rolled

@@ -15,6 +15,7 @@ use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, even
 use crate::context;
 use crate::dial::Opened;
 use crate::hooks::Hooks;
+use crate::prepared::Prepared;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
@@ -52,6 +53,7 @@ pub(crate) fn state_of(client: &mut postgres::Client, observer: Option<&Observer
 
 /// A live session. Dropping it ends it, politely and wherever that happens.
 pub(crate) struct Session {
+    prepared: Prepared,
     /// `Some` until the drop takes it.
     client: Option<postgres::Client>,
     /// `None` on a Unix socket.
@@ -65,9 +67,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(opened: Opened, ends: Option<Instant>, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(
+        opened: Opened,
+        ends: Option<Instant>,
+        ledger: Arc<Ledger>,
+        prepared: Prepared,
+    ) -> Self {
         ledger.opened();
         Self {
+            prepared,
             client: Some(opened.client),
             observer: opened.observed.then(|| Arc::clone(opened.route.observer())),
             route: opened.route,
@@ -89,6 +97,18 @@ impl Session {
         self.client
             .as_mut()
             .expect("only the drop takes the client")
+    }
+
+    pub(crate) fn prepared_mut(&mut self) -> &mut Prepared {
+        &mut self.prepared
+    }
+
+    /// Whether a prepared statement was refused since this was last asked; on a Unix socket
+    /// nobody knows.
+    pub(crate) fn take_stale(&self) -> bool {
+        self.observer
+            .as_ref()
+            .is_some_and(|observer| observer.take_stale())
     }
 
     pub(crate) fn route(&self) -> &Route {

@@ -8,6 +8,8 @@ use pgmonkey_connect::{Error, nesting};
 
 use crate::context;
 use crate::guard::ClientGuard;
+use crate::prepared::prepares;
+use crate::session::Session;
 
 /// An open transaction with a session of its own. It is the driver's [`postgres::Client`] to use;
 /// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
@@ -64,6 +66,14 @@ impl Transaction {
         self.guard.session_mut().run(&nesting::rollback(0))
     }
 }
+
+impl Transaction {
+    fn session_mut(&mut self) -> &mut Session {
+        self.guard.session_mut()
+    }
+}
+
+prepares!(Transaction);
 
 /// A transaction within a session that is borrowed: the first one is a transaction, those
 /// within it are savepoints. It is the driver's [`postgres::Client`] to use; dropping it undoes its work.
@@ -123,6 +133,14 @@ impl<'a> Nested<'a> {
         undone
     }
 }
+
+impl Nested<'_> {
+    fn session_mut(&mut self) -> &mut Session {
+        self.guard.session_mut()
+    }
+}
+
+prepares!(Nested<'_>);
 
 fn commit(guard: &mut ClientGuard, depth: u32) -> Result<(), Error> {
     let session = guard.session_mut();

@@ -17,7 +17,8 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::{
-    CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role, Status, Tls,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
+    StatementCacheStatus, Status, Tls,
 };
 
 /// Connections and pools for threads.

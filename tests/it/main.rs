@@ -23,6 +23,7 @@ mod roles;
 mod runtimes;
 mod session_settings;
 mod sources;
+mod statement_cache;
 mod tls;
 mod traffic;
 mod transaction;

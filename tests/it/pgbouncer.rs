@@ -89,6 +89,63 @@ fn both_pools_work_and_share_few_sessions_of_the_server() -> Outcome {
     Ok(())
 }
 
+/// A statement that was prepared is known to one server session only, and the pooler gives each
+/// statement another one.
+#[test]
+fn standalone_statements_work_with_the_cache_switched_off() -> Outcome {
+    let Some(pooler) = in_front(&[])? else {
+        return Ok(());
+    };
+    let pools = "pool_settings: { max_size: 20, statement_cache: 0 }\nasync_pool_settings: { max_size: 20, statement_cache: 0 }\n";
+    let config = config(pooler.endpoint(), pools);
+    let check = |n: i32, text: &str, row: &tokio_postgres::Row| {
+        let found = (row.get(0), row.get::<_, &str>(1));
+        assert_eq!(found, (n * 2, text), "answers are not mixed up");
+    };
+    let ask = |n: i32| format!("SELECT $1::int * 2, $2::text, {}::int", n % 7);
+    let pool = sync::Pool::new(&config)?;
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..20)
+            .map(|caller| {
+                let (pool, check, ask) = (&pool, &check, &ask);
+                scope.spawn(move || {
+                    for n in 0..30 {
+                        let text = format!("{caller}/{n}");
+                        check(n, &text, &pool.query_one(&ask(n), &[&n, &text])?);
+                        pool.query("SELECT 1", &[])?;
+                    }
+                    Ok::<_, pgmonkey::Error>(())
+                })
+            })
+            .collect();
+        callers
+            .into_iter()
+            .try_for_each(|caller| caller.join().expect("no panic"))
+    })?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let pool = aio::Pool::new(&config).await?;
+        let tasks: Vec<_> = (0..20)
+            .map(|caller| {
+                let pool = pool.clone();
+                tokio::spawn(async move {
+                    for n in 0..30 {
+                        let text = format!("{caller}/{n}");
+                        check(n, &text, &pool.query_one(&ask(n), &[&n, &text]).await?);
+                        pool.query("SELECT 1", &[]).await?;
+                    }
+                    Ok::<_, pgmonkey::Error>(())
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic")?;
+        }
+        Ok::<_, pgmonkey::Error>(())
+    })?;
+    Ok(())
+}
+
 /// It refuses the startup option that session settings travel in.
 #[test]
 fn session_settings_arrive_by_statement() -> Outcome {

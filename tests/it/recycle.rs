@@ -68,6 +68,21 @@ twin! {
 }
 
 twin! {
+    fn a_session_that_the_server_ends_during_a_statement_is_not_lent_again(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let suicide = "SELECT pg_terminate_backend(pg_backend_pid())";
+        for ended in 1..4 {
+            let error = go!(pool.query(suicide, &[])).expect_err("it ends itself");
+            // The blocking driver may see the end of the stream before it hands the reason over.
+            assert!(error.is_transient(), "{error}");
+            assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+            assert_eq!(pool.status().closed.dead, ended);
+        }
+        Ok(())
+    }
+}
+
+twin! {
     fn a_half_done_copy_does_not_reach_the_next_borrower(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;

@@ -325,3 +325,64 @@ fn a_failover_costs_no_borrower_more_than_the_statement_in_flight() -> Outcome {
     assert!(threads.errors.load(Ordering::Relaxed) <= 8);
     Ok(())
 }
+
+/// A refused write ends the session where a new one may do better, and only there.
+#[test]
+fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
+    let primary = Cluster::builder().start()?;
+    let standby = primary.standby()?;
+    let write = "CREATE TABLE t (n int)";
+    let inside = "BEGIN READ ONLY; CREATE TABLE t (n int)";
+    let rows = [
+        // As after a failover behind a name that still leads to the old server.
+        (&standby, "any", write, 1),
+        (&standby, "prefer-standby", write, 0),
+        (&standby, "standby", write, 0),
+        (&standby, "read-only", write, 0),
+        // Of its own wish: another session would say the same.
+        (&primary, "any", inside, 0),
+        (&primary, "read-write", inside, 0),
+        (
+            &primary,
+            "read-write",
+            "BEGIN; SET LOCAL default_transaction_read_only = on; SET transaction_read_only = on; CREATE TABLE t (n int)",
+            0,
+        ),
+        // A setting of the session that its borrower has left.
+        (
+            &primary,
+            "read-write",
+            "SET default_transaction_read_only = on; COMMIT; CREATE TABLE t (n int)",
+            1,
+        ),
+    ];
+    let runtime = tokio::runtime::Runtime::new()?;
+    for (server, attrs, statement, ended) in rows {
+        let servers = [server.endpoint(), server.endpoint()];
+        let mut text = hosts(servers, &format!(", target_session_attrs: {attrs}"));
+        text.push_str("pool_settings: { max_size: 1 }\nasync_pool_settings: { max_size: 1 }\n");
+        let config = load(&text);
+        let pool = sync::Pool::new(&config)?;
+        let async_pool = runtime.block_on(aio::Pool::new(&config))?;
+        let refusals = [
+            pool.batch_execute(statement).expect_err("read-only"),
+            runtime
+                .block_on(async_pool.batch_execute(statement))
+                .expect_err("read-only"),
+        ];
+        for refused in refusals {
+            let code = refused.code().map(|code| code.code().to_owned());
+            assert_eq!(code.as_deref(), Some("25006"), "{attrs}: {refused}");
+        }
+        pool.query("SELECT 1", &[])?;
+        runtime.block_on(async_pool.query("SELECT 1", &[]))?;
+        let closed = (pool.status().closed, async_pool.status().closed);
+        assert_eq!(
+            (closed.0.role, closed.1.role),
+            (ended, ended),
+            "{attrs}: {statement}"
+        );
+        assert_eq!(closed.0.total(), ended, "{attrs}: {statement}");
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 /// How many bytes of a message's body are kept for the few messages that are looked into. A
 /// `ReadyForQuery` has one, a `ParameterStatus` two short texts, an authentication request its
-/// number and the names of a few mechanisms.
+/// number and the names of a few mechanisms; an `ErrorResponse` begins with its codes.
 const BODY_KEPT: usize = 512;
 
 /// One message seen from the server.
@@ -16,6 +16,8 @@ pub(crate) enum Backend<'a> {
     Parameter(&'a [u8]),
     /// A message of the login: what the server asks for, or that it is content.
     Authentication(&'a [u8]),
+    /// `ErrorResponse`: its fields, as many as there was room for.
+    Error(&'a [u8]),
     /// Anything else.
     Other,
 }
@@ -111,10 +113,8 @@ impl BackendFraming {
                 self.in_body = true;
             }
             let kind = self.frame.header[0];
-            if !self
-                .frame
-                .take_body(&mut bytes, matches!(kind, b'Z' | b'S' | b'R'))
-            {
+            let keep = matches!(kind, b'Z' | b'S' | b'R' | b'E');
+            if !self.frame.take_body(&mut bytes, keep) {
                 return;
             }
             event(match kind {
@@ -122,6 +122,7 @@ impl BackendFraming {
                 b'G' | b'W' => Backend::CopyIn,
                 b'S' => Backend::Parameter(&self.frame.kept),
                 b'R' => Backend::Authentication(&self.frame.kept),
+                b'E' => Backend::Error(&self.frame.kept),
                 _ => Backend::Other,
             });
             self.frame.reset();
@@ -150,7 +151,7 @@ fn pass_over<'a>(mut bytes: &'a [u8], event: &mut impl FnMut(Backend<'_>)) -> &'
         let whole = (u32::from_be_bytes(*length) as usize)
             .max(4)
             .saturating_add(1);
-        if matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R') || whole > bytes.len() {
+        if matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') || whole > bytes.len() {
             break;
         }
         event(Backend::Other);
@@ -239,10 +240,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_split_gives_the_same_backend_events(
-            bodies in proptest::collection::vec((0usize..8, proptest::collection::vec(any::<u8>(), 0..900)), 1..8),
+            bodies in proptest::collection::vec((0usize..9, proptest::collection::vec(any::<u8>(), 0..900)), 1..8),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
         ) {
-            let kinds = *b"ZGSDCTWR";
+            let kinds = *b"ZGSDCTWRE";
             let bytes: Vec<u8> = bodies.iter().flat_map(|(k, body)| message(kinds[*k], body)).collect();
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             at.extend([0, bytes.len()]);

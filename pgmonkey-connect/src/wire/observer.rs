@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use pgmonkey_config::{AuthMethod, RequireAuth};
 
+use super::complaint::Complaint;
 use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
 use super::login::{Login, LoginRefused};
 
@@ -33,12 +34,15 @@ pub enum WireState {
 
 /// Low byte: the server's status letter (0 before the first). Then one bit each for a copy that
 /// takes data, for the end, for a login that succeeded, for a server that said whether it is a
-/// standby, and for one that is. High half: unanswered requests.
+/// standby, for one that is, for a write that was refused as read-only, and for a prepared
+/// statement that was refused as stale. High half: unanswered requests.
 const COPYING: u64 = 1 << 8;
 const CLOSED: u64 = 1 << 9;
 const AUTHENTICATED: u64 = 1 << 10;
 const ROLE_KNOWN: u64 = 1 << 11;
 const STANDBY: u64 = 1 << 12;
+const READ_ONLY: u64 = 1 << 13;
+const STALE: u64 = 1 << 14;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -86,6 +90,20 @@ impl Observer {
     pub fn in_recovery(&self) -> Option<bool> {
         let word = self.word.load(Ordering::Acquire);
         (word & ROLE_KNOWN != 0).then_some(word & STANDBY != 0)
+    }
+
+    /// Whether the server has refused a write because the session, its transaction or the
+    /// server is read-only (SQLSTATE 25006). Costs one load.
+    pub fn was_read_only(&self) -> bool {
+        self.word.load(Ordering::Acquire) & READ_ONLY != 0
+    }
+
+    /// Whether the server has refused a prepared statement since this was last asked, because
+    /// the schema changed or because it does not know the statement (any more). Costs one load
+    /// as long as it has not.
+    pub fn take_stale(&self) -> bool {
+        self.word.load(Ordering::Acquire) & STALE != 0
+            && self.word.fetch_and(!STALE, Ordering::AcqRel) & STALE != 0
     }
 
     /// Whether the server has accepted the login.
@@ -242,6 +260,7 @@ impl Tracker {
                     observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
                 }
             }
+            Backend::Error(body) => note_complaint(observer, body),
             Backend::Other => {}
         });
     }
@@ -281,6 +300,23 @@ fn remember(observer: &Observer, body: &[u8]) {
     }
     if let Ok(mut known) = observer.parameters.lock() {
         known.insert(name.into_owned(), value.into_owned());
+    }
+}
+
+fn note_complaint(observer: &Observer, body: &[u8]) {
+    // Before the login is through, the driver's own error says all there is to say.
+    if observer.state() == WireState::Starting {
+        return;
+    }
+    match Complaint::of(body) {
+        Some(Complaint::Ending) => observer.close(),
+        Some(Complaint::ReadOnly) => {
+            observer.word.fetch_or(READ_ONLY, Ordering::AcqRel);
+        }
+        Some(Complaint::Stale) => {
+            observer.word.fetch_or(STALE, Ordering::AcqRel);
+        }
+        None => {}
     }
 }
 
@@ -336,6 +372,25 @@ mod tests {
         assert_eq!(observer.in_recovery(), Some(true));
         tracker.received(&observer, &message(b'S', b"in_hot_standby\0off\0"));
         assert_eq!(observer.in_recovery(), Some(false));
+    }
+
+    #[test]
+    fn an_error_that_ends_the_session_closes_it_before_the_stream_ends() {
+        let (observer, mut tracker) = started();
+        tracker.sent(&observer, &message(b'Q', b"SELECT 1\0"));
+        tracker.received(&observer, &message(b'E', b"SFATAL\0VFATAL\0C57P01\0\0"));
+        assert_eq!(observer.state(), WireState::Closed);
+    }
+
+    #[test]
+    fn a_refused_write_and_a_stale_statement_are_remembered() {
+        let (observer, mut tracker) = started();
+        assert!(!observer.was_read_only() && !observer.take_stale());
+        tracker.received(&observer, &message(b'E', b"SERROR\0VERROR\0C25006\0\0"));
+        assert!(observer.was_read_only() && !observer.take_stale());
+        tracker.received(&observer, &message(b'E', b"SERROR\0VERROR\0C26000\0\0"));
+        assert!(observer.take_stale() && !observer.take_stale());
+        assert_eq!(observer.state(), WireState::Idle);
     }
 
     #[test]

@@ -1,0 +1,272 @@
+//! Statements by text: prepared once for a session, or sent without a name.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
+use pgmonkey_connect::statement_cache::{Condition, StatementCache, StatementCounts, condition};
+use pgmonkey_connect::wire::WireState;
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
+
+use crate::answer::{Answer, Params};
+use crate::session::Session;
+
+/// What the sessions of a pool have in common of their statements.
+#[derive(Clone)]
+pub(crate) struct Statements {
+    capacity: usize,
+    counts: Arc<StatementCounts>,
+    types: Arc<ParameterTypes>,
+}
+
+impl Statements {
+    pub(crate) fn new(capacity: usize, ledger: &Ledger) -> Self {
+        Self {
+            capacity,
+            counts: Arc::clone(ledger.statements()),
+            types: Arc::default(),
+        }
+    }
+
+    /// For a session that begins.
+    pub(crate) fn begin(&self) -> Prepared {
+        Prepared {
+            off: self.capacity == 0,
+            cache: Mutex::new(StatementCache::new(self.capacity, Arc::clone(&self.counts))),
+            types: Arc::clone(&self.types),
+        }
+    }
+}
+
+/// A session's statements.
+pub(crate) struct Prepared {
+    off: bool,
+    cache: Mutex<StatementCache>,
+    /// Used while the cache is off.
+    types: Arc<ParameterTypes>,
+}
+
+impl Prepared {
+    /// Held for a lookup or an entry; never while something is sent or dropped.
+    fn cache(&self) -> MutexGuard<'_, StatementCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.off
+    }
+}
+
+/// Whom a session serves while a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// The one caller, who may have left a transaction open.
+    Alone,
+    /// Others as well, none of whom can open a transaction.
+    Shared,
+}
+
+impl Session {
+    /// The statement for this text, if the session has it.
+    pub(crate) fn find_prepared(&self, text: &str, types: &[Type]) -> Option<Statement> {
+        if self.observer().take_stale() {
+            // Somebody met a stale statement outside of what we see.
+            let stale = self.prepared().cache().clear();
+            drop(stale);
+        }
+        self.prepared().cache().get(text, types)
+    }
+
+    /// Prepares a statement and keeps it.
+    pub(crate) async fn prepare(
+        &self,
+        text: &str,
+        types: &[Type],
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let statement = self.client().prepare_typed(text, types).await?;
+        let evicted = self
+            .prepared()
+            .cache()
+            .insert(text, types, statement.clone());
+        drop(evicted);
+        Ok(statement)
+    }
+
+    /// As the driver's `prepare_typed`, from the cache if it is there.
+    pub(crate) async fn prepare_cached(
+        &self,
+        text: &str,
+        types: &[Type],
+    ) -> Result<Statement, Error> {
+        if self.prepared().is_off() {
+            return Ok(self.client().prepare_typed(text, types).await?);
+        }
+        match self.find_prepared(text, types) {
+            Some(statement) => Ok(statement),
+            None => Ok(self.prepare(text, types).await?),
+        }
+    }
+
+    /// Runs one statement by its text.
+    pub(crate) async fn run_text<A: Answer>(
+        &self,
+        text: &str,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        if self.prepared().is_off() {
+            return self.run_unnamed::<A>(text, params).await;
+        }
+        let found = self.find_prepared(text, &[]);
+        let kept = found.is_some();
+        let statement = match found {
+            Some(statement) => statement,
+            None => self.prepare(text, &[]).await?,
+        };
+        match A::run(self.client(), &statement, params).await {
+            Ok(output) => Ok(output),
+            Err(error) if kept => {
+                Box::pin(self.run_anew::<A>(text, params, error, Company::Alone)).await
+            }
+            Err(error) => Err(self.give_up_on(text, error)),
+        }
+    }
+
+    /// Takes a failed statement out of the cache if it is to blame, and runs it once more,
+    /// prepared anew, if that is safe and can help: nothing of it has run, and no transaction
+    /// was open that its error has ended.
+    pub(crate) async fn run_anew<A: Answer>(
+        &self,
+        text: &str,
+        params: Params<'_>,
+        error: tokio_postgres::Error,
+        company: Company,
+    ) -> Result<A::Output, Error> {
+        let condition = condition(&error);
+        let error = self.give_up_on(text, error);
+        let helps = matches!(condition, Condition::Stale | Condition::Lost);
+        let safe = || async {
+            company == Company::Shared || matches!(self.state_at_rest().await, Ok(WireState::Idle))
+        };
+        if !helps || !safe().await {
+            return Err(error);
+        }
+        let statement = self.prepare(text, &[]).await?;
+        match A::run(self.client(), &statement, params).await {
+            Ok(output) => Ok(output),
+            Err(error) => Err(self.give_up_on(text, error)),
+        }
+    }
+
+    /// Takes out what must not be used again after this error.
+    fn give_up_on(&self, text: &str, error: tokio_postgres::Error) -> Error {
+        let mut useless = Vec::new();
+        match condition(&error) {
+            Condition::Sound => {}
+            Condition::Lost => useless = self.prepared().cache().clear(),
+            _ => useless.extend(self.prepared().cache().remove(text, &[])),
+        }
+        // The observer has seen it too; it is dealt with.
+        self.observer().take_stale();
+        drop(useless);
+        error.into()
+    }
+
+    /// Runs one statement without preparing it: what a pooler in transaction mode can follow,
+    /// for everything is in one request.
+    async fn run_unnamed<A: Answer>(
+        &self,
+        text: &str,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        if params.is_empty() {
+            return Ok(A::run_typed(self.client(), text, &[]).await?);
+        }
+        let known = self.prepared().types.get(text);
+        let remembered = known.is_some();
+        let types = match known {
+            Some(types) => types,
+            None => self.learn_types(text).await?,
+        };
+        match A::run_typed(self.client(), text, &typed(params, &types)).await {
+            Ok(output) => Ok(output),
+            Err(error) => {
+                let condition = condition(&error);
+                let forgotten = condition != Condition::Sound && self.prepared().types.forget(text);
+                // The driver refused a value: nothing was sent.
+                if !(forgotten && remembered && condition == Condition::Stale) {
+                    return Err(error.into());
+                }
+                let types = self.learn_types(text).await?;
+                Ok(A::run_typed(self.client(), text, &typed(params, &types)).await?)
+            }
+        }
+    }
+
+    /// Asks the server for the types of a text's parameters. A transaction keeps a pooler on
+    /// one server until the statement that was prepared for it is closed again.
+    async fn learn_types(&self, text: &str) -> Result<Arc<[Type]>, Error> {
+        let inside = self.state_at_rest().await? != WireState::Idle;
+        if !inside {
+            self.run("BEGIN").await?;
+        }
+        let prepared = self.client().prepare(text).await;
+        let learnt = prepared.map(|statement| self.prepared().types.learn(text, &statement));
+        if !inside {
+            self.run("ROLLBACK").await?;
+        }
+        Ok(learnt?)
+    }
+}
+
+/// Gives a type with `session()` the methods that use the session's statement cache.
+macro_rules! prepares {
+    ($($kind:tt)*) => {
+        impl $($kind)* {
+            /// Prepares a statement, or takes it from the session's cache if this text was
+            /// prepared before; see [`tokio_postgres::Client::prepare`].
+            ///
+            /// The cache keeps as many as `statement_cache` says; those that were not used for
+            /// the longest time are closed. With `statement_cache: 0` this prepares each time.
+            ///
+            /// A statement whose result has changed with the schema fails once and is forgotten:
+            /// prepare it again, after the transaction.
+            ///
+            /// ```no_run
+            /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+            /// let client = pool.acquire().await?;
+            /// let by_id = client.prepare_cached("SELECT name FROM users WHERE id = $1").await?;
+            /// let row = client.query_one(&by_id, &[&42]).await?;
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Database`].
+            pub async fn prepare_cached(
+                &self,
+                text: &str,
+            ) -> Result<::tokio_postgres::Statement, Error> {
+                self.session().prepare_cached(text, &[]).await
+            }
+
+            /// As [`prepare_cached`](Self::prepare_cached), with types for the parameters; see
+            /// [`tokio_postgres::Client::prepare_typed`].
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Database`].
+            pub async fn prepare_typed_cached(
+                &self,
+                text: &str,
+                types: &[::tokio_postgres::types::Type],
+            ) -> Result<::tokio_postgres::Statement, Error> {
+                self.session().prepare_cached(text, types).await
+            }
+        }
+    };
+}
+
+pub(crate) use prepares;

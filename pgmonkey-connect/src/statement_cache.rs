@@ -1,0 +1,382 @@
+//! Prepared statements kept by one session, least recently used out first, and what a failed
+//! statement says of the one it ran.
+
+use std::error::Error as _;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashlink::LinkedHashMap;
+use hashlink::linked_hash_map::RawEntryMut;
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Type, WrongType};
+
+use crate::status::StatementCacheStatus;
+
+/// What the standalone statements take: SQL text, which goes through the statement cache, or a
+/// prepared [`Statement`], which goes as it is.
+///
+/// The drivers' `ToStatement` says the same but not to others than the drivers. This is
+/// implemented for the same types, and cannot be for more.
+///
+/// ```
+/// use pgmonkey_connect::AsStatement;
+///
+/// assert_eq!("SELECT 1".text(), Some("SELECT 1"));
+/// assert_eq!(String::from("SELECT 1").text(), Some("SELECT 1"));
+/// ```
+pub trait AsStatement: tokio_postgres::ToStatement {
+    /// The SQL text; `None` for a statement that is prepared already.
+    fn text(&self) -> Option<&str>;
+}
+
+impl AsStatement for str {
+    fn text(&self) -> Option<&str> {
+        Some(self)
+    }
+}
+
+impl AsStatement for String {
+    fn text(&self) -> Option<&str> {
+        Some(self)
+    }
+}
+
+impl AsStatement for Statement {
+    fn text(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What all caches of a pool have done so far.
+#[derive(Debug, Default)]
+pub struct StatementCounts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+    stale: AtomicU64,
+}
+
+impl StatementCounts {
+    /// The numbers now.
+    pub fn status(&self) -> StatementCacheStatus {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        StatementCacheStatus {
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            evictions: read(&self.evictions),
+            stale: read(&self.stale),
+        }
+    }
+}
+
+/// One session's prepared statements, by text and the parameter types that were asked for.
+///
+/// A lookup that finds something allocates nothing. What is taken out is returned rather than
+/// dropped, for dropping a [`Statement`] tells the driver to close it on the server.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
+///
+/// let counts = Arc::new(StatementCounts::default());
+/// let mut cache = StatementCache::<&str>::new(1, Arc::clone(&counts));
+/// assert!(cache.get("SELECT 1", &[]).is_none());
+/// cache.insert("SELECT 1", &[], "s0");
+/// assert_eq!(cache.get("SELECT 1", &[]), Some("s0"));
+/// assert_eq!(cache.insert("SELECT 2", &[], "s1"), Some("s0"));
+/// assert_eq!((counts.status().hits, counts.status().evictions), (1, 1));
+/// ```
+pub struct StatementCache<S = Statement> {
+    kept: LinkedHashMap<Key, S>,
+    capacity: usize,
+    counts: Arc<StatementCounts>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    text: Box<str>,
+    types: Box<[Type]>,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrowed(&self.text, &self.types).hash(state);
+    }
+}
+
+/// A key that owns nothing; hashes as one that does.
+struct Borrowed<'a>(&'a str, &'a [Type]);
+
+impl Hash for Borrowed<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        for parameter in self.1 {
+            parameter.oid().hash(state);
+        }
+    }
+}
+
+impl<S: Clone> StatementCache<S> {
+    /// An empty cache for `capacity` statements; one for none never keeps any.
+    pub fn new(capacity: usize, counts: Arc<StatementCounts>) -> Self {
+        Self {
+            kept: LinkedHashMap::new(),
+            capacity,
+            counts,
+        }
+    }
+
+    /// Whether it never keeps anything.
+    pub fn is_off(&self) -> bool {
+        self.capacity == 0
+    }
+
+    /// How many statements it keeps now.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether it keeps none now.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The statement for this text, which becomes the last to go. Counts a hit or a miss.
+    pub fn get(&mut self, text: &str, types: &[Type]) -> Option<S> {
+        match self.entry(text, types) {
+            RawEntryMut::Occupied(mut entry) => {
+                entry.to_back();
+                let found = entry.get().clone();
+                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                Some(found)
+            }
+            RawEntryMut::Vacant(_) => {
+                self.counts.misses.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Keeps a statement. Returns the one that has to go for it: its predecessor, or the one
+    /// that was not used for the longest time.
+    #[must_use = "dropping a statement closes it: better not under a lock"]
+    pub fn insert(&mut self, text: &str, types: &[Type], statement: S) -> Option<S> {
+        if self.is_off() {
+            return Some(statement);
+        }
+        match self.entry(text, types) {
+            RawEntryMut::Occupied(mut entry) => {
+                entry.to_back();
+                return Some(entry.replace_value(statement));
+            }
+            RawEntryMut::Vacant(entry) => {
+                let key = Key {
+                    text: text.into(),
+                    types: types.into(),
+                };
+                entry.insert(key, statement);
+            }
+        }
+        if self.kept.len() <= self.capacity {
+            return None;
+        }
+        self.counts.evictions.fetch_add(1, Ordering::Relaxed);
+        self.kept.pop_front().map(|(_, statement)| statement)
+    }
+
+    /// Takes out a statement that is good for nothing any more.
+    #[must_use = "dropping a statement closes it: better not under a lock"]
+    pub fn remove(&mut self, text: &str, types: &[Type]) -> Option<S> {
+        match self.entry(text, types) {
+            RawEntryMut::Occupied(entry) => {
+                let removed = entry.remove();
+                self.counts.stale.fetch_add(1, Ordering::Relaxed);
+                Some(removed)
+            }
+            RawEntryMut::Vacant(_) => None,
+        }
+    }
+
+    /// Takes all of them out: they are good for nothing any more.
+    #[must_use = "dropping a statement closes it: better not under a lock"]
+    pub fn clear(&mut self) -> Vec<S> {
+        let removed: Vec<S> = self.kept.drain().map(|(_, statement)| statement).collect();
+        self.counts
+            .stale
+            .fetch_add(removed.len() as u64, Ordering::Relaxed);
+        removed
+    }
+
+    fn entry(
+        &mut self,
+        text: &str,
+        types: &[Type],
+    ) -> RawEntryMut<'_, Key, S, impl BuildHasher + use<S>> {
+        let hash = self.kept.hasher().hash_one(Borrowed(text, types));
+        self.kept
+            .raw_entry_mut()
+            .from_hash(hash, |key| *key.text == *text && *key.types == *types)
+    }
+}
+
+impl<S> fmt::Debug for StatementCache<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatementCache")
+            .field("kept", &self.kept.len())
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failed run says of the prepared statement it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It is as good as before.
+    Sound,
+    /// It may have been prepared for a schema that is no more: it should not be kept.
+    Suspect,
+    /// It was prepared for a schema that is no more, and refused before anything ran: prepared
+    /// anew, it would do.
+    Stale,
+    /// The server does not know it, and may not know the others either; nothing ran.
+    Lost,
+}
+
+/// What this error says of the prepared statement that it failed.
+///
+/// A stale plan shows in three ways. Its result has changed: the server refuses it (0A000). Its
+/// parameters have: the driver refuses a value that would fit now. Or its text means something
+/// else or nothing: the server's errors of class 42, which a wrong text gets as well.
+pub fn condition(error: &tokio_postgres::Error) -> Condition {
+    let Some(refused) = error.as_db_error() else {
+        let misfit = error
+            .source()
+            .is_some_and(|source| source.is::<WrongType>());
+        return if misfit {
+            Condition::Stale
+        } else {
+            Condition::Sound
+        };
+    };
+    // With a context it was raised inside a function that ran.
+    let raised_by = |routine: &str| {
+        refused.where_().is_none() && refused.routine().is_none_or(|found| found == routine)
+    };
+    match refused.code() {
+        code if *code == SqlState::FEATURE_NOT_SUPPORTED && raised_by("RevalidateCachedQuery") => {
+            Condition::Stale
+        }
+        code if *code == SqlState::INVALID_SQL_STATEMENT_NAME
+            && raised_by("FetchPreparedStatement") =>
+        {
+            Condition::Lost
+        }
+        code if code.code().starts_with("42") => Condition::Suspect,
+        _ => Condition::Sound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cache(capacity: usize) -> StatementCache<u32> {
+        StatementCache::new(capacity, Arc::default())
+    }
+
+    #[test]
+    fn types_are_part_of_the_name() {
+        let mut cache = cache(4);
+        assert_eq!(cache.insert("SELECT $1", &[], 1), None);
+        assert_eq!(cache.insert("SELECT $1", &[Type::INT4], 2), None);
+        assert_eq!(cache.insert("SELECT $1", &[Type::INT8], 3), None);
+        assert_eq!(cache.get("SELECT $1", &[Type::INT4]), Some(2));
+        assert_eq!(cache.get("SELECT $1", &[]), Some(1));
+        assert_eq!(cache.get("SELECT $1", &[Type::TEXT]), None);
+        assert_eq!(cache.insert("SELECT $1", &[], 4), Some(1), "replaced");
+        assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn switched_off_it_keeps_nothing() {
+        let mut cache = cache(0);
+        assert!(cache.is_off());
+        assert_eq!(cache.insert("SELECT 1", &[], 1), Some(1));
+        assert_eq!(cache.get("SELECT 1", &[]), None);
+        assert_eq!(cache.counts.status().evictions, 0);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_counted() {
+        let mut cache = cache(3);
+        for text in ["a", "b", "c"] {
+            assert_eq!(cache.insert(text, &[], 0), None);
+        }
+        assert_eq!(cache.remove("b", &[]), Some(0));
+        assert_eq!(cache.remove("b", &[]), None);
+        assert_eq!(cache.clear().len(), 2);
+        assert!(cache.is_empty());
+        let status = cache.counts.status();
+        assert_eq!((status.stale, status.evictions), (3, 0));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Use(u8),
+        Remove(u8),
+        Clear,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            12 => (0..12u8).prop_map(Step::Use),
+            2 => (0..12u8).prop_map(Step::Remove),
+            1 => Just(Step::Clear),
+        ];
+        proptest::collection::vec(step, 0..120)
+    }
+
+    proptest! {
+        /// The model is a list, the last used at its end.
+        #[test]
+        fn the_least_recently_used_goes_first(capacity in 1..8usize, steps in steps()) {
+            let mut cache = cache(capacity);
+            let mut model: Vec<u8> = Vec::new();
+            let (mut hits, mut misses, mut evictions) = (0, 0, 0);
+            for step in steps {
+                match step {
+                    Step::Use(n) => {
+                        let text = n.to_string();
+                        let known = model.iter().position(|m| *m == n).map(|at| model.remove(at));
+                        prop_assert_eq!(cache.get(&text, &[]), known.map(u32::from));
+                        model.push(n);
+                        if known.is_some() {
+                            hits += 1;
+                            continue;
+                        }
+                        misses += 1;
+                        let wanted = (model.len() > capacity).then(|| model.remove(0));
+                        evictions += u64::from(wanted.is_some());
+                        prop_assert_eq!(cache.insert(&text, &[], n.into()), wanted.map(u32::from));
+                    }
+                    Step::Remove(n) => {
+                        let known = model.iter().position(|m| *m == n).map(|at| model.remove(at));
+                        prop_assert_eq!(cache.remove(&n.to_string(), &[]), known.map(u32::from));
+                    }
+                    Step::Clear => {
+                        let removed: Vec<u8> = cache.clear().into_iter().map(|n| n as u8).collect();
+                        prop_assert_eq!(removed, std::mem::take(&mut model));
+                    }
+                }
+                prop_assert_eq!(cache.len(), model.len());
+            }
+            let status = cache.counts.status();
+            prop_assert_eq!((status.hits, status.misses, status.evictions), (hits, misses, evictions));
+        }
+    }
+}

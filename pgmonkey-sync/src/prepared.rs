@@ -1,0 +1,238 @@
+//! Statements by text: prepared once for a session, or sent without a name.
+
+use std::sync::Arc;
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
+use pgmonkey_connect::statement_cache::{Condition, StatementCache, StatementCounts, condition};
+use pgmonkey_connect::wire::WireState;
+use postgres::Statement;
+use postgres::types::Type;
+
+use crate::answer::{Answer, Params};
+use crate::session::Session;
+
+/// What the sessions of a pool have in common of their statements.
+#[derive(Clone)]
+pub(crate) struct Statements {
+    capacity: usize,
+    counts: Arc<StatementCounts>,
+    types: Arc<ParameterTypes>,
+}
+
+impl Statements {
+    pub(crate) fn new(capacity: usize, ledger: &Ledger) -> Self {
+        Self {
+            capacity,
+            counts: Arc::clone(ledger.statements()),
+            types: Arc::default(),
+        }
+    }
+
+    /// For a session that begins.
+    pub(crate) fn begin(&self) -> Prepared {
+        Prepared {
+            cache: StatementCache::new(self.capacity, Arc::clone(&self.counts)),
+            types: Arc::clone(&self.types),
+        }
+    }
+}
+
+/// A session's statements.
+pub(crate) struct Prepared {
+    cache: StatementCache,
+    /// Used while the cache is off.
+    types: Arc<ParameterTypes>,
+}
+
+impl Session {
+    /// The statement for this text, if the session has it.
+    fn find_prepared(&mut self, text: &str, types: &[Type]) -> Option<Statement> {
+        if self.take_stale() {
+            // Somebody met a stale statement outside of what we see.
+            drop(self.prepared_mut().cache.clear());
+        }
+        self.prepared_mut().cache.get(text, types)
+    }
+
+    /// Prepares a statement and keeps it.
+    fn prepare(&mut self, text: &str, types: &[Type]) -> Result<Statement, postgres::Error> {
+        let statement = self.client_mut().prepare_typed(text, types)?;
+        let kept = statement.clone();
+        drop(self.prepared_mut().cache.insert(text, types, kept));
+        Ok(statement)
+    }
+
+    /// As the driver's `prepare_typed`, from the cache if it is there.
+    pub(crate) fn prepare_cached(
+        &mut self,
+        text: &str,
+        types: &[Type],
+    ) -> Result<Statement, Error> {
+        if self.prepared_mut().cache.is_off() {
+            return Ok(self.client_mut().prepare_typed(text, types)?);
+        }
+        match self.find_prepared(text, types) {
+            Some(statement) => Ok(statement),
+            None => Ok(self.prepare(text, types)?),
+        }
+    }
+
+    /// Runs one statement by its text.
+    pub(crate) fn run_text<A: Answer>(
+        &mut self,
+        text: &str,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        if self.prepared_mut().cache.is_off() {
+            return self.run_unnamed::<A>(text, params);
+        }
+        let found = self.find_prepared(text, &[]);
+        let kept = found.is_some();
+        let statement = match found {
+            Some(statement) => statement,
+            None => self.prepare(text, &[])?,
+        };
+        match A::run(self.client_mut(), &statement, params) {
+            Ok(output) => Ok(output),
+            Err(error) if kept => self.run_anew::<A>(text, params, error),
+            Err(error) => Err(self.give_up_on(text, error)),
+        }
+    }
+
+    /// Takes a failed statement out of the cache if it is to blame, and runs it once more,
+    /// prepared anew, if that is safe and can help: nothing of it has run, and no transaction
+    /// was open that its error has ended.
+    fn run_anew<A: Answer>(
+        &mut self,
+        text: &str,
+        params: Params<'_>,
+        error: postgres::Error,
+    ) -> Result<A::Output, Error> {
+        let condition = condition(&error);
+        let error = self.give_up_on(text, error);
+        let helps = matches!(condition, Condition::Stale | Condition::Lost);
+        if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
+            return Err(error);
+        }
+        let statement = self.prepare(text, &[])?;
+        match A::run(self.client_mut(), &statement, params) {
+            Ok(output) => Ok(output),
+            Err(error) => Err(self.give_up_on(text, error)),
+        }
+    }
+
+    /// Takes out what must not be used again after this error.
+    fn give_up_on(&mut self, text: &str, error: postgres::Error) -> Error {
+        let cache = &mut self.prepared_mut().cache;
+        match condition(&error) {
+            Condition::Sound => {}
+            Condition::Lost => drop(cache.clear()),
+            _ => drop(cache.remove(text, &[])),
+        }
+        // The observer has seen it too; it is dealt with.
+        self.take_stale();
+        error.into()
+    }
+
+    /// Runs one statement without preparing it: what a pooler in transaction mode can follow,
+    /// for everything is in one request.
+    fn run_unnamed<A: Answer>(
+        &mut self,
+        text: &str,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        if params.is_empty() {
+            return Ok(A::run_typed(self.client_mut(), text, &[])?);
+        }
+        let known = self.prepared_mut().types.get(text);
+        let remembered = known.is_some();
+        let types = match known {
+            Some(types) => types,
+            None => self.learn_types(text)?,
+        };
+        match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
+            Ok(output) => Ok(output),
+            Err(error) => {
+                let condition = condition(&error);
+                let forgotten =
+                    condition != Condition::Sound && self.prepared_mut().types.forget(text);
+                // The driver refused a value: nothing was sent.
+                if !(forgotten && remembered && condition == Condition::Stale) {
+                    return Err(error.into());
+                }
+                let types = self.learn_types(text)?;
+                Ok(A::run_typed(
+                    self.client_mut(),
+                    text,
+                    &typed(params, &types),
+                )?)
+            }
+        }
+    }
+
+    /// Asks the server for the types of a text's parameters. A transaction keeps a pooler on
+    /// one server until the statement that was prepared for it is closed again.
+    fn learn_types(&mut self, text: &str) -> Result<Arc<[Type]>, Error> {
+        let inside = self.state_at_rest()? != WireState::Idle;
+        if !inside {
+            self.run("BEGIN")?;
+        }
+        let prepared = self.client_mut().prepare(text);
+        let learnt = prepared.map(|statement| self.prepared_mut().types.learn(text, &statement));
+        if !inside {
+            self.run("ROLLBACK")?;
+        }
+        Ok(learnt?)
+    }
+}
+
+/// Gives a type with `session_mut()` the methods that use the session's statement cache.
+macro_rules! prepares {
+    ($($kind:tt)*) => {
+        impl $($kind)* {
+            /// Prepares a statement, or takes it from the session's cache if this text was
+            /// prepared before; see [`postgres::Client::prepare`].
+            ///
+            /// The cache keeps as many as `statement_cache` says; those that were not used for
+            /// the longest time are closed. With `statement_cache: 0` this prepares each time.
+            ///
+            /// A statement whose result has changed with the schema fails once and is forgotten:
+            /// prepare it again, after the transaction. On a Unix socket, where nobody watches
+            /// the wire, only a standalone statement notices.
+            ///
+            /// ```no_run
+            /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+            /// let mut client = pool.acquire()?;
+            /// let by_id = client.prepare_cached("SELECT name FROM users WHERE id = $1")?;
+            /// let row = client.query_one(&by_id, &[&42])?;
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Database`].
+            pub fn prepare_cached(&mut self, text: &str) -> Result<::postgres::Statement, Error> {
+                self.session_mut().prepare_cached(text, &[])
+            }
+
+            /// As [`prepare_cached`](Self::prepare_cached), with types for the parameters; see
+            /// [`postgres::Client::prepare_typed`].
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Database`].
+            pub fn prepare_typed_cached(
+                &mut self,
+                text: &str,
+                types: &[::postgres::types::Type],
+            ) -> Result<::postgres::Statement, Error> {
+                self.session_mut().prepare_cached(text, types)
+            }
+        }
+    };
+}
+
+pub(crate) use prepares;

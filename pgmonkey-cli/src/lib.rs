@@ -10,6 +10,7 @@
 mod args;
 mod command;
 mod configuration;
+mod csv;
 mod error;
 mod notes;
 mod output;

@@ -1,0 +1,122 @@
+//! UTF-8 as a file's bytes.
+
+use encoding_rs::EncoderResult;
+
+use super::charset::{Charset, Endian};
+
+/// A character that the encoding does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unencodable(pub(crate) char);
+
+/// Writes UTF-8 in another encoding.
+pub(crate) struct Encoder {
+    charset: Charset,
+    table: Option<encoding_rs::Encoder>,
+}
+
+impl Encoder {
+    pub(crate) fn new(charset: Charset) -> Self {
+        let table = match charset {
+            Charset::Table(encoding) => Some(encoding.new_encoder()),
+            _ => None,
+        };
+        Self { charset, table }
+    }
+
+    /// Whether it writes what it is given.
+    pub(crate) fn is_identity(&self) -> bool {
+        matches!(self.charset, Charset::Utf8 | Charset::Utf8Marked)
+    }
+
+    /// Appends `text`, which is whole characters, to `out`.
+    ///
+    /// # Panics
+    ///
+    /// If it is not UTF-8, which the server was asked for.
+    pub(crate) fn encode(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unencodable> {
+        if self.is_identity() {
+            out.extend_from_slice(text);
+            return Ok(());
+        }
+        let text = std::str::from_utf8(text).expect("the server sends UTF-8 as it was told to");
+        match self.charset {
+            Charset::Utf16(endian) => text.encode_utf16().for_each(|unit| {
+                out.extend_from_slice(&match endian {
+                    Endian::Little => unit.to_le_bytes(),
+                    Endian::Big => unit.to_be_bytes(),
+                });
+            }),
+            Charset::Utf32(endian) => text.chars().for_each(|character| {
+                out.extend_from_slice(&match endian {
+                    Endian::Little => u32::from(character).to_le_bytes(),
+                    Endian::Big => u32::from(character).to_be_bytes(),
+                });
+            }),
+            Charset::Ascii => narrow(text, 0x7f, out)?,
+            _ => match &mut self.table {
+                Some(table) => by_table(table, text, out)?,
+                None => narrow(text, 0xff, out)?,
+            },
+        }
+        Ok(())
+    }
+}
+
+/// A byte a character, up to the last one there is.
+fn narrow(text: &str, last: u8, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    for character in text.chars() {
+        match u8::try_from(u32::from(character)) {
+            Ok(byte) if byte <= last => out.push(byte),
+            _ => return Err(Unencodable(character)),
+        }
+    }
+    Ok(())
+}
+
+fn by_table(
+    table: &mut encoding_rs::Encoder,
+    text: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), Unencodable> {
+    let begin = out.len();
+    let room = table.max_buffer_length_from_utf8_without_replacement(text.len());
+    out.resize(begin + room.unwrap_or(text.len() * 4 + 16), 0);
+    let (result, _, written) =
+        table.encode_from_utf8_without_replacement(text, &mut out[begin..], false);
+    out.truncate(begin + written);
+    match result {
+        EncoderResult::Unmappable(character) => Err(Unencodable(character)),
+        EncoderResult::InputEmpty | EncoderResult::OutputFull => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(name: &str, text: &str) -> Result<Vec<u8>, Unencodable> {
+        let mut out = Vec::new();
+        Encoder::new(Charset::by_name(name).expect("known"))
+            .encode(text.as_bytes(), &mut out)
+            .map(|()| out)
+    }
+
+    #[test]
+    fn d37_encodings_that_the_server_does_not_know() {
+        assert_eq!(encode("utf-16", "é1"), Ok(vec![0xe9, 0, b'1', 0]));
+        assert_eq!(encode("cp1252", "é€"), Ok(vec![0xe9, 0x80]));
+        assert_eq!(encode("latin-1", "é"), Ok(vec![0xe9]));
+        assert_eq!(encode("ascii", "abc"), Ok(b"abc".to_vec()));
+        assert_eq!(encode("utf-8-sig", "é"), Ok("é".as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn what_an_encoding_does_not_have_is_named() {
+        assert_eq!(encode("ascii", "a\u{e9}"), Err(Unencodable('é')));
+        assert_eq!(encode("latin-1", "10 €"), Err(Unencodable('€')));
+        assert_eq!(
+            encode("cp1252", "monkey \u{1f412}"),
+            Err(Unencodable('\u{1f412}'))
+        );
+    }
+}

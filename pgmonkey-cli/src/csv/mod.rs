@@ -1,0 +1,13 @@
+//! Files of comma-separated values: what they are, and what they say. Nothing here knows a
+//! server.
+
+pub(crate) mod charset;
+pub(crate) mod decode;
+pub(crate) mod dialect;
+pub(crate) mod encode;
+pub(crate) mod header;
+pub(crate) mod record;
+pub(crate) mod scan;
+pub(crate) mod settings;
+pub(crate) mod source;
+pub(crate) mod types;

@@ -13,6 +13,7 @@ use crate::extract;
 use crate::interpolate::{self, Scope, expand_home};
 use crate::keys;
 use crate::layer::{Findings, Layer, Numbered, Origin, connection_path, is_unset};
+use crate::loaded::Loaded;
 use crate::loader::{Input, Loader, UnknownKeys};
 use crate::source::document::Document;
 use crate::source::environment::{self, Variables};
@@ -27,6 +28,9 @@ pub(crate) struct Assembly<'a> {
     layers: Vec<Layer>,
     figment: Figment,
     merged: Dict,
+    /// Whether the place of every value is wanted: finding a place takes as long as reading the
+    /// text before it.
+    tells_sources: bool,
 }
 
 impl<'a> Assembly<'a> {
@@ -42,10 +46,16 @@ impl<'a> Assembly<'a> {
             layers: Vec::new(),
             figment: Figment::new(),
             merged: Dict::new(),
+            tells_sources: false,
         }
     }
 
-    pub(crate) fn load(mut self) -> Result<(Config, Vec<Warning>), Error> {
+    pub(crate) fn with_sources(mut self) -> Self {
+        self.tells_sources = true;
+        self
+    }
+
+    pub(crate) fn load(mut self) -> Result<Loaded, Error> {
         let inputs = self.read_inputs();
         // Nothing that follows makes sense without the texts.
         Error::check(std::mem::take(&mut self.findings.problems))?;
@@ -64,7 +74,7 @@ impl<'a> Assembly<'a> {
         self.finish()
     }
 
-    fn finish(mut self) -> Result<(Config, Vec<Warning>), Error> {
+    fn finish(mut self) -> Result<Loaded, Error> {
         let (settings, mut found) = extract::settings(&self.merged);
         let settings = validate::normalise(settings);
         found.extend(
@@ -83,8 +93,13 @@ impl<'a> Assembly<'a> {
         self.findings.problems.extend(problems);
         let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
         self.findings.problems.sort_by(order);
+        let sources = match self.tells_sources {
+            true => self.sources(),
+            false => BTreeMap::new(),
+        };
         Error::check(self.findings.problems)?;
-        Ok((Config::checked(settings), self.findings.warnings))
+        let warnings = self.findings.warnings;
+        Ok(Loaded::new(Config::checked(settings), warnings, sources))
     }
 
     /// The texts as layers, weakest first.
@@ -367,6 +382,26 @@ impl<'a> Assembly<'a> {
             None => path.join("."),
         };
         Problem::new(place, key, kind)
+    }
+
+    /// The place of every value that some layer set, by section and key.
+    fn sources(&self) -> BTreeMap<String, Place> {
+        let of = |path: &[String]| Some((path.join("."), self.layer_of(path)?.place(path)));
+        let mut sources = BTreeMap::new();
+        for (section, value) in &self.merged {
+            let mut path = vec![section.clone()];
+            match value {
+                Value::Dict(_, keys) => {
+                    sources.extend(keys.keys().filter_map(|key| {
+                        path.truncate(1);
+                        path.push(key.clone());
+                        of(&path)
+                    }));
+                }
+                _ => sources.extend(of(&path)),
+            }
+        }
+        sources
     }
 
     fn layer_of(&self, path: &[String]) -> Option<&Layer> {

@@ -42,6 +42,24 @@ pub(crate) fn redacted(settings: &Settings) -> impl Serialize + use<> {
     tree(settings, &|_| REDACTED.to_owned())
 }
 
+/// Every value with its section and key, in the order of the documentation, secrets hidden.
+pub(crate) fn rows(settings: &Settings) -> Vec<(String, serde_json::Value)> {
+    let Node::Map(Map(top)) = tree(settings, &|_| REDACTED.to_owned()) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    for (section, node) in top {
+        match node {
+            Node::Map(Map(keys)) => {
+                let keys = keys.into_iter();
+                rows.extend(keys.map(|(key, node)| (format!("{section}.{key}"), node.shown(&key))));
+            }
+            node => rows.push((section.clone(), node.shown(&section))),
+        }
+    }
+    rows
+}
+
 type Show<'a> = &'a dyn Fn(&Secret) -> String;
 
 fn tree(settings: &Settings, show: Show<'_>) -> Node {
@@ -160,6 +178,24 @@ enum Node {
     Path(PathBuf),
     List(Vec<Self>),
     Map(Map),
+}
+
+impl Node {
+    /// The value under this key as readers see it; a path that is no Unicode is shown roughly.
+    fn shown(self, key: &str) -> serde_json::Value {
+        use serde_json::Value;
+        let value = match self {
+            Self::Text(text) => Value::String(text),
+            Self::Number(number) => number.into(),
+            Self::Flag(flag) => flag.into(),
+            Self::Path(path) => path.to_string_lossy().into_owned().into(),
+            Self::List(items) => items.into_iter().map(|item| item.shown(key)).collect(),
+            Self::Map(_) => Value::Null,
+        };
+        // A free text, such as `options`, may hold one too.
+        let shown = crate::redact(&serde_json::json!({ key: value }));
+        shown[key].clone()
+    }
 }
 
 /// Keeps the order of the documentation.

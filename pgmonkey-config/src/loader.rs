@@ -6,6 +6,7 @@ use figment::value::{Dict, Value};
 use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::error::{Error, Warning};
+use crate::loaded::Loaded;
 pub(crate) use crate::source::document::Syntax;
 use crate::source::environment::Variables;
 
@@ -203,7 +204,17 @@ impl Loader {
     /// As [`load`](Self::load).
     pub fn load_with_warnings(self) -> Result<(Config, Vec<Warning>), Error> {
         let variables = Variables::new(self.variables.clone());
-        Assembly::new(&self, &variables).load()
+        let loaded = Assembly::new(&self, &variables).load()?;
+        Ok((loaded.config, loaded.warnings))
+    }
+
+    /// Loads the configuration and tells where each of its values came from.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_sources(self) -> Result<Loaded, Error> {
+        let variables = Variables::new(self.variables.clone());
+        Assembly::new(&self, &variables).with_sources().load()
     }
 
     pub(crate) fn text(self, syntax: Syntax, text: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pgmonkey_config::{Config, ConnectionType, Host, Loader, SslMode, WarningKind};
+use pgmonkey_config::{Config, ConnectionType, Host, Loader, Place, SslMode, WarningKind};
 
 use super::{connection, good, has, loader, password};
 
@@ -395,4 +395,59 @@ fn parameters_are_the_same_in_every_case() {
         .load()
         .unwrap_err();
     has(&error.to_string(), &["sync_settings.timezone", "twice"]);
+}
+
+#[test]
+fn every_value_knows_where_it_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = folder.path().join("services");
+    fs::write(&services, "[shop]\ndbname=from-service\n").unwrap();
+    let file = folder.path().join("c.yaml");
+    let text = "connection_type: pool\nconnection_settings:\n  url: postgres://from-url\n  password: S3cret\n\
+                sync_settings: { work_mem: 64MB, my.api_token: S3cret }\n\
+                profiles: { test: { pool_settings: { max_size: 3 } } }\n";
+    fs::write(&file, text).unwrap();
+    let variables = [
+        ("PGSERVICEFILE", services.to_str().unwrap()),
+        ("PGSERVICE", "shop"),
+        ("PGUSER", "from-pg"),
+        ("PGMONKEY_POOL_SETTINGS__TIMEOUT", "7"),
+    ];
+    let loaded = loader(&variables)
+        .file(&file)
+        .env(true)
+        .profile("test")
+        .set("connection_settings.port", 5433)
+        .load_with_sources()
+        .unwrap();
+    let at = |line, column| Place::File {
+        path: file.clone(),
+        position: Some((line, column)),
+    };
+    let variable = |name: &str| Place::Variable(name.to_owned());
+    let expected = [
+        ("connection_type", Some(at(1, 1))),
+        ("connection_settings.host", Some(at(3, 3))),
+        ("connection_settings.password", Some(at(4, 3))),
+        ("connection_settings.port", Some(Place::Code)),
+        ("connection_settings.user", Some(variable("PGUSER"))),
+        ("connection_settings.sslmode", None),
+        ("sync_settings.work_mem", Some(at(5, 18))),
+        ("pool_settings.max_size", Some(at(6, 38))),
+        (
+            "pool_settings.timeout",
+            Some(variable("PGMONKEY_POOL_SETTINGS__TIMEOUT")),
+        ),
+        ("pool_settings.min_size", None),
+    ];
+    let values = loaded.values();
+    for (key, place) in expected {
+        assert_eq!(loaded.source(key), place.as_ref(), "{key}");
+        let value = values.iter().find(|value| value.key == key).expect(key);
+        assert_eq!(value.source, place, "{key}");
+    }
+    let service = loaded.source("connection_settings.dbname");
+    assert!(matches!(service, Some(Place::Service { name, .. }) if name == "shop"));
+    assert!(!format!("{values:?}{loaded:?}").contains("S3cret"));
+    assert_eq!(values[0].key, "connection_type");
 }

@@ -30,19 +30,23 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create, check, show and test configuration files.
+    #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
+    Config(config::Config),
+    /// The Python tool's name for `config`.
     #[command(
         subcommand,
-        visible_alias = "pgconfig",
+        hide = true,
         arg_required_else_help = true,
         infer_long_args = true
     )]
-    Config(config::Config),
+    Pgconfig(config::Config),
 }
 
 impl Command {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         match self {
             Self::Config(config) => config.run(out),
+            Self::Pgconfig(config) => config.run_as_python_does(out),
         }
     }
 }

@@ -4,13 +4,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use pgmonkey::Config;
-use pgmonkey::config::Loader;
+use pgmonkey::config::{Loaded, Loader, user_files};
 
 use crate::error::Error;
 use crate::notes;
 
 /// A configuration has a few kilobytes; what comes from a pipe may have no end.
 const LARGEST: u64 = 1 << 20;
+
+/// The name that stands for standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// The configuration file as the command's own argument.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,19 +72,29 @@ impl ConfigFile {
 
     /// Reads the configuration; what deserves a look goes to stderr.
     pub(crate) fn load(&self) -> Result<Config, Error> {
-        load(self.loader()?)
+        Ok(self.load_with_sources()?.config)
+    }
+
+    /// The same, and where each value came from.
+    pub(crate) fn load_with_sources(&self) -> Result<Loaded, Error> {
+        self.source()?.load()
     }
 
     /// How the file is to be read, for those who need more than the configuration.
-    pub(crate) fn loader(&self) -> Result<Loader, Error> {
-        self.reading.loader(self.path())
+    pub(crate) fn source(&self) -> Result<Source, Error> {
+        self.reading.source(self.path())
+    }
+
+    /// Whether references are to be resolved.
+    pub(crate) fn resolves_env(&self) -> bool {
+        self.reading.resolve_env
     }
 }
 
 impl ConfigOption {
     /// Reads the configuration; what deserves a look goes to stderr.
     pub(crate) fn load(&self) -> Result<Config, Error> {
-        load(self.reading.loader(&self.file)?)
+        Ok(self.reading.source(&self.file)?.load()?.config)
     }
 
     /// The file's name, `-` for standard input.
@@ -90,8 +103,39 @@ impl ConfigOption {
     }
 }
 
+/// A configuration that is about to be read.
+pub(crate) struct Source {
+    loader: Loader,
+    /// What came by standard input.
+    input: Option<String>,
+    path: PathBuf,
+}
+
+impl Source {
+    /// How it is read.
+    pub(crate) fn loader(&self) -> Loader {
+        self.loader.clone()
+    }
+
+    /// The text, for showing lines of it; empty if it cannot be read.
+    pub(crate) fn text(&self) -> String {
+        match &self.input {
+            Some(text) => text.clone(),
+            None => bounded(std::fs::File::open(expand_home(&self.path))).unwrap_or_default(),
+        }
+    }
+
+    fn load(self) -> Result<Loaded, Error> {
+        let loaded = self.loader.load_with_sources()?;
+        for warning in &loaded.warnings {
+            notes::warning(warning);
+        }
+        Ok(loaded)
+    }
+}
+
 impl Reading {
-    fn loader(&self, path: &Path) -> Result<Loader, Error> {
+    fn source(&self, path: &Path) -> Result<Source, Error> {
         if self.allow_sensitive_defaults && !self.resolve_env {
             notes::warning("--allow-sensitive-defaults does nothing without --resolve-env");
         }
@@ -102,31 +146,42 @@ impl Reading {
             Some(name) => loader.profile(name),
             None => loader,
         };
-        if path == Path::new("-") {
-            Ok(loader.yaml(standard_input()?))
+        let (loader, input) = if path == Path::new(STANDARD_INPUT) {
+            let text = standard_input()?;
+            (loader.yaml(text.as_str()), Some(text))
         } else {
-            Ok(loader.file(path))
-        }
+            (loader.file(path), None)
+        };
+        Ok(Source {
+            loader,
+            input,
+            path: path.to_owned(),
+        })
     }
 }
 
-fn load(loader: Loader) -> Result<Config, Error> {
-    let (config, warnings) = loader.load_with_warnings()?;
-    for warning in warnings {
-        notes::warning(warning);
-    }
-    Ok(config)
-}
-
-fn standard_input() -> Result<String, Error> {
+/// All that comes by standard input, within reason.
+pub(crate) fn standard_input() -> Result<String, Error> {
     let path = Path::new("standard input");
-    let failed = |error| Error::file("read", path, error);
+    bounded(Ok(io::stdin().lock())).map_err(|error| Error::file("read", path, error))
+}
+
+/// A path as a file or a shell would mean it: `~/` is the home directory, also where no shell saw
+/// it, as in `--filepath=~/c.yaml`.
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
+    let lookup = |name: &str| std::env::var(name).ok();
+    match path.to_str() {
+        Some(text) => user_files::expand_home(text, &lookup),
+        None => path.to_owned(),
+    }
+}
+
+fn bounded(source: io::Result<impl Read>) -> io::Result<String> {
     let mut text = String::new();
-    let mut bounded = io::stdin().lock().take(LARGEST + 1);
-    bounded.read_to_string(&mut text).map_err(failed)?;
+    source?.take(LARGEST + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST {
         let reason = format!("larger than {LARGEST} bytes");
-        return Err(failed(io::Error::other(reason)));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
     }
     Ok(text)
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::advice;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +76,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists(_) => Some("edit it, or choose another name".to_owned()),
+            Self::Database(error) => advice::on(error),
             Self::Failed { hint, .. } => hint.clone(),
             Self::Usage(_) => Some("`pgmonkey --help` lists what there is".to_owned()),
             _ => None,

@@ -7,14 +7,21 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "not every command that uses it is there")]
 
+mod advice;
 mod args;
+mod capacity;
 mod command;
 mod configuration;
 mod csv;
 mod error;
+mod finding;
 mod notes;
+mod origin;
 mod output;
 mod table;
+mod template;
+mod trial;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -24,7 +24,7 @@ impl Problem {
     /// wrongly may be a password's, and a value in the wrong place may be one.
     pub fn excerpt(&self, text: &str) -> Option<Excerpt> {
         match (&self.key, &self.kind) {
-            (Some(key), _) => of_key(text, position(&self.place)?, key),
+            (Some(key), _) => self.place.excerpt(text, key),
             (None, ProblemKind::Syntax(_)) => of_line(text, position(&self.place)?),
             (None, _) => None,
         }
@@ -34,7 +34,14 @@ impl Problem {
 impl Warning {
     /// As [`Problem::excerpt`].
     pub fn excerpt(&self, text: &str) -> Option<Excerpt> {
-        of_key(text, position(&self.place)?, self.key.as_deref()?)
+        self.place.excerpt(text, self.key.as_deref()?)
+    }
+}
+
+impl Place {
+    /// As [`Problem::excerpt`], for a key that stands here.
+    pub fn excerpt(&self, text: &str, key: &str) -> Option<Excerpt> {
+        of_key(text, position(self)?, key)
     }
 }
 

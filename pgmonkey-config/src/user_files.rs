@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::interpolate;
 use crate::passfile::user_file;
 
 /// One of the certificate files: `name` (`root.crt`, `postgresql.crt`, …) in `~/.postgresql`
@@ -19,4 +20,17 @@ use crate::passfile::user_file;
 pub fn tls(name: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let unix_name = Path::new(".postgresql").join(name);
     user_file(lookup, &unix_name.to_string_lossy(), name)
+}
+
+/// A path as a configuration file means it: `~/` is the home directory.
+///
+/// `lookup` reads an environment variable; an empty one counts as not set.
+///
+/// ```
+/// let home = |name: &str| (name == "HOME").then(|| "/home/app".to_owned());
+/// let path = pgmonkey_config::user_files::expand_home("~/pg.yaml", &home);
+/// assert_eq!(path, std::path::Path::new("/home/app/pg.yaml"));
+/// ```
+pub fn expand_home(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    interpolate::expand_home(text, lookup)
 }

@@ -16,6 +16,7 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
+pub use pgmonkey_connect::failure;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
     StatementCacheStatus, Status, Tls,

@@ -1,29 +1,184 @@
 //! `pgmonkey config check FILE`.
 
-use clap::Args;
+use std::net::IpAddr;
 
+use clap::Args;
+use pgmonkey::config::{Host, Loaded, SslMode, Target};
+use pgmonkey::{Config, Connection};
+use serde::Serialize;
+
+use crate::capacity::{self, Capacity};
 use crate::configuration::ConfigFile;
 use crate::error::Error;
-use crate::output::Output;
+use crate::finding::{Finding, Severity};
+use crate::output::{Format, FormatOption, Output};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   pgmonkey config check pgmonkey.yaml
+  pgmonkey config check pgmonkey.yaml --strict --connect
   DB_PASSWORD=… pgmonkey config check pgmonkey.yaml --resolve-env")]
 pub(crate) struct Check {
     #[command(flatten)]
     file: ConfigFile,
+    /// Fail on warnings too.
+    #[arg(long)]
+    strict: bool,
+    /// Also ask the server whether it can serve both pools.
+    #[arg(long)]
+    connect: bool,
+    #[command(flatten)]
+    output: FormatOption,
+}
+
+/// The result as JSON.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    file: String,
+    ok: bool,
+    /// `user@host:port/database`, if the file can be read.
+    target: Option<String>,
+    findings: &'a [Finding],
 }
 
 impl Check {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
-        let config = self.file.load()?;
-        out.line(format_args!(
-            "{}: ok, {} to {}",
-            self.file.path().display(),
-            config.connection_type,
-            config.connection_settings.describe()
-        ))
+        let source = self.file.source()?;
+        let text = source.text();
+        let loaded = source.loader().load_with_sources();
+        let mut findings = match &loaded {
+            Ok(loaded) => {
+                let warnings = loaded.warnings.iter();
+                let warnings = warnings.map(|warning| Finding::warning(warning, &text));
+                warnings.chain(encryption(loaded, &text)).collect()
+            }
+            Err(error) => {
+                let problems = error.problems().iter();
+                let errors: Vec<_> = problems
+                    .map(|problem| Finding::error(problem, &text))
+                    .collect();
+                errors
+            }
+        };
+        if let (true, Ok(loaded)) = (self.connect, &loaded) {
+            findings.extend(pools(loaded, &text)?);
+        }
+        let wrong = |finding: &Finding| self.strict || finding.severity == Severity::Error;
+        let ok = !findings.iter().any(wrong);
+        let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
+        self.report(out, ok, config, &findings)
+    }
+
+    fn report(
+        &self,
+        out: &mut Output<'_>,
+        ok: bool,
+        config: Option<&Config>,
+        findings: &[Finding],
+    ) -> Result<(), Error> {
+        let target = config.map(|config| config.connection_settings.describe());
+        let file = self.file.path().display();
+        match (self.output.format, config) {
+            (Format::Json, _) => out.json(&Verdict {
+                file: file.to_string(),
+                ok,
+                target,
+                findings,
+            })?,
+            (Format::Table, config) => {
+                findings.iter().for_each(Finding::tell);
+                if let (true, Some(config)) = (ok, config) {
+                    out.line(format_args!("{file}: ok, {config}"))?;
+                }
+            }
+        }
+        if ok { Ok(()) } else { Err(Error::Told) }
+    }
+}
+
+/// Passwords and data that would cross a network in the clear, or could be made to.
+fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
+    let settings = &loaded.config.connection_settings;
+    let consequence = match settings.sslmode {
+        SslMode::Disable => "never encrypts",
+        SslMode::Allow => "encrypts only when the server refuses anything else",
+        SslMode::Prefer => "goes on unencrypted when anybody on the way says so",
+        _ => return None,
+    };
+    let remote = settings.targets().into_iter().find(is_remote)?;
+    let key = "connection_settings.sslmode";
+    let message = format!(
+        "{} {consequence}, and {remote} is another machine: use verify-full, or require at least",
+        settings.sslmode
+    );
+    Some(Finding::advice(key, loaded.source(key), message, text))
+}
+
+/// Whether the way there leads over a network.
+fn is_remote(target: &Target) -> bool {
+    let local = |address: IpAddr| address.to_canonical().is_loopback();
+    if let Some(address) = target.hostaddr {
+        return !local(address);
+    }
+    match &target.host {
+        Host::Unix(_) => false,
+        Host::Ip(address) => !local(*address),
+        Host::Name(name) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name != "localhost" && !name.ends_with(".localhost")
+        }
+    }
+}
+
+fn pools(loaded: &Loaded, text: &str) -> Result<Option<Finding>, Error> {
+    let connection = Connection::new(&loaded.config)?;
+    let capacity = Capacity::ask(&mut connection.acquire()?)?;
+    let wanted = capacity::wanted(&loaded.config);
+    let key = "pool_settings.max_size";
+    let finding = capacity::shortage(wanted, &capacity)
+        .map(|message| Finding::advice(key, loaded.source(key), message, text));
+    Ok(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(connection: &str) -> Option<String> {
+        let yaml = format!("connection_settings: {{ {connection} }}");
+        let loader = Config::loader().libpq_sources(false).yaml(&*yaml);
+        let loaded = loader.load_with_sources().expect("it is right");
+        encryption(&loaded, &yaml).map(|finding| finding.message)
+    }
+
+    #[test]
+    fn a_network_needs_more_than_prefer() {
+        for remote in [
+            "host: db.internal",
+            "host: 10.0.0.5",
+            "host: 'localhost,db'",
+        ] {
+            for mode in ["disable", "allow", "prefer"] {
+                let text = format!("{remote}, sslmode: {mode}");
+                assert!(warned(&text).expect(&text).contains(mode));
+            }
+            assert_eq!(warned(&format!("{remote}, sslmode: require")), None);
+        }
+        assert!(warned("host: localhost, hostaddr: 10.0.0.5").is_some());
+    }
+
+    #[test]
+    fn this_machine_needs_no_encryption() {
+        for local in [
+            "host: localhost",
+            "host: 127.0.0.1",
+            "host: '::1'",
+            "host: '::ffff:127.0.0.1'",
+            "host: /tmp",
+            "host: db, hostaddr: 127.0.0.1",
+        ] {
+            assert_eq!(warned(local), None, "{local}");
+        }
     }
 }

@@ -5,14 +5,25 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use pgmonkey::Config;
+use pgmonkey::config::Loader;
+use serde_json::Value;
 
+use crate::configuration::{expand_home, standard_input};
 use crate::error::Error;
 use crate::output::Output;
+use crate::template::fill;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  pgmonkey config create pgmonkey.yaml")]
+  pgmonkey config create pgmonkey.yaml
+  pgmonkey config create pgmonkey.yaml --from-url postgres://app@db.internal/shop
+  PGHOST=db.internal PGUSER=app pgmonkey config create pgmonkey.yaml --from-env
+
+The file is readable by its owner only. A password in the URL or in PGPASSWORD is written
+into it. A URL with a password is seen by other users of this machine while the command
+runs; `--from-url -` reads it from standard input instead.")]
 pub(crate) struct Create {
     /// The file to write. Its folders are made if they are missing; an existing file is left as
     /// it is.
@@ -27,18 +38,59 @@ pub(crate) struct Create {
         hide = true
     )]
     filepath: Option<PathBuf>,
+    /// The kind of database; there is one.
+    #[arg(long = "type", value_parser = ["pg"], hide = true)]
+    _type: Option<String>,
+    /// Fill in what a postgres:// URL or key=value text says; `-` reads it from standard input.
+    #[arg(long, value_name = "URL")]
+    from_url: Option<String>,
+    /// Fill in what the PG* variables and the service file say.
+    #[arg(long, conflicts_with = "from_url")]
+    from_env: bool,
 }
 
 impl Create {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
+        let text = match (&self.from_url, self.from_env) {
+            (Some(url), _) => {
+                let url = match url.as_str() {
+                    "-" => standard_input()?.trim().to_owned(),
+                    url => url.to_owned(),
+                };
+                filled(Config::loader().url(url).libpq_sources(false))?
+            }
+            (None, true) => filled(Config::loader())?,
+            (None, false) => pgmonkey::config::template().to_owned(),
+        };
         let path = self.file.or(self.filepath);
-        let path = path.expect("clap demands one of the two");
-        write_new(&path, pgmonkey::config::template())?;
+        let path = expand_home(&path.expect("clap demands one of the two"));
+        write_new(&path, &text)?;
         out.line(format_args!(
             "New configuration template created: {}",
             path.display()
         ))
     }
+}
+
+/// The commented file with what these sources say, its secrets included.
+fn filled(loader: Loader) -> Result<String, Error> {
+    let loaded = loader.load_with_sources()?;
+    let tree = serde_json::to_value(loaded.config.exposed()).map_err(|error| Error::Failed {
+        text: format!("a value cannot be written to a file: {error}"),
+        hint: None,
+    })?;
+    let set = |value: &Value, path: &str| loaded.source(path).is_some() && !value.is_null();
+    let mut values = Vec::new();
+    for (section, keys) in tree.as_object().into_iter().flatten() {
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            let path = format!("{section}.{key}");
+            // What the service says is written out, so the service is needed no more.
+            if set(value, &path) && path != "connection_settings.service" {
+                values.push((path, value.clone()));
+            }
+        }
+    }
+    Ok(fill(pgmonkey::config::template(), &values))
 }
 
 /// Writes a file that nobody else can read, for it will hold a password.

@@ -2,6 +2,8 @@
 
 mod check;
 mod create;
+mod show;
+mod test;
 
 use clap::Subcommand;
 
@@ -14,13 +16,27 @@ pub(crate) enum Config {
     Create(create::Create),
     /// Say whether a configuration file is right, without connecting.
     Check(check::Check),
+    /// Show the values in effect, and where each of them came from.
+    Show(show::Show),
+    /// Connect for real, and tell what was found.
+    Test(test::Test),
 }
 
 impl Config {
+    /// With the line that scripts written for the Python tool may look for.
+    pub(crate) fn run_as_python_does(self, out: &mut Output<'_>) -> Result<(), Error> {
+        if matches!(&self, Self::Test(test) if test.is_for_people()) {
+            out.line("postgresql database config file has been detected...")?;
+        }
+        self.run(out)
+    }
+
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(out),
             Self::Check(check) => check.run(out),
+            Self::Show(show) => show.run(out),
+            Self::Test(test) => test.run(out),
         }
     }
 }

@@ -1,0 +1,98 @@
+//! What is wrong with a file, or deserves a look, with the line that is meant.
+
+use std::io::{self, IsTerminal};
+
+use pgmonkey::config::{Excerpt, Place, Problem, Warning};
+use serde::{Serialize, Serializer};
+
+use crate::notes;
+use crate::origin::Origin;
+use crate::output::{colour, styled};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// It can, but somebody should look.
+    Warning,
+}
+
+/// One thing to say about a file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// `connection_settings.sslmode`.
+    pub(crate) key: Option<String>,
+    /// What is wrong, in one sentence.
+    pub(crate) message: String,
+    #[serde(serialize_with = "as_origin")]
+    pub(crate) place: Option<Place>,
+    #[serde(skip)]
+    excerpt: Option<Excerpt>,
+}
+
+fn as_origin<S: Serializer>(place: &Option<Place>, serializer: S) -> Result<S::Ok, S::Error> {
+    let origin = place.as_ref().map(|place| Origin::of(Some(place)));
+    origin.serialize(serializer)
+}
+
+impl Finding {
+    /// What keeps the file from being used; `text` is the file's.
+    pub(crate) fn error(problem: &Problem, text: &str) -> Self {
+        Self {
+            severity: Severity::Error,
+            key: problem.key.clone(),
+            message: problem.kind.to_string(),
+            place: Some(problem.place.clone()),
+            excerpt: problem.excerpt(text),
+        }
+    }
+
+    /// What the loader warns of.
+    pub(crate) fn warning(warning: &Warning, text: &str) -> Self {
+        Self {
+            severity: Severity::Warning,
+            key: warning.key.clone(),
+            message: warning.kind.to_string(),
+            place: Some(warning.place.clone()),
+            excerpt: warning.excerpt(text),
+        }
+    }
+
+    /// Advice of our own on a key.
+    pub(crate) fn advice(key: &str, place: Option<&Place>, message: String, text: &str) -> Self {
+        Self {
+            severity: Severity::Warning,
+            key: Some(key.to_owned()),
+            message,
+            place: place.cloned(),
+            excerpt: place.and_then(|place| place.excerpt(text, key)),
+        }
+    }
+
+    /// Says it on stderr, with the line and a mark under what is meant.
+    pub(crate) fn tell(&self) {
+        let (style, kind) = match self.severity {
+            Severity::Error => (notes::ERROR, "error"),
+            Severity::Warning => (notes::WARNING, "warning"),
+        };
+        let place = self.place.as_ref().map(|place| format!("{place}: "));
+        let key = self.key.as_ref().map(|key| format!("{key}: "));
+        let (place, key) = (place.unwrap_or_default(), key.unwrap_or_default());
+        notes::marked(style, kind, format_args!("{place}{key}{}", self.message));
+        if let Some(excerpt) = &self.excerpt {
+            let number = excerpt.line.to_string();
+            let gutter = " ".repeat(number.len());
+            let marks = "^".repeat(excerpt.length);
+            let colour = colour(io::stderr().is_terminal());
+            notes::note(format_args!("{number} | {}", excerpt.text));
+            notes::note(format_args!(
+                "{gutter} | {}{}",
+                " ".repeat(excerpt.start),
+                styled(colour, style, &marks)
+            ));
+        }
+    }
+}

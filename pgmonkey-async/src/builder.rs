@@ -9,6 +9,7 @@ use pgmonkey_connect::credentials::{AsyncPasswordProvider, Named};
 use crate::connection::Connection;
 use crate::database::Database;
 use crate::hooks::Hooks;
+use crate::listener::Listener;
 use crate::pool::Pool;
 
 /// The password provider of a handle.
@@ -115,5 +116,15 @@ impl Builder {
     /// As [`Database::new`].
     pub async fn database(self) -> Result<Database, Error> {
         Database::with(&self.config, self.extras).await
+    }
+
+    /// Opens a listener; see [`Listener::connect`]. Of the hooks only `after_connect` concerns
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::connect`].
+    pub async fn listener(self) -> Result<Listener, Error> {
+        Listener::with(&self.config, self.extras).await
     }
 }

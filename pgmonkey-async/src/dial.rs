@@ -11,7 +11,7 @@ use tokio::net::{UnixStream, lookup_host};
 use tokio::time::timeout_at;
 
 use crate::builder::Provider;
-use crate::driver::{self, Turns};
+use crate::driver::{self, Inbox, Turns};
 use crate::hooks::Hooks;
 
 /// A session as it was opened.
@@ -21,12 +21,18 @@ pub(crate) struct Opened {
     pub(crate) turns: Arc<Turns>,
 }
 
+/// What a session is opened with, beyond the configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Terms<'a> {
+    pub(crate) provider: Option<&'a Provider>,
+    pub(crate) hooks: Option<&'a Hooks>,
+    /// For a listener: where its notifications go, and what subscribes it.
+    pub(crate) inbox: Option<&'a Inbox>,
+    pub(crate) subscribe: &'a str,
+}
+
 /// Opens a session on the first host that gives one.
-pub(crate) async fn dial(
-    dialing: &Dialing,
-    provider: Option<&Provider>,
-    hooks: Option<&Hooks>,
-) -> Result<Opened, Error> {
+pub(crate) async fn dial(dialing: &Dialing, terms: Terms<'_>) -> Result<Opened, Error> {
     let mut dial = dialing.dial();
     loop {
         match dial.next(Instant::now())? {
@@ -36,13 +42,13 @@ pub(crate) async fn dial(
                 deadline,
             } => dial.resolved(resolve(&name, port, deadline).await),
             Step::Password { request, deadline } => {
-                let answer = match provider {
+                let answer = match terms.provider {
                     Some(provider) => within(deadline, provider.password(&request)).await,
                     None => None,
                 };
                 dial.password(answer, Instant::now());
             }
-            Step::Open(mut opening) => match reach(dialing, hooks, &mut opening).await {
+            Step::Open(mut opening) => match reach(dialing, terms, &mut opening).await {
                 Ok(opened) => {
                     dial.opened(&opening);
                     return Ok(opened);
@@ -56,21 +62,24 @@ pub(crate) async fn dial(
 
 async fn reach(
     dialing: &Dialing,
-    hooks: Option<&Hooks>,
+    terms: Terms<'_>,
     opening: &mut Opening,
 ) -> Result<Opened, OpenFailure> {
     let deadline = opening.deadline();
     let whole = async {
-        let mut opened = match open(opening, Way::Startup).await {
+        let mut opened = match open(opening, Way::Startup, terms.inbox).await {
             Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
-                let opened = open(opening, Way::Statements).await?;
+                let opened = open(opening, Way::Statements, terms.inbox).await?;
                 opened.client.batch_execute(&dialing.statements()).await?;
                 opened
             }
             other => other?,
         };
-        if let Some(hooks) = hooks {
+        if let Some(hooks) = terms.hooks {
             hooks.prepare(&mut opened).await?;
+        }
+        if !terms.subscribe.is_empty() {
+            opened.client.batch_execute(terms.subscribe).await?;
         }
         Ok(opened)
     };
@@ -81,7 +90,11 @@ async fn reach(
     Ok(opened)
 }
 
-async fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
+async fn open(
+    opening: &mut Opening,
+    way: Way,
+    inbox: Option<&Inbox>,
+) -> Result<Opened, OpenFailure> {
     let connector = opening.connector();
     let config = opening.driver_config(way);
     let (client, turns) = match opening.address() {
@@ -90,11 +103,11 @@ async fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
             let socket = UnixStream::connect(path)
                 .await
                 .map_err(OpenFailure::Socket)?;
-            through(connector, config, socket).await?
+            through(connector, config, socket, inbox).await?
         }
         _ => {
             let (client, connection) = config.connect(connector).await?;
-            (client, driver::spawn(connection))
+            (client, driver::spawn_for(connection, inbox))
         }
     };
     if let Some(question) = opening.question(true)? {
@@ -113,10 +126,11 @@ async fn through(
     connector: Connector,
     config: &tokio_postgres::Config,
     socket: UnixStream,
+    inbox: Option<&Inbox>,
 ) -> Result<(tokio_postgres::Client, Arc<Turns>), OpenFailure> {
     let stream = connector.observe(socket);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
-    Ok((client, driver::spawn(connection)))
+    Ok((client, driver::spawn_for(connection, inbox)))
 }
 
 /// The addresses of a name, asked for until the deadline: the system's resolver has a limit of

@@ -7,7 +7,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_postgres::{AsyncMessage, Connection, Notification};
 
 /// What is known of a driver's turns. Reading it costs two loads.
 #[derive(Debug)]
@@ -59,6 +63,56 @@ where
     };
     tokio::spawn(driver);
     turns
+}
+
+/// Where a listener's notifications go, and in the end why there are no more.
+pub(crate) type Inbox = UnboundedSender<Result<Notification, tokio_postgres::Error>>;
+
+/// Spawns the task that drives `connection`, and hands its notifications on if there is an inbox
+/// for them.
+pub(crate) fn spawn_for<S, T>(connection: Connection<S, T>, inbox: Option<&Inbox>) -> Arc<Turns>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match inbox {
+        None => spawn(connection),
+        Some(inbox) => spawn(Forwarding {
+            connection,
+            inbox: inbox.clone(),
+        }),
+    }
+}
+
+/// A connection whose notifications somebody wants. The inbox closes with it.
+struct Forwarding<S, T> {
+    connection: Connection<S, T>,
+    inbox: Inbox,
+}
+
+impl<S, T> Future for Forwarding<S, T>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let item = match ready!(self.connection.poll_message(cx)) {
+                Some(Ok(AsyncMessage::Notification(notification))) => Ok(notification),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => Err(error),
+                None => return Poll::Ready(()),
+            };
+            let is_end = item.is_err();
+            // Nobody there to hear it: the session ends as soon as its client is dropped.
+            let _ = self.inbox.send(item);
+            if is_end {
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 struct Driver<C> {

@@ -17,7 +17,7 @@ use pgmonkey_connect::{Dialing, Error, events, expiry};
 use tracing::Instrument;
 
 use crate::builder::Provider;
-use crate::dial::dial;
+use crate::dial::{Terms, dial};
 use crate::hooks::Hooks;
 use crate::prepared::Statements;
 use crate::session::Session;
@@ -98,7 +98,12 @@ impl mobc::Manager for Manager {
     async fn connect(&self) -> Result<Session, Error> {
         self.check_open()?;
         let began = Instant::now();
-        let opened = dial(&self.dialing, self.provider.as_ref(), self.hooks.as_ref())
+        let terms = Terms {
+            provider: self.provider.as_ref(),
+            hooks: self.hooks.as_ref(),
+            ..Terms::default()
+        };
+        let opened = dial(&self.dialing, terms)
             .instrument(events::connect(self.ledger.name()))
             .await
             .inspect_err(|error| self.ledger.open_failed(error))?;

@@ -19,6 +19,7 @@
 //! | which statements are prepared already, and which of those are stale | [`statement_cache`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
+//! | what a listener is subscribed to, and when it tries again | [`listening`] |
 //! | what is told of it | [`events`] |
 //! | what is closed when the process ends | [`exit`] |
 
@@ -39,6 +40,7 @@ mod files;
 pub mod hook;
 mod inventory;
 pub mod ledger;
+pub mod listening;
 mod meters;
 #[cfg(feature = "tls")]
 mod negotiation;
@@ -65,6 +67,7 @@ pub use error::{Error, ErrorKind};
 pub use files::ConfigFiles;
 pub use hook::{HookFailure, HookVerdict};
 pub use inventory::CacheEntry;
+pub use listening::Heard;
 pub use report::{PING, Report, Tls};
 pub use role::Role;
 pub use route::Route;

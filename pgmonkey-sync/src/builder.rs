@@ -9,6 +9,7 @@ use pgmonkey_connect::credentials::{Named, PasswordProvider};
 use crate::connection::Connection;
 use crate::database::Database;
 use crate::hooks::Hooks;
+use crate::listener::Listener;
 use crate::pool::Pool;
 
 /// The password provider of a handle.
@@ -113,5 +114,15 @@ impl Builder {
     /// As [`Database::new`].
     pub fn database(self) -> Result<Database, Error> {
         Database::with(&self.config, self.extras)
+    }
+
+    /// Opens a listener; see [`Listener::connect`]. Of the hooks only `after_connect` concerns
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::connect`].
+    pub fn listener(self) -> Result<Listener, Error> {
+        Listener::with(&self.config, self.extras)
     }
 }

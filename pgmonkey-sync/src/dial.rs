@@ -32,12 +32,17 @@ impl Opened {
     }
 }
 
+/// What a session is opened with, beyond the configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Terms<'a> {
+    pub(crate) provider: Option<&'a Provider>,
+    pub(crate) hooks: Option<&'a Hooks>,
+    /// What subscribes a listener.
+    pub(crate) subscribe: &'a str,
+}
+
 /// Opens a session on the first host that gives one.
-pub(crate) fn dial(
-    dialing: &Dialing,
-    provider: Option<&Provider>,
-    hooks: Option<&Hooks>,
-) -> Result<Opened, Error> {
+pub(crate) fn dial(dialing: &Dialing, terms: Terms<'_>) -> Result<Opened, Error> {
     let mut dial = dialing.dial();
     loop {
         match dial.next(Instant::now())? {
@@ -47,10 +52,10 @@ pub(crate) fn dial(
                 deadline,
             } => dial.resolved(resolve(name, port, deadline)),
             Step::Password { request, .. } => {
-                let answer = provider.map(|provider| provider.password(&request));
+                let answer = terms.provider.map(|provider| provider.password(&request));
                 dial.password(answer, Instant::now());
             }
-            Step::Open(mut opening) => match reach(dialing, hooks, &mut opening) {
+            Step::Open(mut opening) => match reach(dialing, terms, &mut opening) {
                 Ok(opened) => {
                     dial.opened(&opening);
                     return Ok(opened);
@@ -64,7 +69,7 @@ pub(crate) fn dial(
 
 fn reach(
     dialing: &Dialing,
-    hooks: Option<&Hooks>,
+    terms: Terms<'_>,
     opening: &mut Opening,
 ) -> Result<Opened, OpenFailure> {
     let mut opened = match open(opening, Way::Startup) {
@@ -75,8 +80,11 @@ fn reach(
         }
         other => other?,
     };
-    if let Some(hooks) = hooks.filter(|hooks| hooks.asks_after_connect()) {
+    if let Some(hooks) = terms.hooks.filter(|hooks| hooks.asks_after_connect()) {
         opened = prepare(hooks.clone(), opened, opening.deadline())?;
+    }
+    if !terms.subscribe.is_empty() {
+        opened.client.batch_execute(terms.subscribe)?;
     }
     opened.route.accept();
     Ok(opened)
@@ -150,7 +158,7 @@ fn resolve(name: String, port: u16, deadline: Option<Instant>) -> io::Result<Vec
 }
 
 /// What `work` comes to, if it does by the deadline. It is left alone then.
-fn on_thread<T: Send + 'static>(
+pub(crate) fn on_thread<T: Send + 'static>(
     name: &str,
     deadline: Instant,
     work: impl FnOnce() -> T + Send + 'static,

@@ -16,7 +16,7 @@ use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
 use crate::builder::Provider;
-use crate::dial::dial;
+use crate::dial::{Terms, dial};
 use crate::hooks::Hooks;
 use crate::prepared::Statements;
 use crate::session::Session;
@@ -153,7 +153,12 @@ impl ManageConnection for Manager {
     fn connect(&self) -> Result<Slot, Infallible> {
         let _span = events::connect(self.ledger.name()).entered();
         let began = Instant::now();
-        let opened = dial(&self.dialing, self.provider.as_ref(), self.hooks.as_ref());
+        let terms = Terms {
+            provider: self.provider.as_ref(),
+            hooks: self.hooks.as_ref(),
+            ..Terms::default()
+        };
+        let opened = dial(&self.dialing, terms);
         Ok(match opened {
             // Nobody may be left to take it, and nobody would close it then.
             Ok(_) if self.closing.load(Ordering::Acquire) => {

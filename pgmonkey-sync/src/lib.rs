@@ -32,6 +32,7 @@ mod engine;
 mod gate;
 mod guard;
 mod hooks;
+mod listener;
 mod manager;
 mod pool;
 mod prepared;
@@ -44,11 +45,12 @@ pub use connection::Connection;
 pub use database::Database;
 pub use guard::ClientGuard;
 pub use hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
+pub use listener::Listener;
 pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
+    AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
     StatementCacheStatus, Status, Tls,
 };
 pub use pool::Pool;
@@ -66,4 +68,5 @@ const _: () = {
     shared::<Error>();
     moved::<ClientGuard>();
     moved::<Transaction>();
+    moved::<Listener>();
 };

@@ -316,16 +316,21 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.ledger.closed(self.reason);
-        let Some(client) = self.client.take() else {
-            return;
-        };
-        if context::near_a_runtime() {
-            // The driver's own drop blocks, which panics inside a task and aborts while a panic
-            // unwinds. If no thread can be had the client is leaked rather than dropped here.
-            let client = ManuallyDrop::new(client);
-            let _ = std::thread::Builder::new()
-                .name("pgmonkey-close".to_owned())
-                .spawn(move || drop(ManuallyDrop::into_inner(client)));
+        if let Some(client) = self.client.take() {
+            end(client);
         }
     }
+}
+
+/// Ends a session, politely and wherever that happens.
+pub(crate) fn end(client: postgres::Client) {
+    if !context::near_a_runtime() {
+        return drop(client);
+    }
+    // The driver's own drop blocks, which panics inside a task and aborts while a panic unwinds.
+    // If no thread can be had the client is leaked rather than dropped here.
+    let client = ManuallyDrop::new(client);
+    let _ = std::thread::Builder::new()
+        .name("pgmonkey-close".to_owned())
+        .spawn(move || drop(ManuallyDrop::into_inner(client)));
 }

@@ -18,7 +18,7 @@ pub use pgmonkey_connect::credentials::{
 };
 pub use pgmonkey_connect::failure;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, Report, Role,
+    AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
     StatementCacheStatus, Status, Tls,
 };
 
@@ -37,12 +37,12 @@ pub use pgmonkey_async as aio;
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
-pub use pgmonkey_sync::{Connection, Database, Hooks, Pool, postgres};
+pub use pgmonkey_sync::{Connection, Database, Hooks, Listener, Pool, postgres};
 
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(no_inline)]
 pub use pgmonkey_async::{
     Connection as AsyncConnection, Database as AsyncDatabase, Hooks as AsyncHooks,
-    Pool as AsyncPool, tokio_postgres,
+    Listener as AsyncListener, Pool as AsyncPool, tokio_postgres,
 };

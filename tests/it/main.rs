@@ -12,6 +12,7 @@ mod exit;
 mod hooks;
 mod hostile;
 mod limits;
+mod listener;
 mod outage;
 mod own_files;
 mod pgbouncer;

@@ -62,7 +62,7 @@ pub struct Listener {
 }
 
 enum State {
-    Live(Live),
+    Live(Box<Live>),
     Away(Away),
 }
 
@@ -105,7 +105,7 @@ impl Listener {
             extras,
             channels: Channels::default(),
             ping_every: None,
-            state: State::Live(live),
+            state: State::Live(Box::new(live)),
         })
     }
 
@@ -266,7 +266,7 @@ impl Listener {
             match ended {
                 Ok(live) => {
                     events::listener_back(self.dialing.name(), self.channels.names().len());
-                    self.state = State::Live(live);
+                    self.state = State::Live(Box::new(live));
                 }
                 Err(error) => {
                     away.attempt = None;

@@ -85,6 +85,16 @@ impl ConfigFile {
         self.reading.source(self.path())
     }
 
+    /// The profile that is laid over the file.
+    pub(crate) fn profile(&self) -> Option<&str> {
+        self.reading.profile.as_deref()
+    }
+
+    /// Whether sensitive keys may fall back to defaults.
+    pub(crate) fn allows_sensitive_defaults(&self) -> bool {
+        self.reading.allow_sensitive_defaults
+    }
+
     /// Whether references are to be resolved.
     pub(crate) fn resolves_env(&self) -> bool {
         self.reading.resolve_env

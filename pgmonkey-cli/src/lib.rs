@@ -10,11 +10,13 @@
 mod advice;
 mod args;
 mod capacity;
+mod codegen;
 mod command;
 mod configuration;
 mod csv;
 mod error;
 mod finding;
+mod hba;
 mod notes;
 mod origin;
 mod output;

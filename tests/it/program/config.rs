@@ -298,7 +298,7 @@ fn d14_every_shape_is_told_in_our_words() {
         ("sync_settings: text\n", "sync_settings"),
     ] {
         program.write("c.yaml", text);
-        for command in ["check", "show", "test"] {
+        for command in ["check", "show", "test", "generate-code"] {
             let ended = program.run(&["config", command, "c.yaml"]).failed();
             let ended = ended.says(words).says("c.yaml");
             assert_eq!(ended.stdout, "", "{command}: {text}");
@@ -321,7 +321,7 @@ fn d17_no_parser_quotes_a_password() {
     ] {
         let text = format!("connection_settings:\n  password: {value}\n");
         program.write("c.yaml", &text);
-        for command in ["check", "show", "test"] {
+        for command in ["check", "show", "test", "generate-code"] {
             let ended = program.run(&["config", command, "c.yaml"]);
             if value != "&S3cret" {
                 ended.failed().says("c.yaml:");

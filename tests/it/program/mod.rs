@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use pgmonkey_tests::Fixture;
 
 mod config;
+mod generated;
 mod trial;
 
 /// The file of the server that [`Program::on`] writes.

@@ -314,7 +314,7 @@ fn d23_an_unresolved_reference_is_no_password() {
         "c.yaml",
         "connection_settings: { host: h, password: { from_env: X } }\n",
     );
-    for command in ["check", "show", "test"] {
+    for command in ["check", "show", "test", "generate-code"] {
         let ended = program.run(&["config", command, "c.yaml"]).failed();
         ended.says("resolve_env");
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod create;
+mod generate_code;
 mod show;
 mod test;
 
@@ -20,6 +21,8 @@ pub(crate) enum Config {
     Show(show::Show),
     /// Connect for real, and tell what was found.
     Test(test::Test),
+    /// Write a complete Rust program that uses the configuration.
+    GenerateCode(generate_code::GenerateCode),
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             Self::Check(check) => check.run(out),
             Self::Show(show) => show.run(out),
             Self::Test(test) => test.run(out),
+            Self::GenerateCode(generate) => generate.run(out),
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Programs on the `pgmonkey` crate: the file is read when they run.
+
+use pgmonkey::ConnectionType;
+
+use super::{TOKIO, heading, literal};
+
+/// How the program reads the file.
+pub(crate) struct Reading<'a> {
+    /// The file's name as the program is to use it.
+    pub(crate) path: &'a str,
+    pub(crate) resolve_env: bool,
+    pub(crate) allow_sensitive_defaults: bool,
+    pub(crate) profile: Option<&'a str>,
+}
+
+impl Reading<'_> {
+    fn expression(&self) -> String {
+        let path = literal(self.path);
+        let mut calls = String::new();
+        if self.resolve_env {
+            calls.push_str("        .resolve_env(true)\n");
+        }
+        if self.allow_sensitive_defaults {
+            calls.push_str("        .allow_sensitive_defaults(true)\n");
+        }
+        if let Some(name) = self.profile {
+            calls.push_str(&format!("        .profile({})\n", literal(name)));
+        }
+        match calls.is_empty() {
+            true => format!("Config::from_file({path})?"),
+            false => format!("Config::loader()\n        .file({path})\n{calls}        .load()?"),
+        }
+    }
+}
+
+const NORMAL: &str = "\
+use pgmonkey::{Config, ConnectionManager, Error};
+
+fn main() -> Result<(), Error> {
+    let config = {config};
+    // The same connection every time, from wherever in the program it is asked for.
+    let connection = ConnectionManager::global().connection(&config)?;
+    let row = connection.query_one(\"SELECT version()\", &[])?;
+    println!(\"{}\", row.get::<_, &str>(0));
+    Ok(())
+}
+";
+
+const POOL: &str = "\
+use pgmonkey::{Config, ConnectionManager, Error};
+
+fn main() -> Result<(), Error> {
+    let config = {config};
+    // The same pool every time, from wherever in the program it is asked for.
+    let pool = ConnectionManager::global().pool(&config)?;
+    // Committed if the closure returns Ok, rolled back if it returns Err or panics.
+    let version: String = pool.transaction(|tx| {
+        let row = tx.query_one(\"SELECT version()\", &[])?;
+        Ok(row.get(0))
+    })?;
+    println!(\"{version}\");
+    println!(\"{}\", pool.status());
+    Ok(())
+}
+";
+
+const ASYNC: &str = "\
+use pgmonkey::{Config, ConnectionManager, Error};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let config = {config};
+    // The same connection every time, from wherever in the program it is asked for.
+    let connection = ConnectionManager::global()
+        .async_connection(&config)
+        .await?;
+    let row = connection.query_one(\"SELECT version()\", &[]).await?;
+    println!(\"{}\", row.get::<_, &str>(0));
+    Ok(())
+}
+";
+
+const ASYNC_POOL: &str = "\
+use pgmonkey::{Config, ConnectionManager, Error};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let config = {config};
+    // The same pool every time, from wherever in the program it is asked for.
+    let pool = ConnectionManager::global().async_pool(&config).await?;
+    // Committed if the closure returns Ok, rolled back if it returns Err, panics or is dropped.
+    let version: String = pool
+        .transaction(async |tx| {
+            let row = tx.query_one(\"SELECT version()\", &[]).await?;
+            Ok(row.get(0))
+        })
+        .await?;
+    println!(\"{version}\");
+    println!(\"{}\", pool.status());
+    Ok(())
+}
+";
+
+/// The program for one type.
+pub(crate) fn program(kind: ConnectionType, reading: &Reading<'_>) -> String {
+    let (about, text) = match kind {
+        ConnectionType::Normal => ("One session, shared by the threads of the program.", NORMAL),
+        ConnectionType::Pool => ("Many sessions, lent to threads.", POOL),
+        ConnectionType::Async => ("One session, shared by the tasks of the program.", ASYNC),
+        _ => ("Many sessions, lent to tasks.", ASYNC_POOL),
+    };
+    let ours = concat!(
+        "pgmonkey = \"",
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        ".",
+        env!("CARGO_PKG_VERSION_MINOR"),
+        "\""
+    );
+    let dependencies: &[&str] = match kind.is_async() {
+        true => &[ours, TOKIO],
+        false => &[ours],
+    };
+    heading(about, dependencies) + &text.replace("{config}", &reading.expression())
+}

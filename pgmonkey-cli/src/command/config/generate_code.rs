@@ -1,0 +1,98 @@
+//! `pgmonkey config generate-code FILE`.
+
+use clap::{Args, ValueEnum};
+use pgmonkey::ConnectionType;
+
+use crate::codegen::{drivers, paved};
+use crate::configuration::ConfigFile;
+use crate::error::Error;
+use crate::notes;
+use crate::output::Output;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgmonkey config generate-code pgmonkey.yaml > src/main.rs
+  pgmonkey config generate-code pgmonkey.yaml --connection-type async_pool
+  pgmonkey config generate-code pgmonkey.yaml --library drivers
+
+The lines that Cargo.toml needs stand on top. With `--library drivers` the password comes from
+PGPASSWORD when the program runs; it is never written into the program.")]
+pub(crate) struct GenerateCode {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The type to write a program for instead of the file's.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    connection_type: Option<Type>,
+    /// What the program is built on.
+    #[arg(long, value_enum, default_value_t, value_name = "LIBRARY")]
+    library: Library,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Type {
+    Normal,
+    Pool,
+    Async,
+    AsyncPool,
+}
+
+impl From<Type> for ConnectionType {
+    fn from(kind: Type) -> Self {
+        match kind {
+            Type::Normal => Self::Normal,
+            Type::Pool => Self::Pool,
+            Type::Async => Self::Async,
+            Type::AsyncPool => Self::AsyncPool,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Library {
+    /// The file is read when the program runs.
+    #[default]
+    Pgmonkey,
+    /// postgres, r2d2_postgres, tokio-postgres or mobc-postgres, with the settings spelled out.
+    #[value(alias = "psycopg")]
+    Drivers,
+}
+
+impl GenerateCode {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
+        let loaded = self.file.load_with_sources()?;
+        let kind = self
+            .connection_type
+            .map_or(loaded.config.connection_type, Into::into);
+        let (library, text) = match self.library {
+            Library::Pgmonkey => ("pgmonkey", paved::program(kind, &self.reading()?)),
+            Library::Drivers => {
+                let text = drivers::program(kind, &loaded).map_err(|what| Error::Failed {
+                    text: format!("{what}: the drivers do not do this by themselves"),
+                    hint: Some("--library pgmonkey does".to_owned()),
+                })?;
+                ("the drivers", text)
+            }
+        };
+        notes::note(format_args!("Generated {kind} code using {library}:"));
+        out.text(&text)
+    }
+
+    fn reading(&self) -> Result<paved::Reading<'_>, Error> {
+        let path = self.file.path();
+        let name = path.to_str().filter(|name| *name != "-");
+        let path = name.ok_or_else(|| {
+            Error::Usage(format!(
+                "the program needs a file with a name that is text, not {}",
+                path.display()
+            ))
+        })?;
+        Ok(paved::Reading {
+            path,
+            resolve_env: self.file.resolves_env(),
+            allow_sensitive_defaults: self.file.allows_sensitive_defaults(),
+            profile: self.file.profile(),
+        })
+    }
+}

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::config;
+use crate::command::{config, export, import};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -40,6 +40,20 @@ pub(crate) enum Command {
         infer_long_args = true
     )]
     Pgconfig(config::Config),
+    /// Load a CSV file into a table, all of it or nothing.
+    #[command(
+        visible_alias = "pgimport",
+        arg_required_else_help = true,
+        infer_long_args = true
+    )]
+    Import(Box<import::Import>),
+    /// Write a table or what a query returns to a CSV file.
+    #[command(
+        visible_alias = "pgexport",
+        arg_required_else_help = true,
+        infer_long_args = true
+    )]
+    Export(Box<export::Export>),
 }
 
 impl Command {
@@ -47,6 +61,8 @@ impl Command {
         match self {
             Self::Config(config) => config.run(out),
             Self::Pgconfig(config) => config.run_as_python_does(out),
+            Self::Import(import) => import.run(out),
+            Self::Export(export) => export.run(out),
         }
     }
 }

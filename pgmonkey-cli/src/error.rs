@@ -36,6 +36,9 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// It was asked to end, and undid what it had begun.
+    #[error("interrupted: everything was undone")]
+    Interrupted,
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
@@ -56,6 +59,11 @@ impl Error {
         }
     }
 
+    /// Something else, with nothing to do about it.
+    pub(crate) fn failed(text: String) -> Self {
+        Self::Failed { text, hint: None }
+    }
+
     /// The reader has gone, which nobody needs to be told; anything else is told.
     pub(crate) fn print(error: io::Error) -> Self {
         match error.kind() {
@@ -64,10 +72,11 @@ impl Error {
         }
     }
 
-    /// 2: it was called wrongly; 1: it was called rightly and failed.
+    /// 2: it was called wrongly; 130: it was interrupted; 1: it was called rightly and failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Interrupted => 130,
             _ => 1,
         }
     }

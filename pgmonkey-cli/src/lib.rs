@@ -22,6 +22,7 @@ mod origin;
 mod output;
 mod table;
 mod template;
+mod transfer;
 mod trial;
 mod yaml;
 

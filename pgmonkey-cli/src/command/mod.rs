@@ -1,3 +1,5 @@
 //! One file a command. Each takes its arguments and writes its result.
 
 pub(crate) mod config;
+pub(crate) mod export;
+pub(crate) mod import;

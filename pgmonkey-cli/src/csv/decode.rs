@@ -109,24 +109,23 @@ impl<R: Read> Decoder<R> {
         (self.charset, self.evidence)
     }
 
-    /// Appends up to about `amount` bytes; false at the end of the file.
+    /// Whether all of the file was read.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Appends up to about `amount` bytes.
     ///
     /// The caller must not take an unfinished character off the end of the buffer.
-    pub(crate) fn read(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        amount: usize,
-    ) -> Result<bool, Undecodable> {
-        if self.finished {
-            return Ok(false);
-        }
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<(), Undecodable> {
         match self.state {
+            _ if self.finished => Ok(()),
             State::Utf8 { .. } => self.read_utf8(buffer, amount),
             _ => self.read_foreign(buffer, amount),
         }
     }
 
-    fn read_utf8(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<bool, Undecodable> {
+    fn read_utf8(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<(), Undecodable> {
         let from = buffer.len() - self.open;
         buffer.append(&mut self.raw);
         let got = fill(&mut self.input, buffer, amount).map_err(Undecodable::Io)?;
@@ -137,17 +136,17 @@ impl<R: Read> Decoder<R> {
         };
         if *unsure && new.is_ascii() {
             self.open = 0;
-            return Ok(true);
+            return Ok(());
         }
         let Err(error) = std::str::from_utf8(new) else {
             (*unsure, self.open) = (false, 0);
-            return Ok(true);
+            return Ok(());
         };
         let valid = error.valid_up_to();
         if error.error_len().is_none() && !self.finished {
             *unsure &= new[..valid].is_ascii();
             self.open = new.len() - valid;
-            return Ok(true);
+            return Ok(());
         }
         if !(*unsure && new[..valid].is_ascii()) {
             return Err(undecodable(buffer, from + valid));
@@ -171,7 +170,7 @@ impl<R: Read> Decoder<R> {
         Ok(())
     }
 
-    fn read_foreign(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<bool, Undecodable> {
+    fn read_foreign(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<(), Undecodable> {
         // At least one byte more, so that an unfinished character is not looked at for ever.
         let wanted = amount.saturating_sub(self.raw.len()).max(1);
         let got = fill(&mut self.input, &mut self.raw, wanted).map_err(Undecodable::Io)?;
@@ -201,7 +200,7 @@ impl<R: Read> Decoder<R> {
             State::Utf8 { .. } => unreachable!("UTF-8 is read without a copy"),
         };
         self.raw = raw[taken..].to_vec();
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -316,7 +315,9 @@ mod tests {
     ) -> Result<(String, Charset, Evidence), Undecodable> {
         let mut decoder = Decoder::new(bytes, given).map_err(Undecodable::Io)?;
         let mut buffer = Vec::new();
-        while decoder.read(&mut buffer, amount)? {}
+        while !decoder.is_finished() {
+            decoder.read(&mut buffer, amount)?;
+        }
         let (charset, evidence) = decoder.found();
         Ok((
             String::from_utf8(buffer).expect("UTF-8 comes out"),

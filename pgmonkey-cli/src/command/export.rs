@@ -1,0 +1,355 @@
+//! `pgmonkey export TABLE FILE`.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use clap::Args;
+use futures_util::StreamExt;
+use pgmonkey::aio::ClientGuard;
+
+use crate::command::import::{Quote, charset, quote};
+use crate::configuration::ConfigOption;
+use crate::csv::charset::Charset;
+use crate::csv::dialect;
+use crate::csv::settings::{self, Found};
+use crate::error::Error;
+use crate::notes;
+use crate::output::Output;
+use crate::transfer::progress::Progress;
+use crate::transfer::relation::{self, Name, Relation, database, literal, quoted};
+use crate::transfer::{self, Sessions};
+
+use file::Target;
+
+/// How much is handed to the writer at a time.
+const BLOCK: usize = 256 << 10;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgmonkey export users users.csv --config pgmonkey.yaml
+  pgmonkey export shop.orders orders.csv.zst -c pgmonkey.yaml
+  pgmonkey export --query 'SELECT id, name FROM users WHERE active' - -c pgmonkey.yaml | head
+
+The file appears under its name when it is complete. NULL is an empty field, an empty text is \"\".")]
+pub(crate) struct Export {
+    /// The table or view, as TABLE or SCHEMA.TABLE, unless --query is given, and the file; `-` is
+    /// standard output. Without a file it is the table's name as given, with .csv.
+    #[arg(value_names = ["TABLE", "FILE"], num_args = 0..=2)]
+    positional: Vec<String>,
+    /// The table, as an option.
+    #[arg(long, value_name = "TABLE", hide = true, conflicts_with = "query")]
+    table: Option<String>,
+    /// The file, as an option.
+    #[arg(
+        long = "export_file",
+        alias = "export-file",
+        value_name = "FILE",
+        hide = true
+    )]
+    export_file: Option<String>,
+    #[command(flatten)]
+    config: ConfigOption,
+    /// Export what this statement returns.
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// Only these columns of the table, separated by commas.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with = "query"
+    )]
+    columns: Vec<String>,
+    /// How characters are written, such as utf-8, latin-1, cp1252 or utf-16.
+    #[arg(long, value_name = "NAME", value_parser = charset)]
+    encoding: Option<Charset>,
+    /// What separates fields: one character, or \t.
+    #[arg(long, short = 'd', value_name = "CHAR", value_parser = dialect::parse)]
+    delimiter: Option<u8>,
+    /// What surrounds fields with special characters.
+    #[arg(long, value_name = "CHAR", value_parser = quote)]
+    quote: Option<Quote>,
+    /// What NULL is written as.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    null: String,
+    /// Write no names of columns in the first row.
+    #[arg(long)]
+    no_header: bool,
+    /// The settings file; the default is the file's name with .yaml, if that is one.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_settings")]
+    settings: Option<PathBuf>,
+    /// Look for no settings file.
+    #[arg(long)]
+    no_settings: bool,
+    /// Show no progress and no summary.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What is exported.
+enum Subject {
+    Table(Name),
+    Query(String),
+}
+
+/// How it is written.
+struct Form {
+    charset: Charset,
+    delimiter: u8,
+    quote: u8,
+}
+
+impl Export {
+    pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
+        let (subject, file) = self.arguments()?;
+        let config = self.config.load()?;
+        let form = self.form(&file)?;
+        let shown = match &subject {
+            Subject::Table(name) => name.to_string(),
+            Subject::Query(_) => "the query".to_owned(),
+        };
+        let work = |sessions| self.export(sessions, subject, &file, form);
+        let (rows, progress) = transfer::run(&config, 1, work)?;
+        if self.quiet {
+            return Ok(());
+        }
+        let lines = [
+            progress.summary(rows),
+            format!("Data from {shown} exported to {}.", file.display()),
+            "Export complete.".to_owned(),
+        ];
+        if file == Path::new("-") {
+            notes::note(&lines[0]);
+            return Ok(());
+        }
+        lines.iter().try_for_each(|line| out.line(line))
+    }
+
+    /// What is exported, and where to.
+    fn arguments(&self) -> Result<(Subject, PathBuf), Error> {
+        let mut positional = self.positional.iter().cloned();
+        let table = match &self.query {
+            Some(_) => None,
+            None => self.table.clone().or_else(|| positional.next()),
+        };
+        let file = self.export_file.clone().or_else(|| positional.next());
+        if let Some(more) = positional.next() {
+            return Err(Error::Usage(format!("{more:?} is one argument too many")));
+        }
+        match (&self.query, table, file) {
+            (Some(query), _, Some(file)) => {
+                Ok((Subject::Query(statement(query)), PathBuf::from(file)))
+            }
+            (Some(_), _, None) => Err(Error::Usage(
+                "which file? pgmonkey export --query SQL FILE --config FILE".to_owned(),
+            )),
+            (None, Some(table), file) => {
+                let name = Name::parse(&table).map_err(Error::Usage)?;
+                // A schema and its table stay in the name: two tables are two files.
+                let file =
+                    file.unwrap_or_else(|| format!("{}.csv", table.replace(['/', '"'], "_")));
+                Ok((Subject::Table(name), PathBuf::from(file)))
+            }
+            (None, None, _) => Err(Error::Usage(
+                "which table? pgmonkey export TABLE FILE --config FILE".to_owned(),
+            )),
+        }
+    }
+
+    /// Options first, then the settings file, then what is usual.
+    fn form(&self, file: &Path) -> Result<Form, Error> {
+        let found = self.settings_file(file)?;
+        let wrong = |key: &str, error: String| {
+            Error::failed(format!("{key} of the settings file: {error}"))
+        };
+        let delimiter = match (self.delimiter, found.delimiter) {
+            (Some(given), _) => given,
+            (None, Some(text)) => {
+                dialect::parse(&text).map_err(|error| wrong("delimiter", error))?
+            }
+            (None, None) => b',',
+        };
+        let quoting = match (self.quote, found.quotechar) {
+            (Some(given), _) => given,
+            (None, Some(Some(text))) => quote(&text).map_err(|error| wrong("quotechar", error))?,
+            (None, _) => Quote(Some(b'"')),
+        };
+        let Quote(Some(quote)) = quoting else {
+            return Err(Error::failed(
+                "an export needs a quote character, for a field may hold anything".to_owned(),
+            ));
+        };
+        let charset = match (self.encoding, found.encoding) {
+            (Some(given), _) => given,
+            (None, Some(name)) => charset(&name).map_err(|error| wrong("encoding", error))?,
+            (None, None) => Charset::Utf8,
+        };
+        Ok(Form {
+            charset,
+            delimiter,
+            quote,
+        })
+    }
+
+    fn settings_file(&self, file: &Path) -> Result<settings::Settings, Error> {
+        if self.no_settings || (file == Path::new("-") && self.settings.is_none()) {
+            return Ok(settings::Settings::default());
+        }
+        let path = self
+            .settings
+            .clone()
+            .unwrap_or_else(|| settings::path(file));
+        let shown = path.display();
+        let found = settings::read(&path, self.config.path());
+        match found.map_err(|error| Error::failed(format!("{shown}: {error}")))? {
+            Found::Settings(settings) => {
+                self.say(format_args!("{shown}: settings taken from here"));
+                Ok(settings)
+            }
+            Found::Other(why) if self.settings.is_none() => {
+                self.say(format_args!("{shown}: not taken for settings, {why}"));
+                Ok(settings::Settings::default())
+            }
+            Found::Nothing if self.settings.is_none() => Ok(settings::Settings::default()),
+            Found::Other(why) => Err(Error::failed(format!("{shown}: no settings file, {why}"))),
+            Found::Nothing => Err(Error::failed(format!("{shown}: there is no such file"))),
+        }
+    }
+
+    async fn export(
+        &self,
+        sessions: Sessions,
+        subject: Subject,
+        file: &Path,
+        form: Form,
+    ) -> Result<(u64, Progress), Error> {
+        let client = sessions.pool.acquire().await?;
+        let source = match subject {
+            Subject::Query(query) => format!("({query}\n)"),
+            Subject::Table(name) => self.source(&client, &name).await?,
+        };
+        let statement = self.copy(&source, &form);
+        let progress = Progress::new(None, self.quiet);
+        let rows = self
+            .write(&client, &statement, file, &form, &progress)
+            .await;
+        progress.end();
+        Ok((rows?, progress))
+    }
+
+    /// What `COPY` reads: a table by its name, anything else by a query.
+    async fn source(&self, client: &ClientGuard, name: &Name) -> Result<String, Error> {
+        let Some(relation) = relation::find(client, name).await? else {
+            let similar = relation::similar(client, name).await;
+            return Err(Error::Failed {
+                text: format!("there is no table or view {name} on the search_path"),
+                hint: similar.map(|similar| format!("there is a {similar}")),
+            });
+        };
+        let columns = self.selected(&relation)?;
+        let table = relation.name.sql();
+        Ok(match relation.plain {
+            true if columns.is_empty() => table,
+            true => format!("{table} ({columns})"),
+            false => format!("(SELECT {columns} FROM {table})"),
+        })
+    }
+
+    /// The columns asked for, else those that an import can give.
+    fn selected(&self, relation: &Relation) -> Result<String, Error> {
+        let all = || relation.columns.iter();
+        let unknown = self
+            .columns
+            .iter()
+            .find(|name| !all().any(|column| column.name == **name));
+        if let Some(name) = unknown {
+            let names: Vec<&str> = all().map(|column| column.name.as_str()).collect();
+            return Err(Error::Failed {
+                text: format!("{} has no column {name}", relation.name),
+                hint: Some(format!("its columns are: {}", names.join(", "))),
+            });
+        }
+        let given = || {
+            all()
+                .filter(|column| !column.generated)
+                .map(|column| quoted(&column.name))
+        };
+        let columns: Vec<String> = match self.columns.is_empty() {
+            true => given().collect(),
+            false => self.columns.iter().map(|name| quoted(name)).collect(),
+        };
+        // COPY refuses computed columns by name, so that a list of all is no list.
+        let computed = self
+            .columns
+            .iter()
+            .any(|name| all().any(|column| column.generated && column.name == *name));
+        if computed && relation.plain {
+            return Err(Error::failed(
+                "a computed column can only be exported with --query".to_owned(),
+            ));
+        }
+        Ok(columns.join(", "))
+    }
+
+    fn copy(&self, source: &str, form: &Form) -> String {
+        format!(
+            "COPY {source} TO STDOUT WITH (FORMAT csv, HEADER {}, DELIMITER {}, QUOTE {}, NULL {}, ENCODING 'UTF8')",
+            !self.no_header,
+            literal(&char::from(form.delimiter).to_string()),
+            literal(&char::from(form.quote).to_string()),
+            literal(&self.null),
+        )
+    }
+
+    /// Says how many rows were written.
+    async fn write(
+        &self,
+        client: &ClientGuard,
+        statement: &str,
+        file: &Path,
+        form: &Form,
+        progress: &Progress,
+    ) -> Result<u64, Error> {
+        // Refused before anything is made.
+        let mut rows = pin!(client.copy_out(statement).await.map_err(database)?);
+        let mut target = Target::create(file, form.charset)?;
+        let mut block = Vec::with_capacity(BLOCK + 4096);
+        // A message is a row, and the first one the header.
+        let (mut count, mut bytes, mut shown) = (0_u64, 0_u64, 0_u64);
+        while let Some(row) = rows.next().await {
+            block.extend_from_slice(&row.map_err(database)?);
+            count += 1;
+            if block.len() >= BLOCK {
+                bytes += block.len() as u64;
+                progress.set(bytes, count - shown);
+                shown = count;
+                block = target.write(block).await?;
+            }
+        }
+        bytes += block.len() as u64;
+        target.write(block).await?;
+        target.finish().await?;
+        let header = u64::from(!self.no_header);
+        progress.set(bytes, (count - shown).saturating_sub(header));
+        Ok(count.saturating_sub(header))
+    }
+
+    fn say(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            notes::note(text);
+        }
+    }
+}
+
+/// A statement without the semicolon at its end, which has no place in a `COPY`.
+fn statement(query: &str) -> String {
+    query.trim().trim_end_matches(';').trim_end().to_owned()
+}

@@ -1,0 +1,377 @@
+//! Loads rows with one or more sessions: all of them or none.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use futures_util::future::try_join_all;
+use pgmonkey::aio::ClientGuard;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::Receiver;
+
+use crate::csv::scan::{Rows, Scanner};
+use crate::error::Error;
+use crate::transfer::Sessions;
+use crate::transfer::progress::Progress;
+use crate::transfer::relation::{Name, database};
+
+use super::feed::{self, Part};
+use super::input::Input;
+use super::plan::Plan;
+
+/// The driver hears of a server that refused a row only when a `COPY` ends: so much goes on the
+/// wire in vain at most.
+const COPY_BYTES: usize = 32 << 20;
+/// How often it is looked whether the sessions wait for each other.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+/// An idle time-out is not meant for sessions that wait for their turn to commit.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+/// One import.
+pub(crate) struct Load<'a> {
+    pub(crate) sessions: Sessions,
+    pub(crate) plan: &'a Plan,
+    pub(crate) jobs: u32,
+    pub(crate) allow_partial: bool,
+}
+
+/// What the sessions share.
+struct Shared<'a> {
+    parts: Mutex<Receiver<Result<Part, Error>>>,
+    plan: &'a Plan,
+    copy: String,
+    file: String,
+    allow_partial: bool,
+    /// Rows that were committed as it went.
+    kept: AtomicU64,
+    blank: AtomicU64,
+    /// Whether the end of the file was seen, by whichever session.
+    ended: AtomicBool,
+}
+
+impl Load<'_> {
+    /// Says how many rows were loaded, and how many blank lines were left out.
+    pub(crate) async fn run(
+        &self,
+        client: ClientGuard,
+        input: Input,
+        progress: &Progress,
+    ) -> Result<(u64, u64), Error> {
+        let target = self.plan.table.sql();
+        let file = input.name.clone();
+        let scanner = Scanner::new(
+            self.plan.dialect,
+            self.plan.columns.len(),
+            self.plan.blank,
+            self.plan.line,
+        );
+        let ahead = self.jobs as usize * 2;
+        let parts = feed::start(
+            input,
+            scanner,
+            self.plan.columns.clone(),
+            progress.clone(),
+            ahead,
+        );
+        let mut shared = Shared {
+            parts: Mutex::new(parts),
+            plan: self.plan,
+            copy: self.plan.copy(&target),
+            file,
+            allow_partial: self.allow_partial,
+            kept: 0.into(),
+            blank: 0.into(),
+            ended: false.into(),
+        };
+        let rows = match (self.jobs, self.plan.types.is_some()) {
+            (1, _) => self.alone(client, &target, &shared).await,
+            (_, false) => self.together(&client, &shared, Vec::new()).await,
+            (_, true) => {
+                let hidden = self.hidden_name();
+                shared.copy = self.plan.copy(&hidden.sql());
+                self.hidden(&client, &hidden, &shared).await
+            }
+        };
+        let kept = shared.kept.into_inner();
+        let rows = rows.map_err(|error| match error {
+            Error::Failed { text, hint } if kept > 0 => Error::Failed {
+                text: format!(
+                    "{text}\n{kept} rows were committed before and stay, as --allow-partial says"
+                ),
+                hint,
+            },
+            error => error,
+        })?;
+        Ok((rows, shared.blank.into_inner()))
+    }
+
+    /// One session, one transaction, the table made in it.
+    async fn alone(
+        &self,
+        client: ClientGuard,
+        target: &str,
+        shared: &Shared<'_>,
+    ) -> Result<u64, Error> {
+        client.batch_execute(BEGIN).await.map_err(database)?;
+        if let Some(create) = self.plan.create(target) {
+            client.batch_execute(&create).await.map_err(database)?;
+        }
+        let rows = shared.load(&client).await?;
+        client.batch_execute("COMMIT").await.map_err(database)?;
+        Ok(rows)
+    }
+
+    /// A new table is filled under another name, for a table that is not committed is seen by one
+    /// session only; it gets its own name when it is full.
+    async fn hidden(
+        &self,
+        client: &ClientGuard,
+        hidden: &Name,
+        shared: &Shared<'_>,
+    ) -> Result<u64, Error> {
+        let name = hidden.sql();
+        let create = self.plan.create(&name).expect("it is to be made");
+        self.sessions
+            .undo_by(format!("DROP TABLE IF EXISTS {name}"));
+        client.batch_execute(&create).await.map_err(database)?;
+        let last = vec![format!(
+            "ALTER TABLE {name} RENAME TO {}",
+            crate::transfer::relation::quoted(&self.plan.table.table)
+        )];
+        let rows = self.together(client, shared, last).await?;
+        self.sessions.nothing_to_undo();
+        Ok(rows)
+    }
+
+    fn hidden_name(&self) -> Name {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_nanos());
+        Name {
+            schema: self.plan.table.schema.clone(),
+            table: format!("pgmonkey_import_{}_{now:x}", std::process::id()),
+        }
+    }
+
+    /// Several sessions, whose transactions stay open until all rows are in.
+    async fn together(
+        &self,
+        watcher: &ClientGuard,
+        shared: &Shared<'_>,
+        last: Vec<String>,
+    ) -> Result<u64, Error> {
+        let mut clients = Vec::new();
+        let mut pids = Vec::new();
+        for _ in 0..self.jobs {
+            let client = self.sessions.pool.acquire().await?;
+            client.batch_execute(BEGIN).await.map_err(database)?;
+            let row = client
+                .query_typed_one("SELECT pg_backend_pid()", &[])
+                .await
+                .map_err(database)?;
+            pids.push(row.get::<_, i32>(0));
+            clients.push(client);
+        }
+        let loads = try_join_all(clients.iter().map(|client| shared.load(client)));
+        let counts = tokio::select! {
+            counts = loads => counts?,
+            error = watch(watcher, &pids) => return Err(error),
+        };
+        // What can still be refused is, before the first of them commits.
+        for client in &clients {
+            client
+                .batch_execute("SET CONSTRAINTS ALL IMMEDIATE")
+                .await
+                .map_err(database)?;
+        }
+        for (index, client) in clients.iter().enumerate() {
+            let committed = client.batch_execute("COMMIT").await.map_err(database);
+            committed.map_err(|error| torn(error, index, clients.len()))?;
+        }
+        for statement in last {
+            watcher.batch_execute(&statement).await.map_err(database)?;
+        }
+        Ok(counts.iter().sum())
+    }
+}
+
+/// Ends only when the sessions wait for each other, which the server cannot know for a deadlock:
+/// one of them waits for this program.
+async fn watch(client: &ClientGuard, pids: &[i32]) -> Error {
+    const BLOCKED: &str =
+        "SELECT count(*) FROM unnest($1::int[]) AS pid WHERE pg_blocking_pids(pid) && $1";
+    let mut before = false;
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        let blocked = match client.query_one(BLOCKED, &[&pids]).await {
+            Ok(row) => row.get::<_, i64>(0) > 0,
+            Err(error) => return database(error),
+        };
+        if blocked && before {
+            return Error::Failed {
+                text: "two of the sessions wait for each other: the file has the same value of a unique column more than once".to_owned(),
+                hint: Some("--jobs 1 says on which line".to_owned()),
+            };
+        }
+        before = blocked;
+    }
+}
+
+/// A commit that failed when others had gone before it.
+fn torn(error: Error, committed: usize, all: usize) -> Error {
+    match committed {
+        0 => error,
+        _ => Error::failed(format!(
+            "{error}\n{committed} of {all} sessions had committed before: their rows are in the table"
+        )),
+    }
+}
+
+impl Shared<'_> {
+    /// Loads what is left of the file, or the part of it that the others do not take.
+    async fn load(&self, client: &ClientGuard) -> Result<u64, Error> {
+        let statement = client.prepare(&self.copy).await.map_err(database)?;
+        let mut total = 0;
+        while let Some(first) = self.next().await? {
+            let rows = self.copy(client, &statement, first).await?;
+            total += rows;
+            if self.allow_partial {
+                client.batch_execute("COMMIT").await.map_err(database)?;
+                client.batch_execute(BEGIN).await.map_err(database)?;
+                self.kept.fetch_add(rows, Ordering::Relaxed);
+            }
+        }
+        Ok(total)
+    }
+
+    /// The next rows; `None` at the end of the file.
+    async fn next(&self) -> Result<Option<Rows>, Error> {
+        match self.parts.lock().await.recv().await {
+            Some(Ok(Part::Rows(rows))) => Ok(Some(rows)),
+            Some(Ok(Part::End { blank })) => {
+                self.blank.store(blank, Ordering::Relaxed);
+                self.ended.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            None if self.ended.load(Ordering::Relaxed) => Ok(None),
+            None => Err(Error::failed(format!(
+                "{}: reading it broke off",
+                self.file
+            ))),
+        }
+    }
+
+    /// One `COPY`.
+    async fn copy(
+        &self,
+        client: &ClientGuard,
+        statement: &pgmonkey::tokio_postgres::Statement,
+        first: Rows,
+    ) -> Result<u64, Error> {
+        let mut sink = pin!(
+            client
+                .copy_in::<_, Bytes>(statement)
+                .await
+                .map_err(database)?
+        );
+        let mut next = Some(first);
+        let mut places: Vec<(u64, u64)> = Vec::new();
+        let (mut sent, mut lines) = (0, 0);
+        // A header of our own, which the server leaves out: it ends like the rows, so that the
+        // server knows from the first of them on how to count lines.
+        let header = sink.feed(Bytes::from_static(b"header\n")).await;
+        let mut gone = header.is_err();
+        while let Some(rows) = next.take().filter(|_| !gone) {
+            places.extend(rows.places.iter().map(|(at, line)| (lines + at, *line)));
+            lines += rows.lines;
+            sent += rows.bytes.len();
+            // The reason comes with the end.
+            gone = sink.feed(Bytes::from(rows.bytes)).await.is_err();
+            if sent < COPY_BYTES && !gone {
+                next = self.next().await?;
+            }
+        }
+        sink.finish()
+            .await
+            .map_err(|error| self.wrong(error, &places))
+    }
+
+    /// An error of the server with the place in the file.
+    fn wrong(&self, error: pgmonkey::tokio_postgres::Error, places: &[(u64, u64)]) -> Error {
+        let context = error
+            .as_db_error()
+            .and_then(|error| error.where_())
+            .and_then(place);
+        let error = database(error);
+        let Some((line, column)) = context else {
+            return error;
+        };
+        // The first line is our header.
+        let line = line.saturating_sub(2);
+        let known = places.iter().rev().find(|(at, _)| *at <= line);
+        let line = known.map_or(line, |(at, first)| first + (line - at));
+        let column =
+            column.map(
+                |name| match self.plan.columns.iter().position(|known| *known == name) {
+                    Some(index) => format!("column {} ({name}): ", index + 1),
+                    None => format!("{name}: "),
+                },
+            );
+        let inferred = "the types were inferred from the first rows; --create makes text columns";
+        Error::Failed {
+            text: format!(
+                "{}:{line}: {}{error}",
+                self.file,
+                column.unwrap_or_default()
+            ),
+            hint: self.plan.is_inferred().then(|| inferred.to_owned()),
+        }
+    }
+}
+
+/// The line and the column out of `COPY t, line 3, column a: "x"`, in whatever language.
+fn place(context: &str) -> Option<(u64, Option<String>)> {
+    let line = context
+        .lines()
+        .find_map(|line| line.strip_prefix("COPY "))?;
+    let (_, line) = line.split_once(", ")?;
+    let begin = line.find(|c: char| c.is_ascii_digit())?;
+    let digits = line[begin..].find(|c: char| !c.is_ascii_digit());
+    let (number, rest) = line[begin..].split_at(digits.unwrap_or(line.len() - begin));
+    let column = rest.strip_prefix(", ").and_then(|rest| {
+        let name = rest.split_once(' ')?.1;
+        Some(
+            name.split_once(": ")
+                .map_or(name, |(name, _)| name)
+                .to_owned(),
+        )
+    });
+    Some((number.parse().ok()?, column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_context_names_the_place() {
+        let column = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            place("COPY t1, line 3, column age: \"x\""),
+            Some((3, column("age")))
+        );
+        assert_eq!(
+            place("COPY t1, Zeile 12, Spalte a b: \u{bb}x\u{ab}"),
+            Some((12, column("a b")))
+        );
+        assert_eq!(place("COPY t1, line 7: \"1,2\""), Some((7, None)));
+        assert_eq!(
+            place("SQL statement \"x\"\nCOPY t, line 7"),
+            Some((7, None))
+        );
+        assert_eq!(place("PL/pgSQL function f() line 3 at RAISE"), None);
+    }
+}

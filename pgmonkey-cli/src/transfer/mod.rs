@@ -1,0 +1,155 @@
+//! What moving rows in and out has in common: sessions of its own, an end that leaves nothing
+//! behind, the names of tables, and how far it is.
+
+pub(crate) mod progress;
+pub(crate) mod relation;
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pgmonkey::Config;
+use pgmonkey::aio::Pool;
+use pgmonkey::config::PoolSettings;
+
+use crate::error::Error;
+
+/// How long the sessions may take to undo what was interrupted.
+const UNDO_LIMIT: Duration = Duration::from_secs(10);
+
+/// Sessions for one command.
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    pub(crate) pool: Pool,
+    /// A statement that removes what was made outside a transaction, until that is not needed.
+    undo: Arc<Mutex<Option<String>>>,
+}
+
+impl Sessions {
+    /// Runs `statement` if the work fails or is interrupted from here on.
+    pub(crate) fn undo_by(&self, statement: String) {
+        *self.undo.lock().expect("nobody panics while holding it") = Some(statement);
+    }
+
+    /// There is nothing left to undo.
+    pub(crate) fn nothing_to_undo(&self) {
+        self.take_undo();
+    }
+
+    fn take_undo(&self) -> Option<String> {
+        self.undo
+            .lock()
+            .expect("nobody panics while holding it")
+            .take()
+    }
+}
+
+/// Runs `work` with up to `most` sessions that have the file's `sync_settings`.
+///
+/// Ctrl-C and a termination request drop the work: what the server is doing for it is cancelled
+/// and rolled back before this returns.
+pub(crate) fn run<T, F>(
+    config: &Config,
+    most: u32,
+    work: impl FnOnce(Sessions) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let config = own_sessions(config, most)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed(format!("could not start: {error}")))?;
+    runtime.block_on(async {
+        let mut interrupted = pin!(interruption()?);
+        let pool = tokio::select! {
+            biased;
+            () = &mut interrupted => return Err(Error::Interrupted),
+            pool = Pool::new(&config) => pool?,
+        };
+        let sessions = Sessions {
+            pool,
+            undo: Arc::default(),
+        };
+        let outcome = {
+            let mut work = pin!(work(sessions.clone()));
+            tokio::select! {
+                biased;
+                () = &mut interrupted => Err(Error::Interrupted),
+                outcome = &mut work => outcome,
+            }
+        };
+        finish(&sessions, outcome.is_err()).await;
+        outcome
+    })
+}
+
+/// Undoes what is to be undone and waits until the sessions have ended.
+async fn finish(sessions: &Sessions, failed: bool) {
+    let undo = sessions.take_undo().filter(|_| failed);
+    if let Some(statement) = undo {
+        let undone = async {
+            let client = sessions.pool.acquire().await?;
+            client
+                .batch_execute(&statement)
+                .await
+                .map_err(pgmonkey::Error::from)
+        };
+        if !matches!(tokio::time::timeout(UNDO_LIMIT, undone).await, Ok(Ok(()))) {
+            crate::notes::warning(format_args!(
+                "could not clean up; this would do it: {statement}"
+            ));
+        }
+    }
+    sessions.pool.close();
+    let end = Instant::now() + UNDO_LIMIT;
+    while sessions.pool.status().size > 0 && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The drivers' last turn: they say farewell to the server.
+    tokio::task::yield_now().await;
+}
+
+/// The configuration with a pool of its own size, and the settings of a blocking session: those
+/// of a pool in the file are for the programs that use it.
+fn own_sessions(config: &Config, most: u32) -> Result<Config, Error> {
+    let mut settings = config.to_settings();
+    settings.async_settings = settings.sync_settings.clone();
+    let mut pool = PoolSettings::default();
+    pool.min_size = 1;
+    pool.max_size = most;
+    pool.max_lifetime = None;
+    settings.async_pool_settings = pool;
+    Ok(Config::new(settings)?)
+}
+
+/// Ends when the process is asked to end.
+#[cfg(unix)]
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| no_signals(&error));
+    let mut asked = listen(SignalKind::interrupt())?;
+    let mut told = listen(SignalKind::terminate())?;
+    let mut hung_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = asked.recv() => {}
+            _ = told.recv() => {}
+            _ = hung_up.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+fn no_signals(error: &io::Error) -> Error {
+    Error::failed(format!("could not listen for Ctrl-C: {error}"))
+}

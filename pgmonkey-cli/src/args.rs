@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{config, export, import};
+use crate::command::{config, export, import, pool};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -54,6 +54,9 @@ pub(crate) enum Command {
         infer_long_args = true
     )]
     Export(Box<export::Export>),
+    /// Find out about pools.
+    #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
+    Pool(pool::Pool),
 }
 
 impl Command {
@@ -63,6 +66,7 @@ impl Command {
             Self::Pgconfig(config) => config.run_as_python_does(out),
             Self::Import(import) => import.run(out),
             Self::Export(export) => export.run(out),
+            Self::Pool(pool) => pool.run(out),
         }
     }
 }

@@ -258,6 +258,13 @@ impl Import {
             None if !wishes.create => relation::similar(&client, &name).await,
             _ => None,
         };
+        let name = match &found {
+            None if name.schema.is_none() => Name {
+                schema: relation::current_schema(&client).await?,
+                ..name
+            },
+            _ => name,
+        };
         let plan = plan::make(&mut input, wishes, name, found, similar)?;
         for line in &plan.notes {
             self.say(line);
@@ -273,7 +280,8 @@ impl Import {
         progress.end();
         let (rows, blank) = rows?;
         if blank > 0 {
-            self.say(format_args!("{blank} blank lines were left out"));
+            let were = if blank == 1 { "line was" } else { "lines were" };
+            self.say(format_args!("{blank} blank {were} left out"));
         }
         Ok((plan, rows, progress))
     }

@@ -99,7 +99,6 @@ pub(crate) struct Relation {
     pub(crate) name: Name,
     /// Whether `COPY` reads all of it by its name: a table that is no parent of others.
     pub(crate) plain: bool,
-    /// About how many bytes it has on disk.
     pub(crate) columns: Vec<Column>,
 }
 
@@ -147,6 +146,15 @@ pub(crate) async fn find(client: &Client, name: &Name) -> Result<Option<Relation
             })
             .collect(),
     }))
+}
+
+/// Where a table without a schema is made: the first schema of the `search_path`.
+pub(crate) async fn current_schema(client: &Client) -> Result<Option<String>, Error> {
+    let row = client
+        .query_one("SELECT current_schema()::text", &[])
+        .await
+        .map_err(database)?;
+    Ok(row.get(0))
 }
 
 /// A table that may have been meant instead.

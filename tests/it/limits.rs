@@ -41,15 +41,7 @@ twin! {
     fn one_waiter_too_many_is_refused_at_once(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, timeout: 20, max_waiting: 1 }")))?;
         let held = go!(pool.acquire())?;
-        let waiter = {
-            let pool = pool.clone();
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let _runtime = runtime.expect("a runtime");
-                #[allow(unused_macros, reason = "one of the two families waits")]
-                { waits(&pool, &_runtime) }
-            })
-        };
+        let waiter = waits_on_a_thread(&pool);
         on.until("one waits", || pool.status().waiting == 1);
         let began = Instant::now();
         let error = go!(pool.acquire()).expect_err("the queue is full");
@@ -61,7 +53,7 @@ twin! {
     }
 }
 
-trait Waits {
+pub(crate) trait Waits: Clone + Send + 'static {
     fn wait(&self, runtime: &tokio::runtime::Runtime) -> bool;
 }
 
@@ -77,8 +69,15 @@ impl Waits for pgmonkey::AsyncPool {
     }
 }
 
-fn waits(pool: &impl Waits, runtime: &tokio::runtime::Runtime) -> bool {
-    pool.wait(runtime)
+/// Has a thread wait for a session; says whether it got one.
+pub(crate) fn waits_on_a_thread(pool: &impl Waits) -> std::thread::JoinHandle<bool> {
+    let pool = pool.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        pool.wait(&runtime.expect("a runtime"))
+    })
 }
 
 twin! {

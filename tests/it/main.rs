@@ -13,6 +13,7 @@ mod hooks;
 mod hostile;
 mod limits;
 mod listener;
+mod observation;
 mod outage;
 mod own_files;
 mod pgbouncer;

@@ -1,0 +1,538 @@
+//! What is told of a handle: spans and events, metrics, and numbers that are exact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::limits::waits_on_a_thread;
+use metrics_util::MetricKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use pgmonkey::{Error, HookVerdict, Status};
+use pgmonkey_connect::events;
+use pgmonkey_tests::{Fixture, LONG, Outcome, load, twin};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Id, Metadata, Subscriber, span};
+
+const BOOK: &str = include_str!("../../docs/observability.md");
+
+/// The rows of the table whose first column is called `first`.
+fn table(first: &str) -> Vec<Vec<String>> {
+    let head = format!("| {first} |");
+    let rows = BOOK
+        .lines()
+        .skip_while(|line| !line.starts_with(&head))
+        .skip(2);
+    let rows: Vec<Vec<String>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect();
+    assert!(!rows.is_empty(), "no table of {first}");
+    rows
+}
+
+/// The words in a cell.
+fn words(cell: &str) -> BTreeSet<String> {
+    let words = cell.split(',').map(|word| word.trim().trim_matches('`'));
+    words.map(str::to_owned).collect()
+}
+
+/// One span or event as it was told.
+#[derive(Debug, Clone)]
+struct Told {
+    is_span: bool,
+    name: &'static str,
+    level: tracing::Level,
+    fields: BTreeMap<String, String>,
+}
+
+impl Told {
+    fn of(metadata: &'static Metadata<'static>, is_span: bool) -> Self {
+        Self {
+            is_span,
+            name: metadata.name(),
+            level: *metadata.level(),
+            fields: BTreeMap::new(),
+        }
+    }
+
+    fn get(&self, field: &str) -> &str {
+        self.fields.get(field).map_or("", String::as_str)
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let names = self.fields.keys().filter(|name| *name != "message");
+        names.cloned().collect()
+    }
+}
+
+impl Visit for Told {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.fields
+            .insert(field.name().to_owned(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields
+            .insert(field.name().to_owned(), value.to_owned());
+    }
+}
+
+/// Keeps all that goes to our target.
+struct Recorder(&'static Mutex<Vec<Told>>);
+
+impl Subscriber for Recorder {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == events::TARGET
+    }
+
+    fn new_span(&self, span: &span::Attributes<'_>) -> Id {
+        let mut told = Told::of(span.metadata(), true);
+        span.record(&mut told);
+        let mut all = self.0.lock().expect("no panic");
+        all.push(told);
+        Id::from_u64(all.len() as u64)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut told = Told::of(event.metadata(), false);
+        event.record(&mut told);
+        self.0.lock().expect("no panic").push(told);
+    }
+
+    fn record(&self, _: &Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// What was told of the handle called `name` so far.
+fn told_of(name: &str) -> Vec<Told> {
+    let all = recording().lock().expect("no panic");
+    all.iter()
+        .filter(|told| told.get("pool") == name)
+        .cloned()
+        .collect()
+}
+
+/// Begins to keep what is told in this process; tests tell theirs apart by name.
+fn recording() -> &'static Mutex<Vec<Told>> {
+    static ALL: OnceLock<&'static Mutex<Vec<Told>>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let all: &'static Mutex<Vec<Told>> = Box::leak(Box::default());
+        tracing::subscriber::set_global_default(Recorder(all)).expect("the first");
+        all
+    })
+}
+
+/// Begins to record metrics in this process.
+fn metrics() -> &'static Snapshotter {
+    static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
+    SNAPSHOTTER.get_or_init(|| {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        recorder.install().expect("the first");
+        snapshotter
+    })
+}
+
+/// A hook that fails where it is asked.
+struct Broken;
+
+impl pgmonkey::sync::AfterRelease for Broken {
+    fn after_release(&self, _: &mut postgres::Client) -> Result<HookVerdict, Error> {
+        Err(Error::other("a hook's reason"))
+    }
+}
+
+#[async_trait::async_trait]
+impl pgmonkey::aio::AfterRelease for Broken {
+    async fn after_release(&self, _: &mut tokio_postgres::Client) -> Result<HookVerdict, Error> {
+        Err(Error::other("a hook's reason"))
+    }
+}
+
+/// Some of everything that can be told, of handles called `name`.
+macro_rules! everything {
+    ($on:ident, $driver:ident, $go:ident, $name:expr) => {{
+        let name: &str = $name;
+        let config = $on.pools("{ min_size: 1, max_size: 1, timeout: 100ms, max_waiting: 1 }");
+        let pool = $go!($driver::Builder::new(&config).name(name).pool())?;
+        let mut guard = $go!(pool.acquire())?;
+        assert!($go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
+        $go!(guard.batch_execute("BEGIN"))?;
+        drop(guard);
+        drop($go!(pool.acquire())?);
+        $on.kill();
+        drop($go!(pool.acquire())?);
+        pool.close();
+        drop(pool);
+
+        let patient = $on.pools("{ min_size: 0, max_size: 1, timeout: 20, max_waiting: 1 }");
+        let pool = $go!($driver::Builder::new(&patient).name(name).pool())?;
+        let guard = $go!(pool.acquire())?;
+        let waiter = waits_on_a_thread(&pool);
+        $on.until("one waits", || pool.status().waiting == 1);
+        assert!($go!(pool.acquire()).is_err_and(|error| matches!(error, Error::QueueFull { .. })));
+        drop(guard);
+        assert!(waiter.join().expect("no panic"));
+        drop(pool);
+
+        let hooks = $driver::Hooks::new("broken").after_release(Broken);
+        let pool = $go!(
+            $driver::Builder::new(&patient)
+                .name(name)
+                .hooks(hooks)
+                .pool()
+        )?;
+        drop($go!(pool.acquire())?);
+        $on.until("the hook has failed", || pool.status().closed.hook == 1);
+        drop(pool);
+
+        let yaml = $on.yaml("").replacen("password: '", "password: 'wr0ng-", 1);
+        assert!($go!($driver::Builder::new(&load(&yaml)).name(name).connection()).is_err());
+
+        let mut listener = $go!($driver::Builder::new(&config).name(name).listener())?;
+        $go!(listener.listen("anything"))?;
+        $on.kill();
+        $go!(listener.recv())?;
+        $go!(listener.close());
+    }};
+}
+
+twin! {
+    fn what_is_told_is_what_the_book_says(on, driver, go, work) {
+        recording();
+        everything!(on, driver, go, &on.name);
+        // These come about after a while or by another's hand; what is told of them is here.
+        events::leaked(&on.name, std::panic::Location::caller(), Duration::from_secs(9));
+        events::resized(&on.name, 1, 2);
+
+        let told = told_of(&on.name);
+        let (spans, events) = (table("span"), table("event"));
+        let fits = |told: &Told, row: &[String]| {
+            row[0] == format!("`{}`", told.name)
+                && words(&row[1]).contains(told.level.as_str())
+                && words(&row[2]) == told.names()
+        };
+        for told in &told {
+            let rows = if told.is_span { &spans } else { &events };
+            assert!(rows.iter().any(|row| fits(told, row)), "not in the book: {told:?}");
+        }
+        for (rows, is_span) in [(&spans, true), (&events, false)] {
+            for row in rows {
+                let of_kind = || told.iter().filter(|told| told.is_span == is_span);
+                assert!(of_kind().any(|told| fits(told, row)), "never told: {row:?}");
+            }
+        }
+        let told_once = |name: &str, field: &str, value: &str| {
+            let found = told.iter().any(|told| told.name == name && told.get(field) == value);
+            assert!(found, "{name} with {field} = {value}");
+        };
+        for (name, field, value) in [
+            (events::ACQUIRE, "outcome", "acquired"),
+            (events::ACQUIRE, "outcome", "timeout"),
+            (events::ACQUIRE, "outcome", "queue_full"),
+            (events::CONNECT, "outcome", "opened"),
+            (events::CONNECT, "outcome", "failed"),
+            (events::RECYCLE, "verdict", "keep"),
+            (events::RECYCLE, "verdict", "roll_back"),
+            (events::DISCARD, "reason", "dead"),
+            (events::DISCARD, "reason", "hook"),
+            (events::DISCARD, "reason", "shutdown"),
+        ] {
+            told_once(name, field, value);
+        }
+        let all = format!("{told:?}");
+        assert!(all.contains("a hook's reason") && all.contains("28P01"), "{all}");
+        assert!(!all.contains("wr0ng-") && !all.contains(on.server().password()), "a secret");
+        Ok(())
+    }
+}
+
+twin! {
+    fn an_idle_session_is_taken_without_a_span_below_trace(on, driver, go, work) {
+        recording();
+        let builder = driver::Builder::new(&on.pools("{ min_size: 1, max_size: 1 }")).name(&*on.name);
+        let pool = go!(builder.pool())?;
+        // The session may still be on its way back to the idle ones.
+        let mut seen = false;
+        for _ in 0..50 {
+            let before = told_of(&on.name).len();
+            drop(go!(pool.acquire())?);
+            let told = told_of(&on.name).split_off(before);
+            let spans: Vec<_> = told.iter().filter(|told| told.is_span).collect();
+            assert_eq!(spans[0].level, tracing::Level::TRACE, "{spans:?}");
+            seen |= spans.len() == 1;
+        }
+        assert!(seen, "each acquire makes more spans than one");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_handle_goes_by_its_target_if_it_has_no_name(on, driver, go, work) {
+        recording();
+        let pool = go!(driver::Pool::new(&on.config("")))?;
+        let target = pool.target().to_owned();
+        assert!(target.ends_with(&format!("@{}:{}/{}", on.server().host(), on.server().port(), on.server().dbname())));
+        assert!(!told_of(&target).is_empty());
+        Ok(())
+    }
+}
+
+/// What is recorded under a name and labels: its kind, unit and value.
+type Recorded =
+    BTreeMap<(String, BTreeMap<String, String>), (MetricKind, Option<String>, DebugValue)>;
+
+/// What was recorded of the handle called `name` since the last time.
+fn recorded_of(name: &str) -> Recorded {
+    let snapshot = metrics().snapshot().into_vec().into_iter();
+    snapshot
+        .filter_map(|(key, unit, _, value)| {
+            let labels: BTreeMap<_, _> = key
+                .key()
+                .labels()
+                .map(|label| (label.key().to_owned(), label.value().to_owned()))
+                .collect();
+            let unit = unit.map(|unit| unit.as_str().to_owned());
+            let is_of = labels.get("pool").is_some_and(|pool| pool == name);
+            is_of.then(|| {
+                (
+                    (key.key().name().to_owned(), labels),
+                    (key.kind(), unit, value),
+                )
+            })
+        })
+        .collect()
+}
+
+twin! {
+    fn what_is_measured_is_what_the_book_says(on, driver, go, work) {
+        metrics();
+        everything!(on, driver, go, &on.name);
+        let recorded = recorded_of(&on.name);
+        let rows = table("metric");
+        for ((name, labels), (kind, unit, _)) in &recorded {
+            let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
+            let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
+            assert_eq!(row[1], format!("{kind:?}").to_lowercase(), "{name}");
+            assert_eq!(Some(&row[2]), unit.as_ref(), "{name}");
+            assert_eq!(words(&row[3]), labels.keys().cloned().collect(), "{name}");
+        }
+        for row in &rows {
+            let found = recorded.keys().any(|(name, _)| row[0] == format!("`{name}`"));
+            assert!(found, "never recorded: {row:?}");
+        }
+        let value = |metric: &str| &recorded[&(metric.to_owned(), BTreeMap::from([("pool".to_owned(), on.name.clone())]))].2;
+        for gauge in ["size", "idle", "in_use", "waiting", "max_size"] {
+            let gauge = format!("pgmonkey_{gauge}");
+            assert_eq!(value(&gauge), &DebugValue::Gauge(0.0.into()), "{gauge} when all is over");
+        }
+        assert_eq!(value("pgmonkey_timeouts_total"), &DebugValue::Counter(1));
+        assert_eq!(value("pgmonkey_open_failures_total"), &DebugValue::Counter(1));
+        let DebugValue::Histogram(waits) = value("pgmonkey_acquire_wait_seconds") else {
+            panic!("a histogram");
+        };
+        let DebugValue::Counter(acquires) = value("pgmonkey_acquires_total") else {
+            panic!("a counter");
+        };
+        assert_eq!(waits.len() as u64, *acquires);
+        assert!(waits.iter().all(|wait| (0.0..20.0).contains(&wait.into_inner())), "{waits:?}");
+        Ok(())
+    }
+}
+
+twin! {
+    fn metrics_say_what_the_status_says(on, driver, go, work) {
+        metrics();
+        let builder = driver::Builder::new(&on.pools("{ min_size: 3, max_size: 5 }")).name(&*on.name);
+        let pool = go!(builder.pool())?;
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?);
+        let labels = BTreeMap::from([("pool".to_owned(), on.name.clone())]);
+        let measured = || {
+            let recorded = recorded_of(&on.name);
+            ["size", "idle", "in_use", "waiting", "max_size"].map(|metric| {
+                match recorded[&(format!("pgmonkey_{metric}"), labels.clone())].2 {
+                    DebugValue::Gauge(value) => value.into_inner() as u32,
+                    _ => panic!("a gauge"),
+                }
+            })
+        };
+        // Those that the pool was filled with may still be on their way back.
+        on.until("the numbers are right", || measured() == [3, 1, 2, 0, 5]);
+        let status = pool.status();
+        assert_eq!(measured(), [status.size, status.idle, status.in_use, status.waiting, status.max_size]);
+        drop(held);
+        Ok(())
+    }
+}
+
+/// Looks at the numbers until told to stop, and at each moment they must add up.
+fn watch(
+    status: impl Fn() -> Status + Send + 'static,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut looks = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let now = status();
+            assert_eq!(now.size, now.idle + now.in_use, "{now:?}");
+            assert!(
+                now.in_use <= now.max_size && now.size <= now.max_size,
+                "{now:?}"
+            );
+            assert!(now.waiting <= CALLERS, "{now:?}");
+            assert_eq!(
+                now.opened - now.closed.total(),
+                u64::from(now.size),
+                "{now:?}"
+            );
+            looks += 1;
+            if looks % 64 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        looks
+    })
+}
+
+const CALLERS: u32 = 32;
+const TURNS: u64 = 40;
+
+/// A small generator, seeded by who calls: what happens differs and can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What one caller does with a session, in both families.
+const DEEDS: [&str; 5] = [
+    "",
+    "SELECT 1",
+    "BEGIN",
+    "nonsense",
+    "SELECT pg_terminate_backend(pg_backend_pid())",
+];
+
+fn check_end(on: &Fixture, status: impl Fn() -> Status, acquired: u64, timeouts: u64) {
+    on.until("all are back", || status().in_use == 0);
+    let end = status();
+    assert_eq!((end.waiting, end.timeouts), (0, timeouts), "{end:?}");
+    assert_eq!(end.acquires, acquired, "{end:?}");
+    assert!(end.closed.dead > 0, "{end:?}");
+    on.until("the server has as many", || {
+        let now = status();
+        on.sessions() == i64::from(now.size) && now.size == now.idle
+    });
+}
+
+#[test]
+fn the_numbers_are_exact_under_load_from_threads() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 0, max_size: 6, timeout: 50ms }"))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watcher = watch(
+        {
+            let pool = pool.clone();
+            move || pool.status()
+        },
+        Arc::clone(&stop),
+    );
+    let (acquired, timeouts) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for seed in 0..u64::from(CALLERS) {
+            let (pool, acquired, timeouts) = (&pool, &acquired, &timeouts);
+            scope.spawn(move || {
+                let mut dice = Dice(seed);
+                for _ in 0..TURNS {
+                    match pool.acquire() {
+                        Ok(mut guard) => {
+                            acquired.fetch_add(1, Ordering::Relaxed);
+                            let deed = DEEDS[dice.roll(5) as usize];
+                            let _ = guard.batch_execute(deed);
+                            std::thread::sleep(Duration::from_micros(dice.roll(4000)));
+                        }
+                        Err(error) => {
+                            assert!(error.is_timeout(), "{error}");
+                            timeouts.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    stop.store(true, Ordering::Relaxed);
+    assert!(watcher.join().expect("the numbers add up") > 100);
+    check_end(
+        &on,
+        || pool.status(),
+        acquired.into_inner(),
+        timeouts.into_inner(),
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn the_numbers_are_exact_under_load_from_tasks() -> Outcome {
+    let on = Fixture::new();
+    let pool =
+        pgmonkey::AsyncPool::new(&on.pools("{ min_size: 0, max_size: 6, timeout: 50ms }")).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watcher = watch(
+        {
+            let pool = pool.clone();
+            move || pool.status()
+        },
+        Arc::clone(&stop),
+    );
+    let (acquired, timeouts) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = tokio::task::JoinSet::new();
+    for seed in 0..u64::from(CALLERS) {
+        let (pool, acquired, timeouts) =
+            (pool.clone(), Arc::clone(&acquired), Arc::clone(&timeouts));
+        tasks.spawn(async move {
+            let mut dice = Dice(seed);
+            for _ in 0..TURNS {
+                match pool.acquire().await {
+                    Ok(guard) => {
+                        acquired.fetch_add(1, Ordering::Relaxed);
+                        let deed = guard.batch_execute(DEEDS[dice.roll(5) as usize]);
+                        // Some are abandoned half-way.
+                        let limit = Duration::from_micros(dice.roll(2000));
+                        let _ = tokio::time::timeout(limit, deed).await;
+                        tokio::time::sleep(Duration::from_micros(dice.roll(2000))).await;
+                    }
+                    Err(error) => {
+                        assert!(error.is_timeout(), "{error}");
+                        timeouts.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done?;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(watcher.join().expect("the numbers add up") > 100);
+    let (acquired, timeouts) = (
+        acquired.load(Ordering::Relaxed),
+        timeouts.load(Ordering::Relaxed),
+    );
+    let began = Instant::now();
+    check_end(&on, || pool.status(), acquired, timeouts);
+    assert!(began.elapsed() < LONG);
+    Ok(())
+}

@@ -354,19 +354,26 @@ twin! {
         let pool = go!(builder.pool())?;
         let held = (go!(pool.acquire())?, go!(pool.acquire())?);
         let labels = BTreeMap::from([("pool".to_owned(), on.name.clone())]);
-        let measured = || {
+        // Each look takes what has been recorded since the last one.
+        let measured = std::cell::RefCell::new([0; 5]);
+        let look = || {
             let recorded = recorded_of(&on.name);
-            ["size", "idle", "in_use", "waiting", "max_size"].map(|metric| {
+            let metrics = ["size", "idle", "in_use", "waiting", "max_size"];
+            for (sum, metric) in measured.borrow_mut().iter_mut().zip(metrics) {
                 match recorded[&(format!("pgmonkey_{metric}"), labels.clone())].2 {
-                    DebugValue::Gauge(value) => value.into_inner() as u32,
+                    DebugValue::Gauge(value) => *sum += value.into_inner() as i64,
                     _ => panic!("a gauge"),
                 }
-            })
+            }
+            *measured.borrow()
         };
         // Those that the pool was filled with may still be on their way back.
-        on.until("the numbers are right", || measured() == [3, 1, 2, 0, 5]);
+        on.until("the numbers are right", || look() == [3, 1, 2, 0, 5]);
         let status = pool.status();
-        assert_eq!(measured(), [status.size, status.idle, status.in_use, status.waiting, status.max_size]);
+        assert_eq!(
+            [status.size, status.idle, status.in_use, status.waiting, status.max_size],
+            [3, 1, 2, 0, 5],
+        );
         drop(held);
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
-use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
+use pgmonkey_connect::{
+    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, recycle,
+};
 use tokio::net::{UnixStream, lookup_host};
 use tokio::time::timeout_at;
 
@@ -19,6 +21,17 @@ pub(crate) struct Opened {
     pub(crate) client: tokio_postgres::Client,
     pub(crate) route: Route,
     pub(crate) turns: Arc<Turns>,
+    way: Way,
+}
+
+impl Opened {
+    /// What puts it back as it is now; see [`recycle::restore`].
+    pub(crate) fn restore(&self, dialing: &Dialing) -> String {
+        match self.way {
+            Way::Startup => recycle::restore(""),
+            Way::Statements => recycle::restore(&dialing.statements()),
+        }
+    }
 }
 
 /// What a session is opened with, beyond the configuration.
@@ -83,9 +96,14 @@ async fn reach(
         }
         Ok(opened)
     };
-    let opened = within(deadline, whole)
-        .await
-        .unwrap_or(Err(OpenFailure::Deadline))?;
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let opened = match within(deadline, whole).await {
+        Some(Ok(opened)) => opened,
+        // The stream keeps to the deadline too, and may have been the first to end it.
+        Some(Err(OpenFailure::Hook(_))) if is_over() => return Err(OpenFailure::Deadline),
+        Some(Err(failure)) => return Err(failure),
+        None => return Err(OpenFailure::Deadline),
+    };
     opened.route.accept();
     Ok(opened)
 }
@@ -117,6 +135,7 @@ async fn open(
         client,
         route: opening.route(),
         turns,
+        way,
     })
 }
 

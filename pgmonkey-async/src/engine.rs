@@ -1,12 +1,13 @@
 //! mobc, and what it takes to keep our promises on top of it. The only file that knows mobc.
 //!
-//! mobc 0.9 keeps the idle sessions, opens new ones in the caller's task and counts. It is told
-//! little else: its limit of two idle sessions, its time-out (which wakes a helper thread for
-//! each acquire) and its ages (which act at checkout only) are switched off.
+//! mobc 0.9 opens sessions, counts them and ends them. Idle sessions lie on the pool's shelf
+//! instead, on loan from mobc: it keeps two at most unless told otherwise, its ages act at
+//! checkout only, its time-out wakes a helper thread for each acquire, and its sizes cannot be
+//! changed.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -37,20 +38,21 @@ pub(crate) struct Manager {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) check_on_checkout: bool,
     pub(crate) statements: Statements,
+    /// How many sessions are being opened now.
+    pub(crate) opening: Arc<AtomicU32>,
 }
 
 /// Builds the engine. Opens nothing.
-pub(crate) fn build(manager: Manager, max_size: u32) -> Engine {
+pub(crate) fn build(manager: Manager) -> Engine {
     mobc::Pool::builder()
-        .max_open(u64::from(max_size))
-        .max_idle(u64::from(max_size))
+        // As many as mobc can: the gate bounds them, at a size that may change.
+        .max_open(0)
         .get_timeout(None)
         .max_lifetime(None)
         .max_idle_lifetime(None)
         .health_check_interval(None)
-        .test_on_check_out(true)
+        .test_on_check_out(false)
         .build(manager)
 }
 
@@ -64,7 +66,8 @@ pub(crate) fn reason(error: mobc::Error<Error>, what: &'static str) -> Error {
 
 #[async_trait]
 impl mobc::Manager for Manager {
-    type Connection = Session;
+    /// In a box, for it is large and moves with each loan.
+    type Connection = Box<Session>;
     type Error = Error;
 
     /// Runs the return of a session where it is dropped.
@@ -95,8 +98,9 @@ impl mobc::Manager for Manager {
         }
     }
 
-    async fn connect(&self) -> Result<Session, Error> {
+    async fn connect(&self) -> Result<Box<Session>, Error> {
         self.check_open()?;
+        let _opening = Opening::begin(&self.opening);
         let began = Instant::now();
         let terms = Terms {
             provider: self.provider.as_ref(),
@@ -106,34 +110,41 @@ impl mobc::Manager for Manager {
         let opened = dial(&self.dialing, terms)
             .instrument(events::connect(self.ledger.name()))
             .await
-            .inspect_err(|error| self.ledger.open_failed(error))?;
+            .inspect_err(|error| self.ledger.open_failed(error, Instant::now()))?;
         self.ledger.connected(began);
         // Nobody may be left to take it, and nobody would close it then.
         self.check_open()?;
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
-        let ledger = Arc::clone(&self.ledger);
-        Ok(Session::new(opened, ends, ledger, self.statements.begin()))
+        let restore = opened.restore(&self.dialing);
+        let (ledger, prepared) = (Arc::clone(&self.ledger), self.statements.begin());
+        let session = Session::new(opened, ends, restore, ledger, prepared);
+        Ok(Box::new(session))
     }
 
-    /// Asked when a session is taken out; an error makes mobc open another.
-    async fn check(&self, mut session: Session) -> Result<Session, Error> {
-        if self.closing.load(Ordering::Acquire) {
-            // It is taken out to be dropped, maybe outside a runtime.
-            return Ok(session);
-        }
-        let over =
-            session.is_over(Instant::now()) || self.check_on_checkout && !session.answers().await;
-        match over {
-            true => Err(Error::Closed { what: "session" }),
-            false => Ok(session),
-        }
+    /// Never asked: sessions are judged outside, where their discarding is known.
+    async fn check(&self, session: Box<Session>) -> Result<Box<Session>, Error> {
+        Ok(session)
     }
 
-    /// Asked when a session comes back: false discards it.
-    fn validate(&self, session: &mut Session) -> bool {
-        !(session.is_discarded()
-            || session.is_over(Instant::now())
-            || self.closing.load(Ordering::Acquire))
+    /// Asked when a session comes back: false discards it. Only what is to end comes back.
+    fn validate(&self, _: &mut Box<Session>) -> bool {
+        false
+    }
+}
+
+/// One session that is being opened.
+struct Opening<'a>(&'a AtomicU32);
+
+impl<'a> Opening<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -4,28 +4,51 @@
 //! front of it stands this gate: behind it nobody waits for anybody.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::{Error, events};
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
 use tracing::Instrument;
 
 /// A fair, closable semaphore for tasks.
 pub(crate) struct Gate {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     waiting: AtomicU32,
     what: &'static str,
     max_waiting: Option<u32>,
 }
 
+struct Places {
+    free: Semaphore,
+    /// How many more are out than the size allows, after it was made smaller.
+    too_many: AtomicUsize,
+    /// Notified when a place comes back after the gate was closed.
+    back: Notify,
+}
+
 /// The right to one session; dropping it gives it back.
-pub(crate) struct Place(Arc<Semaphore>);
+pub(crate) struct Place(Arc<Places>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.add_permits(1);
+        self.0.give_back();
+    }
+}
+
+impl Places {
+    fn give_back(&self) {
+        if self.free.is_closed() {
+            self.back.notify_waiters();
+        }
+        let one_less = |too_many: usize| too_many.checked_sub(1);
+        let owed = self
+            .too_many
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        if owed.is_err() {
+            self.free.add_permits(1);
+        }
     }
 }
 
@@ -41,7 +64,11 @@ impl Drop for Waiting<'_> {
 impl Gate {
     pub(crate) fn new(what: &'static str, size: u32, max_waiting: Option<u32>) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(size as usize)),
+            places: Arc::new(Places {
+                free: Semaphore::new(size as usize),
+                too_many: AtomicUsize::new(0),
+                back: Notify::new(),
+            }),
             waiting: AtomicU32::new(0),
             what,
             max_waiting,
@@ -50,7 +77,7 @@ impl Gate {
 
     /// Takes a place, waiting for at most `timeout` behind those who came before.
     pub(crate) async fn enter(&self, ledger: &Ledger, timeout: Duration) -> Result<Place, Error> {
-        match self.places.try_acquire() {
+        match self.places.free.try_acquire() {
             Ok(permit) => {
                 permit.forget();
                 Ok(Place(Arc::clone(&self.places)))
@@ -71,7 +98,7 @@ impl Gate {
         }
         let began = Instant::now();
         let wait = ledger.waits(began);
-        match tokio::time::timeout(timeout, self.places.acquire()).await {
+        match tokio::time::timeout(timeout, self.places.free.acquire()).await {
             Ok(Ok(permit)) => {
                 permit.forget();
                 Ok(Place(Arc::clone(&self.places)))
@@ -84,13 +111,44 @@ impl Gate {
         }
     }
 
-    /// Lets nobody in any more and sends those who wait away.
-    pub(crate) fn close(&self) {
-        self.places.close();
+    /// Takes a place if one is free and nobody waits for it.
+    pub(crate) fn try_enter(&self) -> Option<Place> {
+        let permit = self.places.free.try_acquire().ok()?;
+        permit.forget();
+        Some(Place(Arc::clone(&self.places)))
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.places.is_closed()
+    /// Has `more` places from now on, fewer if it is negative: those taken are not taken away,
+    /// but not given out again.
+    pub(crate) fn resize(&self, more: i64) {
+        let change = usize::try_from(more.unsigned_abs()).unwrap_or(Semaphore::MAX_PERMITS);
+        let places = &self.places;
+        if more < 0 {
+            let missing = change - places.free.forget_permits(change);
+            places.too_many.fetch_add(missing, Ordering::SeqCst);
+        } else {
+            (0..change).for_each(|_| places.give_back());
+        }
+    }
+
+    /// Waits until `is_over`, or for at most `timeout`; looks again whenever a place comes back
+    /// after the gate was closed. Whether it is over.
+    pub(crate) async fn wait_back(&self, timeout: Duration, is_over: impl Fn() -> bool) -> bool {
+        let wait = async {
+            loop {
+                let back = self.places.back.notified();
+                if is_over() {
+                    return;
+                }
+                back.await;
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.is_ok()
+    }
+
+    /// Lets nobody in any more and sends those who wait away.
+    pub(crate) fn close(&self) {
+        self.places.free.close();
     }
 }
 
@@ -170,5 +228,22 @@ mod tests {
                 .await
                 .is_err_and(|e| e.is_closed())
         );
+    }
+
+    #[tokio::test]
+    async fn a_smaller_gate_takes_no_place_away_and_gives_none_out_again() {
+        let (gate, ledger) = (Gate::new("pool", 2, None), ledger());
+        let (first, second) = (gate.try_enter(), gate.try_enter());
+        assert!(first.is_some() && second.is_some() && gate.try_enter().is_none());
+        gate.resize(-1);
+        drop(first);
+        assert!(
+            gate.enter(&ledger, Duration::ZERO).await.is_err(),
+            "one is out"
+        );
+        drop(second);
+        gate.resize(1);
+        let both = [gate.try_enter(), gate.try_enter()];
+        assert!(both.iter().all(Option::is_some) && gate.try_enter().is_none());
     }
 }

@@ -1,19 +1,20 @@
 //! Many sessions, lent one at a time.
 
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{Location, resume_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::ledger::{Ledger, LoanId};
 use pgmonkey_connect::recycle::Verdict;
-use pgmonkey_connect::{Dialing, Error, Report, Status, events, retry};
+use pgmonkey_connect::shelf::{Put, Shelf};
+use pgmonkey_connect::{CloseReason, Dialing, Error, Report, Status, events, retry};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -22,6 +23,8 @@ use crate::engine::{self, Engine, Loan, Manager};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
+use crate::line::{Begun, Handed, Waiter, Waiting};
+use crate::maintenance::{Maintenance, Signal};
 use crate::prepared::Statements;
 use crate::scoped::Scoped;
 use crate::statements::statements;
@@ -52,18 +55,32 @@ use crate::transaction::Transaction;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<Owner>);
+
+/// What the clones of a pool have in common; the last one closes it. Guards, and whatever works
+/// in the background, have only what is shared.
+struct Owner {
+    shared: Arc<Shared>,
+    _maintenance: Option<Maintenance>,
+}
 
 pub(crate) struct Shared {
     what: &'static str,
-    engine: Engine,
-    gate: Gate,
-    ledger: Arc<Ledger>,
+    pub(crate) engine: Engine,
+    pub(crate) shelf: Shelf<Loan, Waiter>,
+    pub(crate) gate: Gate,
+    pub(crate) ledger: Arc<Ledger>,
     closing: Arc<AtomicBool>,
+    /// As many as may open sessions side by side.
+    pub(crate) openers: Semaphore,
+    pub(crate) opening: Arc<AtomicU32>,
     /// Sessions that came back and are being made clean.
     recycling: AtomicU32,
+    recycled: Notify,
     pub(crate) settings: PoolSettings,
     hooks: Option<Hooks>,
+    /// Wakes the maintenance.
+    pub(crate) signal: Arc<Signal>,
 }
 
 impl Pool {
@@ -112,22 +129,36 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
-            check_on_checkout: settings.check_on_checkout,
             statements: Statements::new(settings.statement_cache, &ledger),
+            opening: Arc::default(),
         };
+        let opening = Arc::clone(&manager.opening);
         let shared = Arc::new(Shared {
             what,
-            engine: engine::build(manager, settings.max_size),
+            engine: engine::build(manager),
+            shelf: Shelf::new(),
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
             ledger,
             closing,
+            openers: Semaphore::new(settings.num_workers.max(1) as usize),
+            opening,
             recycling: AtomicU32::new(0),
+            recycled: Notify::new(),
             settings,
             hooks: extras.hooks,
+            signal: Arc::default(),
         });
-        shared.fill().await?;
-        exit::register(Arc::downgrade(&shared) as Weak<dyn CloseAtExit>);
-        Ok(Self(shared))
+        let mut owner = Owner {
+            shared,
+            _maintenance: None,
+        };
+        owner.fill().await?;
+        exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
+        // A single connection has no ages and no sizes to keep.
+        if connection_type == ConnectionType::AsyncPool {
+            owner._maintenance = Some(Maintenance::start(&owner.shared));
+        }
+        Ok(Self(Arc::new(owner)))
     }
 
     /// Borrows a session, waiting for at most `timeout` if all are in use; dropping the guard
@@ -151,7 +182,7 @@ impl Pool {
         &self,
         place: &'static Location<'static>,
     ) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
-        self.0.acquire(place)
+        self.0.shared.acquire(place)
     }
 
     pub(crate) fn pool(&self) -> &Self {
@@ -214,6 +245,31 @@ impl Pool {
         self.0.ledger.target()
     }
 
+    /// Has at least `min_size` and at most `max_size` sessions from now on.
+    ///
+    /// Growing takes effect at once: those who wait are let in, and the background opens what is
+    /// missing. Shrinking takes no session away from a borrower: what is too much ends when it
+    /// is idle.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// pool.resize(2, 50)?;
+    /// assert_eq!(pool.status().max_size, 50);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0.
+    pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
+        if max_size == 0 || min_size > max_size {
+            return Err(Error::Sizes { min_size, max_size });
+        }
+        self.0.resize(min_size, max_size);
+        Ok(())
+    }
+
     /// Closes the pool: no new acquires, those who wait get [`Error::Closed`], idle sessions end
     /// now, borrowed ones when they come back. Does not wait for them. Closing twice is
     /// harmless.
@@ -221,14 +277,30 @@ impl Pool {
         self.0.close();
     }
 
+    /// [`close`](Self::close)s the pool and waits until every borrowed session has come back and
+    /// ended, for at most `timeout`. Whether they all have.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) {
+    /// if !pool.close_timeout(std::time::Duration::from_secs(10)).await {
+    ///     eprintln!("still in use: {}", pool.status());
+    /// }
+    /// # }
+    /// ```
+    pub async fn close_timeout(&self, timeout: Duration) -> bool {
+        self.close();
+        let is_over = || self.0.ledger.status().size == 0;
+        self.0.gate.wait_back(timeout, is_over).await
+    }
+
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.0.closing.load(Ordering::Acquire)
+        self.0.shared.is_closed()
     }
 
     /// Whether both are handles of one pool.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }
 }
 
@@ -242,6 +314,24 @@ impl fmt::Debug for Pool {
             .finish()
     }
 }
+
+impl Deref for Owner {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// How long a session that is being made clean is waited for before another is opened, which
+/// takes longer than most of what has to be undone.
+const GRACE: Duration = Duration::from_millis(5);
 
 impl Shared {
     async fn acquire(
@@ -257,96 +347,167 @@ impl Shared {
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
         let began = Instant::now();
-        let right = self.gate.enter(&self.ledger, self.settings.timeout).await?;
-        let loan = self.take(began).await?;
-        let number = self.ledger.lent(place, began);
-        Ok(ClientGuard::new(Lease {
-            pool: Arc::clone(self),
-            loan: Some(loan),
-            number: Some(number),
-            _right: right,
-        }))
-    }
-
-    /// Takes an idle session or opens one; retries while the server is away.
-    async fn take(&self, began: Instant) -> Result<Loan, Error> {
+        let mut right = self.gate.enter(&self.ledger, self.settings.timeout).await?;
         let mut failures = 0;
-        // A session that needs no more than a turn of its driver is back before another is open.
-        for _ in 0..3 {
-            if self.recycling.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
         loop {
-            let error = match self.try_take(began).await {
-                None => return Err(self.ledger.timed_out(began.elapsed(), Instant::now())),
-                // Closed meanwhile: what comes back now is discarded.
-                Some(Ok(_)) if self.gate.is_closed() => {
-                    return Err(Error::Closed { what: self.what });
-                }
-                Some(Ok(loan)) => match self.approve(loan).await {
-                    Ok(Some(loan)) => return Ok(loan),
-                    Ok(None) => continue,
-                    Err(error) => error,
-                },
-                Some(Err(error)) => error,
+            let (mut loan, its_place) = match self.take_idle(began).await {
+                Some(loan) => (loan, right),
+                None => self.wait(right, began).await?,
             };
-            failures += 1;
-            let left = self.settings.timeout.saturating_sub(began.elapsed());
-            // A server that was never reached is more likely misnamed than away.
-            if !self.ledger.ever_opened() || self.gate.is_closed() {
-                return Err(error);
+            right = its_place;
+            // Closed meanwhile: what comes back now is discarded.
+            if self.is_closed() {
+                return Err(Error::Closed { what: self.what });
             }
-            match retry::pause(&error, failures, left) {
+            let error = match self.approve(&mut loan).await {
+                Ok(true) => return Ok(self.guard(loan, right, place, began)),
+                Ok(false) => {
+                    self.discard(loan);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            drop(loan);
+            failures += 1;
+            match self.pause(&error, failures, began) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(self.give_up(error, began)),
             }
         }
     }
 
-    /// An idle session at once, or a new one as soon as it is open. The time to open it is
-    /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
-    /// others, not that nothing may ever be opened.
-    async fn try_take(&self, began: Instant) -> Option<Result<Loan, Error>> {
-        let mut get = pin!(self.engine.get());
-        // A timer is set only when there is something to wait for.
-        let first = std::future::poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await;
-        let taken = match first {
-            Poll::Ready(taken) => taken,
-            Poll::Pending if self.settings.timeout.is_zero() => get.await,
-            Poll::Pending => {
-                let left = self.settings.timeout.saturating_sub(began.elapsed());
-                tokio::time::timeout(left, get).await.ok()?
-            }
-        };
-        Some(taken.map_err(|error| engine::reason(error, self.what)))
+    fn guard(
+        self: &Arc<Self>,
+        loan: Loan,
+        right: Place,
+        place: &'static Location<'static>,
+        began: Instant,
+    ) -> ClientGuard {
+        let number = self.ledger.lent(place, began);
+        ClientGuard::new(Lease {
+            pool: Arc::clone(self),
+            loan: Some(loan),
+            number: Some(number),
+            right: Some(right),
+        })
     }
 
-    /// Lets the hook see a session before it is lent; `None` for one that it refused, where
+    /// An idle session that is still good; those that are not are discarded.
+    async fn take_idle(&self, now: Instant) -> Option<Loan> {
+        while let Some(mut loan) = self.shelf.take() {
+            if self.is_good(&mut loan, now).await {
+                return Some(loan);
+            }
+            self.discard(loan);
+        }
+        None
+    }
+
+    /// Whether a session may be handed out.
+    async fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
+        // What is closed meanwhile is discarded by whoever gets it.
+        self.is_closed()
+            || !loan.is_over(now) && (!self.settings.check_on_checkout || loan.answers().await)
+    }
+
+    /// A new session as soon as it is open, or one that comes back before. The time to open it is
+    /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
+    /// others, not that nothing may ever be opened.
+    async fn wait(
+        self: &Arc<Self>,
+        mut right: Place,
+        began: Instant,
+    ) -> Result<(Loan, Place), Error> {
+        loop {
+            let mut waiting = match Waiting::begin(self) {
+                Begun::Waiting(waiting) => waiting,
+                Begun::Idle(mut loan) => match self.is_good(&mut loan, began).await {
+                    true => return Ok((loan, right)),
+                    false => {
+                        self.discard(loan);
+                        continue;
+                    }
+                },
+            };
+            self.signal.revive(self);
+            tokio::spawn(waiting.opener(right, began).run());
+            let timeout = self.settings.timeout;
+            let left = timeout.saturating_sub(began.elapsed());
+            let left = (!timeout.is_zero()).then_some(left);
+            let Some(handed) = waiting.handed(left).await else {
+                return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
+            };
+            let Handed { mut loan, place } = handed?;
+            if self.is_good(&mut loan, Instant::now()).await {
+                return Ok((loan, place));
+            }
+            self.discard(loan);
+            right = place;
+        }
+    }
+
+    /// Lets the hook see a session before it is lent; false for one that it refused, where
     /// another is tried at once.
-    async fn approve(&self, mut loan: Loan) -> Result<Option<Loan>, Error> {
+    async fn approve(&self, loan: &mut Loan) -> Result<bool, Error> {
         let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
-            return Ok(Some(loan));
+            return Ok(true);
         };
         // Boxed, so that nobody pays for its size who has no hook.
         let asked = Box::pin(loan.ask_before_acquire(hooks, self.settings.reset)).await;
         match asked {
-            Approval::Lend => Ok(Some(loan)),
-            Approval::TryAnother => Ok(None),
+            Approval::Lend => Ok(true),
+            Approval::TryAnother => Ok(false),
             Approval::Fail(error) => {
-                self.ledger.open_failed(&error);
+                self.ledger.open_failed(&error, Instant::now());
                 Err(error)
             }
         }
     }
 
-    fn give_up(&self, error: Error, began: Instant) -> Error {
-        if error.is_transient() {
+    /// Waits a moment for sessions that are being made clean.
+    pub(crate) async fn settled(&self) {
+        let settled = async {
+            loop {
+                let recycled = self.recycled.notified();
+                if self.recycling.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                recycled.await;
+            }
+        };
+        if self.recycling.load(Ordering::SeqCst) > 0 {
+            let _ = tokio::time::timeout(GRACE, settled).await;
+        }
+    }
+
+    /// The pause before the next try after an error; `None` if there is none.
+    pub(crate) fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
+        // A server that was never reached is more likely misnamed than away.
+        if !self.ledger.ever_opened() || self.is_given_up() {
+            return None;
+        }
+        let left = self.settings.timeout.saturating_sub(began.elapsed());
+        retry::pause(error, failures, left)
+    }
+
+    /// Whether the server has been away for longer than `reconnect_timeout`.
+    fn is_given_up(&self) -> bool {
+        let limit = self.settings.reconnect_timeout;
+        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
+        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
+    }
+
+    pub(crate) fn give_up(&self, error: Error, began: Instant) -> Error {
+        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
             self.ledger.timed_out(began.elapsed(), Instant::now())
         } else {
             error
         }
+    }
+
+    /// The reason in an engine's error.
+    pub(crate) fn reason(&self, error: mobc::Error<Error>) -> Error {
+        engine::reason(error, self.what)
     }
 
     /// Opens `min_size` sessions, `num_workers` of them side by side, and gives them back.
@@ -379,28 +540,72 @@ impl Shared {
         Ok(())
     }
 
-    fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        self.gate.close();
-        self.engine_close();
-        events::closed(self.ledger.name(), self.what);
-    }
-
-    /// Takes the idle sessions out; what comes back from now on is discarded, so that this ends.
-    /// Taking an idle session out never waits, so that it is polled once and needs no runtime.
-    fn engine_close(&self) {
-        use std::task::{Context, Waker};
-        while self.status_idle() {
-            let mut get = pin!(self.engine.get());
-            match get.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(loan)) => drop(loan),
-                _ => return,
+    /// Puts an idle session down, or hands it to whoever waits for one to be opened, with the
+    /// place that it was taken by.
+    pub(crate) fn put(&self, loan: Loan, since: Instant, place: Place) {
+        let mut handed = Handed { loan, place };
+        loop {
+            let Handed { loan, place } = handed;
+            match self.shelf.put(loan, since) {
+                Put::Shelved => {
+                    drop(place);
+                    break;
+                }
+                Put::Handed(loan, waiter) => match waiter.hand(Handed { loan, place }) {
+                    None => break,
+                    Some(unwanted) => handed = unwanted,
+                },
             }
+        }
+        if self.is_closed() {
+            self.clear();
         }
     }
 
-    fn status_idle(&self) -> bool {
-        self.ledger.status().idle > 0
+    /// Ends a session that says itself why.
+    pub(crate) fn discard(&self, loan: Loan) {
+        drop(loan);
+        self.signal.wake();
+    }
+
+    /// Ends idle sessions.
+    pub(crate) fn discard_all(&self, loans: Vec<Loan>, reason: Option<CloseReason>) {
+        for mut loan in loans {
+            if let Some(reason) = reason {
+                loan.ends_for(reason);
+            }
+            self.discard(loan);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn resize(&self, min_size: u32, max_size: u32) {
+        let before = self.ledger.resized(min_size, max_size);
+        self.gate.resize(i64::from(max_size) - i64::from(before));
+        events::resized(self.ledger.name(), min_size, max_size);
+        self.signal.wake();
+    }
+
+    fn close(&self) {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.gate.close();
+        self.clear();
+        self.signal.wake();
+        events::closed(self.ledger.name(), self.what);
+    }
+
+    /// Ends the idle sessions of a pool that is closed, and sends those who wait for one away.
+    fn clear(&self) {
+        let (idle, waiters) = self.shelf.clear();
+        drop(idle);
+        for waiter in waiters {
+            waiter.refuse(Error::Closed { what: self.what });
+        }
     }
 }
 
@@ -410,13 +615,13 @@ impl CloseAtExit for Shared {
     }
 }
 
-/// A session on loan with all that ends when it comes back, in the order of the fields: dropped
-/// half-way, it leaves the books right and the place free.
+/// A session on loan with all that ends when it comes back. Dropped half-way, it leaves the books
+/// right and the place free, and the session ends.
 pub(crate) struct Lease {
     pub(crate) pool: Arc<Shared>,
     loan: Option<Loan>,
     number: Option<LoanId>,
-    _right: Place,
+    right: Option<Place>,
 }
 
 impl Lease {
@@ -429,24 +634,59 @@ impl Lease {
     }
 
     /// Takes the session back: at once if it is clean, else as soon as it was made clean.
-    pub(crate) fn release(mut self) {
+    pub(crate) fn release(self) {
         let reset = self.pool.settings.reset;
         let hooks = self.pool.hooks.clone().filter(Hooks::asks_after_release);
-        if self.loan_mut().is_clean(reset) && hooks.is_none() {
+        if hooks.is_none() && self.loan().is_clean(reset) {
             events::recycled(self.pool.ledger.name(), Verdict::Keep);
-            return;
+            return self.put();
         }
-        // Marked as discarded until it is clean: a runtime that shuts down drops the task.
+        // A runtime that shuts down drops the task, and the session with it.
         let runtime = self.loan().runtime().clone();
         let recycling = Recycling::begin(&self.pool);
         runtime.spawn(async move {
-            self.loan_mut().recycle(reset).await;
-            if let Some(hooks) = hooks {
-                self.loan_mut().ask_after_release(&hooks).await;
+            let mut lease = self;
+            if lease.loan_mut().recycle(reset).await && lease.is_wanted(hooks).await {
+                lease.put();
             }
-            drop(self);
             drop(recycling);
         });
+    }
+
+    /// Lets the hook say whether a session that was made clean is kept.
+    async fn is_wanted(&mut self, hooks: Option<Hooks>) -> bool {
+        match hooks {
+            Some(hooks) => self.loan_mut().ask_after_release(&hooks).await,
+            None => true,
+        }
+    }
+
+    /// Ends the loan of a session that is clean.
+    fn put(mut self) {
+        let now = Instant::now();
+        if self.pool.is_closed() || self.loan_mut().is_over(now) {
+            return;
+        }
+        if let (Some(loan), Some(place)) = (self.loan.take(), self.right.take()) {
+            self.end_loan();
+            self.pool.put(loan, now, place);
+        }
+    }
+
+    fn end_loan(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.pool.ledger.returned(number);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end_loan();
+        if let Some(loan) = self.loan.take() {
+            self.pool.discard(loan);
+        }
+        drop(self.right.take());
     }
 }
 
@@ -455,22 +695,14 @@ struct Recycling(Arc<Shared>);
 
 impl Recycling {
     fn begin(pool: &Arc<Shared>) -> Self {
-        pool.recycling.fetch_add(1, Ordering::Relaxed);
+        pool.recycling.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(pool))
     }
 }
 
 impl Drop for Recycling {
     fn drop(&mut self) {
-        self.0.recycling.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(number) = self.number.take() {
-            self.pool.ledger.returned(number);
-        }
-        drop(self.loan.take());
+        self.0.recycling.fetch_sub(1, Ordering::SeqCst);
+        self.0.recycled.notify_waiters();
     }
 }

@@ -35,7 +35,10 @@ pub(crate) struct Session {
     ends: Option<Instant>,
     ledger: Arc<Ledger>,
     reason: CloseReason,
-    discarded: bool,
+    /// What puts it back as it was when it was opened.
+    restore: String,
+    /// How many requests there were when it was so last.
+    restored_at: u32,
     was_lent: bool,
     prepared: Prepared,
     /// The runtime that the session lives in.
@@ -46,11 +49,16 @@ impl Session {
     pub(crate) fn new(
         opened: Opened,
         ends: Option<Instant>,
+        restore: String,
         ledger: Arc<Ledger>,
         prepared: Prepared,
     ) -> Self {
         ledger.opened();
         Self {
+            prepared,
+            was_lent: false,
+            restore,
+            restored_at: opened.route.observer().requests(),
             client: opened.client,
             observer: Arc::clone(opened.route.observer()),
             turns: opened.turns,
@@ -58,9 +66,6 @@ impl Session {
             ends,
             ledger,
             reason: CloseReason::Shutdown,
-            discarded: false,
-            was_lent: false,
-            prepared,
             runtime: Handle::current(),
         }
     }
@@ -98,7 +103,8 @@ impl Session {
     /// driver's task notices by itself when the server ends a session, and ends with the runtime
     /// it lives in.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
-        if self.is_expired(now) {
+        if self.ends.is_some_and(|end| now >= end) {
+            self.reason = CloseReason::Lifetime;
             return true;
         }
         if self.route.is_broken() {
@@ -109,15 +115,6 @@ impl Session {
         self.note_dead(dead)
     }
 
-    /// Whether its age ends it; remembers why.
-    pub(crate) fn is_expired(&mut self, now: Instant) -> bool {
-        let expired = self.ends.is_some_and(|end| now >= end);
-        if expired {
-            self.reason = CloseReason::Lifetime;
-        }
-        expired
-    }
-
     /// Asks the server for a sign of life; remembers why if there is none.
     pub(crate) async fn answers(&mut self) -> bool {
         let alive = self.client.batch_execute("").await.is_ok();
@@ -125,16 +122,15 @@ impl Session {
     }
 
     /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in
-    /// the driver's queue. If not it counts as discarded until
-    /// [`recycle`](Self::recycle) is through with it.
-    pub(crate) fn is_clean(&mut self, reset: Reset) -> bool {
-        let clean = self.turns.comes_to_rest() && verdict(self.state(), reset) == Verdict::Keep;
-        self.discarded = !clean;
-        clean
+    /// the driver's queue, and nothing else is to be undone.
+    pub(crate) fn is_clean(&self, reset: Reset) -> bool {
+        self.turns.comes_to_rest()
+            && verdict(self.state(), reset) == Verdict::Keep
+            && !self.is_changed(reset)
     }
 
-    /// Makes a session that came back clean, or leaves it marked to be discarded.
-    pub(crate) async fn recycle(&mut self, reset: Reset) {
+    /// Makes a session that came back clean; whether it is.
+    pub(crate) async fn recycle(&mut self, reset: Reset) -> bool {
         self.settle().await;
         let state = self.state();
         let verdict = verdict(state, reset);
@@ -144,19 +140,19 @@ impl Session {
             Verdict::Discard => false,
             _ => self.drain().await && self.roll_back(reset).await,
         };
-        self.discarded = !clean;
+        let clean = clean && self.put_back(reset).await;
         if !clean {
             self.reason = match state {
                 WireState::Closed => CloseReason::Dead,
                 _ => CloseReason::Dirty,
             };
         }
+        clean
     }
 
-    /// Asks the hook whether it may be lent. Until the hook says so it counts as discarded:
-    /// dropped half-way, it ends.
+    /// Asks the hook whether it may be lent.
     pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
-        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        self.reason = CloseReason::Hook;
         let mut answer = hooks.ask_before_acquire(&mut self.client).await;
         if answer.is_ok() {
             self.settle().await;
@@ -172,32 +168,48 @@ impl Session {
         }
         let approval = approval(answer, self.was_lent);
         if let Approval::Lend = approval {
-            (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+            self.reason = CloseReason::Shutdown;
             self.was_lent = true;
         }
         approval
     }
 
-    /// Asks the hook whether it is kept, if it was made clean.
-    pub(crate) async fn ask_after_release(&mut self, hooks: &Hooks) {
-        if self.discarded {
-            return;
-        }
-        (self.discarded, self.reason) = (true, CloseReason::Hook);
+    /// Asks the hook whether it is kept, now that it was made clean.
+    pub(crate) async fn ask_after_release(&mut self, hooks: &Hooks) -> bool {
+        self.reason = CloseReason::Hook;
         match hooks.ask_after_release(&mut self.client).await {
             Ok(HookVerdict::Keep) => {
                 self.reason = CloseReason::Shutdown;
                 // What the hook has set is to stay, what it left open is not.
-                self.recycle(Reset::Transaction).await;
+                self.recycle(Reset::Transaction).await
             }
-            Ok(HookVerdict::Discard) => {}
-            Err(failure) => events::hook_failed(self.ledger.name(), &failure),
+            Ok(HookVerdict::Discard) => false,
+            Err(failure) => {
+                events::hook_failed(self.ledger.name(), &failure);
+                false
+            }
         }
     }
 
-    /// Whether it could not be made clean.
-    pub(crate) fn is_discarded(&self) -> bool {
-        self.discarded
+    /// Says why it ends.
+    pub(crate) fn ends_for(&mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+
+    /// Whether a borrower may have changed the session in a way that is to be undone.
+    fn is_changed(&self, reset: Reset) -> bool {
+        reset == Reset::Session && self.observer.requests() != self.restored_at
+    }
+
+    /// Undoes what a borrower changed of the session, if that is asked for and he did anything.
+    async fn put_back(&mut self, reset: Reset) -> bool {
+        if !self.is_changed(reset) {
+            return true;
+        }
+        let restored = timeout(CANCEL_LIMIT, self.client.batch_execute(&self.restore)).await;
+        self.settle().await;
+        self.restored_at = self.observer.requests();
+        matches!(restored, Ok(Ok(())))
     }
 
     /// Gives the driver a few turns, to send what is in its queue and to take an answer that has

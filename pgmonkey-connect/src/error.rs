@@ -59,6 +59,17 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// Sizes that no pool can have.
+    #[error(
+        "a pool cannot have min_size {min_size} and max_size {max_size}: the first must not be more than the second, and the second not 0"
+    )]
+    Sizes {
+        /// As asked for.
+        min_size: u32,
+        /// As asked for.
+        max_size: u32,
+    },
+
     /// `commit` or `rollback` outside a transaction.
     #[error("{action} without a transaction: call begin first")]
     NoTransaction {
@@ -165,6 +176,7 @@ impl Error {
             Self::Config(_)
             | Self::SessionSetting { .. }
             | Self::ConnectionType { .. }
+            | Self::Sizes { .. }
             | Self::Unsupported { .. } => ErrorKind::Configuration,
             _ => ErrorKind::Other,
         }

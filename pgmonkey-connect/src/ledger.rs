@@ -26,13 +26,28 @@ struct Book {
     status: Status,
     /// Loans by number; `None` where one ended.
     loans: Vec<Option<Loan>>,
+    /// The numbers that are free.
+    free: Vec<usize>,
     last_error: Option<Error>,
+    /// Since when no session could be opened because the server is away.
+    away_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Loan {
     place: &'static Location<'static>,
     since: Instant,
+    /// Whether it was told that it takes long.
+    told: bool,
+}
+
+/// A loan that takes longer than it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue {
+    /// Where the session was acquired.
+    pub place: &'static Location<'static>,
+    /// How long ago.
+    pub held: Duration,
 }
 
 /// The number of a loan, to be handed in when it ends.
@@ -62,7 +77,8 @@ impl Ledger {
                 ..Status::default()
             },
             loans: Vec::with_capacity(max_size.min(1024) as usize),
-            last_error: None,
+            free: Vec::with_capacity(max_size.min(1024) as usize),
+            ..Book::default()
         };
         Self {
             target: target.into(),
@@ -92,11 +108,15 @@ impl Ledger {
     pub fn lent(&self, place: &'static Location<'static>, began: Instant) -> LoanId {
         events::acquired(&self.name, began);
         let since = self.meters.lent(began);
-        let loan = Some(Loan { place, since });
+        let loan = Some(Loan {
+            place,
+            since,
+            told: false,
+        });
         let mut book = self.book();
         book.status.in_use += 1;
         book.status.acquires += 1;
-        if let Some(free) = book.loans.iter().position(Option::is_none) {
+        if let Some(free) = book.free.pop() {
             book.loans[free] = loan;
             return LoanId(free);
         }
@@ -109,10 +129,38 @@ impl Ledger {
         let mut book = self.book();
         book.status.in_use -= 1;
         let ended = book.loans[loan.0].take();
+        book.free.push(loan.0);
         drop(book);
         if let Some(loan) = ended {
             self.meters.returned(loan.since);
         }
+    }
+
+    /// The loans that began `limit` or longer before `now` and were not told of yet.
+    pub fn overdue(&self, now: Instant, limit: Duration) -> Vec<Overdue> {
+        let mut book = self.book();
+        let loans = book.loans.iter_mut().flatten();
+        loans
+            .filter(|loan| !loan.told)
+            .filter_map(|loan| {
+                let held = now.saturating_duration_since(loan.since);
+                loan.told = held >= limit;
+                loan.told.then_some(Overdue {
+                    place: loan.place,
+                    held,
+                })
+            })
+            .collect()
+    }
+
+    /// The pool has new sizes; the `max_size` it had before.
+    pub fn resized(&self, min_size: u32, max_size: u32) -> u32 {
+        let mut book = self.book();
+        book.status.min_size = min_size;
+        let before = std::mem::replace(&mut book.status.max_size, max_size);
+        drop(book);
+        self.meters.resized(max_size);
+        before
     }
 
     /// A caller began to wait; the entry ends with the guard.
@@ -130,6 +178,7 @@ impl Ledger {
         let mut book = self.book();
         book.status.opened += 1;
         book.last_error = None;
+        book.away_since = None;
         drop(book);
         self.meters.opened();
     }
@@ -139,11 +188,22 @@ impl Ledger {
         self.meters.connected(began);
     }
 
-    /// A session could not be opened.
-    pub fn open_failed(&self, error: &Error) {
-        self.book().last_error = Some(error.clone());
+    /// A session could not be opened, `now`.
+    pub fn open_failed(&self, error: &Error, now: Instant) {
+        let mut book = self.book();
+        book.last_error = Some(error.clone());
+        if error.is_transient() {
+            book.away_since.get_or_insert(now);
+        }
+        drop(book);
         self.meters.open_failed();
         events::connect_failed(&self.name, error);
+    }
+
+    /// How long no session could be opened because the server is away; `None` while it is there.
+    pub fn away_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.book().away_since;
+        since.map(|since| now.saturating_duration_since(since))
     }
 
     /// A session ended.
@@ -257,6 +317,34 @@ mod tests {
         assert_eq!(ledger.status().waiting, 1);
         drop(wait);
         assert_eq!(ledger.status().waiting, 0);
+    }
+
+    #[test]
+    fn a_loan_that_takes_long_is_told_once() {
+        let ledger = Ledger::new("u@h:1/d", 0, 2);
+        let (began, limit) = (Instant::now(), Duration::from_secs(2));
+        let long = ledger.lent(Location::caller(), began);
+        assert_eq!(ledger.overdue(began + limit / 2, limit), []);
+        let told = ledger.overdue(began + limit, limit);
+        assert_eq!((told.len(), told[0].held), (1, limit));
+        assert_eq!(ledger.overdue(began + 2 * limit, limit), []);
+        ledger.returned(long);
+        let _next = ledger.lent(Location::caller(), began + limit);
+        assert_eq!(ledger.overdue(began + 9 * limit, limit).len(), 1);
+    }
+
+    #[test]
+    fn a_server_is_away_from_the_first_failure_to_the_next_session() {
+        let ledger = Ledger::new("u@h:1/d", 0, 2);
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        ledger.open_failed(&Error::Closed { what: "test" }, now);
+        assert_eq!(ledger.away_for(now), None, "it is there and said no");
+        ledger.open_failed(&crate::error::tests::refused(), now);
+        ledger.open_failed(&crate::error::tests::refused(), now + second);
+        assert_eq!(ledger.away_for(now + 3 * second), Some(3 * second));
+        ledger.opened();
+        assert_eq!(ledger.away_for(now + 3 * second), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
 //! | what a listener is subscribed to, and when it tries again | [`listening`] |
+//! | which sessions are idle, and who waits for one | [`shelf`] |
+//! | what a pool does by itself | [`upkeep`] |
 //! | what is told of it | [`events`] |
 //! | what is closed when the process ends | [`exit`] |
 
@@ -52,11 +54,13 @@ mod report;
 pub mod retry;
 pub mod role;
 mod route;
+pub mod shelf;
 pub mod startup;
 pub mod statement_cache;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod upkeep;
 pub mod wire;
 
 pub use connector::Connector;

@@ -47,6 +47,21 @@ pub fn verdict(state: WireState, reset: Reset) -> Verdict {
     }
 }
 
+/// What puts a session back as it was when it was opened, in one round trip, for
+/// [`Reset::Session`]: settings, role, cursors, listens, advisory locks and temporary objects.
+/// Prepared statements stay.
+///
+/// `settings` are the statements that gave it its settings, where a pooler took none with the
+/// startup packet: `RESET ALL` would undo them.
+///
+/// Reference: PostgreSQL, `DISCARD`, whose `ALL` it is but for the prepared statements.
+pub fn restore(settings: &str) -> String {
+    format!(
+        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; CLOSE ALL; UNLISTEN *; \
+         SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; RESET ALL; {settings}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
+use pgmonkey_connect::{
+    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, recycle,
+};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 
@@ -22,9 +24,18 @@ pub(crate) struct Opened {
     pub(crate) route: Route,
     /// Whether the connector was used: not on a Unix socket, where the driver gives no hook.
     pub(crate) observed: bool,
+    way: Way,
 }
 
 impl Opened {
+    /// What puts it back as it is now; see [`recycle::restore`].
+    pub(crate) fn restore(&self, dialing: &Dialing) -> String {
+        match self.way {
+            Way::Startup => recycle::restore(""),
+            Way::Statements => recycle::restore(&dialing.statements()),
+        }
+    }
+
     /// What the session is doing; see [`state_of`].
     pub(crate) fn state(&mut self) -> WireState {
         let observer = self.observed.then(|| self.route.observer());
@@ -128,6 +139,7 @@ fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
         client,
         route: opening.route(),
         observed,
+        way,
     })
 }
 

@@ -14,12 +14,15 @@ use pgmonkey_connect::{Error, events};
 /// A fair, closable semaphore for threads.
 pub(crate) struct Gate {
     queue: Mutex<Queue>,
+    /// Notified when a place comes back after the gate was closed.
+    back: Condvar,
     what: &'static str,
     max_waiting: Option<u32>,
 }
 
 struct Queue {
-    free: u32,
+    /// Less than none while more are out than the size allows, after it was made smaller.
+    free: i64,
     closed: bool,
     waiters: VecDeque<Arc<Waiter>>,
 }
@@ -39,10 +42,11 @@ impl Gate {
     pub(crate) fn new(what: &'static str, size: u32, max_waiting: Option<u32>) -> Self {
         Self {
             queue: Mutex::new(Queue {
-                free: size,
+                free: i64::from(size),
                 closed: false,
                 waiters: VecDeque::new(),
             }),
+            back: Condvar::new(),
             what,
             max_waiting,
         }
@@ -104,16 +108,49 @@ impl Gate {
         }
     }
 
+    /// Takes a place if one is free and nobody waits for it.
+    pub(crate) fn try_enter(&self) -> Option<Place> {
+        let mut queue = self.queue();
+        if queue.closed || queue.free <= 0 || !queue.waiters.is_empty() {
+            return None;
+        }
+        queue.free -= 1;
+        Some(Place(()))
+    }
+
     /// Gives a place back: to the one who has waited longest, if anybody waits.
     pub(crate) fn leave(&self, Place(()): Place) {
         let mut queue = self.queue();
-        match queue.waiters.pop_front() {
-            Some(waiter) => {
-                waiter.granted.store(true, Ordering::Relaxed);
-                waiter.wake.notify_one();
-            }
-            None => queue.free += 1,
+        queue.free += 1;
+        queue.admit();
+        if queue.closed {
+            self.back.notify_all();
         }
+    }
+
+    /// Has `more` places from now on, fewer if it is negative: those taken are not taken away,
+    /// but not given out again.
+    pub(crate) fn resize(&self, more: i64) {
+        let mut queue = self.queue();
+        queue.free += more;
+        queue.admit();
+    }
+
+    /// Waits until `is_over` or the deadline; looks again whenever a place comes back after the
+    /// gate was closed. Whether it is over.
+    pub(crate) fn wait_back(&self, deadline: Instant, is_over: impl Fn() -> bool) -> bool {
+        let mut queue = self.queue();
+        while !is_over() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            queue = match self.back.wait_timeout(queue, left) {
+                Ok((queue, _)) => queue,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        true
     }
 
     /// Lets nobody in any more and sends those who wait away.
@@ -125,13 +162,22 @@ impl Gate {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.queue().closed
-    }
-
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing in here can panic half-way through a change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Lets in who has waited longest while there are places.
+    fn admit(&mut self) {
+        while self.free > 0
+            && let Some(waiter) = self.waiters.pop_front()
+        {
+            self.free -= 1;
+            waiter.granted.store(true, Ordering::Relaxed);
+            waiter.wake.notify_one();
+        }
     }
 }
 
@@ -215,5 +261,22 @@ mod tests {
         assert!(error.is_closed());
         gate.leave(place);
         assert!(gate.enter(&ledger, LONG).is_err_and(|e| e.is_closed()));
+    }
+
+    #[test]
+    fn a_smaller_gate_takes_no_place_away_and_gives_none_out_again() {
+        let (gate, ledger) = (Gate::new("pool", 2, None), ledger());
+        let (first, second) = (gate.try_enter(), gate.try_enter());
+        assert!(first.is_some() && second.is_some() && gate.try_enter().is_none());
+        gate.resize(-1);
+        gate.leave(first.expect("free"));
+        assert!(gate.enter(&ledger, Duration::ZERO).is_err(), "one is out");
+        gate.leave(second.expect("free"));
+        gate.resize(1);
+        let both = [gate.try_enter(), gate.try_enter()];
+        assert!(both.iter().all(Option::is_some) && gate.try_enter().is_none());
+        both.into_iter()
+            .flatten()
+            .for_each(|place| gate.leave(place));
     }
 }

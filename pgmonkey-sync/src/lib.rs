@@ -33,6 +33,7 @@ mod gate;
 mod guard;
 mod hooks;
 mod listener;
+mod maintenance;
 mod manager;
 mod pool;
 mod prepared;

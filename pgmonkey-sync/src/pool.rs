@@ -1,24 +1,27 @@
 //! Many sessions, lent one at a time.
 
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{Location, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::hook::Approval;
-use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::{Dialing, Error, Report, Status, events, retry};
+use pgmonkey_connect::ledger::{Ledger, LoanId};
+use pgmonkey_connect::shelf::{Put, Shelf};
+use pgmonkey_connect::{CloseReason, Dialing, Error, Report, Status, events, retry};
 
 use crate::builder::Extras;
 use crate::context;
-use crate::engine::{Engine, Judge, Loan, Manager, Slot};
+use crate::engine::{Engine, Loan, Manager, Slot};
 use crate::gate::{Gate, Place};
 use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
+use crate::maintenance::{Maintenance, Signal};
 use crate::prepared::Statements;
 use crate::session::Session;
 use crate::statements::statements;
@@ -45,17 +48,26 @@ use crate::transaction::Transaction;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<Owner>);
+
+/// What the clones of a pool have in common; the last one closes it. Guards, and whatever works
+/// in the background, have only what is shared.
+struct Owner {
+    shared: Arc<Shared>,
+    _maintenance: Option<Maintenance>,
+}
 
 pub(crate) struct Shared {
     what: &'static str,
-    engine: Engine,
-    judge: Judge,
-    gate: Gate,
-    ledger: Arc<Ledger>,
+    pub(crate) engine: Engine,
+    pub(crate) shelf: Shelf<Loan>,
+    pub(crate) gate: Gate,
+    pub(crate) ledger: Arc<Ledger>,
     closing: Arc<AtomicBool>,
     pub(crate) settings: PoolSettings,
     hooks: Option<Hooks>,
+    /// Wakes the maintenance.
+    pub(crate) signal: Arc<Signal>,
 }
 
 impl Pool {
@@ -103,23 +115,30 @@ impl Pool {
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
             statements: Statements::new(settings.statement_cache, &ledger),
+            opening: AtomicU32::new(0),
         };
         let shared = Arc::new(Shared {
             what,
             engine: Engine::new(manager, settings.max_size, settings.num_workers),
-            judge: Judge {
-                closing: Arc::clone(&closing),
-                check_on_checkout: settings.check_on_checkout,
-            },
+            shelf: Shelf::new(),
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
             ledger,
             closing,
             settings,
             hooks: extras.hooks,
+            signal: Arc::default(),
         });
-        shared.fill()?;
-        exit::register(Arc::downgrade(&shared) as Weak<dyn CloseAtExit>);
-        Ok(Self(shared))
+        let mut owner = Owner {
+            shared,
+            _maintenance: None,
+        };
+        owner.fill()?;
+        exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
+        // A single connection has no ages and no sizes to keep.
+        if connection_type == ConnectionType::Pool {
+            owner._maintenance = Some(Maintenance::start(&owner.shared));
+        }
+        Ok(Self(Arc::new(owner)))
     }
 
     /// Borrows a session, waiting for at most `timeout` if all are in use; dropping the guard
@@ -137,7 +156,7 @@ impl Pool {
     #[track_caller]
     pub fn acquire(&self) -> Result<ClientGuard, Error> {
         context::check("Pool::acquire", "pgmonkey_async::Pool")?;
-        self.0.acquire(Location::caller())
+        self.0.shared.acquire(Location::caller())
     }
 
     pub(crate) fn pool(&self) -> &Self {
@@ -193,6 +212,31 @@ impl Pool {
         self.0.ledger.target()
     }
 
+    /// Has at least `min_size` and at most `max_size` sessions from now on.
+    ///
+    /// Growing takes effect at once: those who wait are let in, and the background opens what is
+    /// missing. Shrinking takes no session away from a borrower: what is too much ends when it
+    /// is idle.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// pool.resize(2, 50)?;
+    /// assert_eq!(pool.status().max_size, 50);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0.
+    pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
+        if max_size == 0 || min_size > max_size {
+            return Err(Error::Sizes { min_size, max_size });
+        }
+        self.0.resize(min_size, max_size);
+        Ok(())
+    }
+
     /// Closes the pool: no new acquires, those who wait get [`Error::Closed`], idle sessions end
     /// now, borrowed ones when they come back. Does not wait for them. Closing twice is
     /// harmless.
@@ -200,14 +244,32 @@ impl Pool {
         self.0.close();
     }
 
+    /// [`close`](Self::close)s the pool and waits until every borrowed session has come back and
+    /// ended, for at most `timeout`. Whether they all have.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) {
+    /// if !pool.close_timeout(std::time::Duration::from_secs(10)) {
+    ///     eprintln!("still in use: {}", pool.status());
+    /// }
+    /// # }
+    /// ```
+    pub fn close_timeout(&self, timeout: Duration) -> bool {
+        self.close();
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + YEAR);
+        let is_over = || self.0.ledger.status().size == 0;
+        self.0.gate.wait_back(deadline, is_over)
+    }
+
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.0.closing.load(Ordering::Acquire)
+        self.0.shared.is_closed()
     }
 
     /// Whether both are handles of one pool.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }
 }
 
@@ -221,6 +283,23 @@ impl fmt::Debug for Pool {
             .finish()
     }
 }
+
+impl Deref for Owner {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// Longer than anybody waits, and short enough to be added to the clock.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Shared {
     fn acquire(self: &Arc<Self>, place: &'static Location<'static>) -> Result<ClientGuard, Error> {
@@ -243,43 +322,68 @@ impl Shared {
     fn take(&self, began: Instant) -> Result<Loan, Error> {
         let mut failures = 0;
         loop {
-            let Some(mut loan) = self.try_take(began) else {
+            let now = Instant::now();
+            let Some(mut loan) = self.take_idle(now).or_else(|| self.open(began)) else {
                 return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
             };
+            if self.is_closed() {
+                return Err(Error::Closed { what: self.what });
+            }
             let error = match &mut *loan {
-                // Closed meanwhile: what comes back now is discarded.
-                Slot::Open(_) if self.gate.is_closed() => {
-                    return Err(Error::Closed { what: self.what });
-                }
                 Slot::Open(session) => match self.approve(session) {
                     Ok(true) => return Ok(loan),
-                    Ok(false) => continue,
+                    Ok(false) => {
+                        self.discard(loan);
+                        continue;
+                    }
                     Err(error) => error,
                 },
                 Slot::Failed(error) => error.clone(),
             };
             drop(loan);
             failures += 1;
-            let left = self.settings.timeout.saturating_sub(began.elapsed());
-            // A server that was never reached is more likely misnamed than away.
-            if !self.ledger.ever_opened() || self.gate.is_closed() {
-                return Err(error);
-            }
-            match retry::pause(&error, failures, left) {
+            match self.pause(&error, failures, began) {
                 Some(pause) => std::thread::sleep(pause),
                 None => return Err(self.give_up(error, began)),
             }
         }
     }
 
-    /// An idle session at once, or a new one as soon as it is open. The time to open it is
+    /// An idle session that is still good; those that are not are discarded.
+    fn take_idle(&self, now: Instant) -> Option<Loan> {
+        while let Some(mut loan) = self.shelf.take() {
+            if self.is_good(&mut loan, now) {
+                return Some(loan);
+            }
+            self.discard(loan);
+        }
+        None
+    }
+
+    /// A new session as soon as it is open, or one that comes back before. The time to open it is
     /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
     /// others, not that nothing may ever be opened.
-    fn try_take(&self, began: Instant) -> Option<Loan> {
-        let timeout = self.settings.timeout;
-        let left = timeout.saturating_sub(began.elapsed());
-        self.engine
-            .take(&self.judge, (!timeout.is_zero()).then_some(left))
+    fn open(&self, began: Instant) -> Option<Loan> {
+        loop {
+            let timeout = self.settings.timeout;
+            let left = timeout.saturating_sub(began.elapsed());
+            let left = (!timeout.is_zero()).then_some(left);
+            let mut loan = self.engine.open(left, || self.shelf.take())?;
+            if self.is_good(&mut loan, Instant::now()) {
+                return Some(loan);
+            }
+            self.discard(loan);
+        }
+    }
+
+    /// Whether a session may be handed out. A failure is, for its reason.
+    fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
+        let Slot::Open(session) = &mut **loan else {
+            return true;
+        };
+        // What is closed meanwhile is discarded by whoever gets it.
+        self.is_closed()
+            || !session.is_over(now) && (!self.settings.check_on_checkout || session.answers())
     }
 
     /// Lets the hook see a session before it is lent; false for one that it refused, where
@@ -292,14 +396,31 @@ impl Shared {
             Approval::Lend => Ok(true),
             Approval::TryAnother => Ok(false),
             Approval::Fail(error) => {
-                self.ledger.open_failed(&error);
+                self.ledger.open_failed(&error, Instant::now());
                 Err(error)
             }
         }
     }
 
+    /// The pause before the next try after an error; `None` if there is none.
+    fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
+        // A server that was never reached is more likely misnamed than away.
+        if !self.ledger.ever_opened() || self.is_given_up() {
+            return None;
+        }
+        let left = self.settings.timeout.saturating_sub(began.elapsed());
+        retry::pause(error, failures, left)
+    }
+
+    /// Whether the server has been away for longer than `reconnect_timeout`.
+    fn is_given_up(&self) -> bool {
+        let limit = self.settings.reconnect_timeout;
+        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
+        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
+    }
+
     fn give_up(&self, error: Error, began: Instant) -> Error {
-        if error.is_transient() {
+        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
             self.ledger.timed_out(began.elapsed(), Instant::now())
         } else {
             error
@@ -334,28 +455,96 @@ impl Shared {
     }
 
     /// Takes a session back: clean, or not at all.
-    pub(crate) fn release(
-        &self,
-        mut loan: Loan,
-        number: pgmonkey_connect::ledger::LoanId,
-        right: Place,
-    ) {
-        if let Slot::Open(session) = &mut *loan {
-            session.recycle(self.settings.reset);
-            if let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_after_release()) {
-                session.ask_after_release(hooks);
+    pub(crate) fn release(&self, mut loan: Loan, number: LoanId, right: Place) {
+        let now = Instant::now();
+        let clean = match &mut *loan {
+            Slot::Open(session) => {
+                session.recycle(self.settings.reset)
+                    && self.is_wanted(session)
+                    && !session.is_known_over(now)
             }
-        }
+            Slot::Failed(_) => false,
+        };
         self.ledger.returned(number);
-        drop(loan);
+        match clean {
+            true => self.put(loan, now),
+            false => self.discard(loan),
+        }
         self.gate.leave(right);
     }
 
+    /// Lets the hook say whether a session that was made clean is kept.
+    fn is_wanted(&self, session: &mut Session) -> bool {
+        let hooks = self.hooks.as_ref().filter(|h| h.asks_after_release());
+        hooks.is_none_or(|hooks| session.ask_after_release(hooks))
+    }
+
+    /// Puts an idle session down, or hands it to whoever waits for one to be opened.
+    pub(crate) fn put(&self, loan: Loan, now: Instant) {
+        let Put::Shelved = self.shelf.put(loan, now) else {
+            unreachable!("threads wait at the engine, not at the shelf");
+        };
+        // In this order, as those who begin to wait look at the shelf once more.
+        if self.engine.is_awaited()
+            && let Some(loan) = self.shelf.take()
+        {
+            self.engine.hand_over(loan);
+        }
+        if self.is_closed() {
+            self.clear();
+        }
+    }
+
+    /// Ends a session that says itself why.
+    pub(crate) fn discard(&self, loan: Loan) {
+        drop(loan);
+        self.signal.wake();
+    }
+
+    /// Ends idle sessions that were taken out without a place.
+    pub(crate) fn discard_all(&self, loans: Vec<Loan>, reason: Option<CloseReason>) {
+        if loans.is_empty() {
+            return;
+        }
+        for mut loan in loans {
+            if let (Slot::Open(session), Some(reason)) = (&mut *loan, reason) {
+                session.ends_for(reason);
+            }
+            self.discard(loan);
+        }
+        self.engine.nudge();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn resize(&self, min_size: u32, max_size: u32) {
+        let before = self.ledger.resized(min_size, max_size);
+        self.engine.make_room(max_size);
+        self.gate.resize(i64::from(max_size) - i64::from(before));
+        events::resized(self.ledger.name(), min_size, max_size);
+        self.signal.wake();
+    }
+
     fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
         self.gate.close();
-        self.engine.drain();
+        self.clear();
+        self.signal.wake();
         events::closed(self.ledger.name(), self.what);
+    }
+
+    /// Ends the idle sessions of a pool that is closed.
+    fn clear(&self) {
+        let (idle, _) = self.shelf.clear();
+        drop(idle);
+        while let Some(loan) = self.engine.left_behind() {
+            drop(loan);
+        }
+        self.engine.nudge();
     }
 }
 

@@ -62,7 +62,12 @@ pub(crate) struct Session {
     ends: Option<Instant>,
     ledger: Arc<Ledger>,
     reason: CloseReason,
-    discarded: bool,
+    /// Whether the engine is to keep it when it is given back.
+    kept: bool,
+    /// What puts it back as it was when it was opened.
+    restore: String,
+    /// How many requests there were when it was so last.
+    restored_at: u32,
     was_lent: bool,
 }
 
@@ -70,20 +75,23 @@ impl Session {
     pub(crate) fn new(
         opened: Opened,
         ends: Option<Instant>,
+        restore: String,
         ledger: Arc<Ledger>,
         prepared: Prepared,
     ) -> Self {
         ledger.opened();
         Self {
             prepared,
+            was_lent: false,
+            restore,
+            restored_at: opened.route.observer().requests(),
             client: Some(opened.client),
             observer: opened.observed.then(|| Arc::clone(opened.route.observer())),
             route: opened.route,
             ends,
             ledger,
             reason: CloseReason::Shutdown,
-            discarded: false,
-            was_lent: false,
+            kept: false,
         }
     }
 
@@ -128,11 +136,7 @@ impl Session {
     /// server ended looks alive. Over TCP the observer gives it something to wait for that
     /// costs no round trip; on a Unix socket the empty query does.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
-        if self.is_expired(now) {
-            return true;
-        }
-        if self.route.is_broken() {
-            self.reason = CloseReason::Role;
+        if self.is_known_over(now) {
             return true;
         }
         let alive = match self.observer.clone() {
@@ -158,13 +162,23 @@ impl Session {
         false
     }
 
-    /// Whether its age ends it; remembers why.
-    pub(crate) fn is_expired(&mut self, now: Instant) -> bool {
-        let expired = self.ends.is_some_and(|end| now >= end);
-        if expired {
+    /// The same by what is known without a look at the socket.
+    pub(crate) fn is_known_over(&mut self, now: Instant) -> bool {
+        if self.ends.is_some_and(|end| now >= end) {
             self.reason = CloseReason::Lifetime;
+            return true;
         }
-        expired
+        if self.route.is_broken() {
+            self.reason = CloseReason::Role;
+            return true;
+        }
+        let closed = self.client().is_closed() || self.is_seen_closed();
+        self.note_dead(closed)
+    }
+
+    fn is_seen_closed(&self) -> bool {
+        let observer = self.observer.as_ref();
+        observer.is_some_and(|observer| observer.state() == WireState::Closed)
     }
 
     /// Asks the server for a sign of life; remembers why if there is none.
@@ -173,15 +187,19 @@ impl Session {
         !self.note_dead(!alive)
     }
 
-    /// Makes a session that came back clean, or marks it to be discarded. Sends nothing for a
-    /// session that is clean.
-    pub(crate) fn recycle(&mut self, reset: Reset) {
-        self.discarded |= !self.clean(reset);
+    /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
+    /// clean already.
+    pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
+        let clean = self.clean(reset) && self.put_back(reset);
+        if !clean && self.reason == CloseReason::Shutdown {
+            self.reason = CloseReason::Dirty;
+        }
+        clean
     }
 
-    /// Asks the hook whether it may be lent. Until the hook says so it counts as discarded.
+    /// Asks the hook whether it may be lent.
     pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
-        (self.discarded, self.reason) = (true, CloseReason::Hook);
+        self.reason = CloseReason::Hook;
         let mut answer = hooks.ask_before_acquire(self.client_mut());
         if let Ok(HookVerdict::Keep) = answer
             && verdict(self.settled_state(), reset) != Verdict::Keep
@@ -195,40 +213,62 @@ impl Session {
         }
         let approval = approval(answer, self.was_lent);
         if let Approval::Lend = approval {
-            (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+            self.reason = CloseReason::Shutdown;
             self.was_lent = true;
         }
         approval
     }
 
-    /// Asks the hook whether it is kept, if it was made clean.
-    pub(crate) fn ask_after_release(&mut self, hooks: &Hooks) {
-        if self.discarded {
-            return;
-        }
-        (self.discarded, self.reason) = (true, CloseReason::Hook);
+    /// Asks the hook whether it is kept, now that it was made clean.
+    pub(crate) fn ask_after_release(&mut self, hooks: &Hooks) -> bool {
+        self.reason = CloseReason::Hook;
         if context::near_a_runtime() {
-            return;
+            return false;
         }
         match hooks.ask_after_release(self.client_mut()) {
             Ok(HookVerdict::Keep) => {
-                (self.discarded, self.reason) = (false, CloseReason::Shutdown);
+                self.reason = CloseReason::Shutdown;
                 // What the hook has set is to stay, what it left open is not.
-                self.recycle(Reset::Transaction);
+                self.recycle(Reset::Transaction)
             }
-            Ok(HookVerdict::Discard) => {}
-            Err(failure) => events::hook_failed(self.ledger.name(), &failure),
+            Ok(HookVerdict::Discard) => false,
+            Err(failure) => {
+                events::hook_failed(self.ledger.name(), &failure);
+                false
+            }
         }
     }
 
-    /// Marks it to end when it is given back.
-    pub(crate) fn discard(&mut self) {
-        self.discarded = true;
+    /// Says why it ends.
+    pub(crate) fn ends_for(&mut self, reason: CloseReason) {
+        self.reason = reason;
     }
 
-    /// Whether it is marked to end.
-    pub(crate) fn is_discarded(&self) -> bool {
-        self.discarded
+    /// Has the engine keep it when it is given back, once.
+    pub(crate) fn keep(&mut self, kept: bool) {
+        self.kept = kept;
+    }
+
+    /// Whether the engine keeps it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Undoes what a borrower changed of the session, if that is asked for and he did anything.
+    fn put_back(&mut self, reset: Reset) -> bool {
+        let observer = self.observer.clone();
+        let requests = observer.as_ref().map(|observer| observer.requests());
+        if reset != Reset::Session || requests == Some(self.restored_at) {
+            return true;
+        }
+        if context::near_a_runtime() {
+            return false;
+        }
+        let restore = std::mem::take(&mut self.restore);
+        let done = self.client_mut().batch_execute(&restore).is_ok();
+        self.restore = restore;
+        self.restored_at = observer.map_or(0, |observer| observer.requests());
+        done
     }
 
     fn clean(&mut self, reset: Reset) -> bool {

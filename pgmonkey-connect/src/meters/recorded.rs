@@ -5,6 +5,7 @@
 //! one name add up, and no update can be late.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use metrics::{
@@ -35,7 +36,7 @@ pub(crate) struct Meters {
     in_use: Gauge,
     waiting: Gauge,
     max: Gauge,
-    max_size: u32,
+    max_size: AtomicU32,
     opened: Counter,
     open_failures: Counter,
     closed: [Counter; CloseReason::ALL.len()],
@@ -57,7 +58,7 @@ impl Meters {
             in_use: gauge!(IN_USE, "pool" => pool()),
             waiting: gauge!(WAITING, "pool" => pool()),
             max: gauge!(MAX_SIZE, "pool" => pool()),
-            max_size,
+            max_size: AtomicU32::new(max_size),
             opened: counter!(OPENED, "pool" => pool()),
             open_failures: counter!(OPEN_FAILURES, "pool" => pool()),
             closed: CloseReason::ALL
@@ -70,6 +71,12 @@ impl Meters {
         };
         meters.max.increment(max_size);
         meters
+    }
+
+    pub(crate) fn resized(&self, max_size: u32) {
+        let before = self.max_size.swap(max_size, Ordering::Relaxed);
+        self.max.increment(max_size);
+        self.max.decrement(before);
     }
 
     pub(crate) fn opened(&self) {
@@ -125,7 +132,7 @@ impl Meters {
 
 impl Drop for Meters {
     fn drop(&mut self) {
-        self.max.decrement(self.max_size);
+        self.max.decrement(self.max_size.load(Ordering::Relaxed));
     }
 }
 

@@ -13,6 +13,7 @@ impl Meters {
         Self
     }
 
+    pub(crate) fn resized(&self, _: u32) {}
     pub(crate) fn opened(&self) {}
     pub(crate) fn connected(&self, _: Instant) {}
     pub(crate) fn open_failed(&self) {}

@@ -1,7 +1,7 @@
 //! The state of one session as its bytes tell it, readable from any thread without a round trip.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use pgmonkey_config::{AuthMethod, RequireAuth};
@@ -51,6 +51,7 @@ const OUTSTANDING_ONE: u64 = 1 << 32;
 #[derive(Debug, Default)]
 pub struct Observer {
     word: AtomicU64,
+    requests: AtomicU32,
     probe: AtomicBool,
     deadline_held: AtomicBool,
     auth_method: OnceLock<AuthMethod>,
@@ -74,6 +75,12 @@ impl Observer {
             b'E' => WireState::Failed,
             _ => WireState::Starting,
         }
+    }
+
+    /// How many requests were sent, modulo 2³²: whether two numbers differ tells whether anything
+    /// was sent in between.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// A setting the server announced (`server_version`, `in_hot_standby`, `search_path` from
@@ -192,10 +199,12 @@ impl Tracker {
         } = self;
         frontend.feed(bytes, |message| match message {
             Frontend::Query => {
+                observer.requests.fetch_add(1, Ordering::Relaxed);
                 unanswered.push_back(message);
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
             }
             Frontend::Sync => {
+                observer.requests.fetch_add(1, Ordering::Relaxed);
                 // The drivers close a statement that they prepared for one query when it is
                 // dropped, and wait for no answer. Nobody has to: whatever follows stands
                 // behind it, and it changes nothing that a borrower could see.
@@ -415,6 +424,7 @@ mod tests {
             tracker.sent(&observer, &message(b'S', b""));
         }
         assert_eq!(observer.state(), WireState::Busy(3));
+        assert_eq!(observer.requests(), 3);
         tracker.received(&observer, &message(b'Z', b"I"));
         assert_eq!(observer.state(), WireState::Busy(2));
     }

@@ -1,0 +1,159 @@
+//! Waiting for a session when none is idle: who waits, and who opens one in the meantime.
+//!
+//! A session is opened by a task of its own, so that a caller who gives up does not undo a login
+//! that is half done, and one who is served by a session that came back does not wait for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::shelf::Ticket;
+use tokio::sync::{Notify, oneshot};
+
+use crate::engine::Loan;
+use crate::gate::Place;
+use crate::pool::Shared;
+
+/// A session with the place it counts for.
+pub(crate) struct Handed {
+    pub(crate) loan: Loan,
+    pub(crate) place: Place,
+}
+
+/// One who waits, as those see him who bring a session.
+pub(crate) struct Waiter {
+    sender: oneshot::Sender<Result<Handed, Error>>,
+    served: Arc<Notify>,
+}
+
+impl Waiter {
+    /// Brings him a session, which comes back if he has given up meanwhile.
+    pub(crate) fn hand(self, handed: Handed) -> Option<Handed> {
+        self.served.notify_one();
+        self.sender.send(Ok(handed)).err().and_then(Result::ok)
+    }
+
+    /// Tells him why there is none.
+    pub(crate) fn refuse(self, error: Error) {
+        self.served.notify_one();
+        // He may have given up meanwhile.
+        let _ = self.sender.send(Err(error));
+    }
+}
+
+/// One's own place in the line. Dropping it leaves the line, and passes on what was brought.
+pub(crate) struct Waiting {
+    pool: Arc<Shared>,
+    ticket: Ticket,
+    receiver: oneshot::Receiver<Result<Handed, Error>>,
+    served: Arc<Notify>,
+}
+
+/// How a wait began.
+pub(crate) enum Begun {
+    Waiting(Waiting),
+    /// It did not: a session has come back just now.
+    Idle(Loan),
+}
+
+impl Waiting {
+    /// Stands in line, unless a session has come back just now.
+    pub(crate) fn begin(pool: &Arc<Shared>) -> Begun {
+        let (sender, receiver) = oneshot::channel();
+        let served = Arc::new(Notify::new());
+        let waiter = Waiter {
+            sender,
+            served: Arc::clone(&served),
+        };
+        match pool.shelf.take_or_wait(waiter) {
+            Ok(loan) => Begun::Idle(loan),
+            Err(ticket) => Begun::Waiting(Self {
+                pool: Arc::clone(pool),
+                ticket,
+                receiver,
+                served,
+            }),
+        }
+    }
+
+    /// What opens a session for this one, by the right to `place`.
+    pub(crate) fn opener(&self, place: Place, began: Instant) -> Opener {
+        Opener {
+            pool: Arc::clone(&self.pool),
+            ticket: self.ticket,
+            served: Arc::clone(&self.served),
+            place,
+            began,
+        }
+    }
+
+    /// What was brought; `None` if nothing was within `limit`.
+    pub(crate) async fn handed(
+        &mut self,
+        limit: Option<Duration>,
+    ) -> Option<Result<Handed, Error>> {
+        let brought = match limit {
+            Some(limit) => tokio::time::timeout(limit, &mut self.receiver).await.ok()?,
+            None => (&mut self.receiver).await,
+        };
+        // Without an error when the runtime of the one who opens is gone, and so is this one's.
+        brought.ok()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.pool.shelf.leave(self.ticket).is_some() {
+            self.served.notify_one();
+        } else if let Ok(Ok(Handed { loan, place })) = self.receiver.try_recv() {
+            self.pool.put(loan, Instant::now(), place);
+        }
+    }
+}
+
+/// Opens a session for one who waits.
+pub(crate) struct Opener {
+    pool: Arc<Shared>,
+    ticket: Ticket,
+    served: Arc<Notify>,
+    place: Place,
+    began: Instant,
+}
+
+impl Opener {
+    /// Tries until there is a session, no retry can help, or nobody waits for it any more.
+    pub(crate) async fn run(self) {
+        let Self {
+            pool,
+            ticket,
+            served,
+            place,
+            began,
+        } = self;
+        pool.settled().await;
+        let mut failures = 0;
+        while pool.shelf.is_waiting(ticket) {
+            let permit = tokio::select! {
+                permit = pool.openers.acquire() => permit,
+                () = served.notified() => return,
+            };
+            let opened = pool.engine.get().await;
+            drop(permit);
+            let error = match opened {
+                Ok(loan) => return pool.put(loan, Instant::now(), place),
+                Err(error) => pool.reason(error),
+            };
+            failures += 1;
+            let Some(pause) = pool.pause(&error, failures, began) else {
+                if let Some(waiter) = pool.shelf.leave(ticket) {
+                    drop(place);
+                    waiter.refuse(pool.give_up(error, began));
+                }
+                return;
+            };
+            if tokio::time::timeout(pause, served.notified()).await.is_ok() {
+                return;
+            }
+        }
+    }
+}

@@ -56,12 +56,12 @@ pub(crate) fn build(manager: Manager) -> Engine {
         .build(manager)
 }
 
-/// The reason in an engine's error.
-pub(crate) fn reason(error: mobc::Error<Error>, what: &'static str) -> Error {
-    match error {
+/// Opens a session.
+pub(crate) async fn open(engine: &Engine, what: &'static str) -> Result<Loan, Error> {
+    engine.get().await.map_err(|error| match error {
         mobc::Error::Inner(error) => error,
         _ => Error::Closed { what },
-    }
+    })
 }
 
 #[async_trait]

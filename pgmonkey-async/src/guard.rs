@@ -7,7 +7,7 @@ use std::time::Instant;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, PING, Report};
 
-use crate::pool::Lease;
+use crate::lease::Lease;
 use crate::prepared::prepares;
 use crate::session::Session;
 use crate::transaction::Nested;

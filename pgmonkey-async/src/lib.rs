@@ -34,6 +34,8 @@ mod engine;
 mod gate;
 mod guard;
 mod hooks;
+mod lease;
+mod lending;
 mod line;
 mod listener;
 mod maintenance;

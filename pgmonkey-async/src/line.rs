@@ -137,11 +137,11 @@ impl Opener {
                 permit = pool.openers.acquire() => permit,
                 () = served.notified() => return,
             };
-            let opened = pool.engine.get().await;
+            let opened = pool.open().await;
             drop(permit);
             let error = match opened {
                 Ok(loan) => return pool.put(loan, Instant::now(), place),
-                Err(error) => pool.reason(error),
+                Err(error) => error,
             };
             failures += 1;
             let Some(pause) = pool.pause(&error, failures, began) else {

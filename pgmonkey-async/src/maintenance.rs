@@ -124,11 +124,7 @@ impl Shared {
                 let pool = Arc::clone(self);
                 openers.spawn(async move {
                     let _permit = pool.openers.acquire().await;
-                    let loan = pool
-                        .engine
-                        .get()
-                        .await
-                        .map_err(|error| pool.reason(error))?;
+                    let loan = pool.open().await?;
                     pool.put(loan, Instant::now(), place);
                     Ok::<_, pgmonkey_connect::Error>(())
                 });

@@ -32,6 +32,7 @@ mod engine;
 mod gate;
 mod guard;
 mod hooks;
+mod lending;
 mod listener;
 mod maintenance;
 mod manager;

@@ -2,28 +2,25 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::panic::{Location, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Weak};
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
-use pgmonkey_connect::hook::Approval;
-use pgmonkey_connect::ledger::{Ledger, LoanId};
-use pgmonkey_connect::shelf::{Put, Shelf};
-use pgmonkey_connect::{CloseReason, Dialing, Error, Report, Status, events, retry};
+use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::shelf::Shelf;
+use pgmonkey_connect::{Dialing, Error, Report, Status};
 
 use crate::builder::Extras;
 use crate::context;
-use crate::engine::{Engine, Loan, Manager, Slot};
-use crate::gate::{Gate, Place};
+use crate::engine::{Engine, Loan, Manager};
+use crate::gate::Gate;
 use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
 use crate::maintenance::{Maintenance, Signal};
 use crate::prepared::Statements;
-use crate::session::Session;
 use crate::statements::statements;
 use crate::transaction::Transaction;
 
@@ -58,14 +55,14 @@ struct Owner {
 }
 
 pub(crate) struct Shared {
-    what: &'static str,
+    pub(crate) what: &'static str,
     pub(crate) engine: Engine,
     pub(crate) shelf: Shelf<Loan>,
     pub(crate) gate: Gate,
     pub(crate) ledger: Arc<Ledger>,
-    closing: Arc<AtomicBool>,
+    pub(crate) closing: Arc<AtomicBool>,
     pub(crate) settings: PoolSettings,
-    hooks: Option<Hooks>,
+    pub(crate) hooks: Option<Hooks>,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
 }
@@ -300,256 +297,3 @@ impl Drop for Owner {
 
 /// Longer than anybody waits, and short enough to be added to the clock.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-impl Shared {
-    fn acquire(self: &Arc<Self>, place: &'static Location<'static>) -> Result<ClientGuard, Error> {
-        let _span = events::acquire(self.ledger.name()).entered();
-        let began = Instant::now();
-        let right = self.gate.enter(&self.ledger, self.settings.timeout)?;
-        match self.take(began) {
-            Ok(loan) => {
-                let number = self.ledger.lent(place, began);
-                Ok(ClientGuard::new(Arc::clone(self), loan, number, right))
-            }
-            Err(error) => {
-                self.gate.leave(right);
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes an idle session or opens one; retries while the server is away.
-    fn take(&self, began: Instant) -> Result<Loan, Error> {
-        let mut failures = 0;
-        loop {
-            let now = Instant::now();
-            let Some(mut loan) = self.take_idle(now).or_else(|| self.open(began)) else {
-                return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
-            };
-            if self.is_closed() {
-                return Err(Error::Closed { what: self.what });
-            }
-            let error = match &mut *loan {
-                Slot::Open(session) => match self.approve(session) {
-                    Ok(true) => return Ok(loan),
-                    Ok(false) => {
-                        self.discard(loan);
-                        continue;
-                    }
-                    Err(error) => error,
-                },
-                Slot::Failed(error) => error.clone(),
-            };
-            drop(loan);
-            failures += 1;
-            match self.pause(&error, failures, began) {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Err(self.give_up(error, began)),
-            }
-        }
-    }
-
-    /// An idle session that is still good; those that are not are discarded.
-    fn take_idle(&self, now: Instant) -> Option<Loan> {
-        while let Some(mut loan) = self.shelf.take() {
-            if self.is_good(&mut loan, now) {
-                return Some(loan);
-            }
-            self.discard(loan);
-        }
-        None
-    }
-
-    /// A new session as soon as it is open, or one that comes back before. The time to open it is
-    /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
-    /// others, not that nothing may ever be opened.
-    fn open(&self, began: Instant) -> Option<Loan> {
-        loop {
-            let timeout = self.settings.timeout;
-            let left = timeout.saturating_sub(began.elapsed());
-            let left = (!timeout.is_zero()).then_some(left);
-            let mut loan = self.engine.open(left, || self.shelf.take())?;
-            if self.is_good(&mut loan, Instant::now()) {
-                return Some(loan);
-            }
-            self.discard(loan);
-        }
-    }
-
-    /// Whether a session may be handed out. A failure is, for its reason.
-    fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
-        let Slot::Open(session) = &mut **loan else {
-            return true;
-        };
-        // What is closed meanwhile is discarded by whoever gets it.
-        self.is_closed()
-            || !session.is_over(now) && (!self.settings.check_on_checkout || session.answers())
-    }
-
-    /// Lets the hook see a session before it is lent; false for one that it refused, where
-    /// another is tried at once.
-    fn approve(&self, session: &mut Session) -> Result<bool, Error> {
-        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
-            return Ok(true);
-        };
-        match session.ask_before_acquire(hooks, self.settings.reset) {
-            Approval::Lend => Ok(true),
-            Approval::TryAnother => Ok(false),
-            Approval::Fail(error) => {
-                self.ledger.open_failed(&error, Instant::now());
-                Err(error)
-            }
-        }
-    }
-
-    /// The pause before the next try after an error; `None` if there is none.
-    fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
-        // A server that was never reached is more likely misnamed than away.
-        if !self.ledger.ever_opened() || self.is_given_up() {
-            return None;
-        }
-        let left = self.settings.timeout.saturating_sub(began.elapsed());
-        retry::pause(error, failures, left)
-    }
-
-    /// Whether the server has been away for longer than `reconnect_timeout`.
-    fn is_given_up(&self) -> bool {
-        let limit = self.settings.reconnect_timeout;
-        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
-        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
-    }
-
-    fn give_up(&self, error: Error, began: Instant) -> Error {
-        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
-            self.ledger.timed_out(began.elapsed(), Instant::now())
-        } else {
-            error
-        }
-    }
-
-    /// Opens `min_size` sessions, `num_workers` of them side by side, and gives them back.
-    fn fill(self: &Arc<Self>) -> Result<(), Error> {
-        let place = Location::caller();
-        let missing = AtomicU32::new(self.settings.min_size);
-        let take_one = |left: u32| left.checked_sub(1);
-        let open = || -> Result<Vec<ClientGuard>, Error> {
-            let mut opened = Vec::new();
-            while missing
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
-                .is_ok()
-            {
-                opened.push(self.acquire(place)?);
-            }
-            Ok(opened)
-        };
-        let workers = self.settings.num_workers.min(self.settings.min_size);
-        std::thread::scope(|scope| {
-            // All are held until all are open, so that none is lent twice.
-            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(open)).collect();
-            let opened: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
-            opened.into_iter().try_for_each(|opened| match opened {
-                Ok(opened) => opened.map(drop),
-                Err(panic) => resume_unwind(panic),
-            })
-        })
-    }
-
-    /// Takes a session back: clean, or not at all.
-    pub(crate) fn release(&self, mut loan: Loan, number: LoanId, right: Place) {
-        let now = Instant::now();
-        let clean = match &mut *loan {
-            Slot::Open(session) => {
-                session.recycle(self.settings.reset)
-                    && self.is_wanted(session)
-                    && !session.is_known_over(now)
-            }
-            Slot::Failed(_) => false,
-        };
-        self.ledger.returned(number);
-        match clean {
-            true => self.put(loan, now),
-            false => self.discard(loan),
-        }
-        self.gate.leave(right);
-    }
-
-    /// Lets the hook say whether a session that was made clean is kept.
-    fn is_wanted(&self, session: &mut Session) -> bool {
-        let hooks = self.hooks.as_ref().filter(|h| h.asks_after_release());
-        hooks.is_none_or(|hooks| session.ask_after_release(hooks))
-    }
-
-    /// Puts an idle session down, or hands it to whoever waits for one to be opened.
-    pub(crate) fn put(&self, loan: Loan, now: Instant) {
-        let Put::Shelved = self.shelf.put(loan, now) else {
-            unreachable!("threads wait at the engine, not at the shelf");
-        };
-        // In this order, as those who begin to wait look at the shelf once more.
-        if self.engine.is_awaited()
-            && let Some(loan) = self.shelf.take()
-        {
-            self.engine.hand_over(loan);
-        }
-        if self.is_closed() {
-            self.clear();
-        }
-    }
-
-    /// Ends a session that says itself why.
-    pub(crate) fn discard(&self, loan: Loan) {
-        drop(loan);
-        self.signal.wake();
-    }
-
-    /// Ends idle sessions that were taken out without a place.
-    pub(crate) fn discard_all(&self, loans: Vec<Loan>, reason: Option<CloseReason>) {
-        if loans.is_empty() {
-            return;
-        }
-        for mut loan in loans {
-            if let (Slot::Open(session), Some(reason)) = (&mut *loan, reason) {
-                session.ends_for(reason);
-            }
-            self.discard(loan);
-        }
-        self.engine.nudge();
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    fn resize(&self, min_size: u32, max_size: u32) {
-        let before = self.ledger.resized(min_size, max_size);
-        self.engine.make_room(max_size);
-        self.gate.resize(i64::from(max_size) - i64::from(before));
-        events::resized(self.ledger.name(), min_size, max_size);
-        self.signal.wake();
-    }
-
-    fn close(&self) {
-        if self.closing.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        self.gate.close();
-        self.clear();
-        self.signal.wake();
-        events::closed(self.ledger.name(), self.what);
-    }
-
-    /// Ends the idle sessions of a pool that is closed.
-    fn clear(&self) {
-        let (idle, _) = self.shelf.clear();
-        drop(idle);
-        while let Some(loan) = self.engine.left_behind() {
-            drop(loan);
-        }
-        self.engine.nudge();
-    }
-}
-
-impl CloseAtExit for Shared {
-    fn close_at_exit(&self) {
-        self.close();
-    }
-}

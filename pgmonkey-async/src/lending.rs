@@ -1,0 +1,300 @@
+//! How sessions are lent and taken back: what a pool does for its borrowers.
+use std::panic::{Location, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pgmonkey_connect::exit::CloseAtExit;
+use pgmonkey_connect::hook::Approval;
+use pgmonkey_connect::shelf::Put;
+use pgmonkey_connect::{CloseReason, Error, events, retry};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::engine::{self, Loan};
+use crate::gate::Place;
+use crate::guard::ClientGuard;
+use crate::lease::Lease;
+use crate::line::{Begun, Handed, Waiting};
+use crate::pool::Shared;
+
+/// How long a session that is being made clean is waited for before another is opened, which
+/// takes longer than most of what has to be undone.
+const GRACE: Duration = Duration::from_millis(5);
+
+impl Shared {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        place: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
+        let span = events::acquire(self.ledger.name());
+        self.lend(place).instrument(span).await
+    }
+
+    async fn lend(
+        self: &Arc<Self>,
+        place: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
+        let began = Instant::now();
+        let mut right = self.gate.enter(&self.ledger, self.settings.timeout).await?;
+        let mut failures = 0;
+        loop {
+            let (mut loan, its_place) = match self.take_idle(began).await {
+                Some(loan) => (loan, right),
+                None => self.wait(right, began).await?,
+            };
+            right = its_place;
+            // Closed meanwhile: what comes back now is discarded.
+            if self.is_closed() {
+                return Err(Error::Closed { what: self.what });
+            }
+            let error = match self.approve(&mut loan).await {
+                Ok(true) => return Ok(self.guard(loan, right, place, began)),
+                Ok(false) => {
+                    self.discard(loan);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            drop(loan);
+            failures += 1;
+            match self.pause(&error, failures, began) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(self.give_up(error, began)),
+            }
+        }
+    }
+
+    fn guard(
+        self: &Arc<Self>,
+        loan: Loan,
+        right: Place,
+        place: &'static Location<'static>,
+        began: Instant,
+    ) -> ClientGuard {
+        let number = self.ledger.lent(place, began);
+        ClientGuard::new(Lease::new(Arc::clone(self), loan, number, right))
+    }
+
+    /// An idle session that is still good; those that are not are discarded.
+    async fn take_idle(&self, now: Instant) -> Option<Loan> {
+        while let Some(mut loan) = self.shelf.take() {
+            if self.is_good(&mut loan, now).await {
+                return Some(loan);
+            }
+            self.discard(loan);
+        }
+        None
+    }
+
+    /// Whether a session may be handed out.
+    async fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
+        // What is closed meanwhile is discarded by whoever gets it.
+        self.is_closed()
+            || !loan.is_over(now) && (!self.settings.check_on_checkout || loan.answers().await)
+    }
+
+    /// A new session as soon as it is open, or one that comes back before. The time to open it is
+    /// bounded by `connect_timeout`; `timeout` is for waiting, and 0 means not to wait for
+    /// others, not that nothing may ever be opened.
+    async fn wait(
+        self: &Arc<Self>,
+        mut right: Place,
+        began: Instant,
+    ) -> Result<(Loan, Place), Error> {
+        loop {
+            let mut waiting = match Waiting::begin(self) {
+                Begun::Waiting(waiting) => waiting,
+                Begun::Idle(mut loan) => match self.is_good(&mut loan, began).await {
+                    true => return Ok((loan, right)),
+                    false => {
+                        self.discard(loan);
+                        continue;
+                    }
+                },
+            };
+            self.signal.revive(self);
+            tokio::spawn(waiting.opener(right, began).run());
+            let timeout = self.settings.timeout;
+            let left = timeout.saturating_sub(began.elapsed());
+            let left = (!timeout.is_zero()).then_some(left);
+            let Some(handed) = waiting.handed(left).await else {
+                return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
+            };
+            let Handed { mut loan, place } = handed?;
+            if self.is_good(&mut loan, Instant::now()).await {
+                return Ok((loan, place));
+            }
+            self.discard(loan);
+            right = place;
+        }
+    }
+
+    /// Lets the hook see a session before it is lent; false for one that it refused, where
+    /// another is tried at once.
+    async fn approve(&self, loan: &mut Loan) -> Result<bool, Error> {
+        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
+            return Ok(true);
+        };
+        // Boxed, so that nobody pays for its size who has no hook.
+        let asked = Box::pin(loan.ask_before_acquire(hooks, self.settings.reset)).await;
+        match asked {
+            Approval::Lend => Ok(true),
+            Approval::TryAnother => Ok(false),
+            Approval::Fail(error) => {
+                self.ledger.open_failed(&error, Instant::now());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits a moment for sessions that are being made clean.
+    pub(crate) async fn settled(&self) {
+        let settled = async {
+            loop {
+                let recycled = self.recycled.notified();
+                if self.recycling.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                recycled.await;
+            }
+        };
+        if self.recycling.load(Ordering::SeqCst) > 0 {
+            let _ = tokio::time::timeout(GRACE, settled).await;
+        }
+    }
+
+    /// The pause before the next try after an error; `None` if there is none.
+    pub(crate) fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
+        // A server that was never reached is more likely misnamed than away.
+        if !self.ledger.ever_opened() || self.is_given_up() {
+            return None;
+        }
+        let left = self.settings.timeout.saturating_sub(began.elapsed());
+        retry::pause(error, failures, left)
+    }
+
+    /// Whether the server has been away for longer than `reconnect_timeout`.
+    fn is_given_up(&self) -> bool {
+        let limit = self.settings.reconnect_timeout;
+        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
+        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
+    }
+
+    pub(crate) fn give_up(&self, error: Error, began: Instant) -> Error {
+        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
+            self.ledger.timed_out(began.elapsed(), Instant::now())
+        } else {
+            error
+        }
+    }
+
+    /// Opens a session.
+    pub(crate) async fn open(&self) -> Result<Loan, Error> {
+        engine::open(&self.engine, self.what).await
+    }
+
+    /// Opens `min_size` sessions, `num_workers` of them side by side, and gives them back.
+    pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), Error> {
+        let place = Location::caller();
+        let missing = Arc::new(AtomicU32::new(self.settings.min_size));
+        let mut workers = JoinSet::new();
+        for _ in 0..self.settings.num_workers.min(self.settings.min_size) {
+            let (shared, missing) = (Arc::clone(self), Arc::clone(&missing));
+            workers.spawn(async move {
+                let mut opened = Vec::new();
+                let take_one = |left: u32| left.checked_sub(1);
+                while missing
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
+                    .is_ok()
+                {
+                    opened.push(shared.acquire(place).await?);
+                }
+                Ok::<_, Error>(opened)
+            });
+        }
+        // All are held until all are open, so that none is lent twice.
+        let mut held = Vec::new();
+        while let Some(opened) = workers.join_next().await {
+            match opened {
+                Ok(opened) => held.push(opened?),
+                Err(failed) => resume_unwind(failed.into_panic()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an idle session down, or hands it to whoever waits for one to be opened, with the
+    /// place that it was taken by.
+    pub(crate) fn put(&self, loan: Loan, since: Instant, place: Place) {
+        let mut handed = Handed { loan, place };
+        loop {
+            let Handed { loan, place } = handed;
+            match self.shelf.put(loan, since) {
+                Put::Shelved => {
+                    drop(place);
+                    break;
+                }
+                Put::Handed(loan, waiter) => match waiter.hand(Handed { loan, place }) {
+                    None => break,
+                    Some(unwanted) => handed = unwanted,
+                },
+            }
+        }
+        if self.is_closed() {
+            self.clear();
+        }
+    }
+
+    /// Ends a session that says itself why.
+    pub(crate) fn discard(&self, loan: Loan) {
+        drop(loan);
+        self.signal.wake();
+    }
+
+    /// Ends idle sessions.
+    pub(crate) fn discard_all(&self, loans: Vec<Loan>, reason: Option<CloseReason>) {
+        for mut loan in loans {
+            if let Some(reason) = reason {
+                loan.ends_for(reason);
+            }
+            self.discard(loan);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn resize(&self, min_size: u32, max_size: u32) {
+        let before = self.ledger.resized(min_size, max_size);
+        self.gate.resize(i64::from(max_size) - i64::from(before));
+        events::resized(self.ledger.name(), min_size, max_size);
+        self.signal.wake();
+    }
+
+    pub(crate) fn close(&self) {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.gate.close();
+        self.clear();
+        self.signal.wake();
+        events::closed(self.ledger.name(), self.what);
+    }
+
+    /// Ends the idle sessions of a pool that is closed, and sends those who wait for one away.
+    fn clear(&self) {
+        let (idle, waiters) = self.shelf.clear();
+        drop(idle);
+        for waiter in waiters {
+            waiter.refuse(Error::Closed { what: self.what });
+        }
+    }
+}
+
+impl CloseAtExit for Shared {
+    fn close_at_exit(&self) {
+        self.close();
+    }
+}

@@ -232,10 +232,11 @@ impl Session {
     /// Waits until every request before it is answered; cancels what is still running after the
     /// grace of [`settle`](Self::settle).
     async fn drain(&self) -> bool {
-        if let WireState::Busy(_) = self.state()
-            && !self.cancel().await
-        {
-            return false;
+        match self.state() {
+            WireState::Busy(_) if !self.cancel().await => return false,
+            WireState::Busy(_) => {}
+            _ if self.turns.at_rest() => return true,
+            _ => {}
         }
         timeout(CANCEL_LIMIT, self.client.batch_execute(""))
             .await

@@ -11,6 +11,7 @@ mod encryption;
 mod exit;
 mod hooks;
 mod hostile;
+mod hotpath;
 mod limits;
 mod listener;
 mod observation;

@@ -1,0 +1,122 @@
+//! What a healthy handle sends: the user's statements, and nothing else.
+
+use pgmonkey::Error;
+use pgmonkey_tests::{Fixture, twin};
+use pgmonkey_testserver::Cluster;
+
+/// A server that logs every statement, empty ones too.
+fn talkative() -> (Cluster, Fixture) {
+    let cluster = Cluster::builder().setting("log_statement", "all");
+    let cluster = cluster.start().expect("a server");
+    let on = Fixture::on((*cluster).clone());
+    (cluster, on)
+}
+
+/// The statements that the sessions of `on` have sent since the log was `seen` bytes long.
+fn sent(on: &Fixture, seen: usize) -> Vec<String> {
+    let log = on.server().log().split_off(seen);
+    let lines = log
+        .lines()
+        .filter_map(|line| line.split_once(&format!("/{} ", on.name)));
+    lines
+        .filter_map(|(_, rest)| {
+            let text = rest.trim_start().strip_prefix("LOG:")?.trim_start();
+            match text.strip_prefix("statement:") {
+                Some(statement) => Some(statement.trim().to_owned()),
+                None => {
+                    let (_, statement) = text.strip_prefix("execute ")?.split_once(": ")?;
+                    Some(statement.to_owned())
+                }
+            }
+        })
+        .collect()
+}
+
+/// Uses a handle in every healthy way and compares what it sent.
+macro_rules! healthy {
+    ($on:ident, $handle:ident, $go:ident, $work:ident) => {{
+        let seen = $on.server().log().len();
+        let mut expected = Vec::new();
+        let insert = format!("INSERT INTO {} VALUES ($1)", $on.name);
+        for number in 0..3_i32 {
+            let mut guard = $go!($handle.acquire())?;
+            $go!(guard.query("SELECT $1::int", &[&number]))?;
+            $go!(guard.batch_execute("SELECT 'simple'"))?;
+            drop(guard);
+            expected.extend(["SELECT $1::int", "SELECT 'simple'"]);
+
+            $go!($handle.query("SELECT $1::int + 1", &[&number]))?;
+            $go!($handle.execute(&insert, &[&number]))?;
+            expected.extend(["SELECT $1::int + 1", &insert]);
+
+            $go!($handle.transaction($work!(|tx| {
+                $go!(tx.execute(&insert, &[&number]))?;
+                Ok(())
+            })))?;
+            expected.extend(["BEGIN", &insert, "COMMIT"]);
+
+            let failed: Result<(), Error> = $go!($handle.transaction($work!(|tx| {
+                $go!(tx.execute(&insert, &[&number]))?;
+                Err(Error::other("on purpose"))
+            })));
+            assert!(failed.is_err());
+            expected.extend(["BEGIN", &insert, "ROLLBACK"]);
+
+            let mut guard = $go!($handle.acquire())?;
+            $go!(guard.begin())?;
+            $go!(guard.commit())?;
+            drop(guard);
+            expected.extend(["BEGIN", "COMMIT"]);
+            let _ = (drop($go!($handle.acquire())?), $handle.status());
+        }
+        assert_eq!(sent(&$on, seen), expected);
+        assert_eq!($handle.status().opened, 1, "all on one session");
+    }};
+}
+
+twin! {
+    fn a_healthy_pool_sends_the_users_statements_and_nothing_else(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        healthy!(on, pool, go, work);
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_healthy_connection_sends_the_users_statements_and_nothing_else(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let connection = go!(driver::Connection::new(&on.config("")))?;
+        healthy!(on, connection, go, work);
+        Ok(())
+    }
+}
+
+twin! {
+    fn opening_a_session_sends_no_statement(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let seen = on.server().log().len();
+        let settings = "sync_settings: { work_mem: '8MB' }\nasync_settings: { work_mem: '8MB' }\n";
+        let pool = go!(driver::Pool::new(&on.config(settings)))?;
+        drop(go!(pool.acquire())?);
+        pool.close();
+        assert_eq!(sent(&on, seen), Vec::<String>::new());
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_check_on_checkout_is_seen(on, driver, go, work) {
+        // Shows that the others would see it.
+        drop(on);
+        let (_cluster, on) = talkative();
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, check_on_checkout: true }")))?;
+        let seen = on.server().log().len();
+        go!(pool.batch_execute("SELECT 1"))?;
+        assert_eq!(sent(&on, seen), ["", "SELECT 1"]);
+        Ok(())
+    }
+}

@@ -7,8 +7,12 @@ use std::process::{Command, Stdio};
 
 use pgmonkey_tests::Fixture;
 
+mod bench;
 mod config;
+mod desk;
+mod export;
 mod generated;
+mod import;
 mod trial;
 
 /// The file of the server that [`Program::on`] writes.

@@ -355,11 +355,7 @@ fn d35_headers_become_columns() {
         .worked();
     desk.import(
         "long",
-        format!(
-            "{},{}\n1,2\n",
-            "x".repeat(63),
-            format!("{}_2", "x".repeat(61))
-        ),
+        format!("{},{}_2\n1,2\n", "x".repeat(63), "x".repeat(61)),
         &[],
     )
     .worked();

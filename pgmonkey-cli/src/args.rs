@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{config, export, import, pool};
+use crate::command::{config, export, import, pool, server};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -57,6 +57,12 @@ pub(crate) enum Command {
     /// Find out about pools.
     #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
     Pool(pool::Pool),
+    /// Say what the server must be set to for a configuration, and compare it with what it is.
+    #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
+    Server(server::Server),
+    /// The Python tool's name for `server recommend`, and with `--audit` for `server audit`.
+    #[command(hide = true, arg_required_else_help = true, infer_long_args = true)]
+    Pgserverconfig(server::Pgserverconfig),
 }
 
 impl Command {
@@ -67,6 +73,8 @@ impl Command {
             Self::Import(import) => import.run(out),
             Self::Export(export) => export.run(out),
             Self::Pool(pool) => pool.run(out),
+            Self::Server(server) => server.run(out),
+            Self::Pgserverconfig(server) => server.run(out),
         }
     }
 }

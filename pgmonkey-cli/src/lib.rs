@@ -20,6 +20,7 @@ mod hba;
 mod notes;
 mod origin;
 mod output;
+mod server;
 mod table;
 mod template;
 mod transfer;

@@ -4,3 +4,4 @@ pub(crate) mod config;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod pool;
+pub(crate) mod server;

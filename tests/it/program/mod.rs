@@ -13,6 +13,7 @@ mod desk;
 mod export;
 mod generated;
 mod import;
+mod server;
 mod trial;
 
 /// The file of the server that [`Program::on`] writes.

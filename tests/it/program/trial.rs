@@ -298,6 +298,9 @@ fn d13_references_are_resolved_by_every_command() {
         &["config", "check"][..],
         &["config", "show"],
         &["config", "test"],
+        &["config", "generate-code"],
+        &["server", "recommend"],
+        &["server", "audit"],
     ] {
         let args = [command, &["env.yaml", "--resolve-env"]].concat();
         program.run(&args).worked();

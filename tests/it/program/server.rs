@@ -1,0 +1,288 @@
+//! `pgmonkey server recommend` and `audit`.
+
+use pgmonkey_tests::{Fixture, LONG};
+use pgmonkey_testserver::{Certificates, Cluster, Kind, ScratchDir, free_port};
+use serde_json::Value;
+
+use super::{FILE, Program};
+
+const AUDIT: [&str; 5] = ["server", "audit", FILE, "--format", "json"];
+const MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// What the server would say to each mode, beside what it does say.
+#[test]
+fn the_line_that_is_foretold_is_the_one_the_server_takes() {
+    let scratch = ScratchDir::new().expect("a folder");
+    let certificates = Certificates::generate(scratch.path(), "app").expect("certificates");
+    let builder = Cluster::builder().kind(Kind::Tls);
+    let server = builder
+        .certificates(certificates.clone())
+        .start()
+        .expect("a server");
+    let run = |sql: &str| server.psql(sql).expect("the administrator may");
+    run(
+        "CREATE ROLE staff; CREATE ROLE app LOGIN PASSWORD 'S3cret' IN ROLE staff; \
+         GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO app; \
+         GRANT SELECT ON pg_hba_file_rules TO app",
+    );
+    run(&format!(
+        "CREATE DATABASE app TEMPLATE {}",
+        server.endpoint().dbname()
+    ));
+    let rest = "local all all scram-sha-256\nhost all postgres all scram-sha-256\n";
+    for lines in [
+        "hostnossl all app 127.0.0.0/8 reject\nhostssl all app 127.0.0.1/32 scram-sha-256\n",
+        "hostssl all app all reject\nhost sameuser all 127.0.0.1/32 scram-sha-256\n",
+        "host postgres app all trust\nhost all +staff 127.0.0.1 255.255.255.255 md5\n",
+        "hostssl all app ::1/128 trust\n# nothing\nhostssl app app samehost scram-sha-256\n",
+    ] {
+        // The tests' own login stands first, so that lines begin with the third.
+        server
+            .set_hba(&format!("{rest}{lines}"))
+            .expect("the server takes it");
+        for mode in MODES {
+            let program = Program::new().hiding("S3cret");
+            let text = format!(
+                "connection_settings: {{ host: 127.0.0.1, port: {}, user: app, dbname: app, \
+                 password: S3cret, sslmode: {mode}, sslrootcert: {:?} }}\n",
+                server.port(),
+                certificates.ca(),
+            );
+            program.write(FILE, &text);
+            let seen = server.endpoint().log().len();
+            let tried = program.run(&["config", "test", FILE]);
+            let audited = program.run(&AUDIT);
+            if tried.code != 0 {
+                audited.failed().says("hint: ");
+                continue;
+            }
+            let audited = audited.worked().json();
+            let access = &audited["pg_hba_conf"];
+            let line = access["this_session"]["line"].as_u64().expect("a line");
+            let outcomes = access["under_each_sslmode"].as_array().expect("a list");
+            let of_mode = |mode: &str| outcomes.iter().find(|o| o["sslmode"] == mode).expect("all");
+            assert_eq!(of_mode(mode)["outcome"], "admitted", "{mode}: {lines}");
+            assert_eq!(of_mode(mode)["line"], line, "{mode}: {lines}");
+            assert_eq!(of_mode(mode)["tls"], audited["tls"], "{mode}: {lines}");
+            let log = format!("pg_hba.conf:{line})");
+            let taken = server.endpoint().wait_for_log_after(seen, &log, LONG);
+            assert!(taken, "{mode}: {lines}: not by line {line}");
+            // And the others are as they say: tried for real.
+            for other in outcomes {
+                let word = other["sslmode"].as_str().expect("a text");
+                let text = text.replace(&format!("sslmode: {mode}"), &format!("sslmode: {word}"));
+                program.write("other.yaml", &text);
+                let came = program.run(&["config", "test", "other.yaml"]).code == 0;
+                assert_eq!(
+                    came,
+                    other["outcome"] == "admitted",
+                    "{word}: {lines}: {other}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_server_is_compared_with_what_the_file_needs() {
+    let on = Fixture::new();
+    let program = Program::on(&on, "pool_settings: { max_size: 3 }\n");
+    let audited = program.run(&AUDIT).worked().json();
+    assert_eq!(audited["ok"], true);
+    assert_eq!(audited["client_address"], "127.0.0.1");
+    let most = &audited["settings"][0];
+    assert_eq!(most["setting"], "max_connections");
+    assert_eq!(most["status"], "OK");
+    let current = on.number("SELECT current_setting('max_connections')::bigint", &[]);
+    assert_eq!(most["current"], current.to_string());
+    assert_eq!(most["source"], "configuration file");
+    assert_eq!(audited["sessions"]["wanted"], 13);
+    assert_eq!(audited["sessions"]["max_connections"], current);
+    let entry = &audited["pg_hba_conf"]["recommended"][0];
+    assert_eq!(entry["type"], "host");
+    assert_eq!(entry["address"], "127.0.0.1/32");
+    assert_eq!(entry["method"], "scram-sha-256");
+
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    let shown = shown
+        .prints("Setting")
+        .prints("max_connections")
+        .prints("OK");
+    let shown = shown.prints("This session: without TLS, asked for scram-sha-256 by line");
+    shown.prints("require     fails: the server has no TLS");
+
+    let large = format!("pool_settings: {{ max_size: {current} }}\n");
+    let program = Program::on(&on, &large);
+    let audited = program.run(&AUDIT).worked().json();
+    assert_eq!(audited["ok"], false);
+    assert_eq!(audited["settings"][0]["status"], "MISMATCH");
+    let strict = [&AUDIT[..], &["--strict"]].concat();
+    program
+        .run(&strict)
+        .failed()
+        .says("the server lacks something");
+}
+
+#[test]
+fn weak_spots_and_what_waits_for_a_restart_are_told() {
+    let server = Cluster::builder().start().expect("a server");
+    server.set("max_connections", "50").expect("a setting");
+    server
+        .psql("SET password_encryption = 'md5'; CREATE ROLE old LOGIN PASSWORD 'x'")
+        .expect("the administrator may");
+    let hba = server.hba().expect("its file");
+    let weak = format!(
+        "{hba}host all old 10.0.0.0/8 trust\nhost all old 10.0.0.0/8 md5\nhostssl all old 10.0.0.0/8 password\nhost all old 10.0.0.0/8 password\n"
+    );
+    server.set_hba(&weak).expect("its file");
+    server.reload().expect("it reads its files");
+    let program = Program::new().hiding(server.endpoint().password());
+    program.write(FILE, &server.endpoint().config_yaml("normal"));
+    let pending = || {
+        let audited = program.run(&AUDIT).worked().json();
+        audited["settings"][0]["pending_restart"] == true
+    };
+    let end = std::time::Instant::now() + LONG;
+    while !pending() {
+        assert!(std::time::Instant::now() < end, "no restart is pending");
+    }
+    let audited = program.run(&AUDIT).worked().json();
+    let first = hba.lines().count() + 1;
+    let spots = audited["weak_spots"].to_string();
+    for expected in [
+        "ssl is off".to_owned(),
+        "1 roles that may log in have a password kept as MD5".to_owned(),
+        "is a superuser".to_owned(),
+        format!("line {first} (host all old 10.0.0.0/8 trust)"),
+        format!("line {} (host all old 10.0.0.0/8 md5)", first + 1),
+        format!("line {} (host all old 10.0.0.0/8 password)", first + 3),
+    ] {
+        assert!(spots.contains(&expected), "no {expected}: {spots}");
+    }
+    assert!(!spots.contains(&format!("line {} ", first + 2)), "{spots}");
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    shown.prints("max_connections was changed in the file and waits for a restart");
+}
+
+/// Section 18: what the role may not see crashed the audit, or hid the rest of it.
+#[test]
+fn what_the_role_may_not_see_hides_nothing_else() {
+    let server = Cluster::builder().start().expect("a server");
+    server
+        .psql(
+            "CREATE ROLE low LOGIN PASSWORD 'S3cret'; \
+               REVOKE SELECT ON pg_settings FROM PUBLIC",
+        )
+        .expect("the administrator may");
+    let program = Program::new().hiding("S3cret");
+    let text = format!(
+        "connection_settings: {{ host: 127.0.0.1, port: {}, user: low, dbname: {}, \
+         password: S3cret }}\n",
+        server.port(),
+        server.endpoint().dbname(),
+    );
+    program.write(FILE, &text);
+    let audited = program.run(&AUDIT).worked().json();
+    assert_eq!(audited["settings"][0]["status"], "UNKNOWN");
+    assert_eq!(audited["settings"][0]["current"], Value::Null);
+    assert!(audited["sessions"]["usable"].as_u64().expect("a number") > 0);
+    assert_eq!(audited["pg_hba_conf"]["rules"], Value::Null);
+    let unseen = audited["not_visible"].to_string();
+    for view in ["pg_settings", "pg_hba_file_rules", "pg_authid"] {
+        assert!(unseen.contains(view), "{unseen}");
+    }
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    let shown = shown.prints("(not visible)").prints("UNKNOWN");
+    shown
+        .prints("Not visible to this role:")
+        .prints("The line that this file needs:");
+}
+
+#[test]
+fn the_python_way_of_asking_works() {
+    let on = Fixture::new();
+    let program = Program::on(&on, "");
+    let ended = program
+        .run(&["pgserverconfig", "--filepath", FILE])
+        .worked();
+    let ended = ended
+        .prints("1) Database type detected: PostgreSQL")
+        .prints("2) Minimal database server settings needed for this config file:")
+        .prints("a) pg_hba.conf:")
+        .prints("b) postgresql.conf:")
+        .prints("Ensure that the network ADDRESS matches your network subnet");
+    ended.prints("127.0.0.1/32");
+    let ended = program.run(&["pgserverconfig", "--connconfig", FILE, "--audit"]);
+    ended.worked().prints("Recommended");
+    let advice = program.run(&["server", "recommend", FILE, "--format", "json"]);
+    let advice = advice.worked().json();
+    assert_eq!(advice["client_address"], "127.0.0.1");
+    assert_eq!(advice["postgresql_conf"][0]["setting"], "max_connections");
+    assert_eq!(advice["pg_hba_conf"][0]["placeholder"], false);
+}
+
+/// D01: a missing file or server ended with exit code 0.
+#[test]
+fn d01_server_commands_fail_when_they_fail() {
+    let on = Fixture::new();
+    let program = Program::new().hiding(on.server().password());
+    for args in [
+        &["server", "recommend", FILE][..],
+        &["server", "audit", FILE],
+        &["pgserverconfig", "--filepath", FILE],
+    ] {
+        program.run(args).failed().says("file not found");
+    }
+    let port = free_port().expect("a port");
+    program.write(FILE, &on.yaml_at("127.0.0.1", port, ""));
+    let ended = program.run(&AUDIT).failed().says("onnection refused");
+    assert_eq!(ended.stdout, "");
+    let ended = program.run(&["server", "recommend", FILE]).worked();
+    let ended = ended.says("the client's address is not known");
+    ended.prints("CLIENT_ADDRESS/32");
+}
+
+/// D29: the server's /24 as the client's, IPv6 cut like IPv4, a max_connections of 1, a client
+/// certificate asked for because the client looks at the server's; also md5 (section 18).
+#[test]
+fn d29_advice_is_for_this_client() {
+    let program = Program::new();
+    let advice = |text: &str| {
+        program.write(FILE, &format!("connection_settings: {{ user: app, dbname: all, {text} }}\npool_settings: {{ max_size: 1 }}\nasync_pool_settings: {{ max_size: 1 }}\n"));
+        let args = ["server", "recommend", FILE, "--offline", "--format", "json"];
+        program.run(&args).worked().json()
+    };
+    for mode in MODES {
+        let advice = advice(&format!(
+            "host: '2001:db8::5', sslmode: {mode}, sslrootcert: ca.pem"
+        ));
+        let entry = &advice["pg_hba_conf"][0];
+        assert_eq!(entry["address"], "CLIENT_ADDRESS/32");
+        assert_eq!(entry["placeholder"], true);
+        assert_eq!(entry["database"], "\"all\"");
+        assert_eq!(entry["user"], "app");
+        assert_eq!(entry["method"], "scram-sha-256");
+        assert_eq!(entry["options"], "");
+        let tls = ["require", "verify-ca", "verify-full"].contains(&mode);
+        assert_eq!(entry["type"], if tls { "hostssl" } else { "host" });
+        let conf = advice["postgresql_conf"].to_string();
+        assert!(
+            conf.contains(r#""setting":"max_connections","value":"100""#)
+                || conf.contains("\"100\""),
+            "{conf}"
+        );
+        assert_eq!(conf.contains("\"ssl\""), mode != "disable", "{conf}");
+    }
+    let advice = advice("host: db, sslcert: a.crt, sslkey: a.key");
+    assert_eq!(
+        advice["pg_hba_conf"][0]["options"],
+        "clientcert=verify-full"
+    );
+}

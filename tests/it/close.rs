@@ -125,3 +125,22 @@ async fn closing_and_reloading_under_load_loses_nothing_else_async() -> Outcome 
     on.until("no session is left", || on.sessions() == 0);
     Ok(())
 }
+
+twin! {
+    fn close_timeout_waits_for_what_is_borrowed(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 2, max_size: 2 }")))?;
+        let guard = go!(pool.acquire())?;
+        let began = std::time::Instant::now();
+        assert!(!go!(pool.close_timeout(Duration::from_millis(100))), "one is out");
+        assert!((90..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        let giver = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(guard);
+        });
+        assert!(go!(pool.close_timeout(Duration::from_secs(10))));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        giver.join().expect("no panic");
+        on.until("all have ended", || on.sessions() == 0);
+        Ok(())
+    }
+}

@@ -30,5 +30,6 @@ mod statement_cache;
 mod tls;
 mod traffic;
 mod transaction;
+mod upkeep;
 mod wire;
 mod workload;

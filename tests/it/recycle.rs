@@ -222,3 +222,79 @@ async fn an_async_guard_may_be_dropped_outside_a_runtime() -> pgmonkey_tests::Ou
     assert_eq!(pool.status().opened, 1);
     Ok(())
 }
+
+/// What a borrower can leave behind beside a transaction, and how the next one sees it: nothing
+/// of it once the session is as it was.
+const LEFT: &str = "SET work_mem = '7MB'; SET ROLE pg_read_all_data; CREATE TEMP TABLE left_over (n int); \
+     LISTEN left_over; SELECT pg_advisory_lock(4711); \
+     DECLARE left_over CURSOR WITH HOLD FOR SELECT 1; PREPARE mine AS SELECT 1";
+const SEEN: &str = "SELECT current_setting('work_mem') = '7MB', current_user = 'pg_read_all_data', \
+     to_regclass('pg_temp.left_over') IS NOT NULL, \
+     EXISTS (SELECT FROM pg_listening_channels()), \
+     EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), \
+     EXISTS (SELECT FROM pg_cursors WHERE name = 'left_over'), \
+     EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'mine'), \
+     current_setting('statement_timeout')";
+
+twin! {
+    fn reset_session_puts_back_what_a_borrower_changed(on, driver, go, work) {
+        let pools = "{ min_size: 1, max_size: 1, reset: session }";
+        let settings = "{ statement_timeout: '7s' }";
+        let config = on.config(&format!(
+            "pool_settings: {pools}\nasync_pool_settings: {pools}\nsync_settings: {settings}\nasync_settings: {settings}\n"
+        ));
+        let pool = go!(driver::Pool::new(&config))?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute(&format!("{LEFT}; SET statement_timeout = '1s'")))?;
+        drop(guard);
+        let row = go!(pool.query_one(SEEN, &[]))?;
+        let seen: Vec<bool> = (0..7).map(|column| row.get(column)).collect();
+        assert_eq!(seen, [false, false, false, false, false, false, true], "prepared statements stay");
+        assert_eq!(row.get::<_, &str>(7), "7s", "the file's own settings stay");
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    fn reset_session_sends_nothing_after_a_borrower_who_did_nothing(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: session }")))?;
+        go!(pool.batch_execute("SELECT 'somebody was here'"))?;
+        let changed = || on.number(
+            "SELECT (extract(epoch FROM max(state_change)) * 1000000)::int8 \
+             FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%DISCARD TEMP%'",
+            &[&on.name],
+        );
+        drop(go!(pool.acquire())?);
+        let before = changed();
+        drop(go!(pool.acquire())?);
+        drop(go!(pool.acquire())?);
+        assert_eq!(changed(), before, "nothing was sent");
+        Ok(())
+    }
+}
+
+twin! {
+    fn reset_transaction_leaves_the_rest_of_the_session(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute("SET work_mem = '7MB'"))?;
+        drop(guard);
+        let row = go!(pool.query_one("SHOW work_mem", &[]))?;
+        assert_eq!(row.get::<_, &str>(0), "7MB");
+        Ok(())
+    }
+}
+
+twin! {
+    fn reset_none_leaves_everything(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: none }")))?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;
+        drop(guard);
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.commit())?;
+        assert_eq!(on.rows(), 1);
+        Ok(())
+    }
+}

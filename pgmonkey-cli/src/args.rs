@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{config, export, import, pool, server};
+use crate::command::{completions, config, export, import, pool, server};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -20,7 +20,11 @@ use crate::output::Output;
     after_help = "\
 Examples:
   pgmonkey config create pgmonkey.yaml
-  pgmonkey config test pgmonkey.yaml --connection-type all"
+  pgmonkey config test pgmonkey.yaml --connection-type all
+  pgmonkey server audit pgmonkey.yaml
+  pgmonkey completions bash > ~/.local/share/bash-completion/completions/pgmonkey
+
+The names and flags of the Python tool work too: pgconfig, pgserverconfig, pgimport, pgexport."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -40,6 +44,12 @@ pub(crate) enum Command {
         infer_long_args = true
     )]
     Pgconfig(config::Config),
+    /// Say what a configuration needs of its server, and compare it with what it has.
+    #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
+    Server(server::Server),
+    /// The Python tool's name for `server recommend`, and with `--audit` for `server audit`.
+    #[command(hide = true, arg_required_else_help = true, infer_long_args = true)]
+    Pgserverconfig(server::Pgserverconfig),
     /// Load a CSV file into a table, all of it or nothing.
     #[command(
         visible_alias = "pgimport",
@@ -57,12 +67,11 @@ pub(crate) enum Command {
     /// Find out about pools.
     #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
     Pool(pool::Pool),
-    /// Say what the server must be set to for a configuration, and compare it with what it is.
-    #[command(subcommand, arg_required_else_help = true, infer_long_args = true)]
-    Server(server::Server),
-    /// The Python tool's name for `server recommend`, and with `--audit` for `server audit`.
-    #[command(hide = true, arg_required_else_help = true, infer_long_args = true)]
-    Pgserverconfig(server::Pgserverconfig),
+    /// Write the completions for a shell.
+    #[command(arg_required_else_help = true)]
+    Completions(completions::Completions),
+    /// Write the manual page.
+    Man(completions::Man),
 }
 
 impl Command {
@@ -75,6 +84,8 @@ impl Command {
             Self::Pool(pool) => pool.run(out),
             Self::Server(server) => server.run(out),
             Self::Pgserverconfig(server) => server.run(out),
+            Self::Completions(completions) => completions.run(out),
+            Self::Man(man) => man.run(out),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! failed, 2 that it was called wrongly.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "not every command that uses it is there")]
 
 mod advice;
 mod args;

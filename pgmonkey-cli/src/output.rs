@@ -77,11 +77,6 @@ impl Output<'_> {
         self.text(&text)
     }
 
-    /// A text in a style, where colours are shown.
-    pub(crate) fn styled(&self, style: Style, text: &str) -> String {
-        styled(self.colour, style, text)
-    }
-
     /// The bytes' way out, for what is not text of ours.
     pub(crate) fn writer(&mut self) -> &mut dyn Write {
         &mut *self.sink

@@ -1,5 +1,6 @@
 //! One file a command. Each takes its arguments and writes its result.
 
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod export;
 pub(crate) mod import;

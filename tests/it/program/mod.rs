@@ -1,5 +1,4 @@
 //! The program as a person calls it: what it prints where, and how it ends.
-#![allow(dead_code, reason = "not every test that uses it is there")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,9 @@ mod config;
 mod desk;
 mod export;
 mod generated;
+mod help;
 mod import;
+mod schema;
 mod server;
 mod trial;
 

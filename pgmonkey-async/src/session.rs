@@ -247,13 +247,15 @@ impl Session {
     async fn cancel(&self) -> bool {
         let token = self.client.cancel_token();
         let sent = async {
+            let connector = self.route.canceller(None);
             match self.route.address() {
                 Address::Unix(directory, port) => {
                     let path = directory.join(format!(".s.PGSQL.{port}"));
                     let socket = UnixStream::connect(path).await.ok()?;
-                    token.cancel_query_raw(socket, NoTls).await.ok()
+                    let stream = connector.observe(socket);
+                    token.cancel_query_raw(stream, NoTls).await.ok()
                 }
-                _ => token.cancel_query(self.route.canceller(None)).await.ok(),
+                _ => token.cancel_query(connector).await.ok(),
             }
         };
         matches!(timeout(CANCEL_LIMIT, sent).await, Ok(Some(())))

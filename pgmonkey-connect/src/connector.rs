@@ -58,6 +58,8 @@ pub struct Connector {
     /// The server's name, where it is not the one the driver gives.
     host: Option<String>,
     facts: Arc<OnceLock<Tls>>,
+    /// Whether closing the stream waits for the server to close it.
+    lingers: bool,
 }
 
 /// What every attempt of one configuration needs.
@@ -115,6 +117,7 @@ impl Connector {
             setup: Setup::default(),
             host: None,
             facts: Arc::default(),
+            lingers: false,
         }
     }
 
@@ -190,7 +193,7 @@ impl Connector {
     }
 
     /// A connector for another stream to the same server, encrypted as this one's turned out:
-    /// for a cancel request.
+    /// for a cancel request. Closing that stream waits for the server's end of it.
     #[must_use]
     pub fn again(&self, deadline: Option<Instant>) -> Self {
         let encryption = match (self.tls(), self.encryption) {
@@ -201,6 +204,7 @@ impl Connector {
         Self {
             deadline,
             encryption,
+            lingers: true,
             ..self.anew()
         }
     }
@@ -216,6 +220,7 @@ impl Connector {
             .map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         ObservedStream::new(stream, Arc::clone(&self.observer), sleep)
             .requiring(self.setup.required.clone())
+            .lingering(self.lingers)
     }
 
     /// Encrypts within the deadline.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abandoned;
 mod acquire;
 mod bad_input;
 mod cache;

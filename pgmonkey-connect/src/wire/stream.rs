@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +28,16 @@ pub struct ObservedStream<S> {
     probe_seen: bool,
     /// What is left of an answer to a probe: it comes before anything from the server.
     unread: &'static [u8],
+    linger: Linger,
+}
+
+/// Whether closing the stream waits for the server to close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Linger {
+    No,
+    Asked,
+    /// Our end is closed.
+    Begun,
 }
 
 impl<S> ObservedStream<S> {
@@ -48,7 +58,21 @@ impl<S> ObservedStream<S> {
             deadline,
             probe_seen: false,
             unread: &[],
+            linger: Linger::No,
         }
+    }
+
+    /// Whether closing it waits for the server to close it too.
+    ///
+    /// A cancel request is answered by that alone: the server closes the connection when it has
+    /// signalled the backend. Whoever goes on before may find the signal in his next statement.
+    #[must_use]
+    pub fn lingering(mut self, lingers: bool) -> Self {
+        self.linger = match lingers {
+            true => Linger::Asked,
+            false => Linger::No,
+        };
+        self
     }
 
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -142,7 +166,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
+impl<S: AsyncRead + Unpin> ObservedStream<S> {
+    /// Ready when the server has closed its end, or the deadline is over.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.check_deadline(cx)?;
+            let mut bytes = [0; 64];
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                // An end is an end, also without the farewell of TLS.
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -163,8 +203,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.observer.close();
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger == Linger::No {
+            this.observer.close();
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        if this.linger == Linger::Asked {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            this.linger = Linger::Begun;
+        }
+        this.poll_end(cx)
     }
 }
 
@@ -218,5 +266,32 @@ mod tests {
             }
             assert_eq!(read, PROBE_ANSWER, "with a buffer of {size}");
         }
+    }
+
+    #[tokio::test]
+    async fn closing_a_lingering_stream_waits_for_the_peer() {
+        use tokio::io::AsyncWriteExt;
+        for lingers in [false, true] {
+            let (ours, theirs) = tokio::io::duplex(64);
+            let stream = ObservedStream::new(ours, Arc::default(), None);
+            let mut stream = stream.lingering(lingers);
+            let closing = tokio::spawn(async move { stream.shutdown().await });
+            tokio::task::yield_now().await;
+            assert_eq!(closing.is_finished(), !lingers);
+            drop(theirs);
+            closing.await.expect("no panic").expect("closed");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lingering_stream_does_not_wait_beyond_its_deadline() {
+        use tokio::io::AsyncWriteExt;
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let limit = std::time::Duration::from_secs(5);
+        let deadline = Some(Box::pin(tokio::time::sleep(limit)));
+        let stream = ObservedStream::new(ours, Arc::default(), deadline);
+        let closed = stream.lingering(true).shutdown().await;
+        let error = closed.expect_err("nobody closed it");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,0 +1,217 @@
+//! Callers that give up, wherever they are: no slot is lost, no waiter is left, nothing of theirs
+//! is found by the next borrower.
+
+use std::time::{Duration, Instant};
+
+use pgmonkey::{AsyncPool, Error};
+use pgmonkey_tests::{Fixture, Outcome, twin};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// All sessions of the pool can be had, at once, and are clean.
+async fn all_can_be_had(on: &Fixture, pool: &AsyncPool, size: usize) -> Outcome {
+    on.until("nobody waits and nobody has any", || {
+        let status = pool.status();
+        (status.waiting, status.in_use) == (0, 0)
+    });
+    let mut held = Vec::new();
+    for number in 0..size {
+        let taken = timeout(Duration::from_secs(5), pool.acquire()).await;
+        let guard = taken.unwrap_or_else(|_| panic!("slot {number} is lost"))?;
+        assert_eq!(guard.query_one("SELECT 1", &[]).await?.get::<_, i32>(0), 1);
+        held.push(guard);
+    }
+    assert_eq!(on.sessions_in("idle in transaction"), 0);
+    assert_eq!(pool.status().in_use as usize, size);
+    drop(held);
+    on.until("no session is left over", || {
+        on.sessions() == i64::from(pool.status().size) && on.sessions() <= size as i64
+    });
+    Ok(())
+}
+
+async fn pool(on: &Fixture, size: u32) -> Result<AsyncPool, Error> {
+    AsyncPool::new(&on.pools(&format!("{{ min_size: 0, max_size: {size} }}"))).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_that_give_up_leave_no_trace() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 4).await?;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(pool.acquire().await?);
+    }
+    let mut waiters = JoinSet::new();
+    for number in 0..1000_u64 {
+        let pool = pool.clone();
+        waiters.spawn(async move {
+            let limit = Duration::from_micros(number % 50 * 100);
+            assert!(timeout(limit, pool.acquire()).await.is_err());
+        });
+    }
+    while let Some(waiter) = waiters.join_next().await {
+        waiter?;
+    }
+    assert_eq!(pool.status().waiting, 0);
+    drop(held);
+    all_can_be_had(&on, &pool, 4).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_cancelled_at_any_moment_lose_no_slot() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 4).await?;
+    let mut callers = JoinSet::new();
+    for number in 0..1000_u64 {
+        let pool = pool.clone();
+        callers.spawn(async move {
+            let limit = Duration::from_micros(number * 7919 % 4000);
+            let whole = async {
+                let guard = pool.acquire().await?;
+                guard.batch_execute("BEGIN").await?;
+                guard.batch_execute("SELECT pg_sleep(0.0005)").await?;
+                Ok::<_, Error>(())
+            };
+            let _ = timeout(limit, whole).await;
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller?;
+    }
+    all_can_be_had(&on, &pool, 4).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_cancelled_while_a_session_is_opened_lose_no_slot() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 4).await?;
+    for number in 0..200_u64 {
+        let limit = Duration::from_micros(number * 7919 % 6000);
+        let taken = timeout(limit, pool.acquire()).await;
+        if let Ok(Ok(guard)) = taken {
+            // The next one is to open one again.
+            let end = "SELECT pg_terminate_backend(pg_backend_pid())";
+            assert!(guard.batch_execute(end).await.is_err());
+        }
+    }
+    all_can_be_had(&on, &pool, 4).await
+}
+
+twin! {
+    fn callers_that_time_out_leave_no_trace(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 2, max_size: 2, timeout: 200ms }")))?;
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?);
+        for _ in 0..5 {
+            assert!(go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
+        }
+        assert_eq!((pool.status().waiting, pool.status().timeouts), (0, 5));
+        drop(held);
+        on.until("both are back", || pool.status().in_use == 0);
+        let held = (go!(pool.acquire())?, go!(pool.acquire())?);
+        drop(held);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_that_panic_lose_no_slot_and_leave_no_transaction() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 2).await?;
+    let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+    for round in 0..6 {
+        let (pool, insert) = (pool.clone(), insert.clone());
+        let task = tokio::spawn(async move {
+            if round % 2 == 0 {
+                let guard = pool.acquire().await?;
+                guard.batch_execute(&format!("BEGIN; {insert}")).await?;
+                std::panic::resume_unwind(Box::new("a task's panic"));
+            }
+            pool.transaction(async |tx| {
+                tx.execute(&insert, &[]).await?;
+                std::panic::resume_unwind(Box::new("a closure's panic"));
+                #[allow(unreachable_code, reason = "gives the closure its type")]
+                Ok(())
+            })
+            .await
+        });
+        assert!(task.await.is_err_and(|failed| failed.is_panic()));
+    }
+    all_can_be_had(&on, &pool, 2).await?;
+    assert_eq!((on.rows(), on.sessions_in("idle in transaction")), (0, 0));
+    Ok(())
+}
+
+#[test]
+fn threads_that_panic_lose_no_slot_and_leave_no_transaction() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 0, max_size: 2 }"))?;
+    let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+    for round in 0..6 {
+        let (pool, insert) = (pool.clone(), insert.clone());
+        let thread = std::thread::spawn(move || {
+            if round % 2 == 0 {
+                let mut guard = pool.acquire()?;
+                guard.batch_execute(&format!("BEGIN; {insert}"))?;
+                std::panic::resume_unwind(Box::new("a thread's panic"));
+            }
+            pool.transaction(|tx| {
+                tx.execute(&insert, &[])?;
+                std::panic::resume_unwind(Box::new("a closure's panic"));
+                #[allow(unreachable_code, reason = "gives the closure its type")]
+                Ok(())
+            })
+        });
+        assert!(thread.join().is_err());
+    }
+    assert_eq!(pool.status().in_use, 0);
+    let mut held = (pool.acquire()?, pool.acquire()?);
+    for guard in [&mut held.0, &mut held.1] {
+        assert_eq!(guard.query_one("SELECT 1", &[])?.get::<_, i32>(0), 1);
+    }
+    assert_eq!((on.rows(), on.sessions_in("idle in transaction")), (0, 0));
+    Ok(())
+}
+
+/// A statement that was cancelled while it ran, and while its cancelling was under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_borrower_that_gives_up_leaves_no_query_running() -> Outcome {
+    let on = Fixture::new();
+    for max_size in [1, 3] {
+        let pool = pool(&on, max_size).await?;
+        for round in 0..10_u64 {
+            let mut tasks = JoinSet::new();
+            for _ in 0..max_size {
+                let pool = pool.clone();
+                tasks.spawn(async move {
+                    let whole = pool.transaction(async |tx| {
+                        tx.batch_execute("SELECT pg_sleep(20)").await?;
+                        Ok(())
+                    });
+                    let limit = Duration::from_millis(20 + round);
+                    let ended = timeout(limit, whole).await;
+                    assert!(ended.is_err(), "{ended:?}");
+                });
+            }
+            while let Some(task) = tasks.join_next().await {
+                task?;
+            }
+            let began = Instant::now();
+            let guard = pool.acquire().await?;
+            let outside = "SELECT now() = statement_timestamp()";
+            let answer = guard.simple_query(outside).await?;
+            let is_outside = answer.iter().any(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+                _ => false,
+            });
+            assert!(is_outside, "inside the old transaction");
+            drop(guard);
+            assert!(began.elapsed() < Duration::from_secs(5), "waited for it");
+        }
+        on.until("nothing runs", || on.sessions_in("active") == 0);
+        all_can_be_had(&on, &pool, max_size as usize).await?;
+        pool.close();
+        on.until("its sessions end", || on.sessions() == 0);
+    }
+    Ok(())
+}

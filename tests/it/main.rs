@@ -8,6 +8,7 @@ mod bad_input;
 mod cache;
 mod close;
 mod crates;
+mod defects;
 mod encryption;
 mod exit;
 mod hooks;

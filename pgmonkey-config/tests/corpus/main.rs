@@ -1,5 +1,6 @@
 //! How files behave, row by row: what Python pgmonkey does and we keep, and what it gets wrong.
 
+mod defects;
 mod file;
 mod identity;
 mod interpolation;

@@ -329,3 +329,23 @@ fn d17_no_parser_quotes_a_password() {
         }
     }
 }
+
+/// D40: prefer goes on in the clear when the certificate does not match, as in libpq; nobody said so.
+#[test]
+fn d40_a_root_that_keeps_nobody_out_is_told() {
+    let program = Program::new();
+    let with = |mode: &str| {
+        let text = format!(
+            "connection_settings:\n  host: localhost\n  sslmode: {mode}\n  sslrootcert: ca.pem\n"
+        );
+        program.write("c.yaml", &text);
+        program.run(&["config", "check", "c.yaml", "--strict"])
+    };
+    for mode in ["allow", "prefer"] {
+        let ended = with(mode).failed();
+        ended.says("c.yaml:4:3: connection_settings.sslrootcert: with sslmode");
+    }
+    for mode in ["require", "verify-ca", "verify-full"] {
+        with(mode).worked();
+    }
+}

@@ -51,7 +51,10 @@ impl Check {
             Ok(loaded) => {
                 let warnings = loaded.warnings.iter();
                 let warnings = warnings.map(|warning| Finding::warning(warning, &text));
-                warnings.chain(encryption(loaded, &text)).collect()
+                warnings
+                    .chain(encryption(loaded, &text))
+                    .chain(unenforced_root(loaded, &text))
+                    .collect()
             }
             Err(error) => {
                 let problems = error.problems().iter();
@@ -110,6 +113,22 @@ fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
     let key = "connection_settings.sslmode";
     let message = format!(
         "{} {consequence}, and {remote} is another machine: use verify-full, or require at least",
+        settings.sslmode
+    );
+    Some(Finding::advice(key, loaded.source(key), message, text))
+}
+
+/// A root certificate that does not keep a session with another server from being opened.
+fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
+    let settings = &loaded.config.connection_settings;
+    let (SslMode::Allow | SslMode::Prefer, Some(_)) = (settings.sslmode, &settings.sslrootcert)
+    else {
+        return None;
+    };
+    let key = "connection_settings.sslrootcert";
+    let message = format!(
+        "with sslmode {} a server whose certificate does not match is talked to unencrypted: use \
+         verify-full",
         settings.sslmode
     );
     Some(Finding::advice(key, loaded.source(key), message, text))

@@ -24,6 +24,20 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// left open counts as a failure.
 ///
 /// Implemented with the attribute [`async_trait`](mod@async_trait).
+///
+/// ```
+/// use pgmonkey_async::{AfterConnect, Error};
+/// use pgmonkey_async::tokio_postgres::Client;
+///
+/// struct Mine;
+///
+/// #[async_trait::async_trait]
+/// impl AfterConnect for Mine {
+///     async fn after_connect(&self, client: &mut Client) -> Result<(), Error> {
+///         Ok(client.batch_execute("LOAD 'auto_explain'").await?)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait AfterConnect: Send + Sync + 'static {
     /// Prepares a new session.
@@ -43,6 +57,21 @@ pub trait AfterConnect: Send + Sync + 'static {
 /// time-out, any other error is the caller's.
 ///
 /// Implemented with the attribute [`async_trait`](mod@async_trait).
+///
+/// ```
+/// use pgmonkey_async::{BeforeAcquire, Error, HookVerdict};
+/// use pgmonkey_async::tokio_postgres::Client;
+///
+/// struct Mine;
+///
+/// #[async_trait::async_trait]
+/// impl BeforeAcquire for Mine {
+///     async fn before_acquire(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+///         let row = client.query_one("SELECT pg_is_in_recovery()", &[]).await?;
+///         Ok(if row.get(0) { HookVerdict::Discard } else { HookVerdict::Keep })
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait BeforeAcquire: Send + Sync + 'static {
     /// Says whether a session may be lent.
@@ -59,6 +88,21 @@ pub trait BeforeAcquire: Send + Sync + 'static {
 /// leaves open is rolled back. The next borrower waits for it.
 ///
 /// Implemented with the attribute [`async_trait`](mod@async_trait).
+///
+/// ```
+/// use pgmonkey_async::{AfterRelease, Error, HookVerdict};
+/// use pgmonkey_async::tokio_postgres::Client;
+///
+/// struct Mine;
+///
+/// #[async_trait::async_trait]
+/// impl AfterRelease for Mine {
+///     async fn after_release(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+///         client.batch_execute("DISCARD TEMP").await?;
+///         Ok(HookVerdict::Keep)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait AfterRelease: Send + Sync + 'static {
     /// Says whether a session is kept.

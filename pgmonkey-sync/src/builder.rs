@@ -84,6 +84,16 @@ impl Builder {
 
     /// Has events and metrics call the handle `name`; the default is its target, written
     /// `user@host:port/database`. Handles of one name add up in metrics.
+    ///
+    /// ```no_run
+    /// # use pgmonkey_sync::{Builder, Config, Error};
+    /// fn main() -> Result<(), Error> {
+    ///     let config = Config::from_file("pgmonkey.yaml")?;
+    ///     let orders = Builder::new(&config).name("orders").pool()?;
+    ///     println!("{}", orders.status());
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.extras.name = Some(name.into());
         self

@@ -17,6 +17,15 @@ use crate::dial::Opened;
 /// transaction must be ended here; one that is left open counts as a failure.
 ///
 /// Implemented by every function that can be called like it.
+///
+/// ```
+/// use pgmonkey_sync::{Error, Hooks};
+/// use pgmonkey_sync::postgres::Client;
+///
+/// let hooks = Hooks::new("mine").after_connect(|client: &mut Client| -> Result<(), Error> {
+///     Ok(client.batch_execute("LOAD 'auto_explain'")?)
+/// });
+/// ```
 pub trait AfterConnect: Send + Sync + 'static {
     /// Prepares a new session.
     ///
@@ -35,6 +44,16 @@ pub trait AfterConnect: Send + Sync + 'static {
 /// Nothing limits how long it takes.
 ///
 /// Implemented by every function that can be called like it.
+///
+/// ```
+/// use pgmonkey_sync::{Error, HookVerdict, Hooks};
+/// use pgmonkey_sync::postgres::Client;
+///
+/// let hooks = Hooks::new("mine").before_acquire(|client: &mut Client| -> Result<HookVerdict, Error> {
+///     let row = client.query_one("SELECT pg_is_in_recovery()", &[])?;
+///     Ok(if row.get(0) { HookVerdict::Discard } else { HookVerdict::Keep })
+/// });
+/// ```
 pub trait BeforeAcquire: Send + Sync + 'static {
     /// Says whether a session may be lent.
     ///
@@ -51,6 +70,16 @@ pub trait BeforeAcquire: Send + Sync + 'static {
 /// task, where it must not block, the session ends without it.
 ///
 /// Implemented by every function that can be called like it.
+///
+/// ```
+/// use pgmonkey_sync::{Error, HookVerdict, Hooks};
+/// use pgmonkey_sync::postgres::Client;
+///
+/// let hooks = Hooks::new("mine").after_release(|client: &mut Client| -> Result<HookVerdict, Error> {
+///     client.batch_execute("DISCARD TEMP")?;
+///     Ok(HookVerdict::Keep)
+/// });
+/// ```
 pub trait AfterRelease: Send + Sync + 'static {
     /// Says whether a session is kept.
     ///

@@ -329,3 +329,36 @@ async fn a_blocking_session_that_comes_back_in_a_task_ends_without_its_hook()
     assert_eq!((hook.asked(), pool.status().closed.hook), (0, 1));
     Ok(())
 }
+
+twin! {
+    fn over_a_unix_socket_a_new_session_is_prepared_as_well(on, driver, go, work) {
+        // There the blocking driver's statements have no deadline of ours.
+        drop(on);
+        let cluster = pgmonkey_testserver::Cluster::builder().start().expect("a server");
+        let on = pgmonkey_tests::Fixture::on((*cluster).clone());
+        let directory = cluster.socket_dir().expect("on this machine").display().to_string();
+        let yaml = on.yaml_at(&directory, on.server().port(), "pool_settings: { timeout: 1 }\nasync_pool_settings: { timeout: 1 }\n");
+        let yaml = yaml.replacen("connect_timeout: 5", "connect_timeout: 1", 1);
+        let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
+        let hooks = driver::Hooks::new("test").after_connect(hook.clone());
+        let builder = driver::Builder::new(&pgmonkey_tests::load(&yaml)).hooks(hooks);
+        let connection = go!(builder.clone().connection())?;
+        let found: Option<String> = go!(connection.query_one(APPLICATION, &[]))?.get(0);
+        assert_eq!(found.as_deref(), Some("prepared"));
+        for (sql, reason) in [
+            ("BEGIN", "left a transaction"),
+            ("BEGIN; SELECT 1/0", "division by zero"),
+            ("SELECT pg_sleep(30)", "connect_timeout"),
+        ] {
+            hook.turn_to(sql, Answer::Keep);
+            let began = Instant::now();
+            let error = match go!(builder.clone().connection()) {
+                Ok(_) => panic!("{sql} is an error"),
+                Err(error) => error,
+            };
+            assert!(error.to_string().contains(reason), "{error}");
+            assert!(began.elapsed() < Duration::from_secs(4), "{sql}: {:?}", began.elapsed());
+        }
+        Ok(())
+    }
+}

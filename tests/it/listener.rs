@@ -249,31 +249,68 @@ twin! {
 
 twin! {
     fn a_new_session_is_prepared_by_the_hook(on, driver, go, work) {
-        let hooks = driver::Hooks::new("test").after_connect(Renamer);
+        let hooks = driver::Hooks::new("test").after_connect(Renamer(renamed(&on)));
         let builder = driver::Builder::new(&on.config("")).hooks(hooks).name("the listener");
         let mut listener = go!(builder.listener())?;
         go!(listener.listen(&on.name))?;
-        let renamed = || on.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", &[&RENAMED]);
-        assert!(renamed() > 0);
+        let prepared = on.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", &[&renamed(&on)]);
+        assert_eq!(prepared, 1);
         drop(listener);
         Ok(())
     }
 }
 
-const RENAMED: &str = "a listener that was prepared";
+twin! {
+    fn over_a_unix_socket_it_works_as_well(on, driver, go, work) {
+        // There the blocking driver lets nobody watch the wire.
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let directory = cluster.socket_dir().expect("on this machine").display().to_string();
+        let config = load(&on.yaml_at(&directory, on.server().port(), ""));
+        let hooks = driver::Hooks::new("test").after_connect(Renamer(renamed(&on)));
+        let mut listener = go!(driver::Builder::new(&config).hooks(hooks).listener())?;
+        go!(listener.listen(&on.name))?;
+        assert!(go!(listener.try_recv())?.is_none());
+        notify(&on, "first");
+        let began = Instant::now();
+        let first = loop {
+            assert!(began.elapsed() < LONG, "it does not come");
+            if let Some(heard) = go!(listener.try_recv())? {
+                break heard;
+            }
+        };
+        assert_eq!(text(first), "first");
+        notify(&on, "second");
+        assert_eq!(text(go!(listener.recv())?), "second");
+        listener.ping_every(Some(Duration::from_millis(50)));
+        assert!(go!(listener.recv_timeout(Duration::from_millis(200)))?.is_none());
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+        assert_eq!(on.number(kill, &[&renamed(&on)]), 1);
+        assert_eq!(text(go!(listener.recv())?), "(reconnected)");
+        notify(&on, "third");
+        assert_eq!(text(go!(listener.recv())?), "third");
+        Ok(())
+    }
+}
 
-struct Renamer;
+fn renamed(on: &Fixture) -> String {
+    format!("{} prepared", on.name)
+}
+
+/// Tells by the session's name that it was there.
+struct Renamer(String);
 
 impl pgmonkey::sync::AfterConnect for Renamer {
     fn after_connect(&self, client: &mut postgres::Client) -> Result<(), Error> {
-        Ok(client.batch_execute(&format!("SET application_name = '{RENAMED}'"))?)
+        Ok(client.batch_execute(&format!("SET application_name = '{}'", self.0))?)
     }
 }
 
 #[async_trait::async_trait]
 impl pgmonkey::aio::AfterConnect for Renamer {
     async fn after_connect(&self, client: &mut tokio_postgres::Client) -> Result<(), Error> {
-        let rename = format!("SET application_name = '{RENAMED}'");
+        let rename = format!("SET application_name = '{}'", self.0);
         Ok(client.batch_execute(&rename).await?)
     }
 }

@@ -37,7 +37,7 @@ pub enum Error {
         hint: Option<String>,
     },
     /// It was asked to end, and undid what it had begun.
-    #[error("interrupted: everything was undone")]
+    #[error("interrupted; what was under way was undone")]
     Interrupted,
     /// Arguments that do not go together.
     #[error("{0}")]

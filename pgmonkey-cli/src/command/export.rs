@@ -231,7 +231,7 @@ impl Export {
         file: &Path,
         form: Form,
     ) -> Result<(u64, Progress), Error> {
-        let client = sessions.pool.acquire().await?;
+        let (client, _) = sessions.acquire().await?;
         let source = match subject {
             Subject::Query(query) => format!("({query}\n)"),
             Subject::Table(name) => self.source(&client, &name).await?,

@@ -252,7 +252,7 @@ impl Import {
         mut input: Input,
         wishes: Wishes,
     ) -> Result<(Plan, u64, Progress), Error> {
-        let client = sessions.pool.acquire().await?;
+        let (client, _) = sessions.acquire().await?;
         let found = relation::find(&client, &name).await?;
         let similar = match &found {
             None if !wishes.create => relation::similar(&client, &name).await,

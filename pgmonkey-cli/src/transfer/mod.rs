@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgmonkey::Config;
-use pgmonkey::aio::Pool;
+use pgmonkey::aio::{ClientGuard, Pool};
 use pgmonkey::config::PoolSettings;
 
 use crate::error::Error;
@@ -25,12 +25,41 @@ pub(crate) struct Sessions {
     pub(crate) pool: Pool,
     /// A statement that removes what was made outside a transaction, until that is not needed.
     undo: Arc<Mutex<Option<String>>>,
+    /// The server processes that may be at work for long.
+    busy: Arc<Mutex<Vec<i32>>>,
 }
 
 impl Sessions {
     /// Runs `statement` if the work fails or is interrupted from here on.
     pub(crate) fn undo_by(&self, statement: String) {
         *self.undo.lock().expect("nobody panics while holding it") = Some(statement);
+    }
+
+    /// Borrows a session whose work is cancelled if this is interrupted; says its process.
+    ///
+    /// The pool cancels what a session that comes back is still doing, but not a `COPY` that
+    /// waits for a lock and has not begun.
+    pub(crate) async fn acquire(&self) -> Result<(ClientGuard, i32), Error> {
+        let client = self.pool.acquire().await?;
+        let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).await;
+        let process = row.map_err(relation::database)?.get(0);
+        self.busy
+            .lock()
+            .expect("nobody panics while holding it")
+            .push(process);
+        Ok((client, process))
+    }
+
+    async fn cancel(&self) {
+        const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+            WHERE pid = ANY($1) AND state = 'active' AND application_name = current_setting('application_name')";
+        let busy = self
+            .busy
+            .lock()
+            .expect("nobody panics while holding it")
+            .clone();
+        let cancelled = async { self.pool.query(CANCEL, &[&busy]).await };
+        let _ = tokio::time::timeout(UNDO_LIMIT, cancelled).await;
     }
 
     /// There is nothing left to undo.
@@ -73,6 +102,7 @@ where
         let sessions = Sessions {
             pool,
             undo: Arc::default(),
+            busy: Arc::default(),
         };
         let outcome = {
             let mut work = pin!(work(sessions.clone()));
@@ -82,6 +112,9 @@ where
                 outcome = &mut work => outcome,
             }
         };
+        if let Err(Error::Interrupted) = outcome {
+            sessions.cancel().await;
+        }
         finish(&sessions, outcome.is_err()).await;
         outcome
     })
@@ -104,13 +137,20 @@ async fn finish(sessions: &Sessions, failed: bool) {
             ));
         }
     }
+    // A closed pool cancels nothing any more, so what is under way ends first.
+    until(|| sessions.pool.status().in_use == 0).await;
     sessions.pool.close();
-    let end = Instant::now() + UNDO_LIMIT;
-    while sessions.pool.status().size > 0 && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| sessions.pool.status().size == 0).await;
     // The drivers' last turn: they say farewell to the server.
     tokio::task::yield_now().await;
+}
+
+/// Waits for something that takes its time, but not for ever.
+async fn until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + UNDO_LIMIT;
+    while !condition() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The configuration with a pool of its own size, and the settings of a blocking session: those
@@ -120,7 +160,8 @@ fn own_sessions(config: &Config, most: u32) -> Result<Config, Error> {
     settings.async_settings = settings.sync_settings.clone();
     let mut pool = PoolSettings::default();
     pool.min_size = 1;
-    pool.max_size = most;
+    // One more, to cancel what the others do.
+    pool.max_size = most + 1;
     pool.max_lifetime = None;
     settings.async_pool_settings = pool;
     Ok(Config::new(settings)?)

@@ -265,7 +265,8 @@ fn an_interrupted_export_leaves_no_file() {
         signal(&child, name);
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(130), "{output:?}");
-        assert_eq!(desk.on.sessions(), 0, "the query was cancelled");
+        desk.on
+            .until("the query is cancelled", || desk.on.sessions() == 0);
         assert_eq!(desk.files(), [FILE]);
     }
 }

@@ -20,6 +20,11 @@ fn rows_and_their_count() {
     let ended = desk.import("t", "id,name\n1,one\n2,two\n", &[]).worked();
     let ended = ended.says("data.csv: utf-8, separated by comma, with a header");
     let schema = &desk.schema;
+    let all = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(
+        !all.contains("two"),
+        "what is in the rows is nobody's business: {all}"
+    );
     // The count is of the rows that went in, not of the table's.
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert!(lines[0].starts_with("2 rows, "), "d43: {lines:?}");
@@ -628,10 +633,14 @@ fn what_may_be_partial_is_told() {
 
 /// Feeds an import and leaves it in the middle of a copy, which goes on until the input ends.
 fn half_way(desk: &Desk, options: &[&str]) -> (Child, ChildStdin) {
+    half_way_with(desk, options, &many_rows())
+}
+
+fn half_way_with(desk: &Desk, options: &[&str], rows: &str) -> (Child, ChildStdin) {
     let mut child = desk.start(&[&["import", "t", "-"], options].concat());
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(b"id,name\n").expect("it reads");
-    stdin.write_all(many_rows().as_bytes()).expect("it reads");
+    stdin.write_all(rows.as_bytes()).expect("it reads");
     stdin.flush().expect("it reads");
     desk.until_copying();
     (child, stdin)
@@ -650,8 +659,8 @@ fn an_interrupted_import_leaves_the_table_as_it_was() {
             assert_eq!(output.status.code(), Some(130), "{output:?}");
             let words = String::from_utf8_lossy(&output.stderr);
             assert!(words.contains("interrupted"), "{words}");
-            // Undone before the program ended.
-            assert_eq!(desk.on.sessions(), 0, "{options:?} {name}");
+            desk.on
+                .until("its sessions are gone", || desk.on.sessions() == 0);
             assert_eq!(desk.rows("t"), ["(0,before)"]);
         }
     }
@@ -667,6 +676,24 @@ fn an_interrupted_import_leaves_no_table_that_was_not_there() {
     drop(input);
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     assert!(desk.tables().is_empty(), "{:?}", desk.tables());
+}
+
+#[test]
+fn an_import_that_waits_for_a_lock_can_be_interrupted() {
+    let desk = Desk::new();
+    desk.sql("CREATE TABLE t (id int, name text)");
+    desk.sql("BEGIN; LOCK TABLE t IN EXCLUSIVE MODE");
+    // A copy that waits takes little, and its input must not wait for it.
+    let (child, input) = half_way_with(&desk, &[], &many_rows()[..400_000]);
+    signal(&child, "INT");
+    let output = child.wait_with_output().expect("it ends");
+    drop(input);
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    // While the lock is still held.
+    desk.on
+        .until("the server waits no more", || desk.on.sessions() == 0);
+    desk.sql("COMMIT");
+    assert_eq!(desk.rows("t").len(), 0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::csv::scan::{Rows, Scanner};
 use crate::error::Error;
 use crate::transfer::Sessions;
 use crate::transfer::progress::Progress;
-use crate::transfer::relation::{Name, database};
+use crate::transfer::relation::{Name, database, quoted};
 
 use super::feed::{self, Part};
 use super::input::Input;
@@ -86,10 +86,14 @@ impl Load<'_> {
             blank: 0.into(),
             ended: false.into(),
         };
-        let rows = match (self.jobs, self.plan.types.is_some()) {
-            (1, _) => self.alone(client, &target, &shared).await,
-            (_, false) => self.together(&client, &shared, Vec::new()).await,
-            (_, true) => {
+        let rows = match self.plan.create(&target) {
+            _ if self.jobs == 1 => self.alone(client, &target, &shared).await,
+            None => self.together(&client, &shared, None).await,
+            Some(create) if self.allow_partial => {
+                client.batch_execute(&create).await.map_err(database)?;
+                self.together(&client, &shared, None).await
+            }
+            Some(_) => {
                 let hidden = self.hidden_name();
                 shared.copy = self.plan.copy(&hidden.sql());
                 self.hidden(&client, &hidden, &shared).await
@@ -137,10 +141,8 @@ impl Load<'_> {
         self.sessions
             .undo_by(format!("DROP TABLE IF EXISTS {name}"));
         client.batch_execute(&create).await.map_err(database)?;
-        let last = vec![format!(
-            "ALTER TABLE {name} RENAME TO {}",
-            crate::transfer::relation::quoted(&self.plan.table.table)
-        )];
+        let own = quoted(&self.plan.table.table);
+        let last = Some(format!("ALTER TABLE {name} RENAME TO {own}"));
         let rows = self.together(client, shared, last).await?;
         self.sessions.nothing_to_undo();
         Ok(rows)
@@ -160,18 +162,14 @@ impl Load<'_> {
         &self,
         watcher: &ClientGuard,
         shared: &Shared<'_>,
-        last: Vec<String>,
+        last: Option<String>,
     ) -> Result<u64, Error> {
         let mut clients = Vec::new();
         let mut pids = Vec::new();
         for _ in 0..self.jobs {
-            let client = self.sessions.pool.acquire().await?;
+            let (client, process) = self.sessions.acquire().await?;
             client.batch_execute(BEGIN).await.map_err(database)?;
-            let row = client
-                .query_typed_one("SELECT pg_backend_pid()", &[])
-                .await
-                .map_err(database)?;
-            pids.push(row.get::<_, i32>(0));
+            pids.push(process);
             clients.push(client);
         }
         let loads = try_join_all(clients.iter().map(|client| shared.load(client)));
@@ -190,7 +188,7 @@ impl Load<'_> {
             let committed = client.batch_execute("COMMIT").await.map_err(database);
             committed.map_err(|error| torn(error, index, clients.len()))?;
         }
-        for statement in last {
+        if let Some(statement) = last {
             watcher.batch_execute(&statement).await.map_err(database)?;
         }
         Ok(counts.iter().sum())

@@ -238,10 +238,11 @@ impl Export {
         };
         let statement = self.copy(&source, &form);
         let progress = Progress::new(None, self.quiet);
+        let shown = progress.shown();
         let rows = self
             .write(&client, &statement, file, &form, &progress)
             .await;
-        progress.end();
+        drop(shown);
         Ok((rows?, progress))
     }
 

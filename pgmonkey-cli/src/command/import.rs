@@ -270,6 +270,7 @@ impl Import {
             self.say(line);
         }
         let progress = Progress::new(input.size, self.quiet);
+        let shown = progress.shown();
         let load = Load {
             sessions,
             plan: &plan,
@@ -277,7 +278,7 @@ impl Import {
             allow_partial: self.allow_partial,
         };
         let rows = load.run(client, input, &progress).await;
-        progress.end();
+        drop(shown);
         let (rows, blank) = rows?;
         if blank > 0 {
             let were = if blank == 1 { "line was" } else { "lines were" };

@@ -101,11 +101,9 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
-    pub(crate) fn end(&self) {
-        if let Show::Bar(bar) = &self.0.show {
-            bar.finish_and_clear();
-        }
+    /// Takes the bar away when the work is over, also when it is interrupted.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown(self.clone())
     }
 
     /// `1,000 rows, 64 KiB in 0.6 s`.
@@ -121,10 +119,21 @@ impl Progress {
     }
 }
 
+/// Dropped, it takes the bar away.
+pub(crate) struct Shown(Progress);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Show::Bar(bar) = &self.0.0.show {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn bar(total: Option<u64>) -> ProgressBar {
     let template = match total {
         Some(_) => {
-            "{bar:20} {percent:>3}% {binary_bytes}/{binary_total_bytes} {msg} rows {binary_bytes_per_sec} ETA {eta}"
+            "[{bar:18}] {percent:>3}% {binary_bytes}/{binary_total_bytes} {msg} rows {binary_bytes_per_sec} ETA {eta}"
         }
         None => "{spinner} {binary_bytes} {msg} rows {binary_bytes_per_sec} {elapsed}",
     };

@@ -8,7 +8,9 @@ usage: cargo xtask <task> [options]
   test [options] [filter...] [-- ARGS]
                                run the workspace's tests against three throw-away servers
   demo [options]               open all four connection types twice, and show what happened
-  bench [options] [name...]    ours and the bare drivers, side by side: pools, observer
+  bench [options] [name...]    ours, the other pools and the bare drivers, side by side: pools, pinned,
+                               handles, observer
+  soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
   tidy                         crate borders, file sizes and names, compiler version
   docs                         build the documentation, check the reference against the keys
@@ -31,6 +33,7 @@ pub(crate) enum Task {
     Test(Options),
     Demo(Options),
     Bench(Options),
+    Soak { options: Options, minutes: String },
     Ci { options: Options, tests: bool },
     Tidy,
     Docs,
@@ -63,6 +66,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         "test" => Task::Test(rest.options()),
         "demo" => Task::Demo(rest.without_filters()?),
         "bench" => Task::Bench(rest.options()),
+        "soak" => Task::Soak {
+            minutes: rest.minutes.take().unwrap_or_else(|| "2".to_owned()),
+            options: rest.without_filters()?,
+        },
         "ci" => Task::Ci {
             tests: !std::mem::take(&mut rest.no_test),
             options: rest.without_filters()?,
@@ -74,6 +81,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     if rest.no_test {
         bail!("--no-test belongs to `ci`");
     }
+    if rest.minutes.is_some() {
+        bail!("--minutes belongs to `soak`");
+    }
     Ok(task)
 }
 
@@ -83,6 +93,7 @@ struct Rest {
     image: Option<String>,
     install: bool,
     no_test: bool,
+    minutes: Option<String>,
     words: Vec<String>,
 }
 
@@ -103,6 +114,7 @@ impl Rest {
                 "--image" => rest.image = Some(value()?),
                 "--install" => rest.install = true,
                 "--no-test" => rest.no_test = true,
+                "--minutes" => rest.minutes = Some(minutes(value()?)?),
                 // What follows is the test programs' business, as with `cargo test`.
                 "--" => rest.words.extend(args.by_ref()),
                 _ if name.starts_with('-') => bail!("there is no option `{name}`"),
@@ -136,6 +148,13 @@ impl Rest {
             bail!("this task starts no servers");
         }
         self.without_filters().map(|_| task)
+    }
+}
+
+fn minutes(text: String) -> anyhow::Result<String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok(text),
+        _ => bail!("--minutes is a number, not `{text}`"),
     }
 }
 
@@ -207,6 +226,9 @@ mod tests {
             "tidy --install",
             "tidy now",
             "demo now",
+            "demo --minutes 1",
+            "soak --minutes long",
+            "soak --minutes -1",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

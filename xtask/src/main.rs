@@ -13,6 +13,7 @@ mod docs;
 mod install;
 mod process;
 mod servers;
+mod soak;
 mod test;
 mod tidy;
 
@@ -43,6 +44,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
         Task::Bench(options) => demo::run(&options, &demo::BENCH),
+        Task::Soak { options, minutes } => soak::run(&options, &minutes),
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),
         Task::Docs => docs::run(),

@@ -99,13 +99,7 @@ impl Servers {
     }
 
     fn local(options: &Options, wanted: Wanted) -> anyhow::Result<Self> {
-        let binaries = match Binaries::find() {
-            Ok(binaries) => binaries,
-            Err(missing) => {
-                install::postgres(options.install, &missing)?;
-                Binaries::find().context("installed, yet not found")?
-            }
-        };
+        let binaries = local_programs(options)?;
         say(&format!(
             "local programs in {}: {}",
             binaries.dir().display(),
@@ -228,6 +222,17 @@ impl Held {
         match self {
             Self::Local(cluster) => cluster.endpoint(),
             Self::Docker(container) => container.endpoint(),
+        }
+    }
+}
+
+/// The server programs on this machine, installed where there are none and they may be.
+pub(crate) fn local_programs(options: &Options) -> anyhow::Result<Binaries> {
+    match Binaries::find() {
+        Ok(binaries) => Ok(binaries),
+        Err(missing) => {
+            install::postgres(options.install, &missing)?;
+            Binaries::find().context("installed, yet not found")
         }
     }
 }

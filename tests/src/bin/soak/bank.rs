@@ -1,0 +1,190 @@
+//! The accounts, and what their holders were told.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use anyhow::ensure;
+use pgmonkey_testserver::Cluster;
+use postgres::SimpleQueryMessage;
+
+const ACCOUNTS: i64 = 20;
+const BALANCE: i64 = 1000;
+
+/// One transfer to be made.
+#[derive(Clone, Copy)]
+pub(crate) struct Transfer {
+    pub(crate) id: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) amount: i64,
+}
+
+/// What became of one, as far as its maker knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The commit was confirmed.
+    Committed,
+    /// It never came to a commit.
+    Undone,
+    /// The commit was sent and not answered.
+    Unknown,
+}
+
+/// Whether the session is outside a transaction: inside one, `now()` stands still. By the simple
+/// protocol, for the other one has several moments to a statement.
+pub(crate) const OUTSIDE: &str = "SELECT now() = statement_timestamp()";
+
+/// Whether the server said yes.
+pub(crate) fn is_yes(answer: &[SimpleQueryMessage]) -> bool {
+    answer.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        _ => false,
+    })
+}
+
+pub(crate) struct Bank {
+    url: String,
+    next: AtomicI64,
+    told: Mutex<BTreeMap<i64, Told>>,
+    pub(crate) dirty: AtomicU64,
+    pub(crate) misled: AtomicU64,
+    pub(crate) unlucky: AtomicU64,
+    pub(crate) unserved: AtomicU64,
+    pub(crate) turns: AtomicU64,
+}
+
+impl Bank {
+    pub(crate) fn open(cluster: &Cluster) -> anyhow::Result<Self> {
+        cluster.psql(&format!(
+            "CREATE TABLE accounts (id int8 PRIMARY KEY, balance int8 NOT NULL); \
+             INSERT INTO accounts SELECT n, {BALANCE} FROM generate_series(0, {ACCOUNTS} - 1) n; \
+             CREATE TABLE transfers (id int8 NOT NULL, source int8 NOT NULL, target int8 NOT NULL, amount int8 NOT NULL)"
+        ))?;
+        Ok(Self {
+            url: cluster.url(),
+            next: AtomicI64::new(1),
+            told: Mutex::default(),
+            dirty: AtomicU64::new(0),
+            misled: AtomicU64::new(0),
+            unlucky: AtomicU64::new(0),
+            unserved: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+        })
+    }
+
+    /// A transfer that nobody else makes.
+    pub(crate) fn draw(&self, random: &mut Random) -> Transfer {
+        let from = random.below(ACCOUNTS as u64) as i64;
+        let to = (from + 1 + random.below(ACCOUNTS as u64 - 1) as i64) % ACCOUNTS;
+        Transfer {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            from,
+            to,
+            amount: 1 + random.below(9) as i64,
+        }
+    }
+
+    pub(crate) fn note(&self, transfer: Transfer, told: Told) {
+        let mut book = self.told.lock().expect("nobody panics in here");
+        book.insert(transfer.id, told);
+    }
+
+    /// Compares what the makers were told with what is in the database.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let mut client = postgres::Client::connect(&self.url, postgres::NoTls)?;
+        let mut made = BTreeMap::<i64, u32>::new();
+        for row in client.query("SELECT id FROM transfers", &[])? {
+            *made.entry(row.get(0)).or_default() += 1;
+        }
+        let told = self.told.lock().expect("all are done");
+        let is_made = |id: &i64| made.contains_key(id);
+        let lost = told
+            .iter()
+            .filter(|(id, told)| **told == Told::Committed && !is_made(id));
+        let ghosts = told
+            .iter()
+            .filter(|(id, told)| **told == Told::Undone && is_made(id));
+        let (lost, ghosts) = (lost.count(), ghosts.count());
+        let doubled = made.values().filter(|times| **times > 1).count();
+        let unheard = made.keys().filter(|id| !told.contains_key(id)).count();
+        ensure!(
+            (lost, ghosts, doubled, unheard) == (0, 0, 0, 0),
+            "{lost} lost, {ghosts} made though undone, {doubled} doubled, {unheard} unheard of"
+        );
+        let wrong: i64 = client
+            .query_one(
+                "SELECT count(*) FROM accounts a WHERE balance <> $1 \
+                 + (SELECT coalesce(sum(amount), 0) FROM transfers WHERE target = a.id)::int8 \
+                 - (SELECT coalesce(sum(amount), 0) FROM transfers WHERE source = a.id)::int8",
+                &[&BALANCE],
+            )?
+            .get(0);
+        let sum: i64 = client
+            .query_one("SELECT sum(balance)::int8 FROM accounts", &[])?
+            .get(0);
+        ensure!(
+            wrong == 0,
+            "{wrong} accounts do not agree with their transfers"
+        );
+        ensure!(sum == ACCOUNTS * BALANCE, "money was made or lost: {sum}");
+        let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        ensure!(
+            count(&self.dirty) == 0,
+            "{} dirty hand-outs",
+            count(&self.dirty)
+        );
+        ensure!(
+            count(&self.misled) == 0,
+            "{} answers of others",
+            count(&self.misled)
+        );
+        ensure!(
+            count(&self.unserved) == 0,
+            "{} acquires failed",
+            count(&self.unserved)
+        );
+        ensure!(
+            made.len() > 100,
+            "only {} transfers: nothing was proven",
+            made.len()
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Bank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.told.lock().expect("all are done");
+        let of = |wanted: Told| told.values().filter(|told| **told == wanted).count();
+        write!(
+            f,
+            "{} turns; transfers: {} committed, {} undone, {} unknown; dirty hand-outs 0; sessions \
+             killed between acquire and the first statement: {}",
+            self.turns.load(Ordering::SeqCst),
+            of(Told::Committed),
+            of(Told::Undone),
+            of(Told::Unknown),
+            self.unlucky.load(Ordering::SeqCst),
+        )
+    }
+}
+
+/// Numbers that come the same way for the same seed: SplitMix64.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 0 to `limit` - 1.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (word ^ (word >> 31)) % limit
+    }
+}

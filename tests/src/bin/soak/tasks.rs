@@ -1,0 +1,144 @@
+//! What one task does, over and over. The twin of `threads`, and more: it gives up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pgmonkey::Error;
+use pgmonkey::aio::{ClientGuard, Pool};
+
+use crate::bank::{Bank, OUTSIDE, Random, Told, Transfer, is_yes};
+
+pub(crate) async fn work(pool: Pool, bank: Arc<Bank>, stop: Arc<AtomicBool>, seed: u64) {
+    let mut random = Random::new(seed);
+    while !stop.load(Ordering::SeqCst) {
+        bank.turns.fetch_add(1, Ordering::Relaxed);
+        // What fails in here has been counted, or belongs to a session that was killed.
+        let _ = match random.below(12) {
+            0..=4 => transfer(&pool, &bank, &mut random).await,
+            5 | 6 => ask(&pool, &bank, &mut random).await,
+            7 => forget(&pool, &bank).await,
+            8 => fail(&pool, &bank).await,
+            9 => panic_in_transaction(&pool, &bank).await,
+            10 => abandon(&pool, &bank, &mut random).await,
+            _ => give_up(&pool, &mut random).await,
+        };
+    }
+}
+
+/// A session as it should be: outside a transaction, with nobody else's answers in it.
+async fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
+    let guard = pool.acquire().await.inspect_err(|error| {
+        eprintln!("not served: {error}");
+        bank.unserved.fetch_add(1, Ordering::SeqCst);
+    })?;
+    match guard.simple_query(OUTSIDE).await {
+        Ok(answer) if is_yes(&answer) => Ok(guard),
+        Ok(_) => {
+            bank.dirty.fetch_add(1, Ordering::SeqCst);
+            Ok(guard)
+        }
+        Err(error) => {
+            bank.unlucky.fetch_add(1, Ordering::SeqCst);
+            Err(error.into())
+        }
+    }
+}
+
+async fn transfer(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let transfer = bank.draw(random);
+    let mut told = Told::Undone;
+    let done = async {
+        let mut guard = acquire(pool, bank).await?;
+        guard.begin().await?;
+        pay(&guard, transfer).await?;
+        told = Told::Unknown;
+        guard.commit().await
+    };
+    let done = done.await;
+    if done.is_ok() {
+        told = Told::Committed;
+    }
+    bank.note(transfer, told);
+    done
+}
+
+async fn pay(guard: &ClientGuard, transfer: Transfer) -> Result<(), Error> {
+    let Transfer {
+        id,
+        from,
+        to,
+        amount,
+    } = transfer;
+    let add = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
+    // In the order of the accounts, so that no two wait for each other.
+    let mut steps = [(from, -amount), (to, amount)];
+    steps.sort_unstable();
+    for (account, change) in steps {
+        let add = guard.prepare_cached(add).await?;
+        guard.execute(&add, &[&account, &change]).await?;
+    }
+    let insert = guard
+        .prepare_cached("INSERT INTO transfers VALUES ($1, $2, $3, $4)")
+        .await?;
+    guard.execute(&insert, &[&id, &from, &to, &amount]).await?;
+    Ok(())
+}
+
+/// A standalone statement: the answer is the one to this question.
+async fn ask(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let question = random.below(1 << 40) as i64;
+    let row = pool.query_one("SELECT $1::int8", &[&question]).await?;
+    if row.get::<_, i64>(0) != question {
+        bank.misled.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// Leaves a transaction open.
+async fn forget(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let guard = acquire(pool, bank).await?;
+    guard
+        .batch_execute("BEGIN; UPDATE accounts SET balance = balance + 1000000 WHERE id = 0")
+        .await?;
+    Ok(())
+}
+
+/// Leaves a transaction that an error has ended.
+async fn fail(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let mut guard = acquire(pool, bank).await?;
+    guard.begin().await?;
+    guard
+        .batch_execute("UPDATE accounts SET balance = balance / 0 WHERE id = 1")
+        .await?;
+    Ok(())
+}
+
+async fn panic_in_transaction(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let guard = acquire(pool, bank).await?;
+    guard
+        .batch_execute("BEGIN; UPDATE accounts SET balance = 0 WHERE id = 2")
+        .await?;
+    let panicked = tokio::spawn(async move {
+        let _guard = guard;
+        std::panic::resume_unwind(Box::new("a borrower's panic"));
+    });
+    debug_assert!(panicked.await.is_err());
+    Ok(())
+}
+
+/// Drops a statement that runs, in a transaction.
+async fn abandon(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let guard = acquire(pool, bank).await?;
+    let patience = Duration::from_micros(random.below(20_000));
+    let sleep = "BEGIN; UPDATE accounts SET balance = 7 WHERE id = 3; SELECT pg_sleep(5)";
+    let _ = tokio::time::timeout(patience, guard.batch_execute(sleep)).await;
+    Ok(())
+}
+
+/// Waits for a session, but not for long.
+async fn give_up(pool: &Pool, random: &mut Random) -> Result<(), Error> {
+    let patience = Duration::from_micros(random.below(5_000));
+    let _ = tokio::time::timeout(patience, pool.acquire()).await;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What one thread does, over and over. The twin of `tasks`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgmonkey::Error;
+use pgmonkey::sync::{ClientGuard, Pool};
+
+use crate::bank::{Bank, OUTSIDE, Random, Told, Transfer, is_yes};
+
+pub(crate) fn work(pool: &Pool, bank: &Bank, stop: &AtomicBool, seed: u64) {
+    let mut random = Random::new(seed);
+    while !stop.load(Ordering::SeqCst) {
+        bank.turns.fetch_add(1, Ordering::Relaxed);
+        // What fails in here has been counted, or belongs to a session that was killed.
+        let _ = match random.below(10) {
+            0..=4 => transfer(pool, bank, &mut random),
+            5 | 6 => ask(pool, bank, &mut random),
+            7 => forget(pool, bank),
+            8 => fail(pool, bank),
+            _ => panic_in_transaction(pool, bank),
+        };
+    }
+}
+
+/// A session as it should be: outside a transaction, with nobody else's answers in it.
+fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
+    let mut guard = pool.acquire().inspect_err(|error| {
+        eprintln!("not served: {error}");
+        bank.unserved.fetch_add(1, Ordering::SeqCst);
+    })?;
+    match guard.simple_query(OUTSIDE) {
+        Ok(answer) if is_yes(&answer) => Ok(guard),
+        Ok(_) => {
+            bank.dirty.fetch_add(1, Ordering::SeqCst);
+            Ok(guard)
+        }
+        Err(error) => {
+            bank.unlucky.fetch_add(1, Ordering::SeqCst);
+            Err(error.into())
+        }
+    }
+}
+
+fn transfer(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let transfer = bank.draw(random);
+    let mut told = Told::Undone;
+    let done = acquire(pool, bank).and_then(|mut guard| {
+        guard.begin()?;
+        pay(&mut guard, transfer)?;
+        told = Told::Unknown;
+        guard.commit()
+    });
+    if done.is_ok() {
+        told = Told::Committed;
+    }
+    bank.note(transfer, told);
+    done
+}
+
+fn pay(guard: &mut ClientGuard, transfer: Transfer) -> Result<(), Error> {
+    let Transfer {
+        id,
+        from,
+        to,
+        amount,
+    } = transfer;
+    let add = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
+    // In the order of the accounts, so that no two wait for each other.
+    let mut steps = [(from, -amount), (to, amount)];
+    steps.sort_unstable();
+    for (account, change) in steps {
+        let add = guard.prepare_cached(add)?;
+        guard.execute(&add, &[&account, &change])?;
+    }
+    let insert = guard.prepare_cached("INSERT INTO transfers VALUES ($1, $2, $3, $4)")?;
+    guard.execute(&insert, &[&id, &from, &to, &amount])?;
+    Ok(())
+}
+
+/// A standalone statement: the answer is the one to this question.
+fn ask(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let question = random.below(1 << 40) as i64;
+    let row = pool.query_one("SELECT $1::int8", &[&question])?;
+    if row.get::<_, i64>(0) != question {
+        bank.misled.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// Leaves a transaction open.
+fn forget(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let mut guard = acquire(pool, bank)?;
+    guard.batch_execute("BEGIN; UPDATE accounts SET balance = balance + 1000000 WHERE id = 0")?;
+    Ok(())
+}
+
+/// Leaves a transaction that an error has ended.
+fn fail(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let mut guard = acquire(pool, bank)?;
+    guard.begin()?;
+    guard.batch_execute("UPDATE accounts SET balance = balance / 0 WHERE id = 1")?;
+    Ok(())
+}
+
+fn panic_in_transaction(pool: &Pool, bank: &Bank) -> Result<(), Error> {
+    let mut guard = acquire(pool, bank)?;
+    guard.batch_execute("BEGIN; UPDATE accounts SET balance = 0 WHERE id = 2")?;
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        let _guard = guard;
+        resume_unwind(Box::new("a borrower's panic"));
+    }));
+    debug_assert!(panicked.is_err());
+    Ok(())
+}

@@ -111,6 +111,25 @@ impl Gate {
         }
     }
 
+    /// Whether there is a place, and nobody who waits for it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.places.free.available_permits() > 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.places.free.is_closed()
+    }
+
+    /// How many places have to come back for everybody to be content: for those who wait, and
+    /// for a size that was made smaller.
+    pub(crate) fn wanted(&self) -> u32 {
+        let too_many = self.places.too_many.load(Ordering::Relaxed);
+        let too_many = u32::try_from(too_many).unwrap_or(u32::MAX);
+        self.waiting
+            .load(Ordering::Relaxed)
+            .saturating_add(too_many)
+    }
+
     /// Takes a place if one is free and nobody waits for it.
     pub(crate) fn try_enter(&self) -> Option<Place> {
         let permit = self.places.free.try_acquire().ok()?;

@@ -36,7 +36,22 @@ impl Shared {
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
         let began = Instant::now();
-        let mut right = self.gate.enter(&self.ledger, self.settings.timeout).await?;
+        let right = self.enter().await?;
+        self.lend_to(right, place, began).await
+    }
+
+    /// Waits for the right to a session.
+    pub(crate) async fn enter(&self) -> Result<Place, Error> {
+        self.gate.enter(&self.ledger, self.settings.timeout).await
+    }
+
+    /// Lends a session to whom has the right to one.
+    pub(crate) async fn lend_to(
+        self: &Arc<Self>,
+        mut right: Place,
+        place: &'static Location<'static>,
+        began: Instant,
+    ) -> Result<ClientGuard, Error> {
         let mut failures = 0;
         loop {
             let (mut loan, its_place) = match self.take_idle(began).await {

@@ -40,6 +40,7 @@ mod line;
 mod listener;
 mod maintenance;
 mod manager;
+mod multiplex;
 mod pool;
 mod prepared;
 mod scoped;

@@ -21,6 +21,7 @@ use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
 use crate::line::Waiter;
 use crate::maintenance::{Maintenance, Signal};
+use crate::multiplex::Multiplex;
 use crate::prepared::Statements;
 use crate::scoped::Scoped;
 use crate::statements::statements;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) hooks: Option<Hooks>,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
+    /// Sessions that several callers use at the same time, if the pool may have such.
+    pub(crate) multiplex: Option<Multiplex>,
 }
 
 impl Pool {
@@ -117,6 +120,10 @@ impl Pool {
             settings.max_size,
         ));
         let closing = Arc::new(AtomicBool::new(false));
+        let statements = Statements::new(settings.statement_cache, &ledger);
+        let multiplex = settings
+            .multiplex
+            .then(|| Multiplex::new(statements.clone(), settings.leak_warning));
         let manager = Manager {
             what,
             dialing,
@@ -125,7 +132,7 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
-            statements: Statements::new(settings.statement_cache, &ledger),
+            statements,
             opening: Arc::default(),
         };
         let opening = Arc::clone(&manager.opening);
@@ -143,6 +150,7 @@ impl Pool {
             settings,
             hooks: extras.hooks,
             signal: Arc::default(),
+            multiplex,
         });
         let mut owner = Owner {
             shared,
@@ -179,6 +187,10 @@ impl Pool {
         place: &'static Location<'static>,
     ) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
         self.0.shared.acquire(place)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
     }
 
     pub(crate) fn pool(&self) -> &Self {

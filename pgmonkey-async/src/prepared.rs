@@ -30,6 +30,16 @@ impl Statements {
         }
     }
 
+    /// Whether statements are sent without a name, so that the types of their parameters must
+    /// be known.
+    pub(crate) fn are_unnamed(&self) -> bool {
+        self.capacity == 0
+    }
+
+    pub(crate) fn types(&self) -> &ParameterTypes {
+        &self.types
+    }
+
     /// For a session that begins.
     pub(crate) fn begin(&self) -> Prepared {
         Prepared {
@@ -50,7 +60,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Held for a lookup or an entry; never while something is sent or dropped.
-    fn cache(&self) -> MutexGuard<'_, StatementCache> {
+    pub(crate) fn cache(&self) -> MutexGuard<'_, StatementCache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,6 +76,27 @@ pub(crate) enum Company {
     Alone,
     /// Others as well, none of whom can open a transaction.
     Shared,
+}
+
+/// A run that failed.
+pub(crate) struct Failed {
+    pub(crate) error: tokio_postgres::Error,
+    /// Whether its statement came from the cache.
+    pub(crate) kept: bool,
+    pub(crate) company: Company,
+}
+
+impl Failed {
+    /// Whether it can end otherwise with the statement prepared anew. A value that does not fit
+    /// a statement just prepared will not fit the next one; but the schema may have changed
+    /// since.
+    fn may_do_better(&self) -> bool {
+        match condition(&self.error) {
+            Condition::Stale => self.kept || self.error.as_db_error().is_some(),
+            Condition::Lost => true,
+            _ => false,
+        }
+    }
 }
 
 impl Session {
@@ -116,7 +147,7 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         if self.prepared().is_off() {
-            return self.run_unnamed::<A>(text, params).await;
+            return self.run_unnamed::<A>(text, params, Company::Alone).await;
         }
         let found = self.find_prepared(text, &[]);
         let kept = found.is_some();
@@ -126,10 +157,14 @@ impl Session {
         };
         match A::run(self.client(), &statement, params).await {
             Ok(output) => Ok(output),
-            Err(error) if kept => {
-                Box::pin(self.run_anew::<A>(text, params, error, Company::Alone)).await
+            Err(error) => {
+                let failed = Failed {
+                    error,
+                    kept,
+                    company: Company::Alone,
+                };
+                Box::pin(self.run_anew::<A>(text, params, failed)).await
             }
-            Err(error) => Err(self.give_up_on(text, error)),
         }
     }
 
@@ -140,14 +175,13 @@ impl Session {
         &self,
         text: &str,
         params: Params<'_>,
-        error: tokio_postgres::Error,
-        company: Company,
+        failed: Failed,
     ) -> Result<A::Output, Error> {
-        let condition = condition(&error);
-        let error = self.give_up_on(text, error);
-        let helps = matches!(condition, Condition::Stale | Condition::Lost);
+        let helps = failed.may_do_better();
+        let error = self.give_up_on(text, failed.error);
         let safe = || async {
-            company == Company::Shared || matches!(self.state_at_rest().await, Ok(WireState::Idle))
+            failed.company == Company::Shared
+                || matches!(self.state_at_rest().await, Ok(WireState::Idle))
         };
         if !helps || !safe().await {
             return Err(error);
@@ -175,10 +209,11 @@ impl Session {
 
     /// Runs one statement without preparing it: what a pooler in transaction mode can follow,
     /// for everything is in one request.
-    async fn run_unnamed<A: Answer>(
+    pub(crate) async fn run_unnamed<A: Answer>(
         &self,
         text: &str,
         params: Params<'_>,
+        company: Company,
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
             return Ok(A::run_typed(self.client(), text, &[]).await?);
@@ -187,18 +222,19 @@ impl Session {
         let remembered = known.is_some();
         let types = match known {
             Some(types) => types,
-            None => self.learn_types(text).await?,
+            None => self.learn_types(text, company).await?,
         };
         match A::run_typed(self.client(), text, &typed(params, &types)).await {
             Ok(output) => Ok(output),
             Err(error) => {
                 let condition = condition(&error);
                 let forgotten = condition != Condition::Sound && self.prepared().types.forget(text);
-                // The driver refused a value: nothing was sent.
-                if !(forgotten && remembered && condition == Condition::Stale) {
+                // The driver refused a value: nothing was sent. Asking takes a transaction.
+                let helps = forgotten && remembered && condition == Condition::Stale;
+                if !helps || company == Company::Shared {
                     return Err(error.into());
                 }
-                let types = self.learn_types(text).await?;
+                let types = self.learn_types(text, company).await?;
                 Ok(A::run_typed(self.client(), text, &typed(params, &types)).await?)
             }
         }
@@ -206,8 +242,8 @@ impl Session {
 
     /// Asks the server for the types of a text's parameters. A transaction keeps a pooler on
     /// one server until the statement that was prepared for it is closed again.
-    async fn learn_types(&self, text: &str) -> Result<Arc<[Type]>, Error> {
-        let inside = self.state_at_rest().await? != WireState::Idle;
+    async fn learn_types(&self, text: &str, company: Company) -> Result<Arc<[Type]>, Error> {
+        let inside = company == Company::Shared || self.state_at_rest().await? != WireState::Idle;
         if !inside {
             self.run("BEGIN").await?;
         }

@@ -115,6 +115,14 @@ impl Session {
         self.note_dead(dead)
     }
 
+    /// Whether it must not get more to do, as [`is_over`](Self::is_over) says.
+    pub(crate) fn must_go(&self, now: Instant) -> bool {
+        self.ends.is_some_and(|end| now >= end)
+            || self.route.is_broken()
+            || self.client.is_closed()
+            || self.state() == WireState::Closed
+    }
+
     /// Asks the server for a sign of life; remembers why if there is none.
     pub(crate) async fn answers(&mut self) -> bool {
         let alive = self.client.batch_execute("").await.is_ok();

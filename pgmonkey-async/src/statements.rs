@@ -8,14 +8,19 @@ use crate::answer::{Answer, Params};
 use crate::pool::Pool;
 
 impl Pool {
-    /// Runs one statement on a session of its own: a text through the session's cache, what is
-    /// prepared already as it is.
+    /// Runs one statement on a session of its own, or on one that is shared if it may: a text
+    /// through the session's cache, what is prepared already as it is.
     pub(crate) async fn run<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
         place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        if let (Some(multiplex), Some(text)) = (&self.shared().multiplex, statement.text())
+            && multiplex.takes(text, params)
+        {
+            return self.run_shared::<A>(multiplex, place, text, params).await;
+        }
         let guard = self.acquire_at(place).await?;
         match statement.text() {
             Some(text) => guard.session().run_text::<A>(text, params).await,
@@ -35,6 +40,13 @@ macro_rules! statements {
             /// prepared anew by itself. With `statement_cache: 0` nothing is prepared, which is
             /// what a pooler in transaction mode needs: the types of a text's parameters are
             /// asked for when it is first run, and it then takes one round trip.
+            ///
+            /// A pool with `multiplex: true` may run a text on a session that others use at the
+            /// same time, by pipelining, when no session is idle: if it begins with SELECT,
+            /// INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE and names no function that
+            /// changes the session (`set_config`, advisory locks, …). What functions of your own
+            /// do is not seen: call those that change the session through
+            /// [`acquire`](Self::acquire). A long statement keeps those behind it waiting.
             ///
             /// ```no_run
             #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]

@@ -17,6 +17,7 @@
 //! | what a program's hook means for a session | [`hook`] |
 //! | whether to try again, and when | [`retry`] |
 //! | which statements are prepared already, and which of those are stale | [`statement_cache`] |
+//! | which statements may share a session | [`sharing`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
 //! | what a listener is subscribed to, and when it tries again | [`listening`] |
@@ -54,6 +55,7 @@ mod report;
 pub mod retry;
 pub mod role;
 mod route;
+pub mod sharing;
 pub mod shelf;
 pub mod startup;
 pub mod statement_cache;

@@ -41,6 +41,11 @@ impl ParameterTypes {
         self.known().get(text, &[])
     }
 
+    /// Whether the types of this text were learnt.
+    pub fn knows(&self, text: &str) -> bool {
+        self.known().peek(text, &[]).is_some()
+    }
+
     /// Takes the types from a statement that was prepared of this text. Types of the database's
     /// own are not remembered: they have other numbers in the next one.
     pub fn learn(&self, text: &str, statement: &Statement) -> Arc<[Type]> {

@@ -144,7 +144,7 @@ impl<S: Clone> StatementCache<S> {
         self.kept.is_empty()
     }
 
-    /// The statement for this text, which becomes the last to go. Counts a hit or a miss.
+    /// The statement for this text, which becomes the last to go. Counts a hit if there is one.
     pub fn get(&mut self, text: &str, types: &[Type]) -> Option<S> {
         match self.entry(text, types) {
             RawEntryMut::Occupied(mut entry) => {
@@ -153,20 +153,26 @@ impl<S: Clone> StatementCache<S> {
                 self.counts.hits.fetch_add(1, Ordering::Relaxed);
                 Some(found)
             }
-            RawEntryMut::Vacant(_) => {
-                self.counts.misses.fetch_add(1, Ordering::Relaxed);
-                None
-            }
+            RawEntryMut::Vacant(_) => None,
         }
     }
 
-    /// Keeps a statement. Returns the one that has to go for it: its predecessor, or the one
-    /// that was not used for the longest time.
+    /// As [`get`](Self::get), but neither counts nor changes which is the last to go.
+    pub fn peek(&mut self, text: &str, types: &[Type]) -> Option<S> {
+        match self.entry(text, types) {
+            RawEntryMut::Occupied(entry) => Some(entry.get().clone()),
+            RawEntryMut::Vacant(_) => None,
+        }
+    }
+
+    /// Keeps a statement that was prepared, which counts a miss. Returns the one that has to go
+    /// for it: its predecessor, or the one that was not used for the longest time.
     #[must_use = "dropping a statement closes it: better not under a lock"]
     pub fn insert(&mut self, text: &str, types: &[Type], statement: S) -> Option<S> {
         if self.is_off() {
             return Some(statement);
         }
+        self.counts.misses.fetch_add(1, Ordering::Relaxed);
         match self.entry(text, types) {
             RawEntryMut::Occupied(mut entry) => {
                 entry.to_back();

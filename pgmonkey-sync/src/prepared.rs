@@ -46,6 +46,26 @@ pub(crate) struct Prepared {
     types: Arc<ParameterTypes>,
 }
 
+/// A run that failed.
+struct Failed {
+    error: postgres::Error,
+    /// Whether its statement came from the cache.
+    kept: bool,
+}
+
+impl Failed {
+    /// Whether it can end otherwise with the statement prepared anew. A value that does not fit
+    /// a statement just prepared will not fit the next one; but the schema may have changed
+    /// since.
+    fn may_do_better(&self) -> bool {
+        match condition(&self.error) {
+            Condition::Stale => self.kept || self.error.as_db_error().is_some(),
+            Condition::Lost => true,
+            _ => false,
+        }
+    }
+}
+
 impl Session {
     /// The statement for this text, if the session has it.
     fn find_prepared(&mut self, text: &str, types: &[Type]) -> Option<Statement> {
@@ -96,8 +116,7 @@ impl Session {
         };
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => Ok(output),
-            Err(error) if kept => self.run_anew::<A>(text, params, error),
-            Err(error) => Err(self.give_up_on(text, error)),
+            Err(error) => self.run_anew::<A>(text, params, Failed { error, kept }),
         }
     }
 
@@ -108,11 +127,10 @@ impl Session {
         &mut self,
         text: &str,
         params: Params<'_>,
-        error: postgres::Error,
+        failed: Failed,
     ) -> Result<A::Output, Error> {
-        let condition = condition(&error);
-        let error = self.give_up_on(text, error);
-        let helps = matches!(condition, Condition::Stale | Condition::Lost);
+        let helps = failed.may_do_better();
+        let error = self.give_up_on(text, failed.error);
         if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
             return Err(error);
         }

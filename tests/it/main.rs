@@ -16,6 +16,7 @@ mod hostile;
 mod hotpath;
 mod limits;
 mod listener;
+mod multiplex;
 mod observation;
 mod outage;
 mod own_files;

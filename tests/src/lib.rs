@@ -87,6 +87,11 @@ impl Fixture {
         ))
     }
 
+    /// The pool section for the async family alone.
+    pub fn pools_async(&self, settings: &str) -> Config {
+        self.config(&format!("async_pool_settings: {settings}\n"))
+    }
+
     /// Runs statements beside the test's own sessions.
     pub fn run(&self, sql: &str) {
         self.admin(|client| client.batch_execute(sql));

@@ -146,7 +146,7 @@ impl Import {
             out.line(progress.summary(rows))?;
             out.line(format_args!(
                 "Data from {} copied to {}.",
-                file.display(),
+                input::name(&file),
                 plan.table
             ))?;
             out.line("Import complete.")?;

@@ -537,7 +537,8 @@ fn streams_and_compressed_files() {
     let desk = Desk::new();
     desk.run_with(&["import", "t", "-", "--create"], "a,b\n1,2\n")
         .worked()
-        .prints("1 row,");
+        .prints("1 row,")
+        .prints("Data from standard input copied to");
     let gzip = {
         let mut child = std::process::Command::new("gzip")
             .arg("-c")
@@ -613,6 +614,17 @@ fn sessions_that_wait_for_each_other_are_told() {
         ended.stderr.contains("wait for each other") || ended.stderr.contains("duplicate key");
     assert!(told, "{ended:?}");
     assert_eq!(desk.rows("t").len(), 0);
+}
+
+#[test]
+fn sessions_that_make_a_table_longer_do_not_wait_for_each_other() {
+    let desk = Desk::new();
+    desk.sql("CREATE UNLOGGED TABLE t (id int, name text)");
+    let row = format!("1,{}\n", "x".repeat(1000));
+    let text = format!("id,name\n{}", row.repeat(80_000));
+    desk.import("t", &text, &["--jobs", "6"])
+        .worked()
+        .prints("80,000 rows, ");
 }
 
 #[test]

@@ -27,16 +27,21 @@ pub(crate) struct Input {
     decoder: Decoder<Box<dyn Read + Send>>,
 }
 
+/// A file as it is shown.
+pub(crate) fn name(path: &Path) -> String {
+    match path == Path::new("-") {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
 impl Input {
     pub(crate) fn open(path: &Path, charset: Option<Charset>) -> Result<Self, Error> {
         let failed = |error| Error::file("read", path, error);
         let source = source::open(path).map_err(failed)?;
         let decoder = Decoder::new(source.reader, charset).map_err(failed)?;
         let mut input = Self {
-            name: match path == Path::new("-") {
-                true => "standard input".to_owned(),
-                false => path.display().to_string(),
-            },
+            name: name(path),
             buffer: Vec::new(),
             ended: false,
             size: source.size,

@@ -198,8 +198,11 @@ impl Load<'_> {
 /// Ends only when the sessions wait for each other, which the server cannot know for a deadlock:
 /// one of them waits for this program.
 async fn watch(client: &ClientGuard, pids: &[i32]) -> Error {
-    const BLOCKED: &str =
-        "SELECT count(*) FROM unnest($1::int[]) AS pid WHERE pg_blocking_pids(pid) && $1";
+    // Locks that are kept to the end of a transaction; that for making a table longer is let go
+    // of at once, and sessions that load into one table wait for it all the time.
+    const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1) \
+        AND wait_event_type = 'Lock' AND pg_blocking_pids(pid) && $1 \
+        AND wait_event IN ('transactionid', 'tuple', 'relation', 'spectoken', 'advisory')";
     let mut before = false;
     loop {
         tokio::time::sleep(WATCH_EVERY).await;

@@ -85,7 +85,8 @@ impl Gate {
             Err(TryAcquireError::Closed) => Err(Error::Closed { what: self.what }),
             Err(TryAcquireError::NoPermits) => {
                 let span = events::wait(ledger.name());
-                self.wait(ledger, timeout).instrument(span).await
+                // Boxed, so that nobody pays for its size who does not wait.
+                Box::pin(self.wait(ledger, timeout).instrument(span)).await
             }
         }
     }

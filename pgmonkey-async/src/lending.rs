@@ -56,7 +56,8 @@ impl Shared {
         loop {
             let (mut loan, its_place) = match self.take_idle(began).await {
                 Some(loan) => (loan, right),
-                None => self.wait(right, began).await?,
+                // Boxed, so that nobody pays for its size who does not wait.
+                None => Box::pin(self.wait(right, began)).await?,
             };
             right = its_place;
             // Closed meanwhile: what comes back now is discarded.

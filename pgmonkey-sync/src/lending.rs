@@ -186,10 +186,17 @@ impl Shared {
         };
         self.ledger.returned(number);
         match clean {
-            true => self.put(loan, now),
+            true => self.put_back(loan, now),
             false => self.discard(loan),
         }
         self.gate.leave(right);
+    }
+
+    fn put_back(&self, mut loan: Loan, now: Instant) {
+        if let Slot::Open(session) = &mut *loan {
+            session.is_back(now);
+        }
+        self.put(loan, now);
     }
 
     /// Lets the hook say whether a session that was made clean is kept.

@@ -22,6 +22,9 @@ const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timesta
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
+/// A session that came back less than this ago is not looked at: a look takes a microsecond, and
+/// tells nothing of the microseconds after it.
+const FRESH: Duration = Duration::from_micros(20);
 /// How long a cancel request may take to be sent.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,8 @@ pub(crate) struct Session {
     /// How many requests there were when it was so last.
     restored_at: u32,
     was_lent: bool,
+    /// When it came back last.
+    back_at: Option<Instant>,
 }
 
 impl Session {
@@ -83,6 +88,7 @@ impl Session {
         Self {
             prepared,
             was_lent: false,
+            back_at: None,
             restore,
             restored_at: opened.route.observer().requests(),
             client: Some(opened.client),
@@ -139,11 +145,23 @@ impl Session {
         if self.is_known_over(now) {
             return true;
         }
+        if self.is_fresh(now) {
+            return false;
+        }
         let alive = match self.observer.clone() {
             Some(observer) => self.probe(&observer),
             None => self.client_mut().batch_execute("").is_ok(),
         };
         self.note_dead(!alive)
+    }
+
+    /// Whether it came back just now, from a borrower who left the driver nothing to say.
+    fn is_fresh(&self, now: Instant) -> bool {
+        let back = self
+            .back_at
+            .filter(|back| now.saturating_duration_since(*back) < FRESH);
+        let observer = back.and(self.observer.as_ref());
+        observer.is_some_and(|observer| !observer.was_disturbed())
     }
 
     fn probe(&mut self, observer: &Observer) -> bool {
@@ -239,6 +257,11 @@ impl Session {
         }
     }
 
+    /// It came back, clean.
+    pub(crate) fn is_back(&mut self, now: Instant) {
+        self.back_at = Some(now);
+    }
+
     /// Says why it ends.
     pub(crate) fn ends_for(&mut self, reason: CloseReason) {
         self.reason = reason;
@@ -256,9 +279,12 @@ impl Session {
 
     /// Undoes what a borrower changed of the session, if that is asked for and he did anything.
     fn put_back(&mut self, reset: Reset) -> bool {
+        if reset != Reset::Session {
+            return true;
+        }
         let observer = self.observer.clone();
         let requests = observer.as_ref().map(|observer| observer.requests());
-        if reset != Reset::Session || requests == Some(self.restored_at) {
+        if requests == Some(self.restored_at) {
             return true;
         }
         if context::near_a_runtime() {

@@ -43,6 +43,7 @@ const ROLE_KNOWN: u64 = 1 << 11;
 const STANDBY: u64 = 1 << 12;
 const READ_ONLY: u64 = 1 << 13;
 const STALE: u64 = 1 << 14;
+const DISTURBED: u64 = 1 << 15;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -153,6 +154,13 @@ impl Observer {
 
     pub(super) fn probe_answered(&self) {
         self.probe.store(false, Ordering::Release);
+        self.word.fetch_and(!DISTURBED, Ordering::AcqRel);
+    }
+
+    /// Whether anything has happened since the last probe after which a driver that is looked at
+    /// seldom may still have something to say: a copy, or an error. Costs one load.
+    pub fn was_disturbed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & DISTURBED != 0
     }
 
     pub(super) fn close(&self) {
@@ -260,7 +268,9 @@ impl Tracker {
                     unanswered.pop_front();
                     observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
                 }
-                observer.word.fetch_or(COPYING, Ordering::AcqRel);
+                observer
+                    .word
+                    .fetch_or(COPYING | DISTURBED, Ordering::AcqRel);
             }
             Backend::Parameter(body) => remember(observer, body),
             Backend::Authentication(body) => {
@@ -269,7 +279,10 @@ impl Tracker {
                     observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
                 }
             }
-            Backend::Error(body) => note_complaint(observer, body),
+            Backend::Error(body) => {
+                observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
+                note_complaint(observer, body);
+            }
             Backend::Other => {}
         });
     }

@@ -153,20 +153,37 @@ fn session(settings: &SessionSettings, show: Show<'_>) -> Map {
     map
 }
 
+/// Every field by its name, so that the compiler asks for a new one. `multiplex` is written by the
+/// caller, for one of the two sections has none.
 fn pool(settings: &PoolSettings) -> Map {
+    let PoolSettings {
+        min_size,
+        max_size,
+        timeout,
+        max_idle,
+        max_lifetime,
+        check_on_checkout,
+        max_waiting,
+        reconnect_timeout,
+        num_workers,
+        reset,
+        statement_cache,
+        leak_warning,
+        multiplex: _,
+    } = settings;
     let mut map = Map::default();
-    map.number("min_size", settings.min_size.into());
-    map.number("max_size", settings.max_size.into());
-    map.limit("timeout", Some(settings.timeout));
-    map.limit("max_idle", Some(settings.max_idle));
-    map.limit("max_lifetime", settings.max_lifetime);
-    map.flag("check_on_checkout", settings.check_on_checkout);
-    map.number("max_waiting", settings.max_waiting.unwrap_or(0).into());
-    map.limit("reconnect_timeout", settings.reconnect_timeout);
-    map.number("num_workers", settings.num_workers.into());
-    map.text("reset", settings.reset.as_str());
-    map.number("statement_cache", settings.statement_cache as u64);
-    map.limit("leak_warning", settings.leak_warning);
+    map.number("min_size", (*min_size).into());
+    map.number("max_size", (*max_size).into());
+    map.limit("timeout", Some(*timeout));
+    map.limit("max_idle", Some(*max_idle));
+    map.limit("max_lifetime", *max_lifetime);
+    map.flag("check_on_checkout", *check_on_checkout);
+    map.number("max_waiting", max_waiting.unwrap_or(0).into());
+    map.limit("reconnect_timeout", *reconnect_timeout);
+    map.number("num_workers", (*num_workers).into());
+    map.text("reset", reset.as_str());
+    map.number("statement_cache", *statement_cache as u64);
+    map.limit("leak_warning", *leak_warning);
     map
 }
 

@@ -33,6 +33,7 @@ pub fn reference() -> String {
     });
     out.push_str(&refused.collect::<Vec<_>>().join(", "));
     out.push_str(".\n");
+    out.push_str(WAY_BACK);
     out
 }
 
@@ -68,6 +69,11 @@ duplicate keys are errors.
 
 Sources, weakest first: defaults, `PG*` variables, the service file, the file, `PGMONKEY_*` variables
 (when asked for), values set by the program.
+";
+
+/// To the pages of the book that every page leads to.
+const WAY_BACK: &str = "
+[Start](index.md) · [Best practices](best-practices.md) · [Troubleshooting](troubleshooting.md)
 ";
 
 const PARAMETERS: &str = "

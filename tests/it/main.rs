@@ -5,6 +5,7 @@
 mod abandoned;
 mod acquire;
 mod bad_input;
+mod book;
 mod cache;
 mod close;
 mod crates;
@@ -24,6 +25,7 @@ mod pgbouncer;
 mod program;
 mod provider;
 mod readme;
+mod recipes;
 mod recycle;
 mod roles;
 mod runtimes;

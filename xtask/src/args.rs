@@ -13,7 +13,8 @@ usage: cargo xtask <task> [options]
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
   tidy                         crate borders, file sizes and names, compiler version
-  docs                         build the documentation, check the reference against the keys
+  docs [--install]             check the book, make HTML of it where mdbook is installed (or is to
+                               be), build the documentation, check the reference against the keys
 
 options of test, demo, bench and ci:
   --postgres auto|docker|local|URL
@@ -36,7 +37,7 @@ pub(crate) enum Task {
     Soak { options: Options, minutes: String },
     Ci { options: Options, tests: bool },
     Tidy,
-    Docs,
+    Docs { install: bool },
 }
 
 /// What the tasks that need servers have in common.
@@ -75,7 +76,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
             options: rest.without_filters()?,
         },
         "tidy" => rest.nothing(Task::Tidy)?,
-        "docs" => rest.nothing(Task::Docs)?,
+        "docs" => {
+            let install = std::mem::take(&mut rest.install);
+            rest.nothing(Task::Docs { install })?
+        }
         unknown => bail!("there is no task `{unknown}`"),
     };
     if rest.no_test {
@@ -232,6 +236,14 @@ mod tests {
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn docs_may_install_its_renderer() {
+        assert_eq!(parsed("docs").unwrap(), Task::Docs { install: false });
+        let installing = Task::Docs { install: true };
+        assert_eq!(parsed("docs --install").unwrap(), installing);
+        assert!(parsed("docs --postgres local").is_err());
     }
 
     #[test]

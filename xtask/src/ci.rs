@@ -7,7 +7,7 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 use crate::args::Options;
 use crate::process::{self, cargo, step};
-use crate::{docs, test, tidy};
+use crate::{book, docs, test, tidy};
 
 /// Stops at the first step that fails, and says how long each took.
 pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
@@ -16,6 +16,7 @@ pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     })?;
     step("tidy", tidy::run)?;
     step("clippy", clippy)?;
+    step("book", book::check)?;
     step("docs", docs::build)?;
     step("features", features)?;
     if tests {

@@ -1,8 +1,12 @@
-//! `cargo xtask docs`: the documentation, and whether its reference matches the keys.
+//! `cargo xtask docs`: the documentation, the book, and whether its reference matches the keys.
 
+use crate::book;
 use crate::process::{self, cargo};
 
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(install: bool) -> anyhow::Result<()> {
+    book::list_decisions()?;
+    book::check()?;
+    book::render(install)?;
     build()?;
     process::run(&mut cargo(&[
         "test",

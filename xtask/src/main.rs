@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use args::Task;
 
 mod args;
+mod book;
 mod ci;
 mod demo;
 mod docs;
@@ -47,6 +48,6 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Soak { options, minutes } => soak::run(&options, &minutes),
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),
-        Task::Docs => docs::run(),
+        Task::Docs { install } => docs::run(install),
     }
 }

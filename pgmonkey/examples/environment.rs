@@ -1,0 +1,23 @@
+//! A file, the environment and the program, in this order.
+
+use pgmonkey::{Config, ConnectionManager, Error};
+
+// ANCHOR: loader
+fn main() -> Result<(), Error> {
+    let config = Config::loader()
+        .file("pgmonkey.yaml")
+        .resolve_env(true) // ${VAR}, { from_env: VAR }, { from_file: path }
+        .env(true) // PGMONKEY_CONNECTION_SETTINGS__HOST and the like override the file
+        .set("connection_settings.application_name", "shop")
+        .load()?;
+    println!("{config}"); // no secret in it
+    let database = ConnectionManager::global().database(&config)?;
+    println!(
+        "{}",
+        database
+            .query_one("SELECT current_setting('application_name')", &[])?
+            .get::<_, &str>(0)
+    );
+    Ok(())
+}
+// ANCHOR_END: loader

@@ -1,0 +1,62 @@
+//! What the manager keeps: one handle each, a reload without a gap, an end.
+
+use std::thread;
+
+use pgmonkey::{Config, ConnectionManager, Error};
+
+fn main() -> Result<(), Error> {
+    let config = Config::from_file("pgmonkey.yaml")?;
+    storm(&config)?;
+    reload(&config)?;
+    clear(&config)
+}
+
+// ANCHOR: storm
+fn storm(config: &Config) -> Result<(), Error> {
+    let manager = ConnectionManager::global();
+    let pools: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| manager.pool(config)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|pool| pool.expect("no panic"))
+            .collect::<Result<_, _>>()
+    })?;
+    assert!(pools.iter().all(|pool| pool.is_same(&pools[0])));
+    println!(
+        "{} callers, {} handle",
+        pools.len(),
+        manager.cache_info().len()
+    );
+    Ok(())
+}
+// ANCHOR_END: storm
+
+// ANCHOR: reload
+fn reload(config: &Config) -> Result<(), Error> {
+    let manager = ConnectionManager::global();
+    let old = manager.pool(config)?;
+    let mut borrowed = old.acquire()?;
+
+    let new = manager.reload_pool(config)?; // if this fails, the old one stays
+    assert!(new.is_same(&manager.pool(config)?) && !new.is_same(&old));
+    assert!(old.acquire().is_err_and(|error| error.is_closed()));
+
+    borrowed.batch_execute("SELECT 1")?; // who has a session keeps it to the end
+    Ok(())
+}
+// ANCHOR_END: reload
+
+// ANCHOR: clear
+fn clear(config: &Config) -> Result<(), Error> {
+    let manager = ConnectionManager::global();
+    for entry in manager.cache_info() {
+        println!("{entry}");
+    }
+    let closed = manager.clear_cache();
+    println!("closed {closed}");
+    manager.pool(config)?; // opened anew; closed with the process
+    Ok(())
+}
+// ANCHOR_END: clear

@@ -1,0 +1,103 @@
+//! The web applications: requests answered, failures told, an end without a lost answer.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use pgmonkey_tests::Outcome;
+use postgres::NoTls;
+
+use super::{Kitchen, Running};
+
+/// Status and text of one answer.
+fn ask(address: &str, method: &str, path: &str) -> Result<(u16, String), std::io::Error> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = if method == "POST" {
+        "Content-Length: 0\r\n"
+    } else {
+        ""
+    };
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: here\r\n{length}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let text = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, text)| text.to_owned());
+    Ok((status.unwrap_or_default(), text.unwrap_or_default()))
+}
+
+fn serves_and_ends_in_order(program: &str) -> Outcome {
+    let kitchen = Kitchen::new("CREATE TABLE visits (page text PRIMARY KEY, count bigint)");
+    let on = &kitchen.on;
+    let running = Running::start(kitchen.command(program).arg("127.0.0.1:0"));
+    let address = running.line.trim().strip_prefix("listening on ");
+    let address = address.expect("it says where it listens").to_owned();
+    let ask = |method: &str, path: &str| ask(&address, method, path);
+
+    assert_eq!(ask("GET", "/visits/home")?, (200, "0\n".to_owned()));
+    assert_eq!(ask("POST", "/visits/home")?, (200, "1\n".to_owned()));
+    thread::scope(|scope| {
+        for _ in 0..9 {
+            scope.spawn(|| assert_eq!(ask("POST", "/visits/home").expect("an answer").0, 200));
+        }
+    });
+    assert_eq!(ask("GET", "/visits/home")?, (200, "10\n".to_owned()));
+    let (status, health) = ask("GET", "/health")?;
+    assert!(
+        status == 200 && health.contains("PostgreSQL"),
+        "{status} {health}"
+    );
+    assert_eq!(ask("GET", "/elsewhere")?.0, 404);
+    assert!((2..=4).contains(&on.sessions()), "{}", on.sessions());
+
+    // Sessions that the server ended cost no request.
+    assert!(kitchen.end_sessions() >= 2);
+    assert_eq!(ask("GET", "/visits/home")?, (200, "10\n".to_owned()));
+
+    // A failure tells the client nothing of the database.
+    let table = format!("{}.visits", kitchen.schema);
+    on.run(&format!("ALTER TABLE {table} RENAME TO moved"));
+    assert_eq!(ask("GET", "/visits/home")?, (500, "failed\n".to_owned()));
+    on.run(&format!(
+        "ALTER TABLE {}.moved RENAME TO visits",
+        kitchen.schema
+    ));
+
+    // A request that is under way when the process is told to stop is answered.
+    let mut other = postgres::Client::connect(&on.server().url(), NoTls)?;
+    let mut lock = other.transaction()?;
+    lock.batch_execute(&format!("LOCK TABLE {table}"))?;
+    let last = thread::scope(|scope| {
+        let request = scope.spawn(|| ask("POST", "/visits/home"));
+        on.until("the request waits for the lock", || {
+            let waits = "SELECT count(*) FROM pg_stat_activity \
+                         WHERE application_name = $1 AND wait_event_type = 'Lock'";
+            on.number(waits, &[&on.name]) == 1
+        });
+        running.terminate();
+        lock.commit().expect("it is open");
+        request.join().expect("no panic")
+    })?;
+    assert_eq!(last, (200, "11\n".to_owned()));
+    let complaints = running.ended_well();
+    assert!(
+        complaints.contains("42P01"),
+        "the cause is logged: {complaints}"
+    );
+    assert!(!complaints.contains("still in use"), "{complaints}");
+    on.until("no session is left", || on.sessions() == 0);
+    Ok(())
+}
+
+#[test]
+fn an_async_web_application_serves_and_ends_in_order() -> Outcome {
+    serves_and_ends_in_order(env!("CARGO_BIN_EXE_recipe_web_async"))
+}
+
+#[test]
+fn a_blocking_web_application_serves_and_ends_in_order() -> Outcome {
+    serves_and_ends_in_order(env!("CARGO_BIN_EXE_recipe_web_sync"))
+}

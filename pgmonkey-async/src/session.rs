@@ -145,7 +145,10 @@ impl Session {
         events::recycled(self.ledger.name(), verdict);
         let clean = match verdict {
             Verdict::Keep if self.turns.at_rest() => true,
-            Verdict::Discard => false,
+            Verdict::Discard => {
+                self.stop_if_lost().await;
+                false
+            }
             _ => self.drain().await && self.roll_back(reset).await,
         };
         let clean = clean && self.put_back(reset).await;
@@ -277,6 +280,14 @@ impl Session {
                 matches!(undone, Ok(Ok(()))) && self.state() == WireState::Idle
             }
             _ => false,
+        }
+    }
+
+    /// Stops what the server does for a session that ends with its answers uncounted: it would
+    /// not notice the end while it waits for a lock.
+    async fn stop_if_lost(&self) {
+        if self.observer.has_lost_count() {
+            self.cancel().await;
         }
     }
 

@@ -308,7 +308,10 @@ impl Session {
             _ if context::near_a_runtime() => false,
             Verdict::RollBack => self.roll_back(),
             Verdict::CancelAndDrain => self.cancel() && self.roll_back(),
-            _ => false,
+            _ => {
+                self.stop_if_lost();
+                false
+            }
         };
         if !clean {
             self.reason = match state {
@@ -345,9 +348,18 @@ impl Session {
     }
 
     /// Stops what still runs; the answers are taken by the statement that follows.
-    fn cancel(&mut self) -> bool {
+    fn cancel(&self) -> bool {
         let connector = self.route.canceller(Some(Instant::now() + CANCEL_LIMIT));
         self.client().cancel_token().cancel_query(connector).is_ok()
+    }
+
+    /// Stops what the server does for a session that ends with its answers uncounted: it would
+    /// not notice the end while it waits for a lock.
+    fn stop_if_lost(&self) {
+        let observer = self.observer.as_ref();
+        if observer.is_some_and(|observer| observer.has_lost_count()) {
+            self.cancel();
+        }
     }
 
     fn note_dead(&mut self, dead: bool) -> bool {

@@ -215,3 +215,22 @@ async fn a_borrower_that_gives_up_leaves_no_query_running() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_abandoned_before_it_began_leaves_nothing_running() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 2).await?;
+    let holder = pool.acquire().await?;
+    holder
+        .batch_execute(&format!("BEGIN; LOCK TABLE {}", on.name))
+        .await?;
+    let guard = pool.acquire().await?;
+    let statement = format!("COPY {} FROM STDIN", on.name);
+    let copy = guard.copy_in::<_, bytes::Bytes>(&statement);
+    assert!(timeout(Duration::from_millis(200), copy).await.is_err());
+    assert_eq!(on.sessions_in("active"), 1, "it waits for the lock");
+    drop(guard);
+    on.until("it has been stopped", || on.sessions_in("active") == 0);
+    drop(holder);
+    all_can_be_had(&on, &pool, 2).await
+}

@@ -44,6 +44,7 @@ const STANDBY: u64 = 1 << 12;
 const READ_ONLY: u64 = 1 << 13;
 const STALE: u64 = 1 << 14;
 const DISTURBED: u64 = 1 << 15;
+const LOST_COUNT: u64 = 1 << 16;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -163,6 +164,12 @@ impl Observer {
         self.word.load(Ordering::Acquire) & DISTURBED != 0
     }
 
+    /// Whether it is [`Closed`](WireState::Closed) because the driver has lost count of the
+    /// answers: then the server may still be at work for it.
+    pub fn has_lost_count(&self) -> bool {
+        self.word.load(Ordering::Acquire) & LOST_COUNT != 0
+    }
+
     pub(super) fn close(&self) {
         self.word.fetch_or(CLOSED, Ordering::AcqRel);
     }
@@ -232,7 +239,9 @@ impl Tracker {
                 // The drivers end a copy that the server refused as well; the answer to that
                 // meets the next request, and from then on every answer goes to the wrong one.
                 if observer.word.load(Ordering::Acquire) & COPYING == 0 {
-                    observer.close();
+                    observer
+                        .word
+                        .fetch_or(CLOSED | LOST_COUNT, Ordering::AcqRel);
                 }
                 *copy_ended = true;
                 *since_sync = Some(message);

@@ -20,6 +20,7 @@ use tokio_postgres::Statement;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Params};
+use crate::gate::Gate;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::prepared::{Company, Failed, Statements};
@@ -102,14 +103,14 @@ struct Queued<'a>(&'a AtomicU32);
 
 impl<'a> Queued<'a> {
     fn begin(count: &'a AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -138,16 +139,14 @@ impl Multiplex {
     ///
     /// As many sessions as are wanted back, by callers who wait for one of their own or for a
     /// size that was made smaller, take nobody any more, so that they come free.
-    fn join(&self, wanted: u32) -> Option<Seat<'_>> {
+    fn join(&self, gate: &Gate) -> Option<Seat<'_>> {
         let now = Instant::now();
         loop {
             let sessions = self.read();
             let least = sessions
                 .iter()
                 .min_by_key(|shared| shared.callers.load(Ordering::Relaxed))?;
-            let queued = self.queued.load(Ordering::Relaxed);
-            let missing = wanted.saturating_sub(queued);
-            let leaves = missing > self.leaving.load(Ordering::Relaxed);
+            let leaves = self.missing(gate) > self.leaving.load(Ordering::Relaxed);
             if !leaves && !self.is_over(least, now) {
                 // Under the lock: whoever takes it out looks at the count with the lock held.
                 least.callers.fetch_add(1, Ordering::Relaxed);
@@ -157,6 +156,14 @@ impl Multiplex {
             drop(sessions);
             self.let_go(&least, true);
         }
+    }
+
+    /// How many sessions are wanted back by others than those who would share.
+    fn missing(&self, gate: &Gate) -> u32 {
+        let before = self.queued.load(Ordering::SeqCst);
+        let wanted = gate.wanted();
+        // One who comes or goes in between is in one of the two counts at least.
+        wanted.saturating_sub(before.max(self.queued.load(Ordering::SeqCst)))
     }
 
     fn is_over(&self, shared: &SharedSession, now: Instant) -> bool {
@@ -243,7 +250,7 @@ impl Pool {
         let gate = &self.shared().gate;
         match gate.has_room() || gate.is_closed() {
             true => None,
-            false => multiplex.join(gate.wanted()),
+            false => multiplex.join(gate),
         }
     }
 
@@ -263,6 +270,8 @@ impl Pool {
         place: &'static Location<'static>,
     ) -> Result<Lodging<'a>, Error> {
         let began = Instant::now();
+        // Counted for as long as the gate counts it, so that it takes no session from others.
+        let mut queued = None;
         let mut enter = pin!(self.shared().enter());
         let right = loop {
             let mut grown = pin!(multiplex.grown.notified());
@@ -270,7 +279,7 @@ impl Pool {
             if let Some(seat) = self.join(multiplex) {
                 return Ok(Lodging::Shared(seat));
             }
-            let _queued = Queued::begin(&multiplex.queued);
+            queued.get_or_insert_with(|| Queued::begin(&multiplex.queued));
             let entered = std::future::poll_fn(|cx| {
                 if let Poll::Ready(entered) = enter.as_mut().poll(cx) {
                     return Poll::Ready(Some(entered));
@@ -281,6 +290,7 @@ impl Pool {
                 break entered?;
             }
         };
+        drop(queued);
         let guard = self.shared().lend_to(right, place, began).await?;
         match guard.session().state() {
             WireState::Idle => Ok(Lodging::Shared(multiplex.take_in(guard))),

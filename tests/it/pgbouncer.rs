@@ -143,6 +143,17 @@ fn standalone_statements_work_with_the_cache_switched_off() -> Outcome {
         }
         Ok::<_, pgmonkey::Error>(())
     })?;
+    // Nothing that was prepared to learn types stays behind on the server.
+    let left = "SELECT count(*) FROM pg_prepared_statements, pg_sleep(0.05)";
+    std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| pool.query_one(left, &[]).map(|row| row.get::<_, i64>(0))))
+            .collect();
+        askers.into_iter().try_for_each(|asker| {
+            assert_eq!(asker.join().expect("no panic")?, 0);
+            Ok::<_, pgmonkey::Error>(())
+        })
+    })?;
     Ok(())
 }
 

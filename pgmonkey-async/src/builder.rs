@@ -65,6 +65,12 @@ impl Extras {
 
 impl Builder {
     /// Begins with `config` alone.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::Builder::new(&config).name("orders").pool().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
@@ -73,12 +79,31 @@ impl Builder {
     }
 
     /// Has `provider` asked for the password of each new session.
+    ///
+    /// ```no_run
+    /// # use pgmonkey_async::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # #[async_trait::async_trait]
+    /// # impl PasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     async fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::Builder::new(&config).password_provider(Vault).pool().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn password_provider(mut self, provider: impl AsyncPasswordProvider) -> Self {
         self.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
         self
     }
 
     /// Has `hooks` run at the turns of each session's life.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config, hooks: pgmonkey_async::Hooks) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::Builder::new(&config).hooks(hooks).pool().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn hooks(mut self, hooks: Hooks) -> Self {
         self.extras.hooks = Some(hooks);
         self
@@ -104,6 +129,12 @@ impl Builder {
 
     /// Opens a pool; see [`Pool::new`].
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::Builder::new(&config).name("orders").pool().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`].
@@ -112,6 +143,12 @@ impl Builder {
     }
 
     /// Opens a connection; see [`Connection::new`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let connection = pgmonkey_async::Builder::new(&config).name("reports").connection().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -122,6 +159,12 @@ impl Builder {
 
     /// Opens what the file asks for; see [`Database::new`].
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let database = pgmonkey_async::Builder::new(&config).name("orders").database().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Database::new`].
@@ -131,6 +174,13 @@ impl Builder {
 
     /// Opens a listener; see [`Listener::connect`]. Of the hooks only `after_connect` concerns
     /// it.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let mut listener = pgmonkey_async::Builder::new(&config).name("jobs").listener().await?;
+    /// listener.listen("jobs").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -40,6 +40,13 @@ impl Connection {
     /// Opens a connection by the `async_settings` of `config`. It belongs to the caller: no
     /// cache knows it.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let connection = pgmonkey_async::Connection::new(&config).await?;
+    /// println!("{}", connection.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`].
@@ -71,6 +78,13 @@ impl Connection {
     /// Borrows the session, waiting for at most 30 s while another has it; dropping the guard
     /// gives it back.
     ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// let client = connection.acquire().await?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::acquire`].
@@ -81,6 +95,16 @@ impl Connection {
 
     /// Runs `f` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err`,
     /// panics, or the future is dropped.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// let statement = "INSERT INTO orders DEFAULT VALUES RETURNING id";
+    /// let id: i64 = connection
+    ///     .transaction(async |tx| Ok(tx.query_one(statement, &[]).await?.get(0)))
+    ///     .await?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -96,6 +120,14 @@ impl Connection {
     /// Begins a transaction that keeps the session until it is committed, rolled back or
     /// dropped, which rolls back.
     ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// let transaction = connection.begin().await?;
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::begin`].
@@ -106,6 +138,13 @@ impl Connection {
 
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// let report = connection.ping().await?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::ping`].
@@ -115,21 +154,48 @@ impl Connection {
     }
 
     /// The connection's numbers now. Sends nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// let status = connection.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// println!("connected to {}", connection.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.0.target()
     }
 
     /// Closes the connection: now if nobody has it, else when it comes back.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// connection.close();
+    /// assert!(connection.acquire().await.is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
 
     /// Whether [`close`](Self::close) was called.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// connection.close();
+    /// assert!(connection.is_closed());
+    /// # Ok(()) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
@@ -139,6 +205,12 @@ impl Connection {
     }
 
     /// Whether both are handles of one connection.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// assert!(connection.is_same(&connection.clone()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0)
     }

@@ -53,6 +53,13 @@ pub(crate) fn connection_type(config: &Config) -> Result<ConnectionType, Error> 
 impl Database {
     /// Opens what `config` asks for. It belongs to the caller: no cache knows it.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let database = pgmonkey_async::Database::new(&config).await?;
+    /// println!("{}", database.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::ConnectionType`] if the file asks for a sync type, else as [`Pool::new`].
@@ -73,6 +80,14 @@ impl Database {
     }
 
     /// The pool, if it is one.
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// if let Some(pool) = database.as_pool() {
+    ///     pool.resize(2, 20)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn as_pool(&self) -> Option<&Pool> {
         match &self.handle {
             Handle::Pool(pool) => Some(pool),
@@ -81,6 +96,12 @@ impl Database {
     }
 
     /// The connection, if it is one.
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let waits = database.as_connection().is_some(); // one session, shared
+    /// # Ok(()) }
+    /// ```
     pub fn as_connection(&self) -> Option<&Connection> {
         match &self.handle {
             Handle::Connection(connection) => Some(connection),
@@ -90,6 +111,15 @@ impl Database {
 
     /// Runs `f` as Python's `with conn:` block would: in a transaction, or, if the file says
     /// `autocommit: true`, without one.
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let removed = database
+    ///     .scope(async |client| Ok(client.execute("DELETE FROM jobs WHERE done", &[]).await?))
+    ///     .await?;
+    /// println!("{removed} jobs removed");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -117,6 +147,13 @@ impl Database {
 
     /// As [`Pool::acquire`].
     ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let client = database.acquire().await?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::acquire`].
@@ -126,6 +163,16 @@ impl Database {
     }
 
     /// As [`Pool::transaction`].
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let statement = "INSERT INTO orders DEFAULT VALUES RETURNING id";
+    /// let id: i64 = database
+    ///     .transaction(async |tx| Ok(tx.query_one(statement, &[]).await?.get(0)))
+    ///     .await?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -140,6 +187,14 @@ impl Database {
 
     /// As [`Pool::begin`].
     ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let transaction = database.begin().await?;
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::begin`].
@@ -150,6 +205,13 @@ impl Database {
 
     /// As [`Pool::ping`].
     ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let report = database.ping().await?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::ping`].
@@ -159,16 +221,36 @@ impl Database {
     }
 
     /// As [`Pool::status`].
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// let status = database.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.handle.pool().status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// println!("connected to {}", database.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.handle.pool().target()
     }
 
     /// As [`Pool::close`].
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// database.close();
+    /// assert!(database.acquire().await.is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.handle.pool().close();
     }

@@ -41,6 +41,14 @@ impl ClientGuard {
     /// Begins a transaction by hand; end it with [`commit`](Self::commit) or
     /// [`rollback`](Self::rollback).
     ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// client.begin().await?;
+    /// client.execute("DELETE FROM visits", &[]).await?;
+    /// client.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -49,6 +57,15 @@ impl ClientGuard {
     }
 
     /// Commits the transaction that is open.
+    ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// client.begin().await?;
+    /// client.execute("DELETE FROM visits", &[]).await?;
+    /// client.commit().await?;
+    /// assert!(client.commit().await.is_err()); // nothing is open any more
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,6 +84,14 @@ impl ClientGuard {
 
     /// Rolls the transaction that is open back.
     ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// client.begin().await?;
+    /// client.execute("DELETE FROM visits", &[]).await?;
+    /// client.rollback().await?; // the visits stay
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
@@ -80,6 +105,14 @@ impl ClientGuard {
     /// Begins a transaction that ends with the value returned; a savepoint if one is open
     /// already.
     ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// let transaction = client.transaction().await?;
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -88,6 +121,12 @@ impl ClientGuard {
     }
 
     /// Asks the server for a sign of life and says what answered. One round trip.
+    ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// println!("server process {}", client.ping().await?.backend_pid);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

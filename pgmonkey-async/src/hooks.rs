@@ -161,6 +161,13 @@ impl Hooks {
     /// No hooks yet. `identity` is what tells them from others: part of the key of a
     /// [`ConnectionManager`](crate::ConnectionManager)'s cache, so that the same file with hooks
     /// of the same identity is the same pool. No secret may be in it.
+    ///
+    /// ```
+    /// use pgmonkey_async::Hooks;
+    ///
+    /// let hooks = Hooks::new("tenants"); // does nothing yet
+    /// assert_eq!(&**hooks.identity(), "tenants");
+    /// ```
     pub fn new(identity: impl Into<Arc<str>>) -> Self {
         Self {
             identity: identity.into(),
@@ -171,24 +178,77 @@ impl Hooks {
     }
 
     /// Has `hook` prepare each new session.
+    ///
+    /// ```
+    /// # use pgmonkey_async::tokio_postgres::Client;
+    /// # use pgmonkey_async::{AfterConnect, Error, Hooks};
+    /// struct Mine;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl AfterConnect for Mine {
+    ///     async fn after_connect(&self, client: &mut Client) -> Result<(), Error> {
+    ///         Ok(client.batch_execute("SELECT load_settings()").await?)
+    ///     }
+    /// }
+    ///
+    /// let hooks = Hooks::new("mine").after_connect(Mine);
+    /// ```
     pub fn after_connect(mut self, hook: impl AfterConnect) -> Self {
         self.after_connect = Some(Arc::new(hook));
         self
     }
 
     /// Has `hook` asked before each session is lent.
+    ///
+    /// ```
+    /// # use pgmonkey_async::tokio_postgres::Client;
+    /// # use pgmonkey_async::{BeforeAcquire, Error, Hooks, HookVerdict};
+    /// struct Mine;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl BeforeAcquire for Mine {
+    ///     async fn before_acquire(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+    ///         let row = client.query_one("SELECT NOT pg_is_in_recovery()", &[]).await?;
+    ///         Ok(if row.get(0) { HookVerdict::Keep } else { HookVerdict::Discard })
+    ///     }
+    /// }
+    ///
+    /// let hooks = Hooks::new("mine").before_acquire(Mine);
+    /// ```
     pub fn before_acquire(mut self, hook: impl BeforeAcquire) -> Self {
         self.before_acquire = Some(Arc::new(hook));
         self
     }
 
     /// Has `hook` asked about each session that came back.
+    ///
+    /// ```
+    /// # use pgmonkey_async::tokio_postgres::Client;
+    /// # use pgmonkey_async::{AfterRelease, Error, Hooks, HookVerdict};
+    /// struct Mine;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl AfterRelease for Mine {
+    ///     async fn after_release(&self, client: &mut Client) -> Result<HookVerdict, Error> {
+    ///         client.batch_execute("RESET app.tenant").await?;
+    ///         Ok(HookVerdict::Keep)
+    ///     }
+    /// }
+    ///
+    /// let hooks = Hooks::new("mine").after_release(Mine);
+    /// ```
     pub fn after_release(mut self, hook: impl AfterRelease) -> Self {
         self.after_release = Some(Arc::new(hook));
         self
     }
 
     /// What tells them from others.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// assert_eq!(&**pgmonkey_async::Hooks::new("tenants").identity(), "tenants");
+    /// # Ok(()) }
+    /// ```
     pub fn identity(&self) -> &Arc<str> {
         &self.identity
     }

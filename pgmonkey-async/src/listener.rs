@@ -87,6 +87,13 @@ impl Listener {
     /// Opens a session by the `async_settings` of `config`, subscribed to nothing yet. A
     /// [`Builder`](crate::Builder) opens one with a password provider.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let mut listener = pgmonkey_async::Listener::connect(&config).await?;
+    /// listener.listen("jobs").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`](crate::Pool::new): the first session is tried once.
@@ -116,6 +123,12 @@ impl Listener {
     /// Has the server asked for a sign of life whenever this much time has passed, with an
     /// empty query; a session on which no answer comes within as long again is given up. `None`,
     /// the default, leaves that to TCP's keepalives.
+    ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// listener.ping_every(Some(std::time::Duration::from_secs(30)));
+    /// # Ok(()) }
+    /// ```
     pub fn ping_every(&mut self, interval: Option<Duration>) {
         self.ping_every = interval;
         if let State::Live(live) = &mut self.state {
@@ -125,6 +138,12 @@ impl Listener {
 
     /// Subscribes to a channel. Its name is taken as it is written: `Jobs` is not `jobs`. While
     /// the session is lost it is only noted, for the next one.
+    ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// listener.listen("jobs").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,6 +163,12 @@ impl Listener {
 
     /// Ends the subscription to a channel; nothing of it is heard any more, not even what has
     /// come already.
+    ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// listener.unlisten("jobs").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -168,11 +193,25 @@ impl Listener {
     }
 
     /// The channels it is subscribed to.
+    ///
+    /// ```no_run
+    /// # async fn example(listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// println!("{:?}", listener.channels().collect::<Vec<_>>());
+    /// # Ok(()) }
+    /// ```
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &str> {
         self.channels.names()
     }
 
     /// Waits for what comes next; reconnects if need be. Dropping the future loses nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// if let pgmonkey_async::Heard::Notification(job) = listener.recv().await? {
+    ///     println!("{}", job.payload());
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -200,6 +239,15 @@ impl Listener {
     /// As [`recv`](Self::recv), for at most this long: `None` if nothing has come. What the
     /// time was too short for, such as reconnecting, goes on with the next call.
     ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// let limit = std::time::Duration::from_secs(60);
+    /// if listener.recv_timeout(limit).await?.is_none() {
+    ///     println!("nothing for a minute");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
@@ -208,6 +256,14 @@ impl Listener {
     }
 
     /// As [`recv`](Self::recv), without waiting: `None` if nothing is there yet.
+    ///
+    /// ```no_run
+    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// while let Some(heard) = listener.try_recv().await? {
+    ///     println!("{heard:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,6 +276,12 @@ impl Listener {
 
     /// Ends the session and waits until the server has taken leave, for a second at most.
     /// Dropping a listener does the same without waiting.
+    ///
+    /// ```no_run
+    /// # async fn example(listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
+    /// listener.close().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn close(self) {
         events::closed(self.dialing.name(), "listener");
         if let State::Live(Live {

@@ -48,11 +48,25 @@ type Key = (Fingerprint, ConnectionType, Identity);
 
 impl ConnectionManager {
     /// A manager that shares nothing with any other.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let manager = pgmonkey_async::ConnectionManager::new();
+    /// let pool = manager.pool(&config).await?;
+    /// assert_eq!(manager.cache_info().len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The manager of the process.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::ConnectionManager::global().pool(&config).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
         GLOBAL.get_or_init(Self::new)
@@ -61,6 +75,20 @@ impl ConnectionManager {
     /// The same manager, with the same cache, which asks `provider` for the password of each new
     /// session. Handles opened with one are cached by its
     /// [`identity`](AsyncPasswordProvider::identity), beside those without.
+    ///
+    /// ```no_run
+    /// # use pgmonkey_async::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # #[async_trait::async_trait]
+    /// # impl PasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     async fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let manager = pgmonkey_async::ConnectionManager::global().with_password_provider(Vault);
+    /// let pool = manager.pool(&config).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_password_provider(&self, provider: impl AsyncPasswordProvider) -> Self {
         let mut manager = self.clone();
@@ -70,6 +98,13 @@ impl ConnectionManager {
 
     /// The same manager, with the same cache, whose handles have `hooks`. They are cached by the
     /// [`identity`](Hooks::identity) of the hooks, beside those without.
+    ///
+    /// ```no_run
+    /// # async fn example(hooks: pgmonkey_async::Hooks, config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let manager = pgmonkey_async::ConnectionManager::global().with_hooks(hooks);
+    /// let pool = manager.pool(&config).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_hooks(&self, hooks: Hooks) -> Self {
         let mut manager = self.clone();
@@ -79,6 +114,13 @@ impl ConnectionManager {
 
     /// The connection for `config`, opened if it is asked for the first time; its
     /// `connection_type` is not looked at.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let connection = pgmonkey_async::ConnectionManager::global().connection(&config).await?;
+    /// println!("{}", connection.ping().await?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -94,6 +136,13 @@ impl ConnectionManager {
     /// The pool for `config`, opened if it is asked for the first time; its `connection_type` is
     /// not looked at.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::ConnectionManager::global().pool(&config).await?;
+    /// println!("{}", pool.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`]; everyone who waited for the same pool gets the same error, and the next
@@ -107,6 +156,13 @@ impl ConnectionManager {
 
     /// The connection or the pool, as `config` says.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let database = pgmonkey_async::ConnectionManager::global().database(&config).await?;
+    /// println!("{}", database.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Database::new`].
@@ -118,6 +174,13 @@ impl ConnectionManager {
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one
     /// `stat` when the file has not changed.
     ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// let connection = pgmonkey_async::ConnectionManager::global().connection_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", connection.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`connection`](Self::connection), and [`Error::Config`].
@@ -128,6 +191,13 @@ impl ConnectionManager {
 
     /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
     ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::ConnectionManager::global().pool_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", pool.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`pool`](Self::pool), and [`Error::Config`].
@@ -136,6 +206,13 @@ impl ConnectionManager {
     }
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// let database = pgmonkey_async::ConnectionManager::global().database_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", database.ping().await?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -146,6 +223,12 @@ impl ConnectionManager {
 
     /// Opens a new connection for `config`, caches it in place of the old one, and only then
     /// closes that: who has it borrowed keeps it to the end.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let connection = pgmonkey_async::ConnectionManager::global().reload_connection(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -159,6 +242,12 @@ impl ConnectionManager {
 
     /// As [`reload_connection`](Self::reload_connection), for the pool.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::ConnectionManager::global().reload_pool(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`pool`](Self::pool); the old one stays cached then.
@@ -171,6 +260,12 @@ impl ConnectionManager {
 
     /// As [`reload_connection`](Self::reload_connection), for what `config` says.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let database = pgmonkey_async::ConnectionManager::global().reload_database(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`database`](Self::database); the old one stays cached then.
@@ -180,6 +275,14 @@ impl ConnectionManager {
     }
 
     /// What is cached now.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// for entry in pgmonkey_async::ConnectionManager::global().cache_info() {
+    ///     println!("{entry}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn cache_info(&self) -> Vec<CacheEntry> {
         let entries = self.shared.cache.entries().into_iter();
         entries
@@ -200,6 +303,12 @@ impl ConnectionManager {
 
     /// Closes what is cached and forgets it; says how many handles that were. Sessions on loan
     /// end when they come back.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey_async::Error> {
+    /// println!("{} closed", pgmonkey_async::ConnectionManager::global().clear_cache_async().await);
+    /// # Ok(()) }
+    /// ```
     pub async fn clear_cache_async(&self) -> usize {
         let closed = self.shared.clear();
         // The farewells are sent by the drivers' tasks, which get their turn here.

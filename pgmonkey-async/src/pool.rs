@@ -86,6 +86,13 @@ impl Pool {
     /// Opens a pool by the `async_pool_settings` and `async_settings` of `config`, and its
     /// `min_size` sessions with it. The pool belongs to the caller: no cache knows it.
     ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
+    /// let pool = pgmonkey_async::Pool::new(&config).await?;
+    /// println!("{}", pool.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Connect`] with the reason if a session cannot be opened;
@@ -172,6 +179,13 @@ impl Pool {
     /// on. A session that died or reached its `max_lifetime` is replaced first. While a server
     /// that was reached before is away, the call tries again until `timeout`.
     ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let client = pool.acquire().await?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Timeout`] saying who has the sessions, [`Error::QueueFull`], [`Error::Closed`],
@@ -200,6 +214,16 @@ impl Pool {
     /// Runs `f` in a transaction on a session of its own: committed if `f` returns `Ok`, rolled
     /// back if it returns `Err`, panics, or the future is dropped.
     ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let statement = "INSERT INTO orders DEFAULT VALUES RETURNING id";
+    /// let id: i64 = pool
+    ///     .transaction(async |tx| Ok(tx.query_one(statement, &[]).await?.get(0)))
+    ///     .await?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// What `f` returned; those of [`acquire`](Self::acquire); [`Error::RolledBack`] if `f`
@@ -223,6 +247,14 @@ impl Pool {
     /// Begins a transaction that keeps a session of its own until it is committed, rolled back
     /// or dropped, which rolls back.
     ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let transaction = pool.begin().await?;
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`acquire`](Self::acquire) and of `BEGIN`.
@@ -234,6 +266,13 @@ impl Pool {
 
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let report = pool.ping().await?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`query`](Self::query).
@@ -244,11 +283,24 @@ impl Pool {
     }
 
     /// The pool's numbers now. Sends nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let status = pool.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.ledger.status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// println!("connected to {}", pool.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.0.ledger.target()
     }
@@ -281,6 +333,13 @@ impl Pool {
     /// Closes the pool: no new acquires, those who wait get [`Error::Closed`], idle sessions end
     /// now, borrowed ones when they come back. Does not wait for them. Closing twice is
     /// harmless.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// pool.close();
+    /// assert!(pool.acquire().await.is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
@@ -302,11 +361,24 @@ impl Pool {
     }
 
     /// Whether [`close`](Self::close) was called.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// pool.close();
+    /// assert!(pool.is_closed());
+    /// # Ok(()) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.0.shared.is_closed()
     }
 
     /// Whether both are handles of one pool.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// assert!(pool.is_same(&pool.clone()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }

@@ -291,6 +291,15 @@ macro_rules! prepares {
             /// As [`prepare_cached`](Self::prepare_cached), with types for the parameters; see
             /// [`tokio_postgres::Client::prepare_typed`].
             ///
+            /// ```no_run
+            /// # async fn example(client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+            /// let by_id = client.prepare_typed_cached(
+            ///     "SELECT name FROM users WHERE id = $1",
+            ///     &[pgmonkey_async::tokio_postgres::types::Type::INT8],
+            /// ).await?;
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// [`Error::Database`].

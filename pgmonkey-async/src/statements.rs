@@ -72,6 +72,12 @@ macro_rules! statements {
 
             /// As [`query`](Self::query), for exactly one row.
             ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let count: i64 = db.query_one("SELECT count(*) FROM users", &[]).await?.get(0);
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// As [`query`](Self::query), and if there is not exactly one row.
@@ -86,6 +92,13 @@ macro_rules! statements {
             }
 
             /// As [`query`](Self::query), for one row or none.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let row = db.query_opt("SELECT name FROM users WHERE id = $1", &[&42]).await?;
+            /// println!("{}", row.map_or("nobody", |_| "somebody"));
+            /// # Ok(()) }
+            /// ```
             ///
             /// # Errors
             ///
@@ -103,6 +116,13 @@ macro_rules! statements {
 
             /// As [`query`](Self::query), for the number of rows a statement changed.
             ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let changed = db.execute("DELETE FROM visits WHERE page = $1", &[&"home"]).await?;
+            /// println!("{changed} removed");
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// As [`query`](Self::query).
@@ -117,6 +137,12 @@ macro_rules! statements {
             }
 
             /// Runs statements separated by semicolons, without parameters.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// db.batch_execute("CREATE TABLE a (n int); CREATE TABLE b (n int)").await?;
+            /// # Ok(()) }
+            /// ```
             ///
             /// # Errors
             ///

@@ -42,6 +42,15 @@ impl Transaction {
     /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
     /// no more than its own.
     ///
+    /// ```no_run
+    /// # async fn example(mut transaction: pgmonkey_async::Transaction) -> Result<(), pgmonkey_async::Error> {
+    /// let savepoint = transaction.transaction().await?;
+    /// savepoint.execute("DELETE FROM visits", &[]).await?;
+    /// savepoint.rollback().await?; // the visits stay
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -51,6 +60,13 @@ impl Transaction {
 
     /// Makes the work permanent.
     ///
+    /// ```no_run
+    /// # async fn example(transaction: pgmonkey_async::Transaction) -> Result<(), pgmonkey_async::Error> {
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
@@ -59,6 +75,13 @@ impl Transaction {
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// ```no_run
+    /// # async fn example(transaction: pgmonkey_async::Transaction) -> Result<(), pgmonkey_async::Error> {
+    /// transaction.execute("DELETE FROM visits", &[]).await?;
+    /// transaction.rollback().await?; // the visits stay
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -78,6 +101,16 @@ prepares!(Transaction);
 
 /// A transaction within a session that is borrowed: the first one is a transaction, those
 /// within it are savepoints. It is the driver's [`tokio_postgres::Client`] to use; dropping it undoes its work.
+///
+/// ```no_run
+/// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+/// let mut outer = client.transaction().await?;
+/// let inner = outer.transaction().await?; // a savepoint
+/// inner.execute("DELETE FROM visits", &[]).await?;
+/// drop(inner); // the visits stay
+/// outer.commit().await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Nested<'a> {
     guard: &'a mut ClientGuard,
@@ -106,6 +139,18 @@ impl<'a> Nested<'a> {
 
     /// Opens a savepoint within.
     ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// let mut outer = client.transaction().await?;
+    /// let mut inner = outer.transaction().await?;
+    /// inner.execute("DELETE FROM visits", &[]).await?;
+    /// let innermost = inner.transaction().await?;
+    /// innermost.rollback().await?;
+    /// inner.commit().await?;
+    /// outer.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -114,6 +159,16 @@ impl<'a> Nested<'a> {
     }
 
     /// Makes the work permanent, or part of the transaction around a savepoint.
+    ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// let mut outer = client.transaction().await?;
+    /// let inner = outer.transaction().await?;
+    /// inner.execute("DELETE FROM visits", &[]).await?;
+    /// inner.commit().await?; // for the transaction around it
+    /// outer.commit().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -126,6 +181,16 @@ impl<'a> Nested<'a> {
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// ```no_run
+    /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// let mut outer = client.transaction().await?;
+    /// let inner = outer.transaction().await?;
+    /// inner.execute("DELETE FROM visits", &[]).await?;
+    /// inner.rollback().await?; // the visits stay
+    /// outer.commit().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -16,6 +16,17 @@ use crate::validate;
 /// Everything a configuration file says, as plain typed data that can be edited.
 ///
 /// [`Config::new`] checks it and makes a [`Config`] of it. `Debug` shows no secret.
+///
+/// ```
+/// use pgmonkey_config::{Config, ConnectionType, Settings};
+///
+/// let mut settings = Settings::default();
+/// settings.connection_type = ConnectionType::AsyncPool;
+/// settings.connection_settings.dbname = Some("shop".to_owned());
+/// let config = Config::new(settings)?;
+/// assert_eq!(config.connection_type, ConnectionType::AsyncPool);
+/// # Ok::<(), pgmonkey_config::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
@@ -35,6 +46,15 @@ pub struct Settings {
 
 impl Settings {
     /// The server parameters for sessions of the given type.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let config = Config::from_yaml("async_settings: { statement_timeout: 30s }")?;
+    /// let settings = config.session_settings(ConnectionType::AsyncPool);
+    /// assert_eq!(settings.value("statement_timeout"), Some("30s"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn session_settings(&self, kind: ConnectionType) -> &SessionSettings {
         if kind.is_async() {
             &self.async_settings
@@ -44,6 +64,14 @@ impl Settings {
     }
 
     /// The pool section that the given type reads, or would read if it were a pool.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let config = Config::from_yaml("async_pool_settings: { max_size: 20 }")?;
+    /// assert_eq!(config.pool_settings_for(ConnectionType::AsyncPool).max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn pool_settings_for(&self, kind: ConnectionType) -> &PoolSettings {
         if kind.is_async() {
             &self.async_pool_settings
@@ -84,6 +112,15 @@ impl Config {
     ///
     /// Empty texts and zero limits become `None`, as in a file.
     ///
+    /// ```
+    /// use pgmonkey_config::{Config, Settings};
+    ///
+    /// let mut settings = Settings::default();
+    /// settings.pool_settings.max_size = 0;
+    /// assert!(Config::new(settings).is_err()); // the same rules as for a file
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error`] with everything that is out of range or does not go together.
     pub fn new(settings: Settings) -> Result<Self, Error> {
@@ -99,6 +136,14 @@ impl Config {
     /// Loads a file, with what libpq's own sources add; the same as
     /// `Config::loader().file(path).load()`.
     ///
+    /// ```no_run
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::from_file("pgmonkey.yaml")?;
+    /// println!("{config}");
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error`] with file, line and key of everything that is wrong.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
@@ -106,6 +151,14 @@ impl Config {
     }
 
     /// Loads YAML text, with what libpq's own sources add.
+    ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::from_yaml("pool_settings: { max_size: 20 }")?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`from_file`](Self::from_file).
@@ -115,6 +168,14 @@ impl Config {
 
     /// Loads TOML text, with what libpq's own sources add.
     ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::from_toml("[pool_settings]\nmax_size = 20")?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`from_file`](Self::from_file).
     pub fn from_toml(text: &str) -> Result<Self, Error> {
@@ -122,6 +183,14 @@ impl Config {
     }
 
     /// Loads JSON text, with what libpq's own sources add.
+    ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::from_json(r#"{ "pool_settings": { "max_size": 20 } }"#)?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`from_file`](Self::from_file).
@@ -131,6 +200,14 @@ impl Config {
 
     /// Loads a `postgres://` URL or key=value text, with what libpq's own sources add.
     ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::from_url("postgres://app@db.internal:5433/shop")?;
+    /// assert_eq!(config.connection_settings.port, [5433]);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`from_file`](Self::from_file); the error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, Error> {
@@ -138,26 +215,70 @@ impl Config {
     }
 
     /// A loader, for more than one source or other rules.
+    ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let config = Config::loader().yaml("{}").set("pool_settings.max_size", 5).load()?;
+    /// assert_eq!(config.pool_settings.max_size, 5);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn loader() -> Loader {
         Loader::new()
     }
 
     /// The server parameters for sessions of the given type.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let config = Config::from_yaml("async_settings: { statement_timeout: 30s }")?;
+    /// let settings = config.session_settings(ConnectionType::AsyncPool);
+    /// assert_eq!(settings.value("statement_timeout"), Some("30s"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn session_settings(&self, kind: ConnectionType) -> &SessionSettings {
         self.0.settings.session_settings(kind)
     }
 
     /// The pool section that the given type reads, or would read if it were a pool.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let config = Config::from_yaml("async_pool_settings: { max_size: 20 }")?;
+    /// assert_eq!(config.pool_settings_for(ConnectionType::AsyncPool).max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn pool_settings_for(&self, kind: ConnectionType) -> &PoolSettings {
         self.0.settings.pool_settings_for(kind)
     }
 
     /// What this configuration means for the given type, computed once.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let one = Config::from_yaml("connection_settings: { host: db, port: '5432' }")?;
+    /// let same = Config::from_yaml("connection_settings: { port: 5432, host: db }")?;
+    /// let kind = ConnectionType::Pool;
+    /// assert_eq!(one.fingerprint(kind), same.fingerprint(kind));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn fingerprint(&self, kind: ConnectionType) -> &Fingerprint {
         self.0.fingerprints[kind as usize].get_or_init(|| Fingerprint::of(&self.0.settings, kind))
     }
 
     /// The same configuration for another type.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Config, ConnectionType};
+    ///
+    /// let config = Config::from_yaml("connection_type: pool")?;
+    /// let config = config.with_connection_type(ConnectionType::AsyncPool);
+    /// assert_eq!(config.connection_type, ConnectionType::AsyncPool);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     #[must_use]
     pub fn with_connection_type(&self, kind: ConnectionType) -> Self {
         if kind == self.connection_type {
@@ -173,6 +294,16 @@ impl Config {
     }
 
     /// A copy to edit and give to [`Config::new`].
+    ///
+    /// ```
+    /// use pgmonkey_config::Config;
+    ///
+    /// let mut settings = Config::from_yaml("connection_settings: { dbname: shop }")?.to_settings();
+    /// settings.connection_settings.dbname = Some("shop_test".to_owned());
+    /// let config = Config::new(settings)?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop_test"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn to_settings(&self) -> Settings {
         self.0.settings.clone()
     }

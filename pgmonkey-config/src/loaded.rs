@@ -33,6 +33,16 @@ pub struct Loaded {
 }
 
 /// One value in effect, without its secret.
+///
+/// ```
+/// use pgmonkey_config::Loader;
+///
+/// let loaded = Loader::new().yaml("connection_settings: { host: db }").load_with_sources()?;
+/// for value in loaded.values() {
+///     println!("{} = {} ({:?})", value.key, value.value, value.source);
+/// }
+/// # Ok::<(), pgmonkey_config::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Effective {
@@ -58,12 +68,31 @@ impl Loaded {
     }
 
     /// Where the value of a key came from, by section and key; `None` if nothing set it.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let loaded = Loader::new().yaml("connection_settings: { host: db }").load_with_sources()?;
+    /// assert!(loaded.source("connection_settings.host").is_some());
+    /// assert!(loaded.source("connection_settings.port").is_none());
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn source(&self, key: &str) -> Option<&Place> {
         self.sources.get(key)
     }
 
     /// Every value in effect, in the order of the documentation. What has neither a value nor a
     /// default that is the same on every machine is left out.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let loaded = Loader::new().yaml("pool_settings: { max_size: 20 }").load_with_sources()?;
+    /// let values = loaded.values();
+    /// let size = values.iter().find(|value| value.key == "pool_settings.max_size");
+    /// assert_eq!(size.map(|size| &size.value), Some(&20.into()));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn values(&self) -> Vec<Effective> {
         let rows = export::rows(&self.config).into_iter();
         rows.map(|(key, value)| Effective {

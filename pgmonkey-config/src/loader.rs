@@ -11,6 +11,16 @@ pub(crate) use crate::source::document::Syntax;
 use crate::source::environment::Variables;
 
 /// What happens to keys that do not exist.
+///
+/// ```
+/// use pgmonkey_config::{Loader, UnknownKeys};
+///
+/// let file = "connection_settings: { host: db }\nmigrations: { folder: sql }";
+/// assert!(Loader::new().yaml(file).load().is_err());
+/// let config = Loader::new().yaml(file).unknown_keys(UnknownKeys::Warn).load()?;
+/// assert_eq!(config.connection_settings.host.len(), 1);
+/// # Ok::<(), pgmonkey_config::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnknownKeys {
     /// They are errors.
@@ -87,6 +97,14 @@ impl Default for Loader {
 
 impl Loader {
     /// A loader without any source but libpq's own.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().yaml("pool_settings: { max_size: 20 }").load()?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self {
             inputs: Vec::new(),
@@ -102,33 +120,86 @@ impl Loader {
     }
 
     /// Adds a file: TOML or JSON by its ending, else YAML. `~/` is the home directory.
+    ///
+    /// ```no_run
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().file("pgmonkey.yaml").file("local.toml").load()?;
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn file(self, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
         self.input(Input::File(path))
     }
 
     /// Adds YAML text.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("pool_settings: { min_size: 2, max_size: 20 }")
+    ///     .yaml("pool_settings: { max_size: 5 }") // the later one wins
+    ///     .load()?;
+    /// assert_eq!((config.pool_settings.min_size, config.pool_settings.max_size), (2, 5));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn yaml(self, text: impl Into<String>) -> Self {
         self.text(Syntax::Yaml, text)
     }
 
     /// Adds TOML text.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().toml("[pool_settings]\nmax_size = 20").load()?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn toml(self, text: impl Into<String>) -> Self {
         self.text(Syntax::Toml, text)
     }
 
     /// Adds JSON text.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().json(r#"{ "pool_settings": { "max_size": 20 } }"#).load()?;
+    /// assert_eq!(config.pool_settings.max_size, 20);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn json(self, text: impl Into<String>) -> Self {
         self.text(Syntax::Json, text)
     }
 
     /// Adds a `postgres://` URL or key=value text.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().url("postgres://app@db.internal/shop?sslmode=require").load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn url(self, text: impl Into<String>) -> Self {
         let text = text.into();
         self.input(Input::Url(text))
     }
 
     /// Whether libpq's `PG*` variables and service file fill in what is not set elsewhere. True.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .variables([("PGUSER", "app")])
+    ///     .libpq_sources(false)
+    ///     .load()?;
+    /// assert_eq!(config.connection_settings.user, None);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn libpq_sources(mut self, on: bool) -> Self {
         self.libpq_sources = on;
         self
@@ -136,6 +207,18 @@ impl Loader {
 
     /// Whether `PGMONKEY_*` variables override the files, as in
     /// `PGMONKEY_CONNECTION_SETTINGS__HOST`; two underscores separate section and key. False.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("pool_settings: { max_size: 20 }")
+    ///     .variables([("PGMONKEY_POOL_SETTINGS__MAX_SIZE", "5")])
+    ///     .env(true)
+    ///     .load()?;
+    /// assert_eq!(config.pool_settings.max_size, 5);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn env(mut self, on: bool) -> Self {
         self.env = on;
         self
@@ -143,24 +226,64 @@ impl Loader {
 
     /// Whether `${VAR}`, `{ from_env: VAR }` and `{ from_file: path }` are resolved in files and
     /// texts. False.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("connection_settings: { dbname: '${NAME:-shop}_test' }")
+    ///     .variables([("NAME", "orders")])
+    ///     .resolve_env(true)
+    ///     .load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("orders_test"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn resolve_env(mut self, on: bool) -> Self {
         self.resolve_env = on;
         self
     }
 
     /// Whether `${VAR:-default}` may be used for passwords and the like. False.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { password: '${DB_PASSWORD:-postgres}' }";
+    /// let loader = Loader::new().yaml(file).resolve_env(true).variables([("HOME", "/")]);
+    /// assert!(loader.clone().load().is_err());
+    /// assert!(loader.allow_sensitive_defaults(true).load().is_ok());
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn allow_sensitive_defaults(mut self, on: bool) -> Self {
         self.allow_sensitive_defaults = on;
         self
     }
 
     /// What happens to keys that do not exist. They are errors.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Loader, UnknownKeys};
+    ///
+    /// let loader = Loader::new().yaml("migrations: { folder: sql }");
+    /// assert!(loader.unknown_keys(UnknownKeys::Warn).load().is_ok());
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn unknown_keys(mut self, unknown_keys: UnknownKeys) -> Self {
         self.unknown_keys = unknown_keys;
         self
     }
 
     /// Chooses one of the file's `profiles`; otherwise `PGMONKEY_PROFILE` does.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { dbname: shop }
+    /// profiles: { test: { connection_settings: { dbname: shop_test } } }";
+    /// let config = Loader::new().yaml(file).profile("test").load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop_test"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
         self
@@ -170,12 +293,31 @@ impl Loader {
     ///
     /// Section and key are separated by the first dot. The value may be text, a number, a boolean
     /// or a `Vec` of them.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("pool_settings: { max_size: 20 }")
+    ///     .set("pool_settings.max_size", 5)
+    ///     .load()?;
+    /// assert_eq!(config.pool_settings.max_size, 5);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn set(mut self, path: impl Into<String>, value: impl Into<Value>) -> Self {
         self.set.push((path.into(), value.into()));
         self
     }
 
     /// Uses these environment variables instead of the process's.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new().variables([("PGDATABASE", "shop")]).load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     pub fn variables<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,
@@ -187,6 +329,14 @@ impl Loader {
     }
 
     /// Loads the configuration; warnings go to the log.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let error = Loader::new().yaml("connection_settings:\n  prot: 5432").load().unwrap_err();
+    /// assert!(error.to_string().contains("line 2") && error.to_string().contains("`port`"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error`] with everything that is wrong, each with its file, line and key.
@@ -200,6 +350,16 @@ impl Loader {
 
     /// Loads the configuration and tells what deserves a look, without logging it.
     ///
+    /// ```
+    /// use pgmonkey_config::{Loader, WarningKind};
+    ///
+    /// let file = "postgresql: { connection_settings: { host: db } }";
+    /// let (config, warnings) = Loader::new().yaml(file).load_with_warnings()?;
+    /// assert_eq!(warnings[0].kind, WarningKind::LegacyWrapper);
+    /// assert_eq!(config.connection_settings.host.len(), 1);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_with_warnings(self) -> Result<(Config, Vec<Warning>), Error> {
@@ -209,6 +369,16 @@ impl Loader {
     }
 
     /// Loads the configuration and tells where each of its values came from.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { host: db }";
+    /// let loaded = Loader::new().yaml(file).load_with_sources()?;
+    /// let place = loaded.source("connection_settings.host").expect("it is set");
+    /// assert_eq!(place.to_string(), "line 1, column 24");
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`load`](Self::load).

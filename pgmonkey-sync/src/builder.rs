@@ -63,6 +63,12 @@ impl Extras {
 
 impl Builder {
     /// Begins with `config` alone.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::Builder::new(&config).name("orders").pool()?;
+    /// # Ok(()) }
+    /// ```
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
@@ -71,12 +77,30 @@ impl Builder {
     }
 
     /// Has `provider` asked for the password of each new session.
+    ///
+    /// ```no_run
+    /// # use pgmonkey_sync::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # impl PasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::Builder::new(&config).password_provider(Vault).pool()?;
+    /// # Ok(()) }
+    /// ```
     pub fn password_provider(mut self, provider: impl PasswordProvider) -> Self {
         self.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
         self
     }
 
     /// Has `hooks` run at the turns of each session's life.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config, hooks: pgmonkey_sync::Hooks) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::Builder::new(&config).hooks(hooks).pool()?;
+    /// # Ok(()) }
+    /// ```
     pub fn hooks(mut self, hooks: Hooks) -> Self {
         self.extras.hooks = Some(hooks);
         self
@@ -101,6 +125,12 @@ impl Builder {
 
     /// Opens a pool; see [`Pool::new`].
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::Builder::new(&config).name("orders").pool()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`].
@@ -109,6 +139,12 @@ impl Builder {
     }
 
     /// Opens a connection; see [`Connection::new`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let connection = pgmonkey_sync::Builder::new(&config).name("reports").connection()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -119,6 +155,12 @@ impl Builder {
 
     /// Opens what the file asks for; see [`Database::new`].
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let database = pgmonkey_sync::Builder::new(&config).name("orders").database()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Database::new`].
@@ -128,6 +170,13 @@ impl Builder {
 
     /// Opens a listener; see [`Listener::connect`]. Of the hooks only `after_connect` concerns
     /// it.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut listener = pgmonkey_sync::Builder::new(&config).name("jobs").listener()?;
+    /// listener.listen("jobs")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

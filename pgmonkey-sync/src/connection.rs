@@ -38,6 +38,13 @@ impl Connection {
     /// Opens a connection by the `sync_settings` of `config`. It belongs to the caller: no
     /// cache knows it.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let connection = pgmonkey_sync::Connection::new(&config)?;
+    /// println!("{}", connection.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`].
@@ -68,6 +75,13 @@ impl Connection {
     /// Borrows the session, waiting for at most 30 s while another has it; dropping the guard
     /// gives it back.
     ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut client = connection.acquire()?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::acquire`].
@@ -78,6 +92,16 @@ impl Connection {
 
     /// Runs `f` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err`
     /// or panics.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// let id: i64 = connection.transaction(|tx| {
+    ///     let row = tx.query_one("INSERT INTO orders DEFAULT VALUES RETURNING id", &[])?;
+    ///     Ok(row.get(0))
+    /// })?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -93,6 +117,14 @@ impl Connection {
     /// Begins a transaction that keeps the session until it is committed, rolled back or
     /// dropped, which rolls back.
     ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut transaction = connection.begin()?;
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::begin`].
@@ -103,6 +135,13 @@ impl Connection {
 
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// let report = connection.ping()?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::ping`].
@@ -112,21 +151,48 @@ impl Connection {
     }
 
     /// The connection's numbers now. Sends nothing.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// let status = connection.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// println!("connected to {}", connection.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.0.target()
     }
 
     /// Closes the connection: now if nobody has it, else when it comes back.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// connection.close();
+    /// assert!(connection.acquire().is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
 
     /// Whether [`close`](Self::close) was called.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// connection.close();
+    /// assert!(connection.is_closed());
+    /// # Ok(()) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
@@ -136,6 +202,12 @@ impl Connection {
     }
 
     /// Whether both are handles of one connection.
+    ///
+    /// ```no_run
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), pgmonkey_sync::Error> {
+    /// assert!(connection.is_same(&connection.clone()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0)
     }

@@ -51,6 +51,13 @@ pub(crate) fn connection_type(config: &Config) -> Result<ConnectionType, Error> 
 impl Database {
     /// Opens what `config` asks for. It belongs to the caller: no cache knows it.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let database = pgmonkey_sync::Database::new(&config)?;
+    /// println!("{}", database.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::ConnectionType`] if the file asks for an async type, else as [`Pool::new`].
@@ -71,6 +78,14 @@ impl Database {
     }
 
     /// The pool, if it is one.
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// if let Some(pool) = database.as_pool() {
+    ///     pool.resize(2, 20)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn as_pool(&self) -> Option<&Pool> {
         match &self.handle {
             Handle::Pool(pool) => Some(pool),
@@ -79,6 +94,12 @@ impl Database {
     }
 
     /// The connection, if it is one.
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let waits = database.as_connection().is_some(); // one session, shared
+    /// # Ok(()) }
+    /// ```
     pub fn as_connection(&self) -> Option<&Connection> {
         match &self.handle {
             Handle::Connection(connection) => Some(connection),
@@ -88,6 +109,15 @@ impl Database {
 
     /// Runs `f` as Python's `with conn:` block would: in a transaction, or, if the file says
     /// `autocommit: true`, without one.
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let removed = database.scope(|client| {
+    ///     Ok(client.execute("DELETE FROM jobs WHERE done", &[])?)
+    /// })?;
+    /// println!("{removed} jobs removed");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -110,6 +140,13 @@ impl Database {
 
     /// As [`Pool::acquire`].
     ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut client = database.acquire()?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::acquire`].
@@ -119,6 +156,16 @@ impl Database {
     }
 
     /// As [`Pool::transaction`].
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let id: i64 = database.transaction(|tx| {
+    ///     let row = tx.query_one("INSERT INTO orders DEFAULT VALUES RETURNING id", &[])?;
+    ///     Ok(row.get(0))
+    /// })?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -133,6 +180,14 @@ impl Database {
 
     /// As [`Pool::begin`].
     ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut transaction = database.begin()?;
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::begin`].
@@ -143,6 +198,13 @@ impl Database {
 
     /// As [`Pool::ping`].
     ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let report = database.ping()?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::ping`].
@@ -152,16 +214,36 @@ impl Database {
     }
 
     /// As [`Pool::status`].
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// let status = database.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.handle.pool().status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// println!("connected to {}", database.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.handle.pool().target()
     }
 
     /// As [`Pool::close`].
+    ///
+    /// ```no_run
+    /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
+    /// database.close();
+    /// assert!(database.acquire().is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.handle.pool().close();
     }

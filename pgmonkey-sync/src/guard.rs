@@ -49,6 +49,14 @@ impl ClientGuard {
     /// Begins a transaction by hand; end it with [`commit`](Self::commit) or
     /// [`rollback`](Self::rollback).
     ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// client.begin()?;
+    /// client.execute("DELETE FROM visits", &[])?;
+    /// client.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -57,6 +65,15 @@ impl ClientGuard {
     }
 
     /// Commits the transaction that is open.
+    ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// client.begin()?;
+    /// client.execute("DELETE FROM visits", &[])?;
+    /// client.commit()?;
+    /// assert!(client.commit().is_err()); // nothing is open any more
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -75,6 +92,14 @@ impl ClientGuard {
 
     /// Rolls the transaction that is open back.
     ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// client.begin()?;
+    /// client.execute("DELETE FROM visits", &[])?;
+    /// client.rollback()?; // the visits stay
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
@@ -88,6 +113,14 @@ impl ClientGuard {
     /// Begins a transaction that ends with the value returned; a savepoint if one is open
     /// already.
     ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut transaction = client.transaction()?;
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -96,6 +129,12 @@ impl ClientGuard {
     }
 
     /// Asks the server for a sign of life and says what answered. One round trip.
+    ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// println!("server process {}", client.ping()?.backend_pid);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -153,6 +153,13 @@ impl Hooks {
     /// No hooks yet. `identity` is what tells them from others: part of the key of a
     /// [`ConnectionManager`](crate::ConnectionManager)'s cache, so that the same file with hooks
     /// of the same identity is the same pool. No secret may be in it.
+    ///
+    /// ```
+    /// use pgmonkey_sync::Hooks;
+    ///
+    /// let hooks = Hooks::new("tenants"); // does nothing yet
+    /// assert_eq!(&**hooks.identity(), "tenants");
+    /// ```
     pub fn new(identity: impl Into<Arc<str>>) -> Self {
         Self {
             identity: identity.into(),
@@ -163,24 +170,56 @@ impl Hooks {
     }
 
     /// Has `hook` prepare each new session.
+    ///
+    /// ```
+    /// # use pgmonkey_sync::postgres::Client;
+    /// # use pgmonkey_sync::{Hooks};
+    /// let hooks = Hooks::new("mine").after_connect(|client: &mut Client| {
+    ///     Ok(client.batch_execute("SELECT load_settings()")?)
+    /// });
+    /// ```
     pub fn after_connect(mut self, hook: impl AfterConnect) -> Self {
         self.after_connect = Some(Arc::new(hook));
         self
     }
 
     /// Has `hook` asked before each session is lent.
+    ///
+    /// ```
+    /// # use pgmonkey_sync::postgres::Client;
+    /// # use pgmonkey_sync::{Hooks, HookVerdict};
+    /// let hooks = Hooks::new("mine").before_acquire(|client: &mut Client| {
+    ///     let keep = client.query_one("SELECT NOT pg_is_in_recovery()", &[])?.get(0);
+    ///     Ok(if keep { HookVerdict::Keep } else { HookVerdict::Discard })
+    /// });
+    /// ```
     pub fn before_acquire(mut self, hook: impl BeforeAcquire) -> Self {
         self.before_acquire = Some(Arc::new(hook));
         self
     }
 
     /// Has `hook` asked about each session that came back.
+    ///
+    /// ```
+    /// # use pgmonkey_sync::postgres::Client;
+    /// # use pgmonkey_sync::{Hooks, HookVerdict};
+    /// let hooks = Hooks::new("mine").after_release(|client: &mut Client| {
+    ///     client.batch_execute("RESET app.tenant")?;
+    ///     Ok(HookVerdict::Keep)
+    /// });
+    /// ```
     pub fn after_release(mut self, hook: impl AfterRelease) -> Self {
         self.after_release = Some(Arc::new(hook));
         self
     }
 
     /// What tells them from others.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// assert_eq!(&**pgmonkey_sync::Hooks::new("tenants").identity(), "tenants");
+    /// # Ok(()) }
+    /// ```
     pub fn identity(&self) -> &Arc<str> {
         &self.identity
     }

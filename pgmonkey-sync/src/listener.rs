@@ -87,6 +87,13 @@ impl Listener {
     /// Opens a session by the `sync_settings` of `config`, subscribed to nothing yet. A
     /// [`Builder`](crate::Builder) opens one with a password provider.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut listener = pgmonkey_sync::Listener::connect(&config)?;
+    /// listener.listen("jobs")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`](crate::Pool::new): the first session is tried once.
@@ -112,6 +119,12 @@ impl Listener {
     /// Has the server asked for a sign of life whenever this much time has passed, with an
     /// empty query; a session on which no answer comes within as long again is given up. `None`,
     /// the default, leaves that to TCP's keepalives.
+    ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// listener.ping_every(Some(std::time::Duration::from_secs(30)));
+    /// # Ok(()) }
+    /// ```
     pub fn ping_every(&mut self, interval: Option<Duration>) {
         self.ping_every = interval;
         if let State::Live(live) = &mut self.state {
@@ -121,6 +134,12 @@ impl Listener {
 
     /// Subscribes to a channel. Its name is taken as it is written: `Jobs` is not `jobs`. While
     /// the session is lost it is only noted, for the next one.
+    ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// listener.listen("jobs")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -141,6 +160,12 @@ impl Listener {
 
     /// Ends the subscription to a channel; nothing of it is heard any more, not even what has
     /// come already.
+    ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// listener.unlisten("jobs")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -170,11 +195,25 @@ impl Listener {
     }
 
     /// The channels it is subscribed to.
+    ///
+    /// ```no_run
+    /// # fn example(listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// println!("{:?}", listener.channels().collect::<Vec<_>>());
+    /// # Ok(()) }
+    /// ```
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &str> {
         self.channels.names()
     }
 
     /// Waits for what comes next; reconnects if need be.
+    ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// if let pgmonkey_sync::Heard::Notification(job) = listener.recv()? {
+    ///     println!("{}", job.payload());
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -193,6 +232,15 @@ impl Listener {
     /// As [`recv`](Self::recv), for at most this long: `None` if nothing has come. What the
     /// time was too short for, such as reconnecting, goes on with the next call.
     ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// let limit = std::time::Duration::from_secs(60);
+    /// if listener.recv_timeout(limit)?.is_none() {
+    ///     println!("nothing for a minute");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
@@ -203,6 +251,14 @@ impl Listener {
 
     /// As [`recv`](Self::recv), without waiting: `None` if nothing is there yet.
     ///
+    /// ```no_run
+    /// # fn example(mut listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// while let Some(heard) = listener.try_recv()? {
+    ///     println!("{heard:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
@@ -212,6 +268,12 @@ impl Listener {
     }
 
     /// Ends the session. Dropping a listener does the same.
+    ///
+    /// ```no_run
+    /// # fn example(listener: pgmonkey_sync::Listener) -> Result<(), pgmonkey_sync::Error> {
+    /// listener.close();
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) {
         events::closed(self.dialing.name(), "listener");
     }

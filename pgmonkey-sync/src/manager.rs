@@ -48,11 +48,25 @@ type Key = (Fingerprint, ConnectionType, Identity);
 
 impl ConnectionManager {
     /// A manager that shares nothing with any other.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let manager = pgmonkey_sync::ConnectionManager::new();
+    /// let pool = manager.pool(&config)?;
+    /// assert_eq!(manager.cache_info().len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The manager of the process.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::ConnectionManager::global().pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
         GLOBAL.get_or_init(Self::new)
@@ -61,6 +75,19 @@ impl ConnectionManager {
     /// The same manager, with the same cache, which asks `provider` for the password of each new
     /// session. Handles opened with one are cached by its
     /// [`identity`](PasswordProvider::identity), beside those without.
+    ///
+    /// ```no_run
+    /// # use pgmonkey_sync::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # impl PasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let manager = pgmonkey_sync::ConnectionManager::global().with_password_provider(Vault);
+    /// let pool = manager.pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_password_provider(&self, provider: impl PasswordProvider) -> Self {
         let mut manager = self.clone();
@@ -70,6 +97,13 @@ impl ConnectionManager {
 
     /// The same manager, with the same cache, whose handles have `hooks`. They are cached by the
     /// [`identity`](Hooks::identity) of the hooks, beside those without.
+    ///
+    /// ```no_run
+    /// # fn example(hooks: pgmonkey_sync::Hooks, config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let manager = pgmonkey_sync::ConnectionManager::global().with_hooks(hooks);
+    /// let pool = manager.pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_hooks(&self, hooks: Hooks) -> Self {
         let mut manager = self.clone();
@@ -79,6 +113,13 @@ impl ConnectionManager {
 
     /// The connection for `config`, opened if it is asked for the first time; its
     /// `connection_type` is not looked at.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let connection = pgmonkey_sync::ConnectionManager::global().connection(&config)?;
+    /// println!("{}", connection.ping()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -94,6 +135,13 @@ impl ConnectionManager {
     /// The pool for `config`, opened if it is asked for the first time; its `connection_type` is
     /// not looked at.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::ConnectionManager::global().pool(&config)?;
+    /// println!("{}", pool.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Pool::new`]; everyone who waited for the same pool gets the same error, and the next
@@ -107,6 +155,13 @@ impl ConnectionManager {
 
     /// The connection or the pool, as `config` says.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let database = pgmonkey_sync::ConnectionManager::global().database(&config)?;
+    /// println!("{}", database.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Database::new`].
@@ -118,6 +173,13 @@ impl ConnectionManager {
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one
     /// `stat` when the file has not changed.
     ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// let connection = pgmonkey_sync::ConnectionManager::global().connection_from_file("pgmonkey.yaml")?;
+    /// println!("{}", connection.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`connection`](Self::connection), and [`Error::Config`].
@@ -126,6 +188,13 @@ impl ConnectionManager {
     }
 
     /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::ConnectionManager::global().pool_from_file("pgmonkey.yaml")?;
+    /// println!("{}", pool.ping()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -136,6 +205,13 @@ impl ConnectionManager {
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
     ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// let database = pgmonkey_sync::ConnectionManager::global().database_from_file("pgmonkey.yaml")?;
+    /// println!("{}", database.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
@@ -145,6 +221,12 @@ impl ConnectionManager {
 
     /// Opens a new connection for `config`, caches it in place of the old one, and only then
     /// closes that: who has it borrowed keeps it to the end.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let connection = pgmonkey_sync::ConnectionManager::global().reload_connection(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -158,6 +240,12 @@ impl ConnectionManager {
 
     /// As [`reload_connection`](Self::reload_connection), for the pool.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::ConnectionManager::global().reload_pool(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`pool`](Self::pool); the old one stays cached then.
@@ -170,6 +258,12 @@ impl ConnectionManager {
 
     /// As [`reload_connection`](Self::reload_connection), for what `config` says.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let database = pgmonkey_sync::ConnectionManager::global().reload_database(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`database`](Self::database); the old one stays cached then.
@@ -179,6 +273,14 @@ impl ConnectionManager {
     }
 
     /// What is cached now.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// for entry in pgmonkey_sync::ConnectionManager::global().cache_info() {
+    ///     println!("{entry}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn cache_info(&self) -> Vec<CacheEntry> {
         let entries = self.shared.cache.entries().into_iter();
         entries
@@ -199,6 +301,12 @@ impl ConnectionManager {
 
     /// Closes what is cached and forgets it; says how many handles that were. Sessions on loan
     /// end when they come back.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
+    /// println!("{} closed", pgmonkey_sync::ConnectionManager::global().clear_cache());
+    /// # Ok(()) }
+    /// ```
     pub fn clear_cache(&self) -> usize {
         self.shared.clear()
     }

@@ -71,6 +71,13 @@ impl Pool {
     /// Opens a pool by the `pool_settings` and `sync_settings` of `config`, and its `min_size`
     /// sessions with it. The pool belongs to the caller: no cache knows it.
     ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let pool = pgmonkey_sync::Pool::new(&config)?;
+    /// println!("{}", pool.ping()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Connect`] with the reason if a session cannot be opened;
@@ -145,6 +152,13 @@ impl Pool {
     /// on. A session that died or reached its `max_lifetime` is replaced first. While a server
     /// that was reached before is away, the call tries again until `timeout`.
     ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut client = pool.acquire()?;
+    /// client.batch_execute("REFRESH MATERIALIZED VIEW sales")?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Timeout`] saying who has the sessions, [`Error::QueueFull`], [`Error::Closed`],
@@ -162,6 +176,16 @@ impl Pool {
 
     /// Runs `f` in a transaction on a session of its own: committed if `f` returns `Ok`, rolled
     /// back if it returns `Err` or panics.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let id: i64 = pool.transaction(|tx| {
+    ///     let row = tx.query_one("INSERT INTO orders DEFAULT VALUES RETURNING id", &[])?;
+    ///     Ok(row.get(0))
+    /// })?;
+    /// println!("order {id}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -181,6 +205,14 @@ impl Pool {
     /// Begins a transaction that keeps a session of its own until it is committed, rolled back
     /// or dropped, which rolls back.
     ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut transaction = pool.begin()?;
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`acquire`](Self::acquire) and of `BEGIN`.
@@ -191,6 +223,13 @@ impl Pool {
 
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let report = pool.ping()?;
+    /// println!("{} answered after {:?}", report.address, report.latency);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`query`](Self::query).
@@ -200,11 +239,24 @@ impl Pool {
     }
 
     /// The pool's numbers now. Sends nothing.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let status = pool.status();
+    /// println!("{} of {} in use", status.in_use, status.max_size);
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Status {
         self.0.ledger.status()
     }
 
     /// `user@host:port/database`, as the file says it.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// println!("connected to {}", pool.target()); // app@db.internal:5432/shop
+    /// # Ok(()) }
+    /// ```
     pub fn target(&self) -> &str {
         self.0.ledger.target()
     }
@@ -237,6 +289,13 @@ impl Pool {
     /// Closes the pool: no new acquires, those who wait get [`Error::Closed`], idle sessions end
     /// now, borrowed ones when they come back. Does not wait for them. Closing twice is
     /// harmless.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// pool.close();
+    /// assert!(pool.acquire().is_err_and(|error| error.is_closed()));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.0.close();
     }
@@ -260,11 +319,24 @@ impl Pool {
     }
 
     /// Whether [`close`](Self::close) was called.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// pool.close();
+    /// assert!(pool.is_closed());
+    /// # Ok(()) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.0.shared.is_closed()
     }
 
     /// Whether both are handles of one pool.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// assert!(pool.is_same(&pool.clone()));
+    /// # Ok(()) }
+    /// ```
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }

@@ -239,6 +239,15 @@ macro_rules! prepares {
             /// As [`prepare_cached`](Self::prepare_cached), with types for the parameters; see
             /// [`postgres::Client::prepare_typed`].
             ///
+            /// ```no_run
+            /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+            /// let by_id = client.prepare_typed_cached(
+            ///     "SELECT name FROM users WHERE id = $1",
+            ///     &[pgmonkey_sync::postgres::types::Type::INT8],
+            /// )?;
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// [`Error::Database`].

@@ -57,6 +57,12 @@ macro_rules! statements {
 
             /// As [`query`](Self::query), for exactly one row.
             ///
+            /// ```no_run
+            #[doc = concat!("# fn example(db: pgmonkey_sync::", stringify!($handle), ") -> Result<(), pgmonkey_sync::Error> {")]
+            /// let count: i64 = db.query_one("SELECT count(*) FROM users", &[])?.get(0);
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// As [`query`](Self::query), and if there is not exactly one row.
@@ -70,6 +76,13 @@ macro_rules! statements {
             }
 
             /// As [`query`](Self::query), for one row or none.
+            ///
+            /// ```no_run
+            #[doc = concat!("# fn example(db: pgmonkey_sync::", stringify!($handle), ") -> Result<(), pgmonkey_sync::Error> {")]
+            /// let row = db.query_opt("SELECT name FROM users WHERE id = $1", &[&42])?;
+            /// println!("{}", row.map_or("nobody", |_| "somebody"));
+            /// # Ok(()) }
+            /// ```
             ///
             /// # Errors
             ///
@@ -85,6 +98,13 @@ macro_rules! statements {
 
             /// As [`query`](Self::query), for the number of rows a statement changed.
             ///
+            /// ```no_run
+            #[doc = concat!("# fn example(db: pgmonkey_sync::", stringify!($handle), ") -> Result<(), pgmonkey_sync::Error> {")]
+            /// let changed = db.execute("DELETE FROM visits WHERE page = $1", &[&"home"])?;
+            /// println!("{changed} removed");
+            /// # Ok(()) }
+            /// ```
+            ///
             /// # Errors
             ///
             /// As [`query`](Self::query).
@@ -98,6 +118,12 @@ macro_rules! statements {
             }
 
             /// Runs statements separated by semicolons, without parameters.
+            ///
+            /// ```no_run
+            #[doc = concat!("# fn example(db: pgmonkey_sync::", stringify!($handle), ") -> Result<(), pgmonkey_sync::Error> {")]
+            /// db.batch_execute("CREATE TABLE a (n int); CREATE TABLE b (n int)")?;
+            /// # Ok(()) }
+            /// ```
             ///
             /// # Errors
             ///

@@ -41,6 +41,15 @@ impl Transaction {
     /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
     /// no more than its own.
     ///
+    /// ```no_run
+    /// # fn example(mut transaction: pgmonkey_sync::Transaction) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut savepoint = transaction.transaction()?;
+    /// savepoint.execute("DELETE FROM visits", &[])?;
+    /// savepoint.rollback()?; // the visits stay
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -50,6 +59,13 @@ impl Transaction {
 
     /// Makes the work permanent.
     ///
+    /// ```no_run
+    /// # fn example(mut transaction: pgmonkey_sync::Transaction) -> Result<(), pgmonkey_sync::Error> {
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
@@ -58,6 +74,13 @@ impl Transaction {
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// ```no_run
+    /// # fn example(mut transaction: pgmonkey_sync::Transaction) -> Result<(), pgmonkey_sync::Error> {
+    /// transaction.execute("DELETE FROM visits", &[])?;
+    /// transaction.rollback()?; // the visits stay
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -77,6 +100,16 @@ prepares!(Transaction);
 
 /// A transaction within a session that is borrowed: the first one is a transaction, those
 /// within it are savepoints. It is the driver's [`postgres::Client`] to use; dropping it undoes its work.
+///
+/// ```no_run
+/// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+/// let mut outer = client.transaction()?;
+/// let mut inner = outer.transaction()?; // a savepoint
+/// inner.execute("DELETE FROM visits", &[])?;
+/// drop(inner); // the visits stay
+/// outer.commit()?;
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Nested<'a> {
     guard: &'a mut ClientGuard,
@@ -103,6 +136,18 @@ impl<'a> Nested<'a> {
 
     /// Opens a savepoint within.
     ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut outer = client.transaction()?;
+    /// let mut inner = outer.transaction()?;
+    /// inner.execute("DELETE FROM visits", &[])?;
+    /// let innermost = inner.transaction()?;
+    /// innermost.rollback()?;
+    /// inner.commit()?;
+    /// outer.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Database`].
@@ -111,6 +156,16 @@ impl<'a> Nested<'a> {
     }
 
     /// Makes the work permanent, or part of the transaction around a savepoint.
+    ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut outer = client.transaction()?;
+    /// let mut inner = outer.transaction()?;
+    /// inner.execute("DELETE FROM visits", &[])?;
+    /// inner.commit()?; // for the transaction around it
+    /// outer.commit()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,6 +178,16 @@ impl<'a> Nested<'a> {
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
+    ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut outer = client.transaction()?;
+    /// let mut inner = outer.transaction()?;
+    /// inner.execute("DELETE FROM visits", &[])?;
+    /// inner.rollback()?; // the visits stay
+    /// outer.commit()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

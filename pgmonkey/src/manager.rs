@@ -15,6 +15,13 @@ use {pgmonkey_config::Config, pgmonkey_connect::Error, std::path::Path};
 ///
 /// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
 /// end of the process, for as long as a second at most.
+///
+/// ```no_run
+/// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+/// let pool = pgmonkey::ConnectionManager::global().pool(&config)?;
+/// assert!(pool.is_same(&pgmonkey::ConnectionManager::global().pool(&config)?));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default, Debug)]
 pub struct ConnectionManager {
     #[cfg(feature = "sync")]
@@ -25,12 +32,26 @@ pub struct ConnectionManager {
 
 impl ConnectionManager {
     /// A manager that shares nothing with any other.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::new();
+    /// let pool = manager.pool(&config)?;
+    /// assert_eq!(manager.cache_info().len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The manager of the process. It shares its cache with the global managers of
     /// `pgmonkey-sync` and `pgmonkey-async`.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
         GLOBAL.get_or_init(|| Self {
@@ -42,6 +63,14 @@ impl ConnectionManager {
     }
 
     /// What is cached now, of both families.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// for entry in pgmonkey::ConnectionManager::global().cache_info() {
+    ///     println!("{entry}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn cache_info(&self) -> Vec<CacheEntry> {
         #[allow(unused_mut, reason = "with neither feature nothing is pushed")]
         let mut entries = Vec::new();
@@ -87,44 +116,164 @@ macro_rules! forward {
 
 forward! {
     /// The connection for `config`; see [`pgmonkey_sync::ConnectionManager::connection`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().connection(&config)?;
+    /// println!("{}", connection.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn connection(config: &Config) -> pgmonkey_sync::Connection = connection;
     /// The pool for `config`; see [`pgmonkey_sync::ConnectionManager::pool`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().pool(&config)?;
+    /// println!("{}", pool.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn pool(config: &Config) -> pgmonkey_sync::Pool = pool;
     /// Whichever `config` says; see [`pgmonkey_sync::ConnectionManager::database`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().database(&config)?;
+    /// println!("{}", database.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn database(config: &Config) -> pgmonkey_sync::Database = database;
     /// The connection for the configuration in a file.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().connection_from_file("pgmonkey.yaml")?;
+    /// println!("{}", connection.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn connection_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Connection = connection_from_file;
     /// The pool for the configuration in a file.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().pool_from_file("pgmonkey.yaml")?;
+    /// println!("{}", pool.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn pool_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Pool = pool_from_file;
     /// Whichever the configuration in a file says.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().database_from_file("pgmonkey.yaml")?;
+    /// println!("{}", database.ping()?);
+    /// # Ok(()) }
+    /// ```
     fn database_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Database = database_from_file;
     /// A new connection in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().reload_connection(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_connection(config: &Config) -> pgmonkey_sync::Connection = reload_connection;
     /// A new pool in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().reload_pool(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_pool(config: &Config) -> pgmonkey_sync::Pool = reload_pool;
     /// A new handle in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().reload_database(&config)?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_database(config: &Config) -> pgmonkey_sync::Database = reload_database;
 }
 
 forward! {
     async
     /// The async connection for `config`; see [`pgmonkey_async::ConnectionManager::connection`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().async_connection(&config).await?;
+    /// println!("{}", connection.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_connection(config: &Config) -> pgmonkey_async::Connection = connection;
     /// The async pool for `config`; see [`pgmonkey_async::ConnectionManager::pool`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().async_pool(&config).await?;
+    /// println!("{}", pool.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_pool(config: &Config) -> pgmonkey_async::Pool = pool;
     /// Whichever `config` says; see [`pgmonkey_async::ConnectionManager::database`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().async_database(&config).await?;
+    /// println!("{}", database.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_database(config: &Config) -> pgmonkey_async::Database = database;
     /// The async connection for the configuration in a file.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().async_connection_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", connection.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_connection_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Connection = connection_from_file;
     /// The async pool for the configuration in a file.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().async_pool_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", pool.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_pool_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Pool = pool_from_file;
     /// Whichever the configuration in a file says.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().async_database_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", database.ping().await?);
+    /// # Ok(()) }
+    /// ```
     fn async_database_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Database = database_from_file;
     /// A new async connection in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let connection = pgmonkey::ConnectionManager::global().reload_async_connection(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_async_connection(config: &Config) -> pgmonkey_async::Connection = reload_connection;
     /// A new async pool in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let pool = pgmonkey::ConnectionManager::global().reload_async_pool(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_async_pool(config: &Config) -> pgmonkey_async::Pool = reload_pool;
     /// A new async handle in place of the cached one, which is closed afterwards.
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let database = pgmonkey::ConnectionManager::global().reload_async_database(&config).await?; // the old one is closed now
+    /// # Ok(()) }
+    /// ```
     fn reload_async_database(config: &Config) -> pgmonkey_async::Database = reload_database;
 }
 
@@ -133,6 +282,19 @@ forward! {
 impl ConnectionManager {
     /// The same manager, whose handles for threads ask `provider` for each password; see
     /// [`pgmonkey_sync::ConnectionManager::with_password_provider`].
+    ///
+    /// ```no_run
+    /// # use pgmonkey::{PasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # impl PasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global().with_password_provider(Vault);
+    /// let pool = manager.pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_password_provider(&self, provider: impl PasswordProvider) -> Self {
         let mut manager = self.clone();
@@ -142,6 +304,13 @@ impl ConnectionManager {
 
     /// The same manager, whose handles for threads have `hooks`; see
     /// [`pgmonkey_sync::ConnectionManager::with_hooks`].
+    ///
+    /// ```no_run
+    /// # fn example(hooks: pgmonkey::Hooks, config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global().with_hooks(hooks);
+    /// let pool = manager.pool(&config)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_hooks(&self, hooks: pgmonkey_sync::Hooks) -> Self {
         let mut manager = self.clone();
@@ -150,6 +319,12 @@ impl ConnectionManager {
     }
 
     /// Closes the cached handles for threads and forgets them; says how many they were.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// println!("{} closed", pgmonkey::ConnectionManager::global().clear_cache());
+    /// # Ok(()) }
+    /// ```
     pub fn clear_cache(&self) -> usize {
         self.sync.clear_cache()
     }
@@ -160,6 +335,20 @@ impl ConnectionManager {
 impl ConnectionManager {
     /// The same manager, whose handles for tasks ask `provider` for each password; see
     /// [`pgmonkey_async::ConnectionManager::with_password_provider`].
+    ///
+    /// ```no_run
+    /// # use pgmonkey::{AsyncPasswordProvider, PasswordRequest, ProviderError, Secret};
+    /// # struct Vault;
+    /// # #[async_trait::async_trait]
+    /// # impl AsyncPasswordProvider for Vault {
+    /// #     fn identity(&self) -> String { "vault".into() }
+    /// #     async fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
+    /// # }
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global().with_async_password_provider(Vault);
+    /// let pool = manager.async_pool(&config).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_async_password_provider(&self, provider: impl AsyncPasswordProvider) -> Self {
         let mut manager = self.clone();
@@ -169,6 +358,13 @@ impl ConnectionManager {
 
     /// The same manager, whose handles for tasks have `hooks`; see
     /// [`pgmonkey_async::ConnectionManager::with_hooks`].
+    ///
+    /// ```no_run
+    /// # async fn example(hooks: pgmonkey::AsyncHooks, config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global().with_async_hooks(hooks);
+    /// let pool = manager.async_pool(&config).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_async_hooks(&self, hooks: pgmonkey_async::Hooks) -> Self {
         let mut manager = self.clone();
@@ -178,6 +374,12 @@ impl ConnectionManager {
 
     /// Closes all cached handles, those for threads too, and forgets them; says how many they
     /// were.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// println!("{} closed", pgmonkey::ConnectionManager::global().clear_cache_async().await);
+    /// # Ok(()) }
+    /// ```
     pub async fn clear_cache_async(&self) -> usize {
         let closed = self.aio.clear_cache_async().await;
         #[cfg(feature = "sync")]

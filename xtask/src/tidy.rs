@@ -10,6 +10,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 
 use crate::process::{cargo, root};
 
+mod examples;
+
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
 const EDGES: [(&str, &[&str]); 9] = [
     ("pgmonkey-config", &[]),
@@ -83,6 +85,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     problems.extend(unsafe_code(&metadata)?);
     problems.extend(foreign_dependencies()?);
     problems.extend(files.iter().filter_map(|file| empty_name(root(), file)));
+    problems.extend(examples::missing(root())?);
     for file in &files {
         problems.extend(too_long(root(), file)?);
     }

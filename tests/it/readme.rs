@@ -57,3 +57,37 @@ fn async_pool() -> Outcome {
         "the sum is 1",
     )
 }
+
+/// Every Rust block is one of the programs above, and every command is one that CI runs.
+#[test]
+fn nothing_in_the_readme_is_untried() {
+    let blocks = |language: &str| -> Vec<&str> {
+        let start = format!("```{language}\n");
+        let rest = README.split(start.as_str()).skip(1);
+        rest.filter_map(|rest| rest.split("```").next()).collect()
+    };
+    let programs = [
+        include_str!("../../pgmonkey/examples/normal.rs"),
+        include_str!("../../pgmonkey/examples/pool.rs"),
+        include_str!("../../pgmonkey/examples/async.rs"),
+        include_str!("../../pgmonkey/examples/async_pool.rs"),
+    ];
+    let rust = blocks("rust");
+    assert_eq!(rust.len(), programs.len());
+    for block in rust {
+        let found = programs.iter().any(|program| program.contains(block));
+        assert!(found, "no program has this:\n{block}");
+    }
+
+    let ci = include_str!("../../.ci/run");
+    let commands: Vec<&str> = blocks("sh")
+        .iter()
+        .flat_map(|block| block.lines())
+        .collect();
+    assert!(commands.len() >= 2);
+    for line in commands {
+        let command = line.split('#').next().unwrap_or_default().trim();
+        let ran = ci.lines().any(|line| line.starts_with(command));
+        assert!(ran, "CI does not run `{command}`");
+    }
+}

@@ -49,23 +49,19 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Adds the decisions that the table of contents does not have yet, at its end.
+/// Has the table of contents end with all decisions there are.
 pub(crate) fn list_decisions() -> anyhow::Result<()> {
     let pages = read(root())?;
-    let new: String = unlisted(&pages)
-        .filter(|name| name.starts_with(DECISIONS))
-        .map(|name| {
-            format!(
-                "    - [{}]({})\n",
-                pages[name].title,
-                &name[FOLDER.len() + 1..]
-            )
-        })
-        .collect();
-    if !new.is_empty() {
-        let summary = root().join(SUMMARY);
-        let text = fs::read_to_string(&summary)? + &new;
-        fs::write(&summary, text).context(SUMMARY)?;
+    let summary = root().join(SUMMARY);
+    let text = fs::read_to_string(&summary).context(SUMMARY)?;
+    let chapters = text.lines().filter(|line| !line.contains("](decisions/"));
+    let mut listed: String = chapters.map(|line| format!("{line}\n")).collect();
+    for (name, page) in pages.iter().filter(|(name, _)| name.starts_with(DECISIONS)) {
+        let link = &name[FOLDER.len() + 1..];
+        listed.push_str(&format!("    - [{}]({link})\n", page.title));
+    }
+    if listed != text {
+        fs::write(&summary, listed).context(SUMMARY)?;
     }
     Ok(())
 }

@@ -23,11 +23,13 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     fs::write(&file, servers.plain().config_yaml("pool"))?;
     let started = begin.elapsed();
 
-    process::run(cargo(&["build", "--release"]).args(program))?;
+    let profile = profile(program);
+    process::run(cargo(&["build"]).args(profile).args(program))?;
 
     let begin = Instant::now();
     process::run(
-        cargo(&["run", "--release", "--quiet"])
+        cargo(&["run", "--quiet"])
+            .args(profile)
             .args(program)
             .arg("--")
             .arg(&file)
@@ -37,4 +39,14 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     let took = (started + begin.elapsed()).as_secs_f64();
     eprintln!("the server is gone again; without the build all of it took {took:.1} s");
     Ok(())
+}
+
+/// Figures are those of a release. Where nobody looks at them, the tour takes what the tests have
+/// built.
+fn profile(program: &[&str]) -> &'static [&'static str] {
+    let unseen = std::env::var("CI").is_ok_and(|value| value == "true");
+    if unseen && program == TOUR {
+        return &[];
+    }
+    &["--release"]
 }

@@ -1,5 +1,7 @@
 //! PostgreSQL connections and pools for tasks, from one configuration file, cached.
 //!
+//! A program of Tokio tasks needs nothing else.
+//!
 //! ```no_run
 //! use pgmonkey_async::{Config, ConnectionManager};
 //!

@@ -1,4 +1,7 @@
-//! The `pgmonkey` program as a library: parsing its arguments never does anything, and what is
+//! The `pgmonkey` program: it makes, checks, shows and tries configuration files, compares a server
+//! with what one needs, and moves tables from and to CSV files, for programs in any language.
+//!
+//! This is the program as a library: parsing its arguments never does anything, and what is
 //! done says how the process ends.
 //!
 //! Results go to stdout, everything else to stderr. Exit code 0 means that it worked, 1 that it

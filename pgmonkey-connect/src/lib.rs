@@ -1,5 +1,8 @@
 //! One PostgreSQL session's whole life, decided once for both drivers.
 //!
+//! Alone it gives a bare `tokio-postgres` client libpq's TLS, and one deadline for the whole
+//! login: [`Connector::bare`].
+//!
 //! You probably want the `pgmonkey` crate, or `pgmonkey-sync` or `pgmonkey-async`; this crate
 //! is what those two share. Everything here that decides is a pure function that is told the
 //! time and does no I/O; the driver crates carry the decisions out.

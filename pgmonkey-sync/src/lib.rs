@@ -1,5 +1,7 @@
 //! PostgreSQL connections and pools for threads, from one configuration file, cached.
 //!
+//! A program of threads needs nothing else.
+//!
 //! ```no_run
 //! use pgmonkey_sync::{Config, ConnectionManager};
 //!

@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use anyhow::Context;
 use cargo_metadata::{Metadata, MetadataCommand, Package};
@@ -19,6 +20,8 @@ pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     step("book", book::check)?;
     step("docs", docs::build)?;
     step("features", features)?;
+    step("packages", packages)?;
+    step("licences", licences)?;
     if tests {
         step("tests", || test::run(options))?;
     }
@@ -41,6 +44,37 @@ fn features() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether each published crate has what a package needs. Building them again is for a release:
+/// `cargo package --workspace`.
+fn packages() -> anyhow::Result<()> {
+    let mut command = cargo(&[
+        "package",
+        "--quiet",
+        "--workspace",
+        "--no-verify",
+        "--allow-dirty",
+    ]);
+    for package in workspace()?.workspace_packages() {
+        if package.publish.as_ref().is_some_and(Vec::is_empty) {
+            command.args(["--exclude", &package.name]);
+        }
+    }
+    process::run(&mut command)
+}
+
+/// By cargo-deny where it is installed. Its advisories come from a repository that cannot be reached
+/// everywhere, so that they are a command of their own: `cargo deny check advisories`.
+fn licences() -> anyhow::Result<()> {
+    let mut version = cargo(&["deny", "--version"]);
+    let version = version.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !version.is_ok_and(|status| status.success()) {
+        eprintln!("    skipped: no cargo-deny (cargo install --locked cargo-deny)");
+        return Ok(());
+    }
+    let checks = ["deny", "--log-level", "error", "--all-features", "check"];
+    process::run(cargo(&checks).args(["bans", "licenses", "sources"]))
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

@@ -53,16 +53,19 @@ fn main() -> anyhow::Result<()> {
         contests.iter().for_each(report::Contest::print);
         report::write(&contests, Path::new("docs/benchmark"))?;
     }
+    // Last, for they keep this process to one core from then on: there is the least noise.
+    if is_wanted("observer") || is_wanted("pinned") {
+        pinned::pin(&config)?;
+    }
     if is_wanted("observer") {
-        println!("\nthe wire observed and not, in turns; medians of rounds, and of their ratios");
+        println!(
+            "\nthe wire observed and not, on one core, in turns; medians of rounds, and of their ratios"
+        );
         observer::run(&config)?;
     }
-    // Last, for it keeps this process to one core from then on.
     if is_wanted("pinned") {
-        pinned::pin(&config)?;
-        tasks::run_pinned(&config)?
-            .iter()
-            .for_each(report::Contest::print);
+        let contests = tasks::run_pinned(&config)?;
+        contests.iter().for_each(report::Contest::print);
     }
     Ok(())
 }

@@ -18,8 +18,6 @@ pub(crate) enum Backend<'a> {
     Authentication(&'a [u8]),
     /// `ErrorResponse`: its fields, as many as there was room for.
     Error(&'a [u8]),
-    /// Anything else.
-    Other,
 }
 
 /// One message seen from the client.
@@ -97,11 +95,12 @@ pub(crate) struct BackendFraming {
 }
 
 impl BackendFraming {
-    /// Feeds bytes in the order they arrived; calls `event` once for each message that ended.
+    /// Feeds bytes in the order they arrived; calls `event` once for each message that ended and
+    /// is looked into.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>)) {
         loop {
             if self.at_boundary() {
-                bytes = pass_over(bytes, &mut event);
+                bytes = pass_over(bytes);
             }
             if bytes.is_empty() {
                 return;
@@ -117,14 +116,16 @@ impl BackendFraming {
             if !self.frame.take_body(&mut bytes, keep) {
                 return;
             }
-            event(match kind {
-                b'Z' => Backend::Ready(self.frame.kept.first().copied().unwrap_or(0)),
-                b'G' | b'W' => Backend::CopyIn,
-                b'S' => Backend::Parameter(&self.frame.kept),
-                b'R' => Backend::Authentication(&self.frame.kept),
-                b'E' => Backend::Error(&self.frame.kept),
-                _ => Backend::Other,
-            });
+            match kind {
+                b'Z' => event(Backend::Ready(
+                    self.frame.kept.first().copied().unwrap_or(0),
+                )),
+                b'G' | b'W' => event(Backend::CopyIn),
+                b'S' => event(Backend::Parameter(&self.frame.kept)),
+                b'R' => event(Backend::Authentication(&self.frame.kept)),
+                b'E' => event(Backend::Error(&self.frame.kept)),
+                _ => {}
+            }
             self.frame.reset();
             self.in_body = false;
         }
@@ -146,16 +147,19 @@ impl BackendFraming {
 
 /// Passes over the whole messages at the front of `bytes` that are not looked into: the rows of
 /// a large result, thousands in one read.
-fn pass_over<'a>(mut bytes: &'a [u8], event: &mut impl FnMut(Backend<'_>)) -> &'a [u8] {
+fn pass_over(mut bytes: &[u8]) -> &[u8] {
     while let Some([kind, length @ ..]) = bytes.first_chunk::<5>() {
         let whole = (u32::from_be_bytes(*length) as usize)
             .max(4)
             .saturating_add(1);
-        if matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') || whole > bytes.len() {
+        // A row, first of all, without a look at the others.
+        if *kind != b'D' && matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') {
             break;
         }
-        event(Backend::Other);
-        bytes = &bytes[whole..];
+        match bytes.get(whole..) {
+            Some(rest) => bytes = rest,
+            None => break,
+        }
     }
     bytes
 }
@@ -233,8 +237,9 @@ mod tests {
 
     #[test]
     fn an_empty_body_at_the_end_of_a_read_is_seen_at_once() {
-        let events = backend_events(&[&message(b'1', b"")]);
-        assert_eq!(events, ["Other"]);
+        let events = backend_events(&[&message(b'W', b"")]);
+        assert_eq!(events, ["CopyIn"]);
+        assert!(backend_events(&[&message(b'1', b"")]).is_empty());
     }
 
     proptest! {

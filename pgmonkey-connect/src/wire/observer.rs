@@ -292,7 +292,6 @@ impl Tracker {
                 observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
                 note_complaint(observer, body);
             }
-            Backend::Other => {}
         });
     }
 

@@ -74,3 +74,8 @@ const _: () = {
     moved::<Transaction>();
     moved::<Listener>();
 };
+
+/// The README's example is compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

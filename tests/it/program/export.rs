@@ -14,7 +14,7 @@ const SLOW: &str =
     "SELECT n, repeat('x', 1000), pg_sleep(0.001) FROM generate_series(1, 10000000) n";
 
 #[test]
-fn rows_and_their_count() {
+fn d43_rows_and_their_count() {
     let desk = Desk::new();
     desk.sql("CREATE TABLE t (n int, a text, b text); INSERT INTO t VALUES (1, NULL, ''), (2, 'x,\"y\"', E'two\\nlines')");
     let ended = desk.run(&["export", "t", "t.csv"]).worked();

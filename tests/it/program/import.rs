@@ -14,7 +14,7 @@ fn many_rows() -> String {
 }
 
 #[test]
-fn rows_and_their_count() {
+fn d43_rows_and_their_count() {
     let desk = Desk::new();
     desk.sql("CREATE TABLE t (id int, name text); INSERT INTO t VALUES (0, 'before')");
     let ended = desk.import("t", "id,name\n1,one\n2,two\n", &[]).worked();

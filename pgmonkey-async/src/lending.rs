@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
+use pgmonkey_connect::retry::Patience;
 use pgmonkey_connect::shelf::Put;
-use pgmonkey_connect::{CloseReason, Error, events, retry};
+use pgmonkey_connect::{CloseReason, Error, events};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -74,9 +75,10 @@ impl Shared {
             };
             drop(loan);
             failures += 1;
-            match self.pause(&error, failures, began) {
+            let (patience, now) = (self.patience(began), Instant::now());
+            match patience.pause(&error, failures, now) {
                 Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(self.give_up(error, began)),
+                None => return Err(patience.give_up(error, now)),
             }
         }
     }
@@ -180,28 +182,12 @@ impl Shared {
         }
     }
 
-    /// The pause before the next try after an error; `None` if there is none.
-    pub(crate) fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
-        // A server that was never reached is more likely misnamed than away.
-        if !self.ledger.ever_opened() || self.is_given_up() {
-            return None;
-        }
-        let left = self.settings.timeout.saturating_sub(began.elapsed());
-        retry::pause(error, failures, left)
-    }
-
-    /// Whether the server has been away for longer than `reconnect_timeout`.
-    fn is_given_up(&self) -> bool {
-        let limit = self.settings.reconnect_timeout;
-        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
-        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
-    }
-
-    pub(crate) fn give_up(&self, error: Error, began: Instant) -> Error {
-        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
-            self.ledger.timed_out(began.elapsed(), Instant::now())
-        } else {
-            error
+    /// How long a caller who asked at `began` puts up with a server that gives no session.
+    pub(crate) fn patience(&self, began: Instant) -> Patience<'_> {
+        Patience {
+            ledger: &self.ledger,
+            settings: &self.settings,
+            began,
         }
     }
 

@@ -132,11 +132,16 @@ impl Opener {
         } = self;
         pool.settled().await;
         let mut failures = 0;
-        while pool.shelf.is_waiting(ticket) {
+        // What is opened goes to whoever came first. So one whose own waiter was served by another
+        // goes on for those who still wait: one of them may have lost his to that.
+        while pool.shelf.is_awaited() {
             let permit = tokio::select! {
                 permit = pool.openers.acquire() => permit,
-                () = served.notified() => return,
+                () = served.notified() => continue,
             };
+            if !pool.shelf.is_awaited() {
+                return;
+            }
             let opened = pool.open().await;
             drop(permit);
             let error = match opened {
@@ -144,16 +149,16 @@ impl Opener {
                 Err(error) => error,
             };
             failures += 1;
-            let Some(pause) = pool.pause(&error, failures, began) else {
+            let (patience, now) = (pool.patience(began), Instant::now());
+            let Some(pause) = patience.pause(&error, failures, now) else {
                 if let Some(waiter) = pool.shelf.leave(ticket) {
                     drop(place);
-                    waiter.refuse(pool.give_up(error, began));
+                    waiter.refuse(patience.give_up(error, now));
                 }
                 return;
             };
-            if tokio::time::timeout(pause, served.notified()).await.is_ok() {
-                return;
-            }
+            // Served or not: whether anybody waits is looked at next.
+            let _ = tokio::time::timeout(pause, served.notified()).await;
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Whether and when to try a server again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::PoolSettings;
 
 use crate::Error;
+use crate::ledger::Ledger;
 
 /// The first pause: a server that restarts on the same machine is back within a few of these.
 const FIRST: Duration = Duration::from_millis(20);
@@ -21,9 +24,72 @@ pub fn pause(error: &Error, failures: u32, left: Duration) -> Option<Duration> {
     Some(doubled.min(LONGEST).min(left))
 }
 
+/// How long one caller of a pool puts up with a server that gives no session.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience<'a> {
+    /// The pool's book.
+    pub ledger: &'a Ledger,
+    /// The pool's settings.
+    pub settings: &'a PoolSettings,
+    /// When the caller asked.
+    pub began: Instant,
+}
+
+impl Patience<'_> {
+    /// The pause before the next try after `failures` in a row; `None` if there is none.
+    pub fn pause(&self, error: &Error, failures: u32, now: Instant) -> Option<Duration> {
+        // A server that was never reached is more likely misnamed than away.
+        if !self.ledger.ever_opened() || self.is_given_up(now) {
+            return None;
+        }
+        let left = self.settings.timeout.saturating_sub(now - self.began);
+        pause(error, failures, left)
+    }
+
+    /// The error for a caller who tries no more: the time-out with its reason, or the reason itself.
+    pub fn give_up(&self, error: Error, now: Instant) -> Error {
+        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up(now) {
+            self.ledger.timed_out(now - self.began, now)
+        } else {
+            error
+        }
+    }
+
+    /// Whether the server has been away for longer than `reconnect_timeout`.
+    fn is_given_up(&self, now: Instant) -> bool {
+        let limit = self.settings.reconnect_timeout;
+        let away = limit.and_then(|_| self.ledger.away_for(now));
+        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_ends_with_reconnect_timeout_and_begins_with_a_session() {
+        let (ledger, began) = (Ledger::new("u@h:1/d", 0, 1), Instant::now());
+        let settings = PoolSettings::default();
+        let patience = Patience {
+            ledger: &ledger,
+            settings: &settings,
+            began,
+        };
+        let away = crate::error::tests::refused();
+        assert_eq!(patience.pause(&away, 1, began), None, "never reached");
+        assert!(!patience.give_up(away.clone(), began).is_timeout());
+        ledger.opened();
+        ledger.open_failed(&away, began);
+        assert_eq!(patience.pause(&away, 1, began), Some(FIRST));
+        assert!(patience.give_up(away.clone(), began).is_timeout());
+        let late = began + settings.reconnect_timeout.expect("a default");
+        assert_eq!(patience.pause(&away, 1, late), None);
+        assert!(
+            !patience.give_up(away, late).is_timeout(),
+            "the reason itself"
+        );
+    }
 
     #[test]
     fn pauses_grow_to_a_limit_and_end_with_the_time() {

@@ -148,6 +148,11 @@ impl<T, W> Shelf<T, W> {
         inner.idle.drain(..stale).map(|idle| idle.session).collect()
     }
 
+    /// Whether anybody stands in line.
+    pub fn is_awaited(&self) -> bool {
+        !self.inner().waiters.is_empty()
+    }
+
     /// Takes everything and sends everybody away.
     pub fn clear(&self) -> (Vec<T>, Vec<W>) {
         let mut inner = self.inner();

@@ -3,13 +3,14 @@ use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ScopedJoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::ledger::LoanId;
+use pgmonkey_connect::retry::Patience;
 use pgmonkey_connect::shelf::Put;
-use pgmonkey_connect::{CloseReason, Error, events, retry};
+use pgmonkey_connect::{CloseReason, Error, events};
 
 use crate::engine::{Loan, Slot};
 use crate::gate::Place;
@@ -61,9 +62,10 @@ impl Shared {
             };
             drop(loan);
             failures += 1;
-            match self.pause(&error, failures, began) {
+            let (patience, now) = (self.patience(began), Instant::now());
+            match patience.pause(&error, failures, now) {
                 Some(pause) => std::thread::sleep(pause),
-                None => return Err(self.give_up(error, began)),
+                None => return Err(patience.give_up(error, now)),
             }
         }
     }
@@ -121,28 +123,12 @@ impl Shared {
         }
     }
 
-    /// The pause before the next try after an error; `None` if there is none.
-    fn pause(&self, error: &Error, failures: u32, began: Instant) -> Option<Duration> {
-        // A server that was never reached is more likely misnamed than away.
-        if !self.ledger.ever_opened() || self.is_given_up() {
-            return None;
-        }
-        let left = self.settings.timeout.saturating_sub(began.elapsed());
-        retry::pause(error, failures, left)
-    }
-
-    /// Whether the server has been away for longer than `reconnect_timeout`.
-    fn is_given_up(&self) -> bool {
-        let limit = self.settings.reconnect_timeout;
-        let away = limit.and_then(|_| self.ledger.away_for(Instant::now()));
-        away.zip(limit).is_some_and(|(away, limit)| away >= limit)
-    }
-
-    fn give_up(&self, error: Error, began: Instant) -> Error {
-        if error.is_transient() && self.ledger.ever_opened() && !self.is_given_up() {
-            self.ledger.timed_out(began.elapsed(), Instant::now())
-        } else {
-            error
+    /// How long a caller who asked at `began` puts up with a server that gives no session.
+    fn patience(&self, began: Instant) -> Patience<'_> {
+        Patience {
+            ledger: &self.ledger,
+            settings: &self.settings,
+            began,
         }
     }
 

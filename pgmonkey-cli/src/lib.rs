@@ -38,7 +38,8 @@ use crate::args::Args;
 pub use crate::error::Error;
 use crate::output::Output;
 
-/// Runs the program with its arguments, the first of which is its name.
+/// Runs the program with its arguments, the first of which is its name. The process goes on; a
+/// caller inside a runtime is kept waiting, but may be one.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
@@ -49,9 +50,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = args.command.run(&mut Output::stdout());
+    let outcome = act(args);
     if let Err(error) = &outcome {
         notes::failure(error);
     }
     ExitCode::from(outcome.map_or_else(|error| error.exit_code(), |()| 0))
+}
+
+/// Does what was asked for. A thread that runs tasks must not block, and half of the commands
+/// have a runtime of their own, so that within one they get a thread of theirs.
+fn act(args: Args) -> Result<(), Error> {
+    let work = move || args.command.run(&mut Output::stdout());
+    if tokio::runtime::Handle::try_current().is_err() {
+        return work();
+    }
+    match std::thread::spawn(work).join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }

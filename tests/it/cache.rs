@@ -6,7 +6,7 @@ use pgmonkey::{ConnectionManager, ConnectionType};
 use pgmonkey_tests::{Fixture, LONG, Outcome, twin};
 
 twin! {
-    fn the_same_configuration_is_the_same_handle(on, driver, go, work) {
+    fn b01_the_same_configuration_is_the_same_handle(on, driver, go, work) {
         let manager = driver::ConnectionManager::new();
         let config = on.config("");
         let pool = go!(manager.pool(&config))?;
@@ -135,7 +135,7 @@ twin! {
 }
 
 #[test]
-fn a_storm_of_threads_opens_one_pool() -> Outcome {
+fn b04_a_storm_of_threads_opens_one_pool() -> Outcome {
     const THREADS: usize = 100;
     let on = Fixture::new();
     let config = on.pools("{ min_size: 2, max_size: 5 }");

@@ -75,7 +75,7 @@ macro_rules! healthy {
 }
 
 twin! {
-    fn a_healthy_pool_sends_the_users_statements_and_nothing_else(on, driver, go, work) {
+    fn b10_a_healthy_pool_sends_the_users_statements_and_nothing_else(on, driver, go, work) {
         drop(on);
         let (_cluster, on) = talkative();
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;

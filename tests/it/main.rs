@@ -27,6 +27,7 @@ mod provider;
 mod readme;
 mod recipes;
 mod recycle;
+mod regressions;
 mod roles;
 mod runtimes;
 mod session_settings;

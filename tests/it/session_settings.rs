@@ -8,7 +8,7 @@ fn both(settings: &str) -> String {
 }
 
 twin! {
-    fn settings_arrive_as_they_are_written(on, driver, go, work) {
+    fn b07_b33_settings_arrive_as_they_are_written(on, driver, go, work) {
         let config = on.config(&both(
             "{ statement_timeout: '31000', work_mem: 7MB, search_path: 'pg_catalog, public', \
              my.blank: 'a b\\c ''d''', my.list: [x, y], geqo: false }",

@@ -8,7 +8,7 @@ fn insert(on: &Fixture) -> String {
 }
 
 twin! {
-    fn ok_commits(on, driver, go, work) {
+    fn b03_ok_commits(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 2 }")))?;
         let insert = insert(&on);
         let changed = go!(pool.transaction(work!(|tx| { Ok(go!(tx.execute(&insert, &[]))?) })))?;
@@ -18,7 +18,7 @@ twin! {
 }
 
 twin! {
-    fn err_rolls_back_and_the_pool_stays_open(on, driver, go, work) {
+    fn b03_err_rolls_back_and_the_pool_stays_open(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let insert = insert(&on);
         let failed: Result<(), Error> = go!(pool.transaction(work!(|tx| {

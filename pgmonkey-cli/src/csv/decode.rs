@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn d31_marks_never_become_part_of_the_text() {
+    fn d31_b18_marks_never_become_part_of_the_text() {
         let rows = "id,name\n1,\u{1f412}\n";
         for charset in [
             Charset::Utf8Marked,

@@ -481,7 +481,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_cut_gives_the_same_rows(text in "[a,\"\\\\.\r\n ]{0,60}", width in 1usize..4, cut in 1usize..20) {
+        fn b27_every_cut_gives_the_same_rows(text in "[a,\"\\\\.\r\n ]{0,60}", width in 1usize..4, cut in 1usize..20) {
             let whole = scan(COMMA, width, Blank::Skipped, &text, 1000);
             let parts = scan(COMMA, width, Blank::Skipped, &text, cut);
             match (whole, parts) {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_as_they_are_typed() {
+    fn b25_names_are_taken_as_they_are_typed() {
         for (text, expected) in [
             ("t", "\"t\""),
             ("Users", "\"Users\""),

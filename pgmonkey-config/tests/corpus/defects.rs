@@ -164,9 +164,9 @@ fn d28_an_unquoted_password_stays_as_it_is_written() {
     }
 }
 
-/// Section 18: the key of the cache did not have the type, and empty values were dropped.
+/// The key of the cache did not have the type, and empty values were dropped.
 #[test]
-fn s18_types_have_fingerprints_of_their_own_and_zero_is_a_value() {
+fn b13_b15_types_have_fingerprints_of_their_own_and_zero_is_a_value() {
     let config = good("connection_settings: { host: db, keepalives: 0, connect_timeout: 0 }");
     assert!(!config.connection_settings.keepalives);
     assert_eq!(config.connection_settings.connect_timeout, None);

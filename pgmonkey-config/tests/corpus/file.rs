@@ -495,7 +495,7 @@ fn every_format_has_positions() {
 }
 
 #[test]
-fn unknown_keys_are_errors_with_a_suggestion() {
+fn b09_unknown_keys_are_errors_with_a_suggestion() {
     let error = bad("connection_settings:\n  hots: a\n  databse: b\npool_setings: {}\nxyzzy: 1\n");
     has(
         &error,

@@ -220,7 +220,7 @@ fn a_url_is_no_way_round() {
 }
 
 #[test]
-fn sensitive_defaults_can_be_allowed() {
+fn b32_sensitive_defaults_can_be_allowed() {
     let text = connection("password: '${NONE:-S3cret}'");
     let config = resolving(&text)
         .allow_sensitive_defaults(true)

@@ -558,7 +558,7 @@ fn what_the_drivers_cannot_do_is_refused() {
 }
 
 #[test]
-fn pools_must_be_possible() {
+fn b09_pools_must_be_possible() {
     has(
         &bad("pool_settings:\n  min_size: 5\n  max_size: 3\n"),
         &[

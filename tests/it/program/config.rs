@@ -69,7 +69,7 @@ fn check_shows_the_line_and_no_secret() {
 }
 
 #[test]
-fn warnings_fail_only_when_asked_to() {
+fn b32_warnings_fail_only_when_asked_to() {
     let program = Program::new().hiding("S3cret");
     let text = "connection_settings:\n  host: db.internal\n  password: S3cret\n";
     program.write("c.yaml", text);

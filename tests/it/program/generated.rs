@@ -15,11 +15,11 @@ const LIBRARIES: [&str; 2] = ["pgmonkey", "drivers"];
 /// A name that must be escaped in a program.
 const AWKWARD: &str = "it's \"größe\" \\ 🐒.yaml";
 
-/// Also of section 18: quotes in the path broke the program, settings were spliced into SQL,
-/// empty values, 0 and false were dropped, a bound SET was refused. D05, D15: programs that hang
-/// at their end, or that fail on what the file may say.
+/// Programs hung at their end or failed on what the file may say (D05, D15); settings were spliced
+/// into SQL, or bound where nothing can be (B14, B33); an empty value, 0 and false were dropped
+/// (B15); quotes in the path broke the program (B16); sessions began inside a transaction (B34).
 #[test]
-fn d05_d15_every_program_compiles_and_runs() {
+fn d05_d15_b14_b15_b16_b33_b34_every_program_compiles_and_runs() {
     let on = Fixture::new();
     let program = Program::new().hiding(on.server().password());
     // Everything that the Python tool's programs stumbled over.

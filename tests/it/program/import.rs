@@ -14,7 +14,7 @@ fn many_rows() -> String {
 }
 
 #[test]
-fn d43_rows_and_their_count() {
+fn d43_b26_rows_and_their_count() {
     let desk = Desk::new();
     desk.sql("CREATE TABLE t (id int, name text); INSERT INTO t VALUES (0, 'before')");
     let ended = desk.import("t", "id,name\n1,one\n2,two\n", &[]).worked();
@@ -115,7 +115,7 @@ fn d13_references_are_resolved() {
 }
 
 #[test]
-fn d30_the_first_run_imports() {
+fn d30_b29_the_first_run_imports() {
     let desk = Desk::new();
     desk.import("t", "a;b\n1;2\n", &["--create"])
         .worked()
@@ -125,7 +125,7 @@ fn d30_the_first_run_imports() {
 }
 
 #[test]
-fn a_settings_file_is_honoured() {
+fn b30_a_settings_file_is_honoured() {
     let desk = Desk::new();
     desk.program.write(
         "data.yaml",
@@ -202,7 +202,7 @@ fn d14_odd_files_are_told_in_words() {
 }
 
 #[test]
-fn d31_utf8_is_utf8_and_marks_are_no_text() {
+fn d31_b18_utf8_is_utf8_and_marks_are_no_text() {
     let desk = Desk::new();
     desk.import("small", "id,name\n1,Jos\u{e9}\n", &["--create"])
         .worked();
@@ -533,7 +533,7 @@ fn types_are_inferred() {
 }
 
 #[test]
-fn streams_and_compressed_files() {
+fn b27_streams_and_compressed_files() {
     let desk = Desk::new();
     desk.run_with(&["import", "t", "-", "--create"], "a,b\n1,2\n")
         .worked()

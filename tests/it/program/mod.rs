@@ -9,6 +9,7 @@ use pgmonkey_tests::Fixture;
 mod bench;
 mod config;
 mod desk;
+mod embedded;
 mod export;
 mod generated;
 mod help;

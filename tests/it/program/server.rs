@@ -171,7 +171,6 @@ fn weak_spots_and_what_waits_for_a_restart_are_told() {
     shown.prints("max_connections was changed in the file and waits for a restart");
 }
 
-/// Section 18: what the role may not see crashed the audit, or hid the rest of it.
 #[test]
 fn what_the_role_may_not_see_hides_nothing_else() {
     let server = Cluster::builder().start().expect("a server");
@@ -203,6 +202,55 @@ fn what_the_role_may_not_see_hides_nothing_else() {
     shown
         .prints("Not visible to this role:")
         .prints("The line that this file needs:");
+}
+
+/// A parameter without a value crashed the audit, and was told as a server out of reach.
+#[test]
+fn b20_a_parameter_without_a_value_is_unknown() {
+    let server = Cluster::builder().start().expect("a server");
+    // No parameter of a healthy server is NULL, but the view may say so.
+    server
+        .psql(
+            "SET allow_system_table_mods = on; \
+             CREATE OR REPLACE VIEW pg_catalog.pg_settings AS \
+             SELECT name, CASE WHEN name <> 'max_connections' THEN setting END AS setting, unit, \
+             category, short_desc, extra_desc, context, vartype, source, min_val, max_val, \
+             enumvals, boot_val, reset_val, sourcefile, sourceline, pending_restart \
+             FROM pg_show_all_settings()",
+        )
+        .expect("the administrator may");
+    let program = Program::new().hiding(server.endpoint().password());
+    program.write(FILE, &server.endpoint().config_yaml("normal"));
+    let audited = program.run(&AUDIT).worked().json();
+    let settings = audited["settings"].as_array().expect("a list");
+    let limit = settings
+        .iter()
+        .find(|row| row["setting"] == "max_connections")
+        .expect("it is among them");
+    assert_eq!(limit["current"], Value::Null);
+    assert_eq!(limit["status"], "UNKNOWN");
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    assert!(!shown.stderr.contains("connect"), "{shown:?}");
+}
+
+/// A size in quotes crashed the advice.
+#[test]
+fn b17_a_size_in_quotes_is_a_number_to_the_advice() {
+    let program = Program::new();
+    program.write(
+        FILE,
+        "connection_settings: { host: db, user: app }\npool_settings: { max_size: '200' }\n",
+    );
+    let args = ["server", "recommend", FILE, "--offline", "--format", "json"];
+    let advice = program.run(&args).worked().json();
+    let limit = &advice["postgresql_conf"][0];
+    assert_eq!(limit["setting"], "max_connections");
+    let value: u32 = limit["value"]
+        .as_str()
+        .expect("text")
+        .parse()
+        .expect("a number");
+    assert!(value > 200, "{limit}");
 }
 
 #[test]
@@ -250,9 +298,10 @@ fn d01_server_commands_fail_when_they_fail() {
 }
 
 /// D29: the server's /24 as the client's, IPv6 cut like IPv4, a max_connections of 1, a client
-/// certificate asked for because the client looks at the server's; also md5 (section 18).
+/// certificate asked for because the client looks at the server's. B21, B23: a line that rejects, and
+/// one with md5.
 #[test]
-fn d29_advice_is_for_this_client() {
+fn d29_b21_b23_advice_is_for_this_client() {
     let program = Program::new();
     let advice = |text: &str| {
         program.write(FILE, &format!("connection_settings: {{ user: app, dbname: all, {text} }}\npool_settings: {{ max_size: 1 }}\nasync_pool_settings: {{ max_size: 1 }}\n"));

@@ -10,6 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 
 use crate::process::{cargo, root};
 
+mod defects;
 mod examples;
 
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
@@ -86,6 +87,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     problems.extend(foreign_dependencies()?);
     problems.extend(files.iter().filter_map(|file| empty_name(root(), file)));
     problems.extend(examples::missing(root())?);
+    problems.extend(defects::missing(root(), &files)?);
     for file in &files {
         problems.extend(too_long(root(), file)?);
     }

@@ -323,8 +323,9 @@ impl Export {
         let mut rows = pin!(client.copy_out(statement).await.map_err(database)?);
         let mut target = Target::create(file, form.charset)?;
         let mut block = Vec::with_capacity(BLOCK + 4096);
-        // A message is a row, and the first one the header.
-        let (mut count, mut bytes, mut shown) = (0_u64, 0_u64, 0_u64);
+        // A message is a row, and the first one the header, which counts as shown.
+        let header = u64::from(!self.no_header);
+        let (mut count, mut bytes, mut shown) = (0_u64, 0_u64, header);
         while let Some(row) = rows.next().await {
             block.extend_from_slice(&row.map_err(database)?);
             count += 1;
@@ -338,8 +339,7 @@ impl Export {
         bytes += block.len() as u64;
         target.write(block).await?;
         target.finish().await?;
-        let header = u64::from(!self.no_header);
-        progress.set(bytes, (count - shown).saturating_sub(header));
+        progress.set(bytes, count.saturating_sub(shown));
         Ok(count.saturating_sub(header))
     }
 

@@ -14,6 +14,7 @@ mod export;
 mod generated;
 mod help;
 mod import;
+mod progress;
 mod schema;
 mod server;
 mod trial;

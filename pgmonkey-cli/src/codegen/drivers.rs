@@ -1,28 +1,41 @@
 //! Programs on the drivers alone, with the file's settings spelled out. No secret is part of them.
 
+mod tls;
+
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pgmonkey::config::{
     ChannelBinding, ConnectionSettings, Host, LoadBalanceHosts, Loaded, PoolSettings, REDACTED,
-    SslMode, TargetSessionAttrs,
+    SslNegotiation, TargetSessionAttrs,
 };
 use pgmonkey::{Config, ConnectionType};
 
+use self::tls::{Source, Tls};
 use super::{TOKIO, heading, literal};
 
 /// Where the program takes the password from.
 const PASSWORD: &str = "PGPASSWORD";
 
-/// The program for one type.
+/// The program for one type. `own` is where a TLS file of the user's own would be.
 ///
 /// # Errors
 ///
 /// The key and value that the drivers cannot do alone.
-pub(crate) fn program(kind: ConnectionType, loaded: &Loaded) -> Result<String, String> {
+pub(crate) fn program(
+    kind: ConnectionType,
+    loaded: &Loaded,
+    own: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Result<String, String> {
     let settings = &loaded.config.connection_settings;
-    check(settings)?;
-    let config = config(kind, loaded);
+    let tls = tls::plan(settings, own)?;
+    check(settings, &tls)?;
+    let config = config(kind, loaded, &tls);
+    let program = Program {
+        functions: function(&config),
+        tls: tls.source,
+    };
     let pool = loaded.config.pool_settings_for(kind);
     // The engines' limit is for opening a session too, which 0 would forbid.
     let wait = match (pool.timeout, settings.connect_timeout) {
@@ -30,19 +43,15 @@ pub(crate) fn program(kind: ConnectionType, loaded: &Loaded) -> Result<String, S
         (timeout, _) => timeout,
     };
     Ok(match kind {
-        ConnectionType::Normal => normal(&config),
-        ConnectionType::Pool => self::pool(&config, pool, wait),
-        ConnectionType::Async => async_normal(&config),
-        _ => async_pool(&config, pool, wait),
+        ConnectionType::Normal => normal(program),
+        ConnectionType::Pool => self::pool(program, pool, wait),
+        ConnectionType::Async => async_normal(program),
+        _ => async_pool(program, pool, wait),
     })
 }
 
 /// What would silently be something else without pgmonkey.
-fn check(settings: &ConnectionSettings) -> Result<(), String> {
-    match settings.sslmode {
-        SslMode::Disable | SslMode::Allow | SslMode::Prefer => {}
-        mode => return Err(format!("connection_settings.sslmode: {mode}")),
-    }
+fn check(settings: &ConnectionSettings, tls: &Tls) -> Result<(), String> {
     match settings.target_session_attrs {
         TargetSessionAttrs::Any | TargetSessionAttrs::ReadWrite | TargetSessionAttrs::ReadOnly => {}
         attrs => {
@@ -55,11 +64,17 @@ fn check(settings: &ConnectionSettings) -> Result<(), String> {
             settings.require_auth
         ));
     }
+    if settings.channel_binding == ChannelBinding::Require && tls.source.is_none() {
+        return Err(format!(
+            "connection_settings.channel_binding: require with sslmode {}",
+            settings.sslmode
+        ));
+    }
     Ok(())
 }
 
 /// The lines that build the driver's configuration, as the body of a function.
-fn config(kind: ConnectionType, loaded: &Loaded) -> String {
+fn config(kind: ConnectionType, loaded: &Loaded, tls: &Tls) -> String {
     let settings = &loaded.config.connection_settings;
     let mut lines = Vec::new();
     hosts(&mut lines, settings);
@@ -72,6 +87,7 @@ fn config(kind: ConnectionType, loaded: &Loaded) -> String {
         call(&mut lines, "connect_timeout", duration(limit));
     }
     network(&mut lines, settings);
+    encryption(&mut lines, settings, tls);
     preferences(&mut lines, settings);
     let mut notes = Vec::new();
     if let Some(options) = options(kind, loaded, &mut notes) {
@@ -132,9 +148,24 @@ fn network(lines: &mut Vec<String>, settings: &ConnectionSettings) {
     }
 }
 
+fn encryption(lines: &mut Vec<String>, settings: &ConnectionSettings, tls: &Tls) {
+    let mode = format!("config::SslMode::{}", tls.mode);
+    call(lines, "ssl_mode", mode);
+    if tls.source.is_some() && settings.sslnegotiation == SslNegotiation::Direct {
+        call(lines, "ssl_negotiation", "config::SslNegotiation::Direct");
+    }
+    let binding = match settings.channel_binding {
+        ChannelBinding::Disable => Some("Disable"),
+        ChannelBinding::Require => Some("Require"),
+        _ => None,
+    };
+    if let Some(binding) = binding {
+        let value = format!("config::ChannelBinding::{binding}");
+        call(lines, "channel_binding", value);
+    }
+}
+
 fn preferences(lines: &mut Vec<String>, settings: &ConnectionSettings) {
-    // Without TLS a session is plain whatever `prefer` says; `disable` does not even ask.
-    call(lines, "ssl_mode", "config::SslMode::Disable");
     let attrs = match settings.target_session_attrs {
         TargetSessionAttrs::ReadWrite => Some("ReadWrite"),
         TargetSessionAttrs::ReadOnly => Some("ReadOnly"),
@@ -150,9 +181,6 @@ fn preferences(lines: &mut Vec<String>, settings: &ConnectionSettings) {
             "load_balance_hosts",
             "config::LoadBalanceHosts::Random",
         );
-    }
-    if settings.channel_binding == ChannelBinding::Disable {
-        call(lines, "channel_binding", "config::ChannelBinding::Disable");
     }
 }
 
@@ -208,17 +236,61 @@ fn optional(time: Option<Duration>) -> String {
     )
 }
 
-/// `use std::time::Duration;` where it is needed.
-fn with_imports(imports: &[&str], body: &str) -> String {
-    let mut text = String::from("use std::error::Error;\n");
-    if body.contains("Duration::") {
-        text.push_str("use std::time::Duration;\n");
+/// What the programs of all types begin with.
+struct Program {
+    functions: String,
+    tls: Option<Source>,
+}
+
+impl Program {
+    /// What encrypts, as an expression.
+    fn encryption(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "tls()?",
+            None => "NoTls",
+        }
     }
-    text.push('\n');
-    for import in imports {
-        let _ = writeln!(text, "use {import};");
+
+    /// What is imported from the driver itself.
+    fn driver(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "{Config, config}",
+            None => "{Config, NoTls, config}",
+        }
     }
-    text + "\n" + body
+
+    /// The whole of it: what it is and needs, what it imports, its functions, then `main`.
+    fn text(self, about: &str, dependencies: &[&str], imports: &[String], main: &str) -> String {
+        let mut imports = imports.to_vec();
+        let mut dependencies = dependencies.to_vec();
+        let mut body = self.functions;
+        let with = match self.tls {
+            Some(source) => {
+                imports.extend(source.imports.iter().copied().map(str::to_owned));
+                dependencies.extend(source.dependencies);
+                body.push_str(&source.function);
+                "with TLS by rustls"
+            }
+            None => "without TLS",
+        };
+        body.push_str(main);
+        let mut text = heading(&format!("{about}, {with}."), &dependencies);
+        for (import, word) in [
+            ("error::Error", "Error>"),
+            ("sync::Arc", "Arc::"),
+            ("time::Duration", "Duration::"),
+        ] {
+            if body.contains(word) {
+                let _ = writeln!(text, "use std::{import};");
+            }
+        }
+        text.push('\n');
+        imports.sort();
+        for import in imports {
+            let _ = writeln!(text, "use {import};");
+        }
+        text + "\n" + &body
+    }
 }
 
 fn function(config: &str) -> String {
@@ -227,28 +299,29 @@ fn function(config: &str) -> String {
     )
 }
 
-fn normal(config: &str) -> String {
-    let body = function(config)
-        + "\
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut client = config().connect(NoTls)?;
+fn normal(program: Program) -> String {
+    let main = format!(
+        "\
+fn main() -> Result<(), Box<dyn Error>> {{
+    let mut client = config().connect({})?;
     let row = client.query_one(\"SELECT version()\", &[])?;
-    println!(\"{}\", row.get::<_, &str>(0));
+    println!(\"{{}}\", row.get::<_, &str>(0));
     client.close()?;
     Ok(())
-}
-";
-    let about = "One session on the blocking driver, without TLS.";
-    heading(about, &["postgres = \"0.19\""])
-        + &with_imports(&["postgres::{Config, NoTls, config}"], &body)
+}}
+",
+        program.encryption(),
+    );
+    let imports = [format!("postgres::{}", program.driver())];
+    let about = "One session on the blocking driver";
+    program.text(about, &["postgres = \"0.19\""], &imports, &main)
 }
 
-fn pool(config: &str, pool: &PoolSettings, wait: Duration) -> String {
-    let body = function(config)
-        + &format!(
-            "\
+fn pool(program: Program, pool: &PoolSettings, wait: Duration) -> String {
+    let main = format!(
+        "\
 fn main() -> Result<(), Box<dyn Error>> {{
-    let manager = PostgresConnectionManager::new(config(), NoTls);
+    let manager = PostgresConnectionManager::new(config(), {});
     let pool = r2d2::Pool::builder()
         .min_idle(Some({}))
         .max_size({})
@@ -265,51 +338,50 @@ fn main() -> Result<(), Box<dyn Error>> {{
     Ok(())
 }}
 ",
-            pool.min_size,
-            pool.max_size,
-            duration(wait),
-            optional(Some(pool.max_idle)),
-            optional(pool.max_lifetime),
-            pool.check_on_checkout,
-        );
-    let about = "Many sessions on the blocking driver, kept by r2d2, without TLS.";
-    heading(about, &["r2d2_postgres = \"0.18\""])
-        + &with_imports(
-            &[
-                "r2d2_postgres::postgres::{Config, NoTls, config}",
-                "r2d2_postgres::{PostgresConnectionManager, r2d2}",
-            ],
-            &body,
-        )
+        program.encryption(),
+        pool.min_size,
+        pool.max_size,
+        duration(wait),
+        optional(Some(pool.max_idle)),
+        optional(pool.max_lifetime),
+        pool.check_on_checkout,
+    );
+    let imports = [
+        format!("r2d2_postgres::postgres::{}", program.driver()),
+        "r2d2_postgres::{PostgresConnectionManager, r2d2}".to_owned(),
+    ];
+    let about = "Many sessions on the blocking driver, kept by r2d2";
+    program.text(about, &["r2d2_postgres = \"0.18\""], &imports, &main)
 }
 
-fn async_normal(config: &str) -> String {
-    let body = function(config)
-        + "\
+fn async_normal(program: Program) -> String {
+    let main = format!(
+        "\
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let (client, connection) = config().connect(NoTls).await?;
+async fn main() -> Result<(), Box<dyn Error>> {{
+    let (client, connection) = config().connect({}).await?;
     // The connection does the talking; it ends when the client is dropped.
     let talking = tokio::spawn(connection);
     let row = client.query_one(\"SELECT version()\", &[]).await?;
-    println!(\"{}\", row.get::<_, &str>(0));
+    println!(\"{{}}\", row.get::<_, &str>(0));
     drop(client);
     talking.await??;
     Ok(())
-}
-";
-    let about = "One session on the async driver, without TLS.";
-    heading(about, &["tokio-postgres = \"0.7\"", TOKIO])
-        + &with_imports(&["tokio_postgres::{Config, NoTls, config}"], &body)
+}}
+",
+        program.encryption(),
+    );
+    let imports = [format!("tokio_postgres::{}", program.driver())];
+    let about = "One session on the async driver";
+    program.text(about, &["tokio-postgres = \"0.7\"", TOKIO], &imports, &main)
 }
 
-fn async_pool(config: &str, pool: &PoolSettings, wait: Duration) -> String {
-    let body = function(config)
-        + &format!(
-            "\
+fn async_pool(program: Program, pool: &PoolSettings, wait: Duration) -> String {
+    let main = format!(
+        "\
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {{
-    let manager = PgConnectionManager::new(config(), NoTls);
+    let manager = PgConnectionManager::new(config(), {});
     let pool = mobc::Pool::builder()
         .max_open({size})
         .max_idle({size})
@@ -326,21 +398,19 @@ async fn main() -> Result<(), Box<dyn Error>> {{
     Ok(())
 }}
 ",
-            optional(Some(wait)),
-            optional(Some(pool.max_idle)),
-            optional(pool.max_lifetime),
-            pool.check_on_checkout,
-            size = pool.max_size,
-        );
-    let about = "Many sessions on the async driver, kept by mobc, without TLS.";
-    heading(about, &["mobc-postgres = \"0.9\"", TOKIO])
-        + &with_imports(
-            &[
-                "mobc_postgres::tokio_postgres::{Config, NoTls, config}",
-                "mobc_postgres::{PgConnectionManager, mobc}",
-            ],
-            &body,
-        )
+        program.encryption(),
+        optional(Some(wait)),
+        optional(Some(pool.max_idle)),
+        optional(pool.max_lifetime),
+        pool.check_on_checkout,
+        size = pool.max_size,
+    );
+    let imports = [
+        format!("mobc_postgres::tokio_postgres::{}", program.driver()),
+        "mobc_postgres::{PgConnectionManager, mobc}".to_owned(),
+    ];
+    let about = "Many sessions on the async driver, kept by mobc";
+    program.text(about, &["mobc-postgres = \"0.9\"", TOKIO], &imports, &main)
 }
 
 #[cfg(test)]
@@ -349,7 +419,8 @@ mod tests {
 
     fn generated(yaml: &str, kind: ConnectionType) -> Result<String, String> {
         let loader = Config::loader().libpq_sources(false).yaml(yaml);
-        program(kind, &loader.load_with_sources().expect("it is right"))
+        let loaded = loader.load_with_sources().expect("it is right");
+        program(kind, &loaded, &|_| None)
     }
 
     #[test]
@@ -374,15 +445,67 @@ mod tests {
 
     #[test]
     fn what_the_drivers_cannot_do_is_refused() {
-        for wanted in [
-            "sslmode: verify-full",
-            "target_session_attrs: standby",
-            "require_auth: md5",
+        for (wanted, told) in [
+            (
+                "host: db, sslmode: verify-ca",
+                "sslmode: verify-ca without sslrootcert",
+            ),
+            (
+                "host: db, sslmode: require, sslcert: a, sslkey: b, sslpassword: S3cret",
+                "sslpassword: (a key",
+            ),
+            (
+                "host: db, sslmode: verify-full, sslcrl: /a.crl",
+                "sslcrl: /a.crl",
+            ),
+            (
+                "host: 'db,/run/pg', sslmode: require",
+                "sslmode: require with a Unix socket",
+            ),
+            (
+                "host: db, sslmode: allow, channel_binding: require",
+                "channel_binding: require with sslmode allow",
+            ),
+            (
+                "host: db, target_session_attrs: standby",
+                "target_session_attrs: standby",
+            ),
+            ("host: db, require_auth: md5", "require_auth: md5"),
         ] {
-            let yaml = format!("connection_settings: {{ host: db, {wanted} }}");
+            let yaml = format!("connection_settings: {{ {wanted} }}");
             let refused = generated(&yaml, ConnectionType::Normal).expect_err(wanted);
-            assert!(refused.contains(wanted), "{refused}");
+            assert!(
+                refused.contains(told) && !refused.contains("S3cret"),
+                "{refused}"
+            );
         }
+    }
+
+    #[test]
+    fn a_socket_is_not_encrypted() {
+        let yaml = "connection_settings: { host: /run/pg, sslmode: require }";
+        let text = generated(yaml, ConnectionType::Async).expect("it can be done");
+        assert!(
+            text.contains("SslMode::Disable") && text.contains("NoTls"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_users_own_files_are_part_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = |name: &str| Some(folder.path().join(name));
+        let yaml = "connection_settings: { host: db, user: a, sslmode: require }";
+        let loader = Config::loader().libpq_sources(false).yaml(yaml);
+        let loaded = loader.load_with_sources().expect("it is right");
+        let text = program(ConnectionType::Normal, &loaded, &own).expect("it can be done");
+        assert!(text.contains("AnyServer"), "{text}");
+        std::fs::write(folder.path().join("root.crt"), "").expect("a file");
+        let text = program(ConnectionType::Normal, &loaded, &own).expect("it can be done");
+        assert!(
+            text.contains("AnyName") && text.contains("/root.crt"),
+            "{text}"
+        );
     }
 
     #[test]

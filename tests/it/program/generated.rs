@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use pgmonkey_tests::Fixture;
+use pgmonkey_testserver::{Certificates, Cluster, Kind, ScratchDir};
 
-use super::Program;
+use super::{FILE, Program};
 
 const TYPES: [&str; 4] = ["normal", "pool", "async", "async_pool"];
 const LIBRARIES: [&str; 2] = ["pgmonkey", "drivers"];
@@ -35,9 +36,7 @@ fn d05_d15_b14_b15_b16_b33_b34_every_program_compiles_and_runs() {
     );
     program.write(AWKWARD, &format!("postgresql:\n{}", indented(&text)));
 
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
-    fs::create_dir_all(package.join("src/bin")).expect("a folder");
-    let mut dependencies = BTreeSet::new();
+    let mut package = Package::new("generated");
     for (kind, library) in programs() {
         let args = ["pgconfig", "generate-code", "--filepath", AWKWARD];
         let args = [
@@ -46,24 +45,118 @@ fn d05_d15_b14_b15_b16_b33_b34_every_program_compiles_and_runs() {
         ]
         .concat();
         let ended = program.run(&args).worked().says("Generated");
-        dependencies.extend(needed(&ended.stdout));
-        let file = package.join(format!("src/bin/{kind}_{library}.rs"));
-        write_if_new(&file, &ended.stdout);
+        package.add(&format!("{kind}_{library}"), &ended.stdout);
     }
-    build(&package, &dependencies);
+    package.build();
     for (kind, library) in programs() {
-        let built = target().join(format!("debug/{kind}_{library}"));
-        let output = Command::new(built)
-            .current_dir(program.path("."))
-            .env_clear()
-            .env("PGPASSWORD", on.server().password())
-            .output()
-            .expect("it starts");
+        let name = format!("{kind}_{library}");
+        let output = run(&program, &name, on.server().password());
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{kind} {library}: {output:?}");
-        assert!(said.starts_with("PostgreSQL "), "{kind} {library}: {said}");
+        assert!(output.status.success(), "{name}: {output:?}");
+        assert!(said.starts_with("PostgreSQL "), "{name}: {said}");
     }
     on.until("all sessions are gone", || on.sessions() == 0);
+}
+
+/// What libpq means by the modes: an encrypted session with anybody, with whom a root vouches for,
+/// and with whom it vouches for under this name.
+#[test]
+fn programs_on_the_drivers_encrypt_as_sslmode_means() {
+    let scratch = ScratchDir::new().expect("a folder");
+    let certificates = Certificates::generate(scratch.path(), "postgres").expect("certificates");
+    let server = |kind| {
+        let builder = Cluster::builder().kind(kind);
+        let cluster = builder.certificates(certificates.clone()).start();
+        cluster.expect("a server")
+    };
+    let (tls, strict) = (server(Kind::Tls), server(Kind::ClientCert));
+    let program = Program::new();
+    let root = |name: &str| std::fs::read_to_string(name).expect("a certificate");
+    program.write("root.pem", &root(&certificates.ca().to_string_lossy()));
+    let identity = format!(
+        ", sslcert: '{}', sslkey: '{}'",
+        certificates.certificate("client").display(),
+        certificates.key("client").display(),
+    );
+    // Resolved by nobody, so that the name is checked and the address used.
+    let elsewhere = "host: elsewhere.example, hostaddr: 127.0.0.1, sslrootcert: root.pem";
+    let here = "host: localhost, sslrootcert: root.pem";
+    let rows = [
+        (
+            "normal",
+            &tls,
+            "host: localhost, sslmode: require".to_owned(),
+        ),
+        (
+            "pool",
+            &tls,
+            format!("{here}, sslmode: verify-full, sslsni: false"),
+        ),
+        (
+            "async",
+            &tls,
+            "host: localhost, sslmode: require, ssl_max_protocol_version: TLSv1.2".to_owned(),
+        ),
+        (
+            "async_pool",
+            &tls,
+            "host: localhost, sslmode: require, channel_binding: require".to_owned(),
+        ),
+        ("async", &tls, format!("{elsewhere}, sslmode: verify-ca")),
+        (
+            "normal",
+            &strict,
+            format!("{here}, sslmode: verify-full{identity}"),
+        ),
+        (
+            "async_pool",
+            &strict,
+            format!("{here}, sslmode: verify-ca, ssl_min_protocol_version: TLSv1.3{identity}"),
+        ),
+        ("normal", &tls, format!("{elsewhere}, sslmode: verify-full")),
+    ];
+    let mut package = Package::new("generated_tls");
+    for (number, (kind, server, settings)) in rows.iter().enumerate() {
+        let text = format!(
+            "connection_settings: {{ port: {}, user: {}, dbname: {}, {settings} }}\n\
+             pool_settings: {{ timeout: 5 }}\nasync_pool_settings: {{ timeout: 5 }}\n",
+            server.port(),
+            server.endpoint().user(),
+            server.endpoint().dbname(),
+        );
+        program.write(FILE, &text);
+        let args = ["config", "generate-code", FILE, "--library", "drivers"];
+        let ended = program.run(&[&args[..], &["--connection-type", kind]].concat());
+        package.add(&format!("tls_{number}"), &ended.worked().stdout);
+    }
+    package.build();
+    let run = |number: usize| {
+        let name = format!("tls_{number}");
+        run(&program, &name, rows[number].1.endpoint().password())
+    };
+    for number in 0..7 {
+        let output = run(number);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wanted = &rows[number].2;
+        assert!(said.starts_with("PostgreSQL "), "{wanted}: {output:?}");
+    }
+    let refused = |number: usize, why: &str| {
+        let output = run(number);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains(why),
+            "{number}: {output:?}"
+        );
+    };
+    refused(7, "NotValidForName");
+    program.write(
+        "root.pem",
+        &root(&certificates.certificate("other-ca").to_string_lossy()),
+    );
+    // r2d2 tells no cause.
+    refused(1, "error performing TLS handshake");
+    refused(4, "UnknownIssuer");
+    refused(5, "UnknownIssuer");
 }
 
 #[test]
@@ -71,10 +164,11 @@ fn what_the_drivers_cannot_do_is_said() {
     let program = Program::new().hiding("S3cret");
     program.write(
         "c.yaml",
-        "connection_settings: { host: db, sslmode: verify-full, password: S3cret }\n",
+        "connection_settings: { host: db, sslmode: verify-ca, password: S3cret }\n",
     );
     let args = ["config", "generate-code", "c.yaml", "--library", "psycopg"];
-    let ended = program.run(&args).failed().says("sslmode: verify-full");
+    let ended = program.run(&args).failed();
+    let ended = ended.says("sslmode: verify-ca without sslrootcert");
     ended.says("hint: --library pgmonkey does");
     let ended = program.run_with(&["config", "generate-code", "-"], "connection_settings: {}");
     assert_eq!(ended.code, 2, "{ended:?}");
@@ -127,39 +221,76 @@ fn target() -> &'static Path {
         .expect("the target folder")
 }
 
-fn build(package: &Path, dependencies: &BTreeSet<String>) {
-    let ours = format!("pgmonkey = {{ path = {:?} }}", root().join("pgmonkey"));
-    let dependencies: Vec<&str> = dependencies
-        .iter()
-        .map(|line| match line.starts_with("pgmonkey = \"") {
-            true => ours.as_str(),
-            false => line.as_str(),
-        })
-        .collect();
-    assert_eq!(dependencies.len(), 6, "{dependencies:?}");
-    let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's file");
-    let profiles = workspace
-        .find("[profile.dev.package]")
-        .expect("its profiles");
-    let manifest = format!(
-        "[package]\nname = \"generated\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [workspace]\n\n[dependencies]\n{}\n\n{}",
-        dependencies.join("\n"),
-        &workspace[profiles..],
-    );
-    write_if_new(&package.join("Cargo.toml"), &manifest);
-    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the workspace's lock");
-    fs::write(package.join("Cargo.lock"), lock).expect("a file can be written");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--offline", "--bins", "--target-dir"])
-        .arg(target())
-        .current_dir(package)
+/// Generated programs that are compiled together.
+struct Package {
+    folder: PathBuf,
+    dependencies: BTreeSet<String>,
+}
+
+impl Package {
+    fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(folder.join("src/bin")).expect("a folder");
+        Self {
+            folder,
+            dependencies: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str, text: &str) {
+        self.dependencies.extend(needed(text));
+        write_if_new(&self.folder.join(format!("src/bin/{name}.rs")), text);
+    }
+
+    fn build(&self) {
+        let ours = format!("pgmonkey = {{ path = {:?} }}", root().join("pgmonkey"));
+        let dependencies = self.dependencies.iter();
+        let dependencies: Vec<&str> = dependencies
+            .map(|line| match line.starts_with("pgmonkey = \"") {
+                true => ours.as_str(),
+                false => line.as_str(),
+            })
+            .collect();
+        let workspace =
+            fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's file");
+        let profiles = workspace
+            .find("[profile.dev.package]")
+            .expect("its profiles");
+        let name = self
+            .folder
+            .file_name()
+            .expect("it has one")
+            .to_string_lossy();
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+             [workspace]\n\n[dependencies]\n{}\n\n{}",
+            dependencies.join("\n"),
+            &workspace[profiles..],
+        );
+        write_if_new(&self.folder.join("Cargo.toml"), &manifest);
+        let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the workspace's lock");
+        fs::write(self.folder.join("Cargo.lock"), lock).expect("a file can be written");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["build", "--offline", "--bins", "--target-dir"])
+            .arg(target())
+            .current_dir(&self.folder)
+            .output()
+            .expect("cargo starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("warning: unused"), "{said}");
+    }
+}
+
+/// Runs what was built, in the folder of the configuration.
+fn run(program: &Program, name: &str, password: &str) -> Output {
+    Command::new(target().join("debug").join(name))
+        .current_dir(program.path("."))
+        .env_clear()
+        .env("PGPASSWORD", password)
         .output()
-        .expect("cargo starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("warning: unused"), "{said}");
+        .expect("it starts")
 }
 
 /// A file that has not changed is not compiled again.

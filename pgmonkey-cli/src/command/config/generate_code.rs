@@ -1,7 +1,10 @@
 //! `pgmonkey config generate-code FILE`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use pgmonkey::ConnectionType;
+use pgmonkey::config::user_files;
 
 use crate::codegen::{drivers, paved};
 use crate::configuration::ConfigFile;
@@ -59,6 +62,11 @@ enum Library {
     Drivers,
 }
 
+/// Where libpq looks for a TLS file of the user's own.
+fn own(name: &str) -> Option<PathBuf> {
+    user_files::tls(name, &|name| std::env::var(name).ok())
+}
+
 impl GenerateCode {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         let loaded = self.file.load_with_sources()?;
@@ -68,7 +76,7 @@ impl GenerateCode {
         let (library, text) = match self.library {
             Library::Pgmonkey => ("pgmonkey", paved::program(kind, &self.reading()?)),
             Library::Drivers => {
-                let text = drivers::program(kind, &loaded).map_err(|what| Error::Failed {
+                let text = drivers::program(kind, &loaded, &own).map_err(|what| Error::Failed {
                     text: format!("{what}: the drivers do not do this by themselves"),
                     hint: Some("--library pgmonkey does".to_owned()),
                 })?;

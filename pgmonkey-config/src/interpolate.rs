@@ -113,9 +113,14 @@ impl Walk<'_> {
         if *name == "from_env" {
             return (self.scope.lookup)(target).ok_or_else(|| not_set(target));
         }
+        // Its path is taken as it is, as in Python; only who expects more needs to be told.
         let path = self.scope.path(target);
+        let hint = match target.contains("${") {
+            true => "; ${…} in the path of from_file is no reference",
+            false => "",
+        };
         secret_file(&path).map_err(|reason| {
-            ProblemKind::Reference(format!("from_file {}: {reason}", path.display()))
+            ProblemKind::Reference(format!("from_file {}: {reason}{hint}", path.display()))
         })
     }
 }

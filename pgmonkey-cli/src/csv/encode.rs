@@ -92,6 +92,7 @@ fn by_table(
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode::Decoder;
     use super::*;
 
     fn encode(name: &str, text: &str) -> Result<Vec<u8>, Unencodable> {
@@ -108,6 +109,42 @@ mod tests {
         assert_eq!(encode("latin-1", "é"), Ok(vec![0xe9]));
         assert_eq!(encode("ascii", "abc"), Ok(b"abc".to_vec()));
         assert_eq!(encode("utf-8-sig", "é"), Ok("é".as_bytes().to_vec()));
+    }
+
+    /// What a byte means depends on those before it: each row must end where it began.
+    #[test]
+    fn encodings_with_a_state_are_written_and_read_back() {
+        let charset = Charset::by_name("iso-2022-jp").expect("known");
+        let rows = ["名,猿\n", "plain,1\n", "猿\n"];
+        let mut encoder = Encoder::new(charset);
+        let mut bytes = Vec::new();
+        let mut expected = String::new();
+        for row in rows {
+            encoder
+                .encode(row.as_bytes(), &mut bytes)
+                .expect("it has them");
+            expected.push_str(row);
+            assert!(bytes.ends_with(b"\n"), "{bytes:?}");
+        }
+        assert!(
+            bytes.starts_with(b"\x1b$B") && bytes.is_ascii(),
+            "{bytes:?}"
+        );
+        for amount in 1..bytes.len() {
+            let mut decoder = Decoder::new(&bytes[..], Some(charset)).expect("memory");
+            let mut read = Vec::new();
+            while !decoder.is_finished() {
+                decoder.read(&mut read, amount).expect("it is right");
+            }
+            assert_eq!(
+                String::from_utf8(read).as_deref(),
+                Ok(&*expected),
+                "{amount}"
+            );
+        }
+        for unknown in ["iso-2022-kr", "iso-2022-cn", "hz-gb-2312", "utf-7"] {
+            assert_eq!(Charset::by_name(unknown), None, "{unknown}");
+        }
     }
 
     #[test]

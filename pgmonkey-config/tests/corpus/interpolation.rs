@@ -323,6 +323,29 @@ fn values_from_files() {
     );
 }
 
+/// As in Python: what names a variable or a file is taken as it is.
+#[test]
+fn the_path_of_a_secret_file_is_no_template() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "pgmonkey.yaml",
+        &connection("password: { from_file: '${NAME}' }"),
+    );
+    write("secret", "another");
+    let load = || {
+        let file = folder.path().join("pgmonkey.yaml");
+        loader(&[("NAME", "secret")])
+            .resolve_env(true)
+            .file(file)
+            .load()
+    };
+    let error = load().unwrap_err().to_string();
+    has(&error, &["${NAME}", "not found", "is no reference"]);
+    write("${NAME}", "S3cret\n");
+    assert_eq!(password(&load().unwrap()), Some("S3cret"));
+}
+
 #[test]
 fn from_file_knows_the_home_directory() {
     let folder = tempfile::tempdir().unwrap();

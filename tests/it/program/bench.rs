@@ -77,6 +77,7 @@ fn the_table_and_the_chart() {
     let ended = desk.program.run(&args).worked();
     // Three sleepers get three times as much sleep.
     let ended = ended
+        .prints(", 6 callers: SELECT")
         .prints("max_size")
         .prints("\u{2588}")
         .prints("Recommended max_size: 3")
@@ -95,6 +96,26 @@ fn the_table_and_the_chart() {
             && svg.contains("recommended: 3")
             && svg.trim_end().ends_with("</svg>")
     );
+}
+
+#[test]
+fn one_caller_is_one() {
+    let desk = Desk::new();
+    let args = [
+        "pool",
+        "bench",
+        FILE,
+        "--sizes",
+        "1",
+        "--callers",
+        "1",
+        "--seconds",
+        "0.1",
+    ];
+    desk.program
+        .run(&args)
+        .worked()
+        .prints(", 1 caller: SELECT 1");
 }
 
 #[test]

@@ -47,6 +47,13 @@ impl Target {
             line: 0,
             path: path.to_owned(),
         };
+        // A rename can reach the disk before the data does: without this a power failure could
+        // leave an empty file where a whole one was. Whether it is the new name or the old one
+        // that is found then does not matter, so that the folder is not synchronised.
+        let durable = match &place {
+            Place::Beside(file, _) => Some(file.as_file().try_clone().map_err(failed)?),
+            Place::Through => None,
+        };
         let (blocks, mut filled) = mpsc::channel::<Vec<u8>>(AHEAD);
         let (give_back, empty) = mpsc::channel(AHEAD * 2);
         let (tell, done) = oneshot::channel();
@@ -56,7 +63,9 @@ impl Target {
                 while let Some(mut block) = filled.blocking_recv() {
                     if block.is_empty() {
                         // Complete: without this one the command has given up.
-                        return writer.end();
+                        writer.end()?;
+                        let synced = durable.as_ref().map_or(Ok(()), File::sync_all);
+                        return synced.map_err(|error| writer.failed(error));
                     }
                     writer.write(&block)?;
                     block.clear();

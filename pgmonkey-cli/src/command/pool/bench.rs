@@ -138,8 +138,9 @@ impl Bench {
 }
 
 fn show(report: &Report, out: &mut Output<'_>) -> Result<(), Error> {
+    let plural = if report.callers == 1 { "" } else { "s" };
     out.line(format_args!(
-        "{}, {} callers: {}",
+        "{}, {} caller{plural}: {}",
         report.server, report.callers, report.query
     ))?;
     out.line("")?;

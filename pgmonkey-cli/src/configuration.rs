@@ -159,6 +159,10 @@ impl Reading {
         let (loader, input) = if path == Path::new(STANDARD_INPUT) {
             let text = standard_input()?;
             (loader.yaml(text.as_str()), Some(text))
+        } else if gives_once(path) {
+            let text = bounded(std::fs::File::open(path));
+            let text = text.map_err(|error| Error::file("read", path, error))?;
+            (loader.yaml(text.as_str()), Some(text))
         } else {
             (loader.file(path), None)
         };
@@ -168,6 +172,11 @@ impl Reading {
             path: path.to_owned(),
         })
     }
+}
+
+/// Whether it is a pipe, as `<(…)` and `/dev/stdin` are: what was read is gone.
+fn gives_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 /// All that comes by standard input, within reason.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Color, Style};
 
 use crate::error::Error;
-use crate::output::{colour, styled};
+use crate::output::{self, colour, folded, styled};
 
 const fn bold(shade: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(Color::Ansi(shade)))
@@ -20,18 +20,35 @@ pub(crate) const HINT: Style = bold(AnsiColor::Cyan);
 
 /// Says something beside the result.
 pub(crate) fn note(text: impl std::fmt::Display) {
-    // Nobody is left to tell if this fails.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    say(&fitted(&text.to_string()));
 }
 
 /// Says something with its kind in front.
 pub(crate) fn marked(style: Style, kind: &str, text: impl std::fmt::Display) {
-    let kind = styled(
-        colour(io::stderr().is_terminal()),
-        style,
-        &format!("{kind}:"),
-    );
-    note(format_args!("{kind} {text}"));
+    // Colours take no room: they come after the folding.
+    let kind = format!("{kind}:");
+    let text = fitted(&format!("{kind} {text}"));
+    let shown = styled(colour(io::stderr().is_terminal()), style, &kind);
+    say(&format!("{shown}{}", &text[kind.len()..]));
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Folded for the terminal, but for lines that begin with a blank: those are a file's, with marks
+/// under them.
+fn fitted(text: &str) -> String {
+    let width = Some(io::stderr().is_terminal()).filter(|terminal| *terminal);
+    let Some(width) = width.and_then(output::width) else {
+        return text.to_owned();
+    };
+    let fit = |line: &str| match line.starts_with(' ') {
+        true => line.to_owned(),
+        false => folded(line, Some(width)),
+    };
+    text.split('\n').map(fit).collect::<Vec<_>>().join("\n")
 }
 
 /// Warns of something that does not keep the command from going on.

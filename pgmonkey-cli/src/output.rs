@@ -59,6 +59,12 @@ impl Output<'_> {
         writeln!(self.sink, "{text}").map_err(Error::print)
     }
 
+    /// Writes sentences, folded where the terminal ends. What is to be copied is a line instead.
+    pub(crate) fn prose(&mut self, text: impl std::fmt::Display) -> Result<(), Error> {
+        let text = folded(&text.to_string(), self.width);
+        self.line(text)
+    }
+
     /// Writes text as it is.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
         self.sink.write_all(text.as_bytes()).map_err(Error::print)
@@ -83,6 +89,36 @@ impl Output<'_> {
     }
 }
 
+/// The text with each line broken between words, so that none is longer than `width`. What
+/// follows a break stands under its line; a word that is longer stays whole.
+pub(crate) fn folded(text: &str, width: Option<u16>) -> String {
+    let Some(width) = width.map(usize::from) else {
+        return text.to_owned();
+    };
+    let lines: Vec<String> = text.split('\n').map(|line| fold(line, width)).collect();
+    lines.join("\n")
+}
+
+fn fold(line: &str, width: usize) -> String {
+    let (indent, rest) = line.split_at(line.len() - line.trim_start_matches(' ').len());
+    let mut folded = indent.to_owned();
+    let mut column = indent.len();
+    for (number, word) in rest.split(' ').enumerate() {
+        let letters = word.chars().count();
+        if number > 0 && column + 1 + letters > width {
+            folded.push('\n');
+            folded.push_str(indent);
+            column = indent.len();
+        } else if number > 0 {
+            folded.push(' ');
+            column += 1;
+        }
+        folded.push_str(word);
+        column += letters;
+    }
+    folded
+}
+
 /// A text in a style if colours are shown.
 pub(crate) fn styled(colour: bool, style: Style, text: &str) -> String {
     if colour {
@@ -101,9 +137,30 @@ pub(crate) fn colour(terminal: bool) -> bool {
 }
 
 /// `COLUMNS`, else the terminal's width; what is piped to another program is not folded.
-fn width(terminal: bool) -> Option<u16> {
+pub(crate) fn width(terminal: bool) -> Option<u16> {
     let columns = std::env::var("COLUMNS").ok();
     let given = columns.and_then(|text| text.trim().parse().ok());
     let found = || terminal.then(terminal_size::terminal_size).flatten();
     given.or_else(|| found().map(|(width, _)| width.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        let text = "one two three\n  four five six\n\nunbreakable-word x";
+        assert_eq!(
+            folded(text, Some(9)),
+            "one two\nthree\n  four\n  five\n  six\n\nunbreakable-word\nx"
+        );
+        for width in [1, 5, 13, 40] {
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&folded(text, Some(width))), words(text));
+        }
+        assert_eq!(folded(text, None), text);
+        assert_eq!(folded(text, Some(40)), text);
+        assert_eq!(folded("a  b", Some(40)), "a  b");
+    }
 }

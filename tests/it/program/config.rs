@@ -25,6 +25,11 @@ fn check_reads_a_file_an_option_and_standard_input() {
         "connection_settings: { hots: x }",
     );
     ended.failed().says("did you mean `host`?");
+    // What a shell makes of `<(…)`: it can be read once only.
+    for command in ["check", "show", "test"] {
+        let ended = program.run_with(&["config", command, "/dev/stdin"], &text);
+        ended.worked();
+    }
 }
 
 #[test]

@@ -130,6 +130,31 @@ fn on_a_terminal_there_is_a_bar() {
     assert!(!quiet.contains("rows"), "{quiet:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_said_on_a_terminal_breaks_between_words() {
+    let desk = Desk::new();
+    let names: Vec<String> = (1..=20).map(|n| format!("a_column_{n}")).collect();
+    desk.write(
+        "wide.csv",
+        format!("{}\n{}1\n", names.join(","), "1,".repeat(19)),
+    );
+    let seen = on_a_terminal(&desk, "import w wide.csv --create");
+    let said = plain(&seen).replace('\r', "\n");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains(" text")).collect();
+    assert!(lines.len() > 2, "{said}");
+    for line in &lines {
+        assert!(line.chars().count() <= 80, "{line}");
+        let whole = line.split(' ').all(|word| {
+            let word = word.trim_end_matches(',');
+            names.iter().any(|name| name == word)
+                || ["text", "is", "made:"].contains(&word)
+                || word.ends_with(".w")
+        });
+        assert!(whole, "{line}");
+    }
+}
+
 /// Without what a terminal does not show.
 #[cfg(target_os = "linux")]
 fn plain(text: &str) -> String {

@@ -139,7 +139,7 @@ impl Bench {
 
 fn show(report: &Report, out: &mut Output<'_>) -> Result<(), Error> {
     let plural = if report.callers == 1 { "" } else { "s" };
-    out.line(format_args!(
+    out.prose(format_args!(
         "{}, {} caller{plural}: {}",
         report.server, report.callers, report.query
     ))?;
@@ -159,14 +159,14 @@ fn show(report: &Report, out: &mut Output<'_>) -> Result<(), Error> {
     out.text(&chart::text(&report.sizes, report.recommended.max_size))?;
     out.line("")?;
     for size in &report.skipped {
-        out.line(format_args!(
+        out.prose(format_args!(
             "max_size {size} was not measured: {}",
             report.room
         ))?;
     }
     let Advice { max_size, reason } = &report.recommended;
     out.line(format_args!("Recommended max_size: {max_size}"))?;
-    out.line(reason)
+    out.prose(reason)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

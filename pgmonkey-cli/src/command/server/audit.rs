@@ -149,9 +149,9 @@ impl Audited {
     fn print(&self, out: &mut Output<'_>) -> Result<(), Error> {
         let version = self.server_version.split(' ').next().unwrap_or_default();
         let client = self.client_address.as_deref().unwrap_or("its Unix socket");
-        out.line(format_args!("{} is PostgreSQL {version}", self.target))?;
+        out.prose(format_args!("{} is PostgreSQL {version}", self.target))?;
         let tls = if self.tls { "with" } else { "without" };
-        out.line(format_args!(
+        out.prose(format_args!(
             "and sees this client at {client}, {tls} TLS.\n"
         ))?;
         out.table(&self.settings_table())?;
@@ -162,13 +162,13 @@ impl Audited {
             out.line("\nWeak spots:")?;
         }
         for weakness in &self.weak_spots {
-            out.line(format_args!("- {}:\n  {}", weakness.what, weakness.advice))?;
+            out.prose(format_args!("- {}:\n  {}", weakness.what, weakness.advice))?;
         }
         if !self.not_visible.is_empty() {
             out.line("\nNot visible to this role:")?;
         }
         for unseen in &self.not_visible {
-            out.line(format_args!("- {}:\n  {}", unseen.what, unseen.reason))?;
+            out.prose(format_args!("- {}:\n  {}", unseen.what, unseen.reason))?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Audited {
 
     fn print_pending(&self, out: &mut Output<'_>) -> Result<(), Error> {
         for row in self.settings.iter().filter(|row| row.pending_restart) {
-            out.line(format_args!(
+            out.prose(format_args!(
                 "{} was changed in the file and waits for a restart of the server.",
                 row.setting
             ))?;
@@ -210,7 +210,7 @@ impl Audited {
         } else {
             "MISMATCH"
         };
-        out.line(format_args!(
+        out.prose(format_args!(
             "\nSessions: both pools may open {}, the server serves {}{others}: {verdict}",
             sessions.wanted, sessions.usable
         ))
@@ -222,7 +222,7 @@ impl Audited {
             out.table(&rules_table(rules, self.pg_hba_conf.this_session.as_ref()))?;
         }
         if let Some(outcome) = &self.pg_hba_conf.this_session {
-            out.line(format_args!("\nThis session: {}.", outcome.sentence()))?;
+            out.prose(format_args!("\nThis session: {}.", outcome.sentence()))?;
             out.line("Under other modes:\n")?;
             let mut table = Table::new(["sslmode", "what would come of it"]);
             for outcome in &self.pg_hba_conf.under_each_sslmode {

@@ -101,19 +101,15 @@ fn print(out: &mut Output<'_>, needs: &[Need], entries: &[Entry]) -> Result<(), 
         out.line("\n# CLIENT_ADDRESS stands for the address of the machine that connects.")?;
     }
     out.line("\nb) postgresql.conf:\n")?;
-    let width = needs
-        .iter()
-        .map(|need| need.line().len())
-        .max()
-        .unwrap_or(0);
+    // The reason stands above, as in the file that is shipped, so that lines stay short.
     for need in needs {
-        out.line(format_args!("{:width$}  # {}", need.line(), need.reason))?;
+        out.line(format_args!("# {}\n{}", need.reason, need.line()))?;
     }
-    out.line(
+    out.prose(
         "\nPlease check the following files on your system and ensure that the appropriate settings \
          are applied: pg_hba.conf, postgresql.conf.",
     )?;
-    out.line(
+    out.prose(
         "Ensure that the network ADDRESS matches your network subnet and review all \
          configurations.",
     )

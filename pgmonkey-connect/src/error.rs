@@ -269,7 +269,8 @@ impl fmt::Display for AcquireTimeout {
             self.target, self.waited, self.status
         )?;
         if let Some((place, held)) = self.longest_held {
-            write!(f, "; held longest: {held:.1?}, acquired at {place}")?;
+            let (file, line) = (place.file(), place.line());
+            write!(f, "; held longest: {held:.1?}, acquired at {file}:{line}")?;
         }
         if let Some(error) = &self.last_error {
             write!(f, "; {error}")?;

@@ -138,8 +138,9 @@ pub fn resized(pool: &str, min_size: u32, max_size: u32) {
 /// A session that was acquired at `place` has been in use for long.
 pub fn leaked(pool: &str, place: &Location<'_>, held: Duration) {
     let held_seconds = held.as_secs_f64();
+    let place = format_args!("{}:{}", place.file(), place.line());
     warn!(
-        name: LEAK, target: TARGET, pool, place = %place, held_seconds,
+        name: LEAK, target: TARGET, pool, %place, held_seconds,
         "a session acquired at {place} has been in use for {held:.1?}"
     );
 }

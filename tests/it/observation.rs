@@ -255,6 +255,30 @@ twin! {
 }
 
 twin! {
+    fn a_session_held_for_too_long_is_told_once_with_its_place(on, driver, go, work) {
+        recording();
+        let config = on.pools("{ min_size: 0, max_size: 3, leak_warning: 300ms }");
+        let pool = go!(driver::Builder::new(&config).name(&*on.name).pool())?;
+        let leaks = || {
+            let told = told_of(&on.name).into_iter().filter(|told| told.name == events::LEAK);
+            told.map(|told| told.get("place").to_owned()).collect::<Vec<_>>()
+        };
+        drop(go!(pool.acquire())?);
+        let first = go!(pool.acquire())?;
+        let places = [format!("{}:{}", file!(), line!() - 1), format!("{}:{}", file!(), line!() + 2)];
+        on.until("the first is told", || leaks() == places[..1]);
+        let second = go!(pool.acquire())?;
+        on.until("the second is told", || leaks() == places);
+        // The background looks several times in this while.
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(leaks(), places, "each once");
+        assert!(told_of(&on.name).iter().any(|told| told.name == events::LEAK && told.level == tracing::Level::WARN));
+        drop((first, second));
+        Ok(())
+    }
+}
+
+twin! {
     fn an_idle_session_is_taken_without_a_span_below_trace(on, driver, go, work) {
         recording();
         let builder = driver::Builder::new(&on.pools("{ min_size: 1, max_size: 1 }")).name(&*on.name);

@@ -1,10 +1,13 @@
 //! Callers that give up, wherever they are: no slot is lost, no waiter is left, nothing of theirs
 //! is found by the next borrower.
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pgmonkey::{AsyncPool, Error};
 use pgmonkey_tests::{Fixture, Outcome, twin};
+use pgmonkey_testserver::{Cluster, StopMode};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -37,7 +40,8 @@ async fn pool(on: &Fixture, size: u32) -> Result<AsyncPool, Error> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_that_give_up_leave_no_trace() -> Outcome {
     let on = Fixture::new();
-    let pool = pool(&on, 4).await?;
+    let settings = "{ min_size: 0, max_size: 4, max_waiting: 1000 }";
+    let pool = AsyncPool::new(&on.pools(settings)).await?;
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(pool.acquire().await?);
@@ -54,6 +58,8 @@ async fn waiters_that_give_up_leave_no_trace() -> Outcome {
         waiter?;
     }
     assert_eq!(pool.status().waiting, 0);
+    let next = timeout(Duration::from_millis(20), pool.acquire()).await;
+    assert!(next.is_err(), "it waits, as nobody does: {next:?}");
     drop(held);
     all_can_be_had(&on, &pool, 4).await
 }
@@ -100,7 +106,7 @@ async fn callers_cancelled_while_a_session_is_opened_lose_no_slot() -> Outcome {
 
 twin! {
     fn callers_that_time_out_leave_no_trace(on, driver, go, work) {
-        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 2, max_size: 2, timeout: 200ms }")))?;
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 2, max_size: 2, timeout: 200ms, max_waiting: 1 }")))?;
         let held = (go!(pool.acquire())?, go!(pool.acquire())?);
         for _ in 0..5 {
             assert!(go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
@@ -112,6 +118,54 @@ twin! {
         drop(held);
         Ok(())
     }
+}
+
+/// Polled once and then no more.
+async fn begins(acquire: Pin<&mut impl Future>) {
+    let mut acquire = Some(acquire);
+    std::future::poll_fn(|cx| {
+        let first = acquire.take().map(|acquire| acquire.poll(cx));
+        assert!(first.is_none_or(|polled| polled.is_pending()));
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_brought_to_a_caller_who_is_gone_is_kept_for_the_next() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 1).await?;
+    let mut gone = Box::pin(pool.acquire());
+    begins(gone.as_mut()).await;
+    while pool.status().opened == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(gone);
+    drop(pool.acquire().await?);
+    assert_eq!(pool.status().opened, 1);
+    all_can_be_had(&on, &pool, 1).await
+}
+
+#[tokio::test]
+async fn a_caller_who_gives_up_in_an_outage_leaves_his_place_at_once() -> Outcome {
+    let cluster = Cluster::builder().start()?;
+    let on = Fixture::on((*cluster).clone());
+    let settings = "{ min_size: 0, max_size: 1, timeout: 60 }";
+    let pool = AsyncPool::new(&on.pools(settings)).await?;
+    drop(pool.acquire().await?);
+    cluster.stop(StopMode::Fast)?;
+    while pool.status().size > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let limit = Duration::from_millis(300);
+    assert!(timeout(limit, pool.acquire()).await.is_err());
+    // Who was in the middle of an attempt has ended it by now.
+    tokio::time::sleep(limit).await;
+    let mut next = Box::pin(pool.acquire());
+    begins(next.as_mut()).await;
+    assert_eq!(pool.status().waiting, 0, "for the server, not for a place");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

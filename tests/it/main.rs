@@ -5,6 +5,7 @@
 mod abandoned;
 mod acquire;
 mod bad_input;
+mod bare;
 mod book;
 mod cache;
 mod close;

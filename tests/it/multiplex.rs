@@ -332,8 +332,9 @@ async fn a_pool_that_is_made_smaller_takes_sessions_from_those_who_share() -> Ou
     until("it is full", || pool.status().size == 4).await;
     pool.resize(1, 2)?;
     until("it is smaller", || pool.status().size <= 2).await;
+    until("the server knows it", || on.sessions() <= 2).await;
     crowd.end().await?;
-    assert!(on.sessions() <= 2);
+    assert!(pool.status().size <= 2);
     Ok(())
 }
 
@@ -470,5 +471,14 @@ async fn a_session_left_inside_a_transaction_is_not_shared() -> Outcome {
     assert_eq!(on.rows(), 0);
     pool.execute(&insert, &[]).await?;
     assert_eq!(on.rows(), 1);
+
+    pool.batch_execute("BEGIN").await?;
+    let jam = Jam::begin(&on, &pool, 3).await?;
+    until("the others wait", || pool.status().waiting == 2).await;
+    jam.release().await?;
+    for (n, caller) in jam.callers.into_iter().enumerate() {
+        assert_eq!(caller.await??, n as i64 + 1);
+    }
+    pool.batch_execute("ROLLBACK").await?;
     Ok(())
 }

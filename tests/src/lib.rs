@@ -6,8 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pgmonkey_config::Config;
@@ -125,15 +125,18 @@ impl Fixture {
 
     /// Ends the sessions of this corner from the server's side; says how many.
     pub fn kill(&self) -> i64 {
-        let killed = self.number(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-             WHERE application_name = $1",
-            &[&self.name],
-        );
-        self.until("killed sessions are gone", || self.sessions() == 0);
+        let kill = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE application_name = $1";
+        let killed = self.admin(|client| client.query(kill, &[&self.name]));
+        let killed: Vec<i32> = killed.iter().map(|row| row.get(0)).collect();
+        // By their numbers, as there may be others in their place already.
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)";
+        self.until("killed sessions are gone", || {
+            self.number(left, &[&killed]) == 0
+        });
         // The async driver notices when its runtime has seen the socket close.
         std::thread::sleep(Duration::from_millis(50));
-        killed
+        killed.len() as i64
     }
 
     /// Waits for something that is bound to come about.
@@ -153,7 +156,7 @@ impl Fixture {
     ) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let mut admin = self.admin.lock().expect("no other test uses it");
+                let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
                 let client = match &mut *admin {
                     Some(client) if !client.is_closed() => client,
                     slot => slot.insert(
@@ -177,7 +180,9 @@ impl Default for Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        let admin = self.admin.get_mut().ok().and_then(Option::take);
+        // Also where a statement of it has failed: dropped here, it would abort the process.
+        let admin = self.admin.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let admin = admin.take();
         // On a thread for the reason above; a server the test stopped is none to clean up.
         let _ = std::thread::spawn(move || {
             if let Some(mut client) = admin {

@@ -9,11 +9,9 @@ use clap::Args;
 use futures_util::StreamExt;
 use pgmonkey::aio::ClientGuard;
 
-use crate::command::import::{Quote, charset, quote};
+use crate::command::form::{Form, Quote};
 use crate::configuration::ConfigOption;
 use crate::csv::charset::Charset;
-use crate::csv::dialect;
-use crate::csv::settings::{self, Found};
 use crate::error::Error;
 use crate::notes;
 use crate::output::Output;
@@ -27,13 +25,17 @@ use file::Target;
 const BLOCK: usize = 256 << 10;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "pgmonkey export <TABLE> [FILE] --config <FILE> [OPTIONS]\n       \
+                      pgmonkey export --query <SQL> <FILE> --config <FILE> [OPTIONS]",
+    after_help = "\
 Examples:
   pgmonkey export users users.csv --config pgmonkey.yaml
   pgmonkey export shop.orders orders.csv.zst -c pgmonkey.yaml
   pgmonkey export --query 'SELECT id, name FROM users WHERE active' - -c pgmonkey.yaml | head
 
-The file appears under its name when it is complete. NULL is an empty field, an empty text is \"\".")]
+The file appears under its name when it is complete. NULL is an empty field, an empty text is \"\"."
+)]
 pub(crate) struct Export {
     /// The table or view, as TABLE or SCHEMA.TABLE, unless --query is given, and the file; `-` is
     /// standard output. Without a file it is the table's name as given, with .csv.
@@ -63,35 +65,11 @@ pub(crate) struct Export {
         conflicts_with = "query"
     )]
     columns: Vec<String>,
-    /// How characters are written, such as utf-8, latin-1, cp1252 or utf-16.
-    #[arg(long, value_name = "NAME", value_parser = charset)]
-    encoding: Option<Charset>,
-    /// What separates fields: one character, or \t.
-    #[arg(long, short = 'd', value_name = "CHAR", value_parser = dialect::parse)]
-    delimiter: Option<u8>,
-    /// What surrounds fields with special characters.
-    #[arg(long, value_name = "CHAR", value_parser = quote)]
-    quote: Option<Quote>,
-    /// What NULL is written as.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    null: String,
+    #[command(flatten)]
+    form: Form,
     /// Write no names of columns in the first row.
     #[arg(long)]
     no_header: bool,
-    /// The settings file; the default is the file's name with .yaml, if that is one.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_settings")]
-    settings: Option<PathBuf>,
-    /// Look for no settings file.
-    #[arg(long)]
-    no_settings: bool,
-    /// Show no progress and no summary.
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// What is exported.
@@ -101,7 +79,7 @@ enum Subject {
 }
 
 /// How it is written.
-struct Form {
+struct Layout {
     charset: Charset,
     delimiter: u8,
     quote: u8,
@@ -111,14 +89,14 @@ impl Export {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         let (subject, file) = self.arguments()?;
         let config = self.config.load()?;
-        let form = self.form(&file)?;
+        let layout = self.layout(&file)?;
         let shown = match &subject {
             Subject::Table(name) => name.to_string(),
             Subject::Query(_) => "the query".to_owned(),
         };
-        let work = |sessions| self.export(sessions, subject, &file, form);
+        let work = |sessions| self.export(sessions, subject, &file, layout);
         let (rows, progress) = transfer::run(&config, 1, work)?;
-        if self.quiet {
+        if self.form.quiet {
             return Ok(());
         }
         let lines = [
@@ -165,63 +143,23 @@ impl Export {
     }
 
     /// Options first, then the settings file, then what is usual.
-    fn form(&self, file: &Path) -> Result<Form, Error> {
-        let found = self.settings_file(file)?;
-        let wrong = |key: &str, error: String| {
-            Error::failed(format!("{key} of the settings file: {error}"))
-        };
-        let delimiter = match (self.delimiter, found.delimiter) {
-            (Some(given), _) => given,
-            (None, Some(text)) => {
-                dialect::parse(&text).map_err(|error| wrong("delimiter", error))?
+    fn layout(&self, file: &Path) -> Result<Layout, Error> {
+        let found = self.form.settings(file, self.config.path())?;
+        let found = found.unwrap_or_default();
+        let quote = match self.form.quote(&found)? {
+            Some(Quote(None)) if self.form.quote.is_some() => {
+                return Err(Error::failed(
+                    "an export needs a quote character, for a field may hold anything".to_owned(),
+                ));
             }
-            (None, None) => b',',
+            Some(Quote(Some(quote))) => quote,
+            _ => b'"',
         };
-        let quoting = match (self.quote, found.quotechar) {
-            (Some(given), _) => given,
-            (None, Some(Some(text))) => quote(&text).map_err(|error| wrong("quotechar", error))?,
-            (None, _) => Quote(Some(b'"')),
-        };
-        let Quote(Some(quote)) = quoting else {
-            return Err(Error::failed(
-                "an export needs a quote character, for a field may hold anything".to_owned(),
-            ));
-        };
-        let charset = match (self.encoding, found.encoding) {
-            (Some(given), _) => given,
-            (None, Some(name)) => charset(&name).map_err(|error| wrong("encoding", error))?,
-            (None, None) => Charset::Utf8,
-        };
-        Ok(Form {
-            charset,
-            delimiter,
+        Ok(Layout {
+            charset: self.form.charset(&found)?.unwrap_or(Charset::Utf8),
+            delimiter: self.form.delimiter(&found)?.unwrap_or(b','),
             quote,
         })
-    }
-
-    fn settings_file(&self, file: &Path) -> Result<settings::Settings, Error> {
-        if self.no_settings || (file == Path::new("-") && self.settings.is_none()) {
-            return Ok(settings::Settings::default());
-        }
-        let path = self
-            .settings
-            .clone()
-            .unwrap_or_else(|| settings::path(file));
-        let shown = path.display();
-        let found = settings::read(&path, self.config.path());
-        match found.map_err(|error| Error::failed(format!("{shown}: {error}")))? {
-            Found::Settings(settings) => {
-                self.say(format_args!("{shown}: settings taken from here"));
-                Ok(settings)
-            }
-            Found::Other(why) if self.settings.is_none() => {
-                self.say(format_args!("{shown}: not taken for settings, {why}"));
-                Ok(settings::Settings::default())
-            }
-            Found::Nothing if self.settings.is_none() => Ok(settings::Settings::default()),
-            Found::Other(why) => Err(Error::failed(format!("{shown}: no settings file, {why}"))),
-            Found::Nothing => Err(Error::failed(format!("{shown}: there is no such file"))),
-        }
     }
 
     async fn export(
@@ -229,18 +167,18 @@ impl Export {
         sessions: Sessions,
         subject: Subject,
         file: &Path,
-        form: Form,
+        layout: Layout,
     ) -> Result<(u64, Progress), Error> {
         let (client, _) = sessions.acquire().await?;
         let source = match subject {
             Subject::Query(query) => format!("({query}\n)"),
             Subject::Table(name) => self.source(&client, &name).await?,
         };
-        let statement = self.copy(&source, &form);
-        let progress = Progress::new(None, self.quiet);
+        let statement = self.copy(&source, &layout);
+        let progress = Progress::new(None, self.form.quiet);
         let shown = progress.shown();
         let rows = self
-            .write(&client, &statement, file, &form, &progress)
+            .write(&client, &statement, file, &layout, &progress)
             .await;
         drop(shown);
         Ok((rows?, progress))
@@ -300,13 +238,13 @@ impl Export {
         Ok(columns.join(", "))
     }
 
-    fn copy(&self, source: &str, form: &Form) -> String {
+    fn copy(&self, source: &str, layout: &Layout) -> String {
         format!(
             "COPY {source} TO STDOUT WITH (FORMAT csv, HEADER {}, DELIMITER {}, QUOTE {}, NULL {}, ENCODING 'UTF8')",
             !self.no_header,
-            literal(&char::from(form.delimiter).to_string()),
-            literal(&char::from(form.quote).to_string()),
-            literal(&self.null),
+            literal(&char::from(layout.delimiter).to_string()),
+            literal(&char::from(layout.quote).to_string()),
+            literal(&self.form.null),
         )
     }
 
@@ -316,12 +254,12 @@ impl Export {
         client: &ClientGuard,
         statement: &str,
         file: &Path,
-        form: &Form,
+        layout: &Layout,
         progress: &Progress,
     ) -> Result<u64, Error> {
         // Refused before anything is made.
         let mut rows = pin!(client.copy_out(statement).await.map_err(database)?);
-        let mut target = Target::create(file, form.charset)?;
+        let mut target = Target::create(file, layout.charset)?;
         let mut block = Vec::with_capacity(BLOCK + 4096);
         // A message is a row, and the first one the header, which counts as shown.
         let header = u64::from(!self.no_header);
@@ -341,12 +279,6 @@ impl Export {
         target.finish().await?;
         progress.set(bytes, count.saturating_sub(shown));
         Ok(count.saturating_sub(header))
-    }
-
-    fn say(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
-            notes::note(text);
-        }
     }
 }
 

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::command::form::{Form, Quote};
 use crate::configuration::ConfigOption;
-use crate::csv::charset::Charset;
-use crate::csv::dialect;
-use crate::csv::settings::{self, Flag, Found};
+use crate::csv::settings::{Flag, Settings};
 use crate::error::Error;
 use crate::notes;
 use crate::output::Output;
@@ -28,7 +27,9 @@ use plan::{Plan, Wishes};
 const MOST_JOBS: i64 = 64;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "pgmonkey import <TABLE> <FILE> --config <FILE> [OPTIONS]",
+    after_help = "\
 Examples:
   pgmonkey import users users.csv --config pgmonkey.yaml
   pgmonkey import shop.orders orders.csv.gz -c pgmonkey.yaml --create --infer-types
@@ -36,7 +37,8 @@ Examples:
   pgmonkey import log big.csv -c pgmonkey.yaml --jobs 4
 
 All rows go in or none. With --jobs every session keeps its transaction open until all rows are
-in; then they commit one after the other.")]
+in; then they commit one after the other."
+)]
 pub(crate) struct Import {
     /// The table, as TABLE or SCHEMA.TABLE, and the file; `-` is standard input.
     #[arg(value_names = ["TABLE", "FILE"], num_args = 0..=2)]
@@ -54,29 +56,14 @@ pub(crate) struct Import {
     import_file: Option<String>,
     #[command(flatten)]
     config: ConfigOption,
-    /// How the file's characters are written, such as utf-8, latin-1, cp1252 or utf-16.
-    #[arg(long, value_name = "NAME", value_parser = charset)]
-    encoding: Option<Charset>,
-    /// What separates fields: one character, or \t.
-    #[arg(long, short = 'd', value_name = "CHAR", value_parser = dialect::parse)]
-    delimiter: Option<u8>,
-    /// What surrounds fields with special characters; empty for nothing.
-    #[arg(long, value_name = "CHAR", value_parser = quote)]
-    quote: Option<Quote>,
+    #[command(flatten)]
+    form: Form,
     /// The first row names the columns.
     #[arg(long, conflicts_with = "no_header")]
     header: bool,
     /// The first row is data; columns are taken in the table's order.
     #[arg(long)]
     no_header: bool,
-    /// A field that is this text and not quoted is NULL.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    null: String,
     /// Leave blank lines out also where there is one column, for which they are NULL.
     #[arg(long)]
     skip_blank_lines: bool,
@@ -89,12 +76,6 @@ pub(crate) struct Import {
     /// Keep the case of headers in names of new columns.
     #[arg(long)]
     keep_case: bool,
-    /// The settings file; the default is the file's name with .yaml, if that is one.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_settings")]
-    settings: Option<PathBuf>,
-    /// Look for no settings file.
-    #[arg(long)]
-    no_settings: bool,
     /// Write what was decided to the settings file, for the next time.
     #[arg(long)]
     write_settings: bool,
@@ -104,14 +85,7 @@ pub(crate) struct Import {
     /// Commit as it goes: rows before an error stay.
     #[arg(long)]
     allow_partial: bool,
-    /// Show no progress and no summary.
-    #[arg(long, short)]
-    quiet: bool,
 }
-
-/// A quote, or that there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Quote(pub(crate) Option<u8>);
 
 impl Import {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
@@ -123,10 +97,10 @@ impl Import {
             ));
         }
         let config = self.config.load()?;
-        let found = self.settings_file(&file)?;
-        let wishes = self.wishes(found.as_ref().map(|(_, settings)| settings))?;
+        let found = self.form.settings(&file, self.config.path())?;
+        let wishes = self.wishes(found.as_ref())?;
         let input = Input::open(&file, wishes.charset)?;
-        if config.connection_type.is_async() && !self.quiet {
+        if config.connection_type.is_async() && !self.form.quiet {
             notes::note(format_args!(
                 "Detected connection type: {}.",
                 config.connection_type
@@ -142,7 +116,7 @@ impl Import {
         if self.write_settings {
             self.write(&file, found.is_some(), &plan)?;
         }
-        if !self.quiet {
+        if !self.form.quiet {
             out.line(progress.summary(rows))?;
             out.line(format_args!(
                 "Data from {} copied to {}.",
@@ -171,76 +145,34 @@ impl Import {
         }
     }
 
-    /// The settings file beside the CSV file, or the one that was named.
-    fn settings_file(&self, file: &Path) -> Result<Option<(PathBuf, settings::Settings)>, Error> {
-        if self.no_settings || (file == Path::new("-") && self.settings.is_none()) {
-            return Ok(None);
-        }
-        let path = self
-            .settings
-            .clone()
-            .unwrap_or_else(|| settings::path(file));
-        let found = settings::read(&path, self.config.path());
-        let shown = path.display();
-        match found.map_err(|error| Error::failed(format!("{shown}: {error}")))? {
-            Found::Settings(settings) => {
-                self.say(format_args!("{shown}: settings taken from here"));
-                Ok(Some((path, settings)))
-            }
-            Found::Other(why) if self.settings.is_none() => {
-                self.say(format_args!("{shown}: not taken for settings, {why}"));
-                Ok(None)
-            }
-            Found::Other(why) => Err(Error::failed(format!("{shown}: no settings file, {why}"))),
-            Found::Nothing if self.settings.is_none() => Ok(None),
-            Found::Nothing => Err(Error::failed(format!("{shown}: there is no such file"))),
-        }
-    }
-
     /// What is asked for: options first, then the settings file, whose missing keys have the
     /// Python tool's defaults.
-    fn wishes(&self, file: Option<&settings::Settings>) -> Result<Wishes, Error> {
+    fn wishes(&self, file: Option<&Settings>) -> Result<Wishes, Error> {
         let flag = |flag: Option<Flag>| flag.is_none_or(|Flag(on)| on);
-        let wrong = |key: &str, error: String| {
-            Error::failed(format!("{key} of the settings file: {error}"))
-        };
+        let empty = Settings::default();
+        let found = file.unwrap_or(&empty);
+        let quote = self.form.quote(found)?;
         let mut wishes = Wishes {
-            charset: self.encoding,
-            delimiter: self.delimiter,
-            quote: self.quote.map_or(Some(b'"'), |Quote(quote)| quote),
+            charset: self.form.charset(found)?,
+            delimiter: self.form.delimiter(found)?,
+            quote: quote.map_or(Some(b'"'), |Quote(quote)| quote),
             header: match (self.header, self.no_header) {
                 (false, false) => None,
                 (header, _) => Some(header),
             },
-            null: self.null.clone(),
+            null: self.form.null.clone(),
             skip_blank_lines: self.skip_blank_lines,
             // The Python tool makes a missing table by itself, and so do its option names.
             create: self.create || self.infer_types || self.import_file.is_some(),
             infer_types: self.infer_types,
             keep_case: self.keep_case,
         };
-        let Some(file) = file else {
-            return Ok(wishes);
-        };
-        wishes.create |= flag(file.auto_create_table);
-        wishes.create &= self.create || self.infer_types || flag(file.auto_create_table);
-        wishes.keep_case |= !flag(file.enforce_lowercase);
-        wishes.header = wishes.header.or(Some(flag(file.has_headers)));
-        if wishes.delimiter.is_none() {
-            let given = file.delimiter.as_deref().unwrap_or(",");
-            let delimiter = dialect::parse(given).map_err(|error| wrong("delimiter", error))?;
-            wishes.delimiter = Some(delimiter);
-        }
-        if self.quote.is_none()
-            && let Some(given) = &file.quotechar
-        {
-            let given = given.as_deref().unwrap_or_default();
-            wishes.quote = quote(given).map_err(|error| wrong("quotechar", error))?.0;
-        }
-        if wishes.charset.is_none()
-            && let Some(given) = &file.encoding
-        {
-            wishes.charset = Some(charset(given).map_err(|error| wrong("encoding", error))?);
+        if let Some(file) = file {
+            wishes.create |= flag(file.auto_create_table);
+            wishes.create &= self.create || self.infer_types || flag(file.auto_create_table);
+            wishes.keep_case |= !flag(file.enforce_lowercase);
+            wishes.header = wishes.header.or(Some(flag(file.has_headers)));
+            wishes.delimiter = wishes.delimiter.or(Some(b','));
         }
         Ok(wishes)
     }
@@ -267,9 +199,9 @@ impl Import {
         };
         let plan = plan::make(&mut input, wishes, name, found, similar)?;
         for line in &plan.notes {
-            self.say(line);
+            self.form.say(line);
         }
-        let progress = Progress::new(input.size, self.quiet);
+        let progress = Progress::new(input.size, self.form.quiet);
         let shown = progress.shown();
         let load = Load {
             sessions,
@@ -282,22 +214,13 @@ impl Import {
         let (rows, blank) = rows?;
         if blank > 0 {
             let were = if blank == 1 { "line was" } else { "lines were" };
-            self.say(format_args!("{blank} blank {were} left out"));
+            self.form.say(format_args!("{blank} blank {were} left out"));
         }
         Ok((plan, rows, progress))
     }
 
-    fn say(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
-            notes::note(text);
-        }
-    }
-
     fn write(&self, file: &Path, there: bool, plan: &Plan) -> Result<(), Error> {
-        let path = self
-            .settings
-            .clone()
-            .unwrap_or_else(|| settings::path(file));
+        let path = self.form.settings_path(file);
         if there || path.exists() || file == Path::new("-") {
             notes::warning(format_args!(
                 "{} was not written: it is there already, or the file has no name",
@@ -307,27 +230,8 @@ impl Import {
         }
         let text = plan.settings();
         std::fs::write(&path, text).map_err(|error| Error::file("write", &path, error))?;
-        self.say(format_args!("settings written to {}", path.display()));
+        self.form
+            .say(format_args!("settings written to {}", path.display()));
         Ok(())
-    }
-}
-
-/// An encoding by its name.
-pub(crate) fn charset(name: &str) -> Result<Charset, String> {
-    Charset::by_name(name).ok_or_else(|| {
-        format!(
-            "{name:?} is no encoding known here; utf-8, latin-1, cp1252, utf-16 and many more are"
-        )
-    })
-}
-
-/// A quote: one character, or none.
-pub(crate) fn quote(text: &str) -> Result<Quote, String> {
-    match text.as_bytes() {
-        [] => Ok(Quote(None)),
-        [byte] if byte.is_ascii_graphic() && !byte.is_ascii_alphanumeric() => {
-            Ok(Quote(Some(*byte)))
-        }
-        _ => Err(format!("{text:?} is not one ASCII punctuation character")),
     }
 }

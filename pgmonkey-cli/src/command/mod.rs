@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod export;
+mod form;
 pub(crate) mod import;
 pub(crate) mod pool;
 pub(crate) mod server;

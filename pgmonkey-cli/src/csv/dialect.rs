@@ -18,7 +18,7 @@ impl Dialect {
 }
 
 /// What a file may be separated by, the rarest in ordinary text first.
-const CANDIDATES: [u8; 4] = *b"\t;|,";
+pub(crate) const CANDIDATES: [u8; 4] = *b"\t;|,";
 /// How many rows are looked at.
 const SAMPLE: usize = 1000;
 

@@ -288,6 +288,16 @@ fn d42_create_is_private_and_overwrites_nothing() {
     );
 }
 
+#[test]
+fn create_writes_to_standard_output_too() {
+    let program = Program::new();
+    let made = program.run(&["config", "create", "-", "--from-url", "postgres://u@db/d"]);
+    let made = made.worked();
+    assert!(!program.path("-").exists());
+    let ended = program.run_with(&["config", "check", "-"], &made.stdout);
+    ended.worked().prints("u@db:5432/d");
+}
+
 /// D14: what is wrong with a file's shape reached the user as an error of Python's own.
 #[test]
 fn d14_every_shape_is_told_in_our_words() {

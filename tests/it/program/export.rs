@@ -79,6 +79,10 @@ fn d01_what_is_missing_is_a_failure() {
     desk.run(&["export", "nothing", "t.csv"])
         .failed()
         .says("there is no table or view nothing");
+    desk.sql("CREATE TABLE here (a int)");
+    let ended = desk.run(&["export", "here", "no/folder/t.csv"]).failed();
+    let told = "could not create no/folder/t.csv: there is no such folder\n";
+    assert!(ended.stderr.ends_with(told), "{ended:?}");
     for wrong in [
         &["export"][..],
         &["export", "--query", "SELECT 1"],

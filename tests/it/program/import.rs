@@ -391,6 +391,9 @@ fn d35_a_table_takes_a_file_by_the_names_of_its_columns() {
     desk.import("t", "id,ID\n1,2\n", &[])
         .failed()
         .says("both the column id");
+    desk.import("t", "größe,full_name\n1,2\n", &["-d", ";"])
+        .failed()
+        .says("it looks separated by comma");
     // Without a header by place.
     desk.sql("CREATE TABLE u (a int, b text)");
     desk.import("u", "1,x\n2,y\n", &[])

@@ -25,8 +25,8 @@ The file is readable by its owner only. A password in the URL or in PGPASSWORD i
 into it. A URL with a password is seen by other users of this machine while the command
 runs; `--from-url -` reads it from standard input instead.")]
 pub(crate) struct Create {
-    /// The file to write. Its folders are made if they are missing; an existing file is left as
-    /// it is.
+    /// The file to write; `-` is standard output. Its folders are made if they are missing; an
+    /// existing file is left as it is.
     #[arg(value_name = "FILE", required_unless_present = "filepath")]
     file: Option<PathBuf>,
     /// The same as an option.
@@ -63,7 +63,11 @@ impl Create {
             (None, false) => pgmonkey::config::template().to_owned(),
         };
         let path = self.file.or(self.filepath);
-        let path = expand_home(&path.expect("clap demands one of the two"));
+        let path = path.expect("clap demands one of the two");
+        if path == Path::new("-") {
+            return out.text(&text);
+        }
+        let path = expand_home(&path);
         write_new(&path, &text)?;
         out.line(format_args!(
             "New configuration template created: {}",

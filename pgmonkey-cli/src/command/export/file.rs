@@ -156,7 +156,13 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
         // As for any new file, the umask takes its part; one that is replaced lends its mode.
         beside.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let file = beside.tempfile_in(folder)?;
+    // The name of the file beside it is nobody's business; what is wrong is so for both.
+    let file = beside
+        .tempfile_in(folder)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), "there is no such folder"),
+            kind => io::Error::from(kind),
+        })?;
     if let Some(there) = there {
         file.as_file().set_permissions(there.permissions())?;
     }

@@ -328,9 +328,25 @@ fn wrong(mismatch: &Mismatch, relation: &Relation, table: &[String], file: &str)
             format!("{file}: the headers {first} and {second} are both the column {column}")
         }
     };
+    // Several names in one: a delimiter that is none of this file.
+    let other = match mismatch {
+        Mismatch::Unknown(header) => dialect::CANDIDATES.into_iter().find(|delimiter| {
+            let mut names = header.split(char::from(*delimiter)).map(header::clean);
+            header.contains(char::from(*delimiter))
+                && names.all(|name| table.iter().any(|column| header::clean(column) == name))
+        }),
+        _ => None,
+    };
+    let hint = match other {
+        Some(delimiter) => format!(
+            "it looks separated by {}: leave --delimiter out, or say so",
+            dialect::name(delimiter)
+        ),
+        None => format!("the columns of {name} are: {}", table.join(", ")),
+    };
     Error::Failed {
         text,
-        hint: Some(format!("the columns of {name} are: {}", table.join(", "))),
+        hint: Some(hint),
     }
 }
 

@@ -29,9 +29,11 @@ pub(crate) fn recommend(sizes: &[Measured], room: &Room, skipped: &[u32]) -> Adv
         .iter()
         .find(|row| row.per_second >= best.per_second * GOOD_ENOUGH);
     let chosen = enough.unwrap_or(best);
-    let mut reason = if chosen.size == best.size {
+    let mut reason = if sizes.len() == 1 {
+        "It is the only size that was measured.".to_owned()
+    } else if chosen.size == best.size {
         format!(
-            "It serves the most, {:.0} a second, and no smaller size comes within 5 % of it.",
+            "It serves the most, {:.0} a second, and none that is smaller comes within 5 % of it.",
             best.per_second
         )
     } else {

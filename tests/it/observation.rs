@@ -324,7 +324,13 @@ fn recorded_of(name: &str) -> Recorded {
                 .map(|label| (label.key().to_owned(), label.value().to_owned()))
                 .collect();
             let unit = unit.map(|unit| unit.as_str().to_owned());
-            let is_of = labels.get("pool").is_some_and(|pool| pool == name);
+            let pool = labels.get("pool");
+            // What has no label is mobc's, as the book says.
+            assert!(
+                pool.is_some() || key.key().name().starts_with("mobc_"),
+                "{key:?}"
+            );
+            let is_of = pool.is_some_and(|pool| pool == name);
             is_of.then(|| {
                 (
                     (key.key().name().to_owned(), labels),

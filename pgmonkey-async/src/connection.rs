@@ -200,6 +200,11 @@ impl Connection {
         self.0.is_closed()
     }
 
+    /// The connection that this pool of one is.
+    pub(crate) fn of(pool: Pool) -> Self {
+        Self(pool)
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.0
     }

@@ -68,7 +68,6 @@ pub(crate) async fn dial(dialing: &Dialing, terms: Terms<'_>) -> Result<Opened, 
                 }
                 Err(failure) => dial.failed(&opening, failure)?,
             },
-            _ => unreachable!("all steps are carried out"),
         }
     }
 }

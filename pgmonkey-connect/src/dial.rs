@@ -50,9 +50,8 @@ struct HostTry {
     share: Option<Instant>,
 }
 
-/// What to do next.
+/// What to do next. Whoever dials has to carry out each of them, so that there are no others.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Step {
     /// Resolve this name, then call [`Dial::resolved`].
     Resolve {

@@ -32,7 +32,7 @@ pub struct Database {
 
 /// What a [`Database`] is.
 #[derive(Debug, Clone)]
-pub(crate) enum Handle {
+enum Handle {
     Connection(Connection),
     Pool(Pool),
 }
@@ -66,13 +66,15 @@ impl Database {
     }
 
     pub(crate) fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
-        let handle = Handle::open(config, connection_type(config)?, extras)?;
-        Ok(Self::of(handle, config))
+        let connection_type = connection_type(config)?;
+        let pool = open(config, connection_type, extras)?;
+        Ok(Self::of(pool, connection_type, config))
     }
 
-    pub(crate) fn of(handle: Handle, config: &Config) -> Self {
+    /// The handle of this type that the pool is.
+    pub(crate) fn of(pool: Pool, connection_type: ConnectionType, config: &Config) -> Self {
         Self {
-            handle,
+            handle: Handle::of(pool, connection_type),
             autocommit: config.connection_settings.autocommit,
         }
     }
@@ -257,20 +259,28 @@ impl Database {
 
 statements!(Database);
 
+/// Opens a handle of this type, as the pool that it is.
+pub(crate) fn open(
+    config: &Config,
+    connection_type: ConnectionType,
+    extras: Extras,
+) -> Result<Pool, Error> {
+    match connection_type {
+        ConnectionType::Pool => Pool::with(config, extras),
+        _ => Ok(Connection::with(config, extras)?.pool().clone()),
+    }
+}
+
 impl Handle {
-    pub(crate) fn open(
-        config: &Config,
-        connection_type: ConnectionType,
-        extras: Extras,
-    ) -> Result<Self, Error> {
+    fn of(pool: Pool, connection_type: ConnectionType) -> Self {
         match connection_type {
-            ConnectionType::Pool => Pool::with(config, extras).map(Self::Pool),
-            _ => Connection::with(config, extras).map(Self::Connection),
+            ConnectionType::Pool => Self::Pool(pool),
+            _ => Self::Connection(Connection::of(pool)),
         }
     }
 
     /// The pool behind it: a connection is a pool of one.
-    pub(crate) fn pool(&self) -> &Pool {
+    fn pool(&self) -> &Pool {
         match self {
             Self::Connection(connection) => connection.pool(),
             Self::Pool(pool) => pool,

@@ -73,7 +73,6 @@ pub(crate) fn dial(dialing: &Dialing, terms: Terms<'_>) -> Result<Opened, Error>
                 }
                 Err(failure) => dial.failed(&opening, failure)?,
             },
-            _ => unreachable!("all steps are carried out"),
         }
     }
 }

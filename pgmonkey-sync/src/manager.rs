@@ -11,7 +11,7 @@ use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
 use crate::builder::{Extras, Identity, Provider};
 use crate::connection::Connection;
 use crate::context;
-use crate::database::{Database, Handle, connection_type};
+use crate::database::{Database, connection_type, open};
 use crate::hooks::Hooks;
 use crate::pool::Pool;
 
@@ -39,7 +39,8 @@ pub struct ConnectionManager {
 
 #[derive(Default)]
 struct Shared {
-    cache: Cache<Key, Handle, Error>,
+    /// A connection is a pool of one.
+    cache: Cache<Key, Pool, Error>,
     files: ConfigFiles,
 }
 
@@ -126,10 +127,8 @@ impl ConnectionManager {
     /// As [`Connection::new`]; everyone who waited for the same connection gets the same error,
     /// and the next call tries again.
     pub fn connection(&self, config: &Config) -> Result<Connection, Error> {
-        match self.handle(config, ConnectionType::Normal)? {
-            Handle::Connection(connection) => Ok(connection),
-            Handle::Pool(_) => unreachable!("the type is part of the key"),
-        }
+        let pool = self.handle(config, ConnectionType::Normal)?;
+        Ok(Connection::of(pool))
     }
 
     /// The pool for `config`, opened if it is asked for the first time; its `connection_type` is
@@ -147,10 +146,7 @@ impl ConnectionManager {
     /// As [`Pool::new`]; everyone who waited for the same pool gets the same error, and the next
     /// call tries again.
     pub fn pool(&self, config: &Config) -> Result<Pool, Error> {
-        match self.handle(config, ConnectionType::Pool)? {
-            Handle::Pool(pool) => Ok(pool),
-            Handle::Connection(_) => unreachable!("the type is part of the key"),
-        }
+        self.handle(config, ConnectionType::Pool)
     }
 
     /// The connection or the pool, as `config` says.
@@ -166,8 +162,9 @@ impl ConnectionManager {
     ///
     /// As [`Database::new`].
     pub fn database(&self, config: &Config) -> Result<Database, Error> {
-        let handle = self.handle(config, connection_type(config)?)?;
-        Ok(Database::of(handle, config))
+        let connection_type = connection_type(config)?;
+        let pool = self.handle(config, connection_type)?;
+        Ok(Database::of(pool, connection_type, config))
     }
 
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one
@@ -232,10 +229,8 @@ impl ConnectionManager {
     ///
     /// As [`connection`](Self::connection); the old one stays cached then.
     pub fn reload_connection(&self, config: &Config) -> Result<Connection, Error> {
-        match self.reload(config, ConnectionType::Normal)? {
-            Handle::Connection(connection) => Ok(connection),
-            Handle::Pool(_) => unreachable!("the type is part of the key"),
-        }
+        let pool = self.reload(config, ConnectionType::Normal)?;
+        Ok(Connection::of(pool))
     }
 
     /// As [`reload_connection`](Self::reload_connection), for the pool.
@@ -250,10 +245,7 @@ impl ConnectionManager {
     ///
     /// As [`pool`](Self::pool); the old one stays cached then.
     pub fn reload_pool(&self, config: &Config) -> Result<Pool, Error> {
-        match self.reload(config, ConnectionType::Pool)? {
-            Handle::Pool(pool) => Ok(pool),
-            Handle::Connection(_) => unreachable!("the type is part of the key"),
-        }
+        self.reload(config, ConnectionType::Pool)
     }
 
     /// As [`reload_connection`](Self::reload_connection), for what `config` says.
@@ -268,8 +260,9 @@ impl ConnectionManager {
     ///
     /// As [`database`](Self::database); the old one stays cached then.
     pub fn reload_database(&self, config: &Config) -> Result<Database, Error> {
-        let handle = self.reload(config, connection_type(config)?)?;
-        Ok(Database::of(handle, config))
+        let connection_type = connection_type(config)?;
+        let pool = self.reload(config, connection_type)?;
+        Ok(Database::of(pool, connection_type, config))
     }
 
     /// What is cached now.
@@ -286,7 +279,7 @@ impl ConnectionManager {
         entries
             .map(|entry| {
                 let (fingerprint, connection_type, _) = entry.key;
-                let (target, status) = (entry.value.pool().target(), entry.value.pool().status());
+                let (target, status) = (entry.value.target(), entry.value.status());
                 CacheEntry::new(
                     connection_type,
                     fingerprint,
@@ -316,32 +309,27 @@ impl ConnectionManager {
         (fingerprint, connection_type, self.extras.identity())
     }
 
-    fn handle(&self, config: &Config, connection_type: ConnectionType) -> Result<Handle, Error> {
+    fn handle(&self, config: &Config, connection_type: ConnectionType) -> Result<Pool, Error> {
         let key = self.key(config, connection_type);
         // A handle that somebody closed by hand is never given out.
-        let is_closed = |handle: &Handle| handle.pool().is_closed();
-        if let Some(handle) = self
-            .shared
-            .cache
-            .get(&key)
-            .filter(|handle| !is_closed(handle))
-        {
-            return Ok(handle);
+        let is_closed = Pool::is_closed;
+        if let Some(pool) = self.shared.cache.get(&key).filter(|pool| !is_closed(pool)) {
+            return Ok(pool);
         }
         context::check("opening a blocking handle", "the async ConnectionManager")?;
-        let open = || Handle::open(config, connection_type, self.extras.clone());
+        let open = || open(config, connection_type, self.extras.clone());
         let cache = &self.shared.cache;
         let renewed = cache.get_or_try_renew(&key, is_closed, open)?;
         Ok(renewed.new)
     }
 
-    fn reload(&self, config: &Config, connection_type: ConnectionType) -> Result<Handle, Error> {
+    fn reload(&self, config: &Config, connection_type: ConnectionType) -> Result<Pool, Error> {
         context::check("opening a blocking handle", "the async ConnectionManager")?;
         let key = self.key(config, connection_type);
-        let open = || Handle::open(config, connection_type, self.extras.clone());
+        let open = || open(config, connection_type, self.extras.clone());
         let replaced = self.shared.cache.replace(&key, open)?;
         if let Some(old) = replaced.old {
-            old.pool().close();
+            old.close();
         }
         Ok(replaced.new)
     }
@@ -350,7 +338,7 @@ impl ConnectionManager {
 impl Shared {
     fn clear(&self) -> usize {
         let held = self.cache.clear();
-        held.iter().for_each(|(_, handle)| handle.pool().close());
+        held.iter().for_each(|(_, pool)| pool.close());
         held.len()
     }
 }

@@ -22,7 +22,7 @@ Examples:
   pgmonkey config create pgmonkey.yaml
   pgmonkey config test pgmonkey.yaml --connection-type all
   pgmonkey server audit pgmonkey.yaml
-  pgmonkey completions bash > ~/.local/share/bash-completion/completions/pgmonkey
+  pgmonkey completions bash > pgmonkey.bash
 
 The names and flags of the Python tool work too: pgconfig, pgserverconfig, pgimport, pgexport."
 )]

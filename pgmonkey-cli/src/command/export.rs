@@ -32,7 +32,7 @@ const BLOCK: usize = 256 << 10;
 Examples:
   pgmonkey export users users.csv --config pgmonkey.yaml
   pgmonkey export shop.orders orders.csv.zst -c pgmonkey.yaml
-  pgmonkey export --query 'SELECT id, name FROM users WHERE active' - -c pgmonkey.yaml | head
+  pgmonkey export --query 'SELECT id FROM users' - -c pgmonkey.yaml | head
 
 The file appears under its name when it is complete. NULL is an empty field, an empty text is \"\"."
 )]
@@ -65,11 +65,11 @@ pub(crate) struct Export {
         conflicts_with = "query"
     )]
     columns: Vec<String>,
-    #[command(flatten)]
-    form: Form,
     /// Write no names of columns in the first row.
     #[arg(long)]
     no_header: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// What is exported.
@@ -189,7 +189,7 @@ impl Export {
         let Some(relation) = relation::find(client, name).await? else {
             let similar = relation::similar(client, name).await;
             return Err(Error::Failed {
-                text: format!("there is no table or view {name} on the search_path"),
+                text: name.missing("table or view"),
                 hint: similar.map(|similar| format!("there is a {similar}")),
             });
         };

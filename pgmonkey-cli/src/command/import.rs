@@ -32,11 +32,11 @@ const MOST_JOBS: i64 = 64;
     after_help = "\
 Examples:
   pgmonkey import users users.csv --config pgmonkey.yaml
-  pgmonkey import shop.orders orders.csv.gz -c pgmonkey.yaml --create --infer-types
-  pgmonkey import events - -c pgmonkey.yaml --delimiter '\\t' --no-header < events.tsv
+  pgmonkey import shop.orders orders.csv.gz -c pgmonkey.yaml --infer-types
+  pgmonkey import events - -c pgmonkey.yaml -d '\\t' --no-header < events.tsv
   pgmonkey import log big.csv -c pgmonkey.yaml --jobs 4
 
-All rows go in or none. With --jobs every session keeps its transaction open until all rows are
+All rows go in or none. With --jobs every session keeps its transaction open until all rows are \
 in; then they commit one after the other."
 )]
 pub(crate) struct Import {

@@ -35,6 +35,15 @@ impl Name {
         Ok(Self { schema, table })
     }
 
+    /// Where it was looked for and is not. Which part is the table is said, for a name may have
+    /// dots.
+    pub(crate) fn missing(&self, what: &str) -> String {
+        match &self.schema {
+            Some(schema) => format!("there is no {what} {} in the schema {schema}", self.table),
+            None => format!("there is no {what} {} on the search_path", self.table),
+        }
+    }
+
     /// As SQL takes it.
     pub(crate) fn sql(&self) -> String {
         match &self.schema {

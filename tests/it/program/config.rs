@@ -33,6 +33,23 @@ fn check_reads_a_file_an_option_and_standard_input() {
 }
 
 #[test]
+fn a_url_in_place_of_a_file_is_not_repeated() {
+    let program = Program::new().hiding("S3cret");
+    for wrong in ["postgres://u:S3cret@db/d", "host=db password=S3cret"] {
+        for args in [
+            &["config", "test", wrong][..],
+            &["import", "t", "x.csv", "-c", wrong],
+        ] {
+            let ended = program
+                .run(args)
+                .failed()
+                .says("the configuration is a file");
+            ended.says("config create FILE --from-url -");
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_has_gone_is_no_news() {
     let program = Program::new();
     let mut command = program.command(&["config", "show", "-"]);

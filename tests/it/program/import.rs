@@ -406,7 +406,7 @@ fn d35_a_table_takes_a_file_by_the_names_of_its_columns() {
 }
 
 #[test]
-fn names_are_taken_as_they_are() {
+fn b25_names_are_taken_as_they_are() {
     let desk = Desk::new();
     let schema = &desk.schema;
     desk.sql("CREATE TABLE \"My.Table\" (a text); CREATE TABLE \"Users\" (a text)");
@@ -419,6 +419,10 @@ fn names_are_taken_as_they_are() {
     desk.import(&format!("{schema}.Users"), "a\n2\n", &[])
         .worked();
     assert_eq!(desk.rows("\"Users\""), ["(1)", "(2)"]);
+    // B25: the first of two dots ends the schema.
+    desk.import("a.b.c", "a\n1\n", &[])
+        .failed()
+        .says("there is no table b.c in the schema a");
     // No way out of the quotes.
     let evil = "x\"; DROP TABLE \"Users\"; --";
     assert_eq!(desk.import(evil, "a\n1\n", &["--create"]).code, 0);

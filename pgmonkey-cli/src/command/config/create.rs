@@ -18,11 +18,11 @@ use crate::template::fill;
 #[command(after_help = "\
 Examples:
   pgmonkey config create pgmonkey.yaml
-  pgmonkey config create pgmonkey.yaml --from-url postgres://app@db.internal/shop
-  PGHOST=db.internal PGUSER=app pgmonkey config create pgmonkey.yaml --from-env
+  pgmonkey config create pgmonkey.yaml --from-url postgres://app@db/shop
+  PGHOST=db PGUSER=app pgmonkey config create pgmonkey.yaml --from-env
 
-The file is readable by its owner only. A password in the URL or in PGPASSWORD is written
-into it. A URL with a password is seen by other users of this machine while the command
+The file is readable by its owner only. A password in the URL or in PGPASSWORD is written \
+into it. A URL with a password is seen by other users of this machine while the command \
 runs; `--from-url -` reads it from standard input instead.")]
 pub(crate) struct Create {
     /// The file to write; `-` is standard output. Its folders are made if they are missing; an

@@ -19,7 +19,7 @@ Examples:
   pgmonkey config generate-code pgmonkey.yaml --connection-type async_pool
   pgmonkey config generate-code pgmonkey.yaml --library drivers
 
-The lines that Cargo.toml needs stand on top. With `--library drivers` the password comes from
+The lines that Cargo.toml needs stand on top. With `--library drivers` the password comes from \
 PGPASSWORD when the program runs; it is never written into the program.")]
 pub(crate) struct GenerateCode {
     #[command(flatten)]

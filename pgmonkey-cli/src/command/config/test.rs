@@ -16,7 +16,7 @@ use crate::trial::{self, Findings, Trial};
 Examples:
   pgmonkey config test pgmonkey.yaml
   pgmonkey config test pgmonkey.yaml --connection-type all --count 100
-  DB_PASSWORD=… pgmonkey config test pgmonkey.yaml --resolve-env --format json
+  DB_PASSWORD=… pgmonkey config test pgmonkey.yaml --resolve-env
 
 A pool is made to lend one session more than its min_size at once, if max_size allows it.")]
 pub(crate) struct Test {

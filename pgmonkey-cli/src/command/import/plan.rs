@@ -197,7 +197,7 @@ fn missing(name: &Name, similar: Option<String>) -> Error {
     let make =
         "--create makes it with text columns, --infer-types with types by what the file holds";
     Error::Failed {
-        text: format!("there is no table {name} on the search_path"),
+        text: name.missing("table"),
         hint: Some(match similar {
             Some(similar) => format!("there is a {similar}; {make}"),
             None => make.to_owned(),

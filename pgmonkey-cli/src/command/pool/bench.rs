@@ -30,9 +30,10 @@ const LARGEST: i64 = 1000;
 Examples:
   pgmonkey pool bench pgmonkey.yaml
   pgmonkey pool bench pgmonkey.yaml --sizes 1,2,4,8,16,32 --seconds 5
-  pgmonkey pool bench pgmonkey.yaml --query 'SELECT * FROM orders WHERE id = 42' --svg sizes.svg
+  pgmonkey pool bench pgmonkey.yaml --query 'SELECT count(*) FROM orders'
+  pgmonkey pool bench pgmonkey.yaml --svg sizes.svg
 
-Every size is offered the same load: as many callers as --callers says, each of which runs the
+Every size is offered the same load: as many callers as --callers says, each of which runs the \
 query again as soon as it is answered. What a caller waits for a session is part of the latency.")]
 pub(crate) struct Bench {
     #[command(flatten)]

@@ -22,7 +22,7 @@ Examples:
   pgmonkey server audit pgmonkey.yaml
   pgmonkey server audit pgmonkey.yaml --strict --format json
 
-Only reads, and works with what the role may see; it says what that is not. The lines of
+Only reads, and works with what the role may see; it says what that is not. The lines of \
 pg_hba.conf are those in the file, which the server may not have loaded yet.")]
 pub(crate) struct Audit {
     #[command(flatten)]

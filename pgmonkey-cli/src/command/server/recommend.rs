@@ -18,7 +18,7 @@ Examples:
   pgmonkey server recommend pgmonkey.yaml
   pgmonkey server recommend pgmonkey.yaml --offline --format json
 
-The address in pg_hba.conf is the client's as the server sees it, so the server is asked for it;
+The address in pg_hba.conf is the client's as the server sees it, so the server is asked for it; \
 where that cannot be done, CLIENT_ADDRESS stands for it.")]
 pub(crate) struct Recommend {
     #[command(flatten)]

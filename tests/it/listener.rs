@@ -124,6 +124,23 @@ twin! {
 }
 
 twin! {
+    fn what_came_before_the_end_is_heard_though_a_ping_finds_the_end_first(on, driver, go, work) {
+        let mut listener = go!(driver::Listener::connect(&on.config("")))?;
+        go!(listener.listen(&on.name))?;
+        listener.ping_every(Some(Duration::from_millis(50)));
+        assert!(go!(listener.recv_timeout(Duration::from_millis(10)))?.is_none());
+        on.run(&format!("SELECT pg_notify('{0}', 'one'), pg_notify('{0}', 'two')", on.name));
+        // For the server to send them, and the next ping to be due.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(on.kill(), 1);
+        assert_eq!(text(go!(listener.recv())?), "one");
+        assert_eq!(text(go!(listener.recv())?), "two");
+        assert_eq!(text(go!(listener.recv())?), "(reconnected)");
+        Ok(())
+    }
+}
+
+twin! {
     fn what_is_asked_for_while_away_is_subscribed_to_later(on, driver, go, work) {
         let mut listener = go!(driver::Listener::connect(&on.config("")))?;
         go!(listener.listen("left behind"))?;

@@ -61,7 +61,13 @@ pub(crate) fn failure(error: &Error) {
     if error.is_told() {
         return;
     }
-    marked(ERROR, "error", error);
+    // The server's own word for it would say it twice.
+    let text = error.to_string();
+    marked(
+        ERROR,
+        "error",
+        text.strip_prefix("ERROR: ").unwrap_or(&text),
+    );
     if let Some(hint) = error.hint() {
         marked(HINT, "hint", hint);
     }

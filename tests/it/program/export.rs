@@ -79,6 +79,9 @@ fn d01_what_is_missing_is_a_failure() {
     desk.run(&["export", "nothing", "t.csv"])
         .failed()
         .says("there is no table or view nothing");
+    let ended = desk.run(&["export", "--query", "SELEC 1", "-"]).failed();
+    let told = "error: syntax error at or near \"SELEC\" (SQLSTATE 42601)\n";
+    assert_eq!(ended.stderr, told);
     desk.sql("CREATE TABLE here (a int)");
     let ended = desk.run(&["export", "here", "no/folder/t.csv"]).failed();
     let told = "could not create no/folder/t.csv: there is no such folder\n";

@@ -23,9 +23,9 @@ use pgmonkey::Config;
 use pgmonkey::tokio_postgres::config::{Config as DriverConfig, SslMode};
 
 /// How often everybody has a turn.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 /// How long a turn takes.
-const SPAN: Duration = Duration::from_millis(250);
+const SPAN: Duration = Duration::from_millis(100);
 /// How many sessions each pool has.
 const SESSIONS: u32 = 8;
 /// How many callers there are at once.

@@ -82,16 +82,21 @@ impl Contestant {
         Duration::from_secs_f64(median(seconds.collect()))
     }
 
-    /// The median over the rounds of this one's turns to those of the best of `others` in the same
-    /// round.
+    /// The least of its ratios to `others`, each the median over the rounds of this one's turns
+    /// to the other's in the same round.
+    ///
+    /// Not the ratio to whoever was luckiest in a round: where six differ by chance only, each of
+    /// them would have nine tenths of that.
     pub(crate) fn ratio(&self, others: &[&Self]) -> Option<f64> {
-        let best_in = |round: usize| {
-            let turns = others.iter().map(|other| other.rounds[round].per_second);
-            turns.fold(0.0, f64::max)
+        let to = |other: &&Self| {
+            let rounds = self.rounds.iter().zip(&other.rounds);
+            median(
+                rounds
+                    .map(|(ours, theirs)| ours.per_second / theirs.per_second)
+                    .collect(),
+            )
         };
-        let ratios = self.rounds.iter().enumerate();
-        let ratios = ratios.map(|(index, round)| round.per_second / best_in(index));
-        (!others.is_empty()).then(|| median(ratios.collect()))
+        others.iter().map(to).min_by(f64::total_cmp)
     }
 }
 

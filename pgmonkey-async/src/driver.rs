@@ -14,6 +14,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::{AsyncMessage, Connection, Notification};
 
 /// What is known of a driver's turns. Reading it costs two loads.
+///
+/// Whoever makes a request puts it into the driver's queue, sets `woken`, and only then wakes the
+/// task. A turn sets `running` and takes `woken` away before it looks at the queue: who finds
+/// `woken` gone sees `running` set by that turn, or, once it is gone too, all that the turn did.
 #[derive(Debug)]
 pub(crate) struct Turns {
     woken: AtomicBool,
@@ -131,11 +135,12 @@ impl<C: Future + Unpin> Future for Driver<C> {
             Some((outer, ours)) if outer.will_wake(cx.waker()) => ours,
             _ => &this.waker.insert(wrap(cx.waker(), &this.turns)).1,
         };
-        // In this order: a reader in between sees a turn under way, never rest.
-        this.turns.running.store(true, Ordering::SeqCst);
-        this.turns.woken.store(false, Ordering::SeqCst);
+        // In this order: a reader in between sees a turn under way, never rest. The swap keeps
+        // the look at the queue behind it.
+        this.turns.running.store(true, Ordering::Relaxed);
+        this.turns.woken.swap(false, Ordering::SeqCst);
         let ended = Pin::new(&mut this.connection).poll(&mut Context::from_waker(ours));
-        this.turns.running.store(false, Ordering::SeqCst);
+        this.turns.running.store(false, Ordering::Release);
         ended.map(drop)
     }
 }
@@ -159,7 +164,7 @@ impl Wake for Wakeup {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.turns.woken.store(true, Ordering::SeqCst);
+        self.turns.woken.store(true, Ordering::Release);
         self.outer.wake_by_ref();
     }
 }

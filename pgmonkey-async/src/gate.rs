@@ -84,9 +84,11 @@ impl Gate {
             }
             Err(TryAcquireError::Closed) => Err(Error::Closed { what: self.what }),
             Err(TryAcquireError::NoPermits) => {
-                let span = events::wait(ledger.name());
-                // Boxed, so that nobody pays for its size who does not wait.
-                Box::pin(self.wait(ledger, timeout).instrument(span)).await
+                let wait = self.wait(ledger, timeout);
+                match events::wait(ledger.name()) {
+                    Some(span) => Box::pin(wait.instrument(span)).await,
+                    None => wait.await,
+                }
             }
         }
     }

@@ -261,7 +261,11 @@ impl Pool {
         place: &'static Location<'static>,
     ) -> Result<Lodging<'a>, Error> {
         let span = events::acquire(self.shared().ledger.name());
-        Box::pin(self.wait_for_lodging(multiplex, place).instrument(span)).await
+        let wait = self.wait_for_lodging(multiplex, place);
+        match span {
+            Some(span) => Box::pin(wait.instrument(span)).await,
+            None => Box::pin(wait).await,
+        }
     }
 
     async fn wait_for_lodging<'a>(

@@ -1,7 +1,6 @@
 //! Many sessions, lent one at a time.
 
 use std::fmt;
-use std::ops::Deref;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Weak};
@@ -52,9 +51,18 @@ use crate::transaction::Transaction;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Pool(Arc<Owner>);
+pub struct Pool(Arc<Handle>);
 
-/// What the clones of a pool have in common; the last one closes it. Guards, and whatever works
+/// What a few clones of a pool count their references by. The cache keeps one for each group of
+/// threads, so that threads that look the same pool up do not wait for each other's cache line;
+/// two lines wide, because processors fetch lines in pairs.
+#[repr(align(128))]
+struct Handle {
+    shared: Arc<Shared>,
+    owner: Arc<Owner>,
+}
+
+/// What all clones of a pool have in common; the last one closes it. Guards, and whatever works
 /// in the background, have only what is shared.
 struct Owner {
     shared: Arc<Shared>,
@@ -163,13 +171,23 @@ impl Pool {
             shared,
             _maintenance: None,
         };
-        owner.fill().await?;
+        owner.shared.fill().await?;
         exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
         // A single connection has no ages and no sizes to keep.
         if connection_type == ConnectionType::AsyncPool {
             owner._maintenance = Some(Maintenance::start(&owner.shared));
         }
-        Ok(Self(Arc::new(owner)))
+        Ok(Self::of(Arc::new(owner)))
+    }
+
+    fn of(owner: Arc<Owner>) -> Self {
+        let shared = Arc::clone(&owner.shared);
+        Self(Arc::new(Handle { shared, owner }))
+    }
+
+    /// A clone that counts its references apart from those of this one.
+    pub(crate) fn apart(&self) -> Self {
+        Self::of(Arc::clone(&self.0.owner))
     }
 
     /// Borrows a session, waiting for at most `timeout` if all are in use; dropping the guard
@@ -291,7 +309,7 @@ impl Pool {
     /// # Ok(()) }
     /// ```
     pub fn status(&self) -> Status {
-        self.0.ledger.status()
+        self.0.shared.ledger.status()
     }
 
     /// `user@host:port/database`, as the file says it.
@@ -302,7 +320,7 @@ impl Pool {
     /// # Ok(()) }
     /// ```
     pub fn target(&self) -> &str {
-        self.0.ledger.target()
+        self.0.shared.ledger.target()
     }
 
     /// Has at least `min_size` and at most `max_size` sessions from now on.
@@ -326,7 +344,7 @@ impl Pool {
         if max_size == 0 || min_size > max_size {
             return Err(Error::Sizes { min_size, max_size });
         }
-        self.0.resize(min_size, max_size);
+        self.0.shared.resize(min_size, max_size);
         Ok(())
     }
 
@@ -341,7 +359,7 @@ impl Pool {
     /// # Ok(()) }
     /// ```
     pub fn close(&self) {
-        self.0.close();
+        self.0.shared.close();
     }
 
     /// [`close`](Self::close)s the pool and waits until every borrowed session has come back and
@@ -356,8 +374,8 @@ impl Pool {
     /// ```
     pub async fn close_timeout(&self, timeout: Duration) -> bool {
         self.close();
-        let is_over = || self.0.ledger.status().size == 0;
-        self.0.gate.wait_back(timeout, is_over).await
+        let is_over = || self.0.shared.ledger.status().size == 0;
+        self.0.shared.gate.wait_back(timeout, is_over).await
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -392,14 +410,6 @@ impl fmt::Debug for Pool {
             .field("target", &self.target())
             .field("status", &self.status())
             .finish()
-    }
-}
-
-impl Deref for Owner {
-    type Target = Arc<Shared>;
-
-    fn deref(&self) -> &Arc<Shared> {
-        &self.shared
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Cache<K, V, E> {
     ready: Snapshot<Ready<K, V>>,
     /// The builds under way, at most one per key.
     flights: Mutex<HashMap<K, Arc<Flight<V, E>>>>,
+    apart: Option<fn(&V) -> V>,
 }
 
 type Ready<K, V> = HashMap<K, Arc<Slot<V>>>;
@@ -62,6 +63,37 @@ impl<K, V, E> Cache<K, V, E> {
         Self {
             ready: Snapshot::new(HashMap::new()),
             flights: Mutex::new(HashMap::new()),
+            apart: None,
+        }
+    }
+
+    /// An empty cache that keeps several of each value, made by `apart`, and gives threads
+    /// different ones of them.
+    ///
+    /// Threads that clone and drop one `Arc` wait for each other's cache line. With handles that
+    /// lead to the same thing but count their references apart, hits scale with the cores.
+    /// [`entries`](Self::entries), [`remove`](Self::remove), [`clear`](Self::clear) and the
+    /// [`Replaced`] give the value that was built.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use pgmonkey_cache::Cache;
+    ///
+    /// #[derive(Clone)]
+    /// struct Pool(Arc<Arc<str>>);
+    ///
+    /// let apart = |pool: &Pool| Pool(Arc::new(Arc::clone(&pool.0)));
+    /// let cache: Cache<&str, Pool, ()> = Cache::spreading(apart);
+    /// let built = cache.get_or_try_init(&"shop", || Ok(Pool(Arc::new("db/shop".into()))))?;
+    /// let found = cache.get(&"shop").expect("cached");
+    /// assert!(Arc::ptr_eq(&*built.0, &*found.0), "the same pool");
+    /// # Ok::<(), ()>(())
+    /// ```
+    #[must_use]
+    pub fn spreading(apart: fn(&V) -> V) -> Self {
+        Self {
+            apart: Some(apart),
+            ..Self::new()
         }
     }
 
@@ -280,7 +312,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
 
     /// Caches the value, ends the flight, and returns the value that was cached before.
     pub(crate) fn publish(&self, key: &K, value: V) -> Option<V> {
-        let slot = Arc::new(Slot::new(value));
+        let slot = Arc::new(Slot::new(value, self.apart));
         let mut flights = lock(&self.flights);
         let mut ready = Ready::clone(&self.ready.load());
         let old = ready.insert(key.clone(), slot);

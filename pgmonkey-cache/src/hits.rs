@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// More shards than this cost memory and gain nothing on the machines in use; it is no limit.
-const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 
 /// A counter that threads raise without waiting for each other's cache line.
 #[derive(Debug, Default)]
@@ -13,9 +13,9 @@ pub(crate) struct Hits([Shard; SHARDS]);
 struct Shard(AtomicU64);
 
 impl Hits {
-    pub(crate) fn add(&self) {
+    pub(crate) fn add(&self, shard: usize) {
         // Relaxed: a number for people to look at; nothing is decided by it.
-        self.0[shard()].0.fetch_add(1, Ordering::Relaxed);
+        self.0[shard].0.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn total(&self) -> u64 {
@@ -27,7 +27,7 @@ impl Hits {
 }
 
 /// The shard of this thread; threads take them in turn.
-fn shard() -> usize {
+pub(crate) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;

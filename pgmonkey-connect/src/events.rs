@@ -41,16 +41,16 @@ pub const LISTEN: &str = "pgmonkey.listen";
 /// From here on a wait is worth more than `TRACE`.
 const NOTABLE: Duration = Duration::from_millis(1);
 
-/// The span of one acquire.
+/// The span of one acquire, if anybody listens.
 #[inline]
-pub fn acquire(pool: &str) -> Span {
-    trace_span!(target: TARGET, ACQUIRE, pool)
+pub fn acquire(pool: &str) -> Option<Span> {
+    level_enabled!(Level::TRACE).then(|| trace_span!(target: TARGET, ACQUIRE, pool))
 }
 
-/// The span of a wait in the queue.
+/// The span of a wait in the queue, if anybody listens.
 #[inline]
-pub fn wait(pool: &str) -> Span {
-    debug_span!(target: TARGET, WAIT, pool)
+pub fn wait(pool: &str) -> Option<Span> {
+    level_enabled!(Level::DEBUG).then(|| debug_span!(target: TARGET, WAIT, pool))
 }
 
 /// The span of opening one session.

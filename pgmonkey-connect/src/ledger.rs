@@ -2,6 +2,7 @@
 //! time-out texts are read from.
 
 use std::panic::Location;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ pub struct Ledger {
     name: Arc<str>,
     meters: Meters,
     book: Mutex<Book>,
+    /// Beside the book, for under load every caller waits.
+    waiting: AtomicU32,
+    /// In nanoseconds.
+    longest_wait: AtomicU64,
     statements: Arc<StatementCounts>,
 }
 
@@ -85,6 +90,8 @@ impl Ledger {
             meters: Meters::new(&name, max_size),
             name,
             book: Mutex::new(book),
+            waiting: AtomicU32::new(0),
+            longest_wait: AtomicU64::new(0),
             statements: Arc::default(),
         }
     }
@@ -95,6 +102,7 @@ impl Ledger {
     }
 
     /// What events and metrics call the handle.
+    #[inline]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -105,6 +113,7 @@ impl Ledger {
     }
 
     /// A session was lent to the code at `place`, which asked for it at `began`.
+    #[inline]
     pub fn lent(&self, place: &'static Location<'static>, began: Instant) -> LoanId {
         events::acquired(&self.name, began);
         let since = self.meters.lent(began);
@@ -125,6 +134,7 @@ impl Ledger {
     }
 
     /// It came back.
+    #[inline]
     pub fn returned(&self, loan: LoanId) {
         let mut book = self.book();
         book.status.in_use -= 1;
@@ -165,7 +175,7 @@ impl Ledger {
 
     /// A caller began to wait; the entry ends with the guard.
     pub fn waits(&self, now: Instant) -> Wait<'_> {
-        self.book().status.waiting += 1;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         self.meters.waits();
         Wait {
             ledger: self,
@@ -221,17 +231,32 @@ impl Ledger {
 
     /// The numbers now.
     pub fn status(&self) -> Status {
-        let mut status = self.book().numbers();
+        let mut status = self.numbers(&self.book());
         status.statement_cache = self.statements.status();
         status
     }
 
+    fn numbers(&self, book: &Book) -> Status {
+        let mut status = book.numbers();
+        status.waiting = self.waiting.load(Ordering::Relaxed);
+        status.longest_wait = Duration::from_nanos(self.longest_wait.load(Ordering::Relaxed));
+        status
+    }
+
+    fn waited(&self, waited: Duration) {
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        if nanos > self.longest_wait.load(Ordering::Relaxed) {
+            self.longest_wait.fetch_max(nanos, Ordering::Relaxed);
+        }
+    }
+
     /// The error for a caller that gave up after `waited`.
     pub fn timed_out(&self, waited: Duration, now: Instant) -> Error {
+        self.waited(waited);
         let mut book = self.book();
         book.status.timeouts += 1;
-        book.status.longest_wait = book.status.longest_wait.max(waited);
-        let mut timeout = AcquireTimeout::new(Arc::clone(&self.target), waited, book.numbers());
+        let status = self.numbers(&book);
+        let mut timeout = AcquireTimeout::new(Arc::clone(&self.target), waited, status);
         timeout.longest_held = book
             .loans
             .iter()
@@ -282,10 +307,8 @@ pub struct Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let mut book = self.ledger.book();
-        book.status.waiting -= 1;
-        book.status.longest_wait = book.status.longest_wait.max(self.since.elapsed());
-        drop(book);
+        self.ledger.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.ledger.waited(self.since.elapsed());
         self.ledger.meters.waited();
     }
 }

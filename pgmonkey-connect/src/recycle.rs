@@ -35,6 +35,7 @@ impl Verdict {
 /// With [`Reset::None`] the caller has asked for sessions as they were left, so that open
 /// transactions stay; unanswered requests are still drained, for their answers would reach the
 /// next borrower.
+#[inline]
 pub fn verdict(state: WireState, reset: Reset) -> Verdict {
     match state {
         WireState::Idle => Verdict::Keep,

@@ -135,6 +135,7 @@ impl Requirement {
     /// a standby or a read-only session was asked for.
     ///
     /// Costs two loads.
+    #[inline]
     pub fn is_broken(self, observer: &Observer) -> bool {
         match self {
             Self::Standby => observer.in_recovery() == Some(false),

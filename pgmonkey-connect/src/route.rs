@@ -55,12 +55,14 @@ impl Route {
 
     /// The observer of the session's stream. It has nothing to say where the driver gave no
     /// hook.
+    #[inline]
     pub fn observer(&self) -> &Arc<Observer> {
         self.connector.observer()
     }
 
     /// Whether the server has announced since that it is no longer what
     /// `target_session_attrs` asks for. Costs one load.
+    #[inline]
     pub fn is_broken(&self) -> bool {
         self.requirement.is_broken(self.connector.observer())
     }

@@ -1,8 +1,11 @@
 //! The idle sessions of a pool, and who waits for one to come back.
 //!
-//! The one used last lies on top, so that under little load the others grow old and end.
+//! The one used last lies on top, so that under little load the others grow old and end. Among
+//! those near the top a thread gets the one that it had last.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,7 +40,24 @@ struct Inner<T, W> {
 struct Idle<T> {
     session: T,
     since: Instant,
+    /// The thread that put it down.
+    by: ThreadMark,
 }
+
+/// Tells threads that live at the same time apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ThreadMark(usize);
+
+impl ThreadMark {
+    /// The address of something that each thread has one of.
+    fn current() -> Self {
+        thread_local!(static MARK: Cell<u8> = const { Cell::new(0) });
+        Self(MARK.with(|mark| ptr::from_ref(mark).addr()))
+    }
+}
+
+/// How many sessions, from the top, are looked through for one that this thread put down.
+const REACH: usize = 16;
 
 /// A waiter's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +85,16 @@ impl<T, W> Shelf<T, W> {
         }
     }
 
-    /// Takes the session used last.
+    /// Takes the session that this thread put down last, if it lies near the top, else the one on
+    /// top.
+    ///
+    /// The server's process for a session runs best where its client does: a thread that keeps
+    /// its session is answered on its own core.
     pub fn take(&self) -> Option<T> {
-        let idle = self.inner().idle.pop_back();
-        idle.map(|idle| idle.session)
+        self.inner().pop()
     }
 
-    /// Takes the session used last, or stands in line: in one step, so that none can come back
+    /// Takes a session as [`take`](Self::take) does, or stands in line: in one step, so that none can come back
     /// unnoticed in between.
     ///
     /// # Errors
@@ -79,8 +102,8 @@ impl<T, W> Shelf<T, W> {
     /// The waiter's number, to be handed in when it gives up.
     pub fn take_or_wait(&self, waiter: W) -> Result<T, Ticket> {
         let mut inner = self.inner();
-        if let Some(idle) = inner.idle.pop_back() {
-            return Ok(idle.session);
+        if let Some(session) = inner.pop() {
+            return Ok(session);
         }
         inner.next += 1;
         let ticket = Ticket(inner.next);
@@ -94,11 +117,8 @@ impl<T, W> Shelf<T, W> {
         match inner.waiters.pop_front() {
             Some((_, waiter)) => Put::Handed(session, waiter),
             None => {
-                // On top, but for one that was taken out to be looked at.
-                let later = inner.idle.iter().rev();
-                let later = later.take_while(|idle| idle.since > since).count();
-                let at = inner.idle.len() - later;
-                inner.idle.insert(at, Idle { session, since });
+                let by = ThreadMark::current();
+                inner.lay(Idle { session, since, by });
                 Put::Shelved
             }
         }
@@ -182,6 +202,28 @@ impl<T, W> Shelf<T, W> {
     }
 }
 
+impl<T, W> Inner<T, W> {
+    fn pop(&mut self) -> Option<T> {
+        let us = ThreadMark::current();
+        let mut top = self.idle.iter().rev().take(REACH);
+        let idle = match top.position(|idle| idle.by == us) {
+            None | Some(0) => self.idle.pop_back(),
+            Some(depth) => self.idle.remove(self.idle.len() - 1 - depth),
+        };
+        idle.map(|idle| idle.session)
+    }
+
+    /// On top, but for one that was taken out to be looked at.
+    fn lay(&mut self, idle: Idle<T>) {
+        if self.idle.back().is_none_or(|top| top.since <= idle.since) {
+            return self.idle.push_back(idle);
+        }
+        let later = self.idle.iter().rev();
+        let later = later.take_while(|other| other.since > idle.since).count();
+        self.idle.insert(self.idle.len() - later, idle);
+    }
+}
+
 impl<T, W> Default for Shelf<T, W> {
     fn default() -> Self {
         Self::new()
@@ -207,6 +249,24 @@ mod tests {
         let shelf = filled(&[1, 2, 3]);
         assert_eq!((shelf.take(), shelf.len()), (Some(3), 2));
         assert_eq!(shelf.take_nth(0).map(|(session, _)| session), Some(1));
+    }
+
+    #[test]
+    fn a_thread_gets_the_session_that_it_had_last() {
+        let shelf = filled(&[1, 2]);
+        let put_by_another = |session| {
+            std::thread::scope(|scope| {
+                let put = || shelf.put(session, Instant::now());
+                let put = scope.spawn(put).join().expect("no panic");
+                assert!(matches!(put, Put::Shelved));
+            });
+        };
+        put_by_another(3);
+        assert_eq!((shelf.take(), shelf.take()), (Some(2), Some(1)));
+        assert_eq!(shelf.take(), Some(3), "better than none");
+        assert!(matches!(shelf.put(4, Instant::now()), Put::Shelved));
+        (0..REACH as u32).for_each(put_by_another);
+        assert_eq!(shelf.take(), Some(REACH as u32 - 1), "4 lies too deep");
     }
 
     #[test]

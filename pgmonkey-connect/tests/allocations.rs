@@ -13,7 +13,7 @@ fn a_turn_of_a_session_allocates_nothing_when_nobody_listens() {
     let ledger = Ledger::new("u@h:1/d", 0, 4);
     ledger.opened();
     let turn = || {
-        let _span = events::acquire(ledger.name()).entered();
+        let _span = events::acquire(ledger.name()).map(tracing::Span::entered);
         let loan = ledger.lent(Location::caller(), Instant::now());
         events::recycled(ledger.name(), Verdict::Keep);
         ledger.returned(loan);

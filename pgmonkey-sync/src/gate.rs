@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::{Error, events};
+use tracing::Span;
 
 /// A fair, closable semaphore for threads.
 pub(crate) struct Gate {
@@ -84,7 +85,7 @@ impl Gate {
         ledger: &Ledger,
         timeout: Duration,
     ) -> Result<Place, Error> {
-        let _span = events::wait(ledger.name()).entered();
+        let _span = events::wait(ledger.name()).map(Span::entered);
         let began = Instant::now();
         let wait = ledger.waits(began);
         loop {

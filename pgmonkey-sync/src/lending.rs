@@ -11,6 +11,7 @@ use pgmonkey_connect::ledger::LoanId;
 use pgmonkey_connect::retry::Patience;
 use pgmonkey_connect::shelf::Put;
 use pgmonkey_connect::{CloseReason, Error, events};
+use tracing::Span;
 
 use crate::engine::{Loan, Slot};
 use crate::gate::Place;
@@ -23,7 +24,7 @@ impl Shared {
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
-        let _span = events::acquire(self.ledger.name()).entered();
+        let _span = events::acquire(self.ledger.name()).map(Span::entered);
         let began = Instant::now();
         let right = self.gate.enter(&self.ledger, self.settings.timeout)?;
         match self.take(began) {

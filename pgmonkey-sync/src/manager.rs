@@ -37,11 +37,19 @@ pub struct ConnectionManager {
     extras: Extras,
 }
 
-#[derive(Default)]
 struct Shared {
     /// A connection is a pool of one.
     cache: Cache<Key, Pool, Error>,
     files: ConfigFiles,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            cache: Cache::spreading(Pool::apart),
+            files: ConfigFiles::default(),
+        }
+    }
 }
 
 /// The identities of the password provider and the hooks are part of it, and never a password.

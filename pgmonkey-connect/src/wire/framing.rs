@@ -39,6 +39,29 @@ pub(crate) enum Frontend {
     Other,
 }
 
+impl Frontend {
+    fn of(kind: u8) -> Self {
+        match kind {
+            b'Q' | b'F' => Self::Query,
+            b'S' => Self::Sync,
+            b'C' => Self::Close,
+            b'c' | b'f' => Self::CopyEnd,
+            b'X' => Self::Terminate,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The kind of the message at the front of `bytes`, if all of it is there, and what follows it.
+#[inline]
+fn whole(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let [kind, length @ ..] = bytes.first_chunk::<5>()?;
+    let size = (u32::from_be_bytes(*length) as usize)
+        .max(4)
+        .saturating_add(1);
+    Some((*kind, bytes.get(size..)?))
+}
+
 /// The part of a message that has been seen.
 #[derive(Debug, Default)]
 struct Frame {
@@ -101,6 +124,12 @@ impl BackendFraming {
         loop {
             if self.at_boundary() {
                 bytes = pass_over(bytes);
+                // How nearly every answer ends.
+                if let [b'Z', 0, 0, 0, 5, status, rest @ ..] = bytes {
+                    event(Backend::Ready(*status));
+                    bytes = rest;
+                    continue;
+                }
             }
             if bytes.is_empty() {
                 return;
@@ -148,18 +177,12 @@ impl BackendFraming {
 /// Passes over the whole messages at the front of `bytes` that are not looked into: the rows of
 /// a large result, thousands in one read.
 fn pass_over(mut bytes: &[u8]) -> &[u8] {
-    while let Some([kind, length @ ..]) = bytes.first_chunk::<5>() {
-        let whole = (u32::from_be_bytes(*length) as usize)
-            .max(4)
-            .saturating_add(1);
+    while let Some((kind, rest)) = whole(bytes) {
         // A row, first of all, without a look at the others.
-        if *kind != b'D' && matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') {
+        if kind != b'D' && matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') {
             break;
         }
-        match bytes.get(whole..) {
-            Some(rest) => bytes = rest,
-            None => break,
-        }
+        bytes = rest;
     }
     bytes
 }
@@ -177,6 +200,16 @@ impl FrontendFraming {
     /// known, that is before its body has left: a half-written query already counts.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend)) {
         while !bytes.is_empty() {
+            // Messages that are written whole, as nearly all are.
+            if self.started
+                && !self.in_body
+                && self.frame.header_len == 0
+                && let Some((kind, rest)) = whole(bytes)
+            {
+                event(Frontend::of(kind));
+                bytes = rest;
+                continue;
+            }
             if !self.in_body {
                 let size = if self.started { 5 } else { 4 };
                 if !self.frame.take_header(&mut bytes, size) {
@@ -195,16 +228,9 @@ impl FrontendFraming {
     }
 
     fn kind(&self) -> Frontend {
-        if !self.started {
-            return Frontend::Startup;
-        }
-        match self.frame.header[0] {
-            b'Q' | b'F' => Frontend::Query,
-            b'S' => Frontend::Sync,
-            b'C' => Frontend::Close,
-            b'c' | b'f' => Frontend::CopyEnd,
-            b'X' => Frontend::Terminate,
-            _ => Frontend::Other,
+        match self.started {
+            true => Frontend::of(self.frame.header[0]),
+            false => Frontend::Startup,
         }
     }
 }

@@ -62,6 +62,7 @@ pub struct Observer {
 
 impl Observer {
     /// The state now.
+    #[inline]
     pub fn state(&self) -> WireState {
         let word = self.word.load(Ordering::Acquire);
         let outstanding = (word >> 32) as u32;
@@ -81,6 +82,7 @@ impl Observer {
 
     /// How many requests were sent, modulo 2³²: whether two numbers differ tells whether anything
     /// was sent in between.
+    #[inline]
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -96,6 +98,7 @@ impl Observer {
 
     /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it
     /// is promoted; `None` where it has not said. Costs one load.
+    #[inline]
     pub fn in_recovery(&self) -> Option<bool> {
         let word = self.word.load(Ordering::Acquire);
         (word & ROLE_KNOWN != 0).then_some(word & STANDBY != 0)
@@ -103,6 +106,7 @@ impl Observer {
 
     /// Whether the server has refused a write because the session, its transaction or the
     /// server is read-only (SQLSTATE 25006). Costs one load.
+    #[inline]
     pub fn was_read_only(&self) -> bool {
         self.word.load(Ordering::Acquire) & READ_ONLY != 0
     }
@@ -110,6 +114,7 @@ impl Observer {
     /// Whether the server has refused a prepared statement since this was last asked, because
     /// the schema changed or because it does not know the statement (any more). Costs one load
     /// as long as it has not.
+    #[inline]
     pub fn take_stale(&self) -> bool {
         self.word.load(Ordering::Acquire) & STALE != 0
             && self.word.fetch_and(!STALE, Ordering::AcqRel) & STALE != 0
@@ -136,6 +141,7 @@ impl Observer {
         self.deadline_held.store(false, Ordering::Release);
     }
 
+    #[inline]
     pub(super) fn is_under_deadline(&self) -> bool {
         self.state() == WireState::Starting || self.deadline_held.load(Ordering::Acquire)
     }
@@ -149,6 +155,7 @@ impl Observer {
         self.probe.store(true, Ordering::Release);
     }
 
+    #[inline]
     pub(super) fn probe_requested(&self) -> bool {
         self.probe.load(Ordering::Acquire)
     }

@@ -157,7 +157,7 @@ impl Shared {
         began: Instant,
     ) -> Result<(Loan, Place), Error> {
         loop {
-            let mut waiting = match Waiting::begin(self) {
+            let mut waiting = match Waiting::begin(self, began) {
                 Begun::Waiting(waiting) => waiting,
                 Begun::Idle(mut loan) => match self.is_good(&mut loan, began).await {
                     true => return Ok((loan, right)),
@@ -168,7 +168,7 @@ impl Shared {
                 },
             };
             self.signal.revive(self);
-            tokio::spawn(waiting.opener(right, began).run());
+            tokio::spawn(waiting.opener(right).run());
             let timeout = self.settings.timeout;
             let left = timeout.saturating_sub(began.elapsed());
             let left = (!timeout.is_zero()).then_some(left);
@@ -232,9 +232,9 @@ impl Shared {
         engine::open(&self.engine, self.what).await
     }
 
-    /// Opens `min_size` sessions, `num_workers` of them side by side, and gives them back.
+    /// Opens `min_size` sessions, `num_workers` of them side by side. Nobody borrows them for that:
+    /// no hook is asked, and nothing is counted but their opening.
     pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), Error> {
-        let place = Location::caller();
         let missing = Arc::new(AtomicU32::new(self.settings.min_size));
         let mut workers = JoinSet::new();
         for _ in 0..self.settings.num_workers.min(self.settings.min_size) {
@@ -246,18 +246,22 @@ impl Shared {
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
                     .is_ok()
                 {
-                    opened.push(shared.acquire(place).await?);
+                    let place = shared.enter().await?;
+                    opened.push(Box::pin(shared.wait(place, Instant::now())).await?);
                 }
                 Ok::<_, Error>(opened)
             });
         }
-        // All are held until all are open, so that none is lent twice.
+        // All are held until all are open, so that none is taken for another.
         let mut held = Vec::new();
         while let Some(opened) = workers.join_next().await {
             match opened {
-                Ok(opened) => held.push(opened?),
+                Ok(opened) => held.extend(opened?),
                 Err(failed) => resume_unwind(failed.into_panic()),
             }
+        }
+        for (loan, place) in held {
+            self.put(loan, Instant::now(), place);
         }
         Ok(())
     }

@@ -23,19 +23,28 @@ pub(crate) struct Handed {
 /// One who waits, as those see him who bring a session.
 pub(crate) struct Waiter {
     sender: oneshot::Sender<Result<Handed, Error>>,
+    cause: Cause,
+}
+
+/// For whom a session is opened.
+#[derive(Clone)]
+struct Cause {
+    /// When he asked.
+    began: Instant,
+    /// Notified when he is served or gone.
     served: Arc<Notify>,
 }
 
 impl Waiter {
     /// Brings him a session, which comes back if he has given up meanwhile.
     pub(crate) fn hand(self, handed: Handed) -> Option<Handed> {
-        self.served.notify_one();
+        self.cause.served.notify_one();
         self.sender.send(Ok(handed)).err().and_then(Result::ok)
     }
 
     /// Tells him why there is none.
     pub(crate) fn refuse(self, error: Error) {
-        self.served.notify_one();
+        self.cause.served.notify_one();
         // He may have given up meanwhile.
         let _ = self.sender.send(Err(error));
     }
@@ -46,7 +55,7 @@ pub(crate) struct Waiting {
     pool: Arc<Shared>,
     ticket: Ticket,
     receiver: oneshot::Receiver<Result<Handed, Error>>,
-    served: Arc<Notify>,
+    cause: Cause,
 }
 
 /// How a wait began.
@@ -58,12 +67,13 @@ pub(crate) enum Begun {
 
 impl Waiting {
     /// Stands in line, unless a session has come back just now.
-    pub(crate) fn begin(pool: &Arc<Shared>) -> Begun {
+    pub(crate) fn begin(pool: &Arc<Shared>, began: Instant) -> Begun {
         let (sender, receiver) = oneshot::channel();
         let served = Arc::new(Notify::new());
+        let cause = Cause { began, served };
         let waiter = Waiter {
             sender,
-            served: Arc::clone(&served),
+            cause: cause.clone(),
         };
         match pool.shelf.take_or_wait(waiter) {
             Ok(loan) => Begun::Idle(loan),
@@ -71,19 +81,18 @@ impl Waiting {
                 pool: Arc::clone(pool),
                 ticket,
                 receiver,
-                served,
+                cause,
             }),
         }
     }
 
     /// What opens a session for this one, by the right to `place`.
-    pub(crate) fn opener(&self, place: Place, began: Instant) -> Opener {
+    pub(crate) fn opener(&self, place: Place) -> Opener {
         Opener {
             pool: Arc::clone(&self.pool),
             ticket: self.ticket,
-            served: Arc::clone(&self.served),
+            cause: self.cause.clone(),
             place,
-            began,
         }
     }
 
@@ -104,7 +113,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if self.pool.shelf.leave(self.ticket).is_some() {
-            self.served.notify_one();
+            self.cause.served.notify_one();
         } else if let Ok(Ok(Handed { loan, place })) = self.receiver.try_recv() {
             self.pool.put(loan, Instant::now(), place);
         }
@@ -115,50 +124,60 @@ impl Drop for Waiting {
 pub(crate) struct Opener {
     pool: Arc<Shared>,
     ticket: Ticket,
-    served: Arc<Notify>,
+    cause: Cause,
     place: Place,
-    began: Instant,
 }
 
 impl Opener {
-    /// Tries until there is a session, no retry can help, or nobody waits for it any more.
-    pub(crate) async fn run(self) {
-        let Self {
-            pool,
-            ticket,
-            served,
-            place,
-            began,
-        } = self;
+    /// Tries until there is a session, no retry can help, or nobody waits for one any more.
+    ///
+    /// What is opened goes to whoever came first, so that one's own waiter may be served by
+    /// another. Then it goes on for the first of those who still wait: one of them may have lost
+    /// his opener to that. It ends with one waiter served or refused, or with none left.
+    pub(crate) async fn run(mut self) {
+        let pool = Arc::clone(&self.pool);
         pool.settled().await;
         let mut failures = 0;
-        // What is opened goes to whoever came first. So one whose own waiter was served by another
-        // goes on for those who still wait: one of them may have lost his to that.
-        while pool.shelf.is_awaited() {
+        while self.is_needed() {
             let permit = tokio::select! {
                 permit = pool.openers.acquire() => permit,
-                () = served.notified() => continue,
+                () = self.cause.served.notified() => continue,
             };
-            if !pool.shelf.is_awaited() {
+            if !self.is_needed() {
                 return;
             }
             let opened = pool.open().await;
             drop(permit);
             let error = match opened {
-                Ok(loan) => return pool.put(loan, Instant::now(), place),
+                Ok(loan) => return pool.put(loan, Instant::now(), self.place),
                 Err(error) => error,
             };
             failures += 1;
-            let (patience, now) = (pool.patience(began), Instant::now());
-            let Some(pause) = patience.pause(&error, failures, now) else {
-                if let Some(waiter) = pool.shelf.leave(ticket) {
-                    drop(place);
-                    waiter.refuse(patience.give_up(error, now));
-                }
+            if !self.is_needed() {
                 return;
-            };
-            // Served or not: whether anybody waits is looked at next.
-            let _ = tokio::time::timeout(pause, served.notified()).await;
+            }
+            let (patience, now) = (pool.patience(self.cause.began), Instant::now());
+            if let Some(pause) = patience.pause(&error, failures, now) {
+                // Served or not: whether anybody waits is looked at next.
+                let _ = tokio::time::timeout(pause, self.cause.served.notified()).await;
+            } else if let Some(waiter) = pool.shelf.leave(self.ticket) {
+                let error = patience.give_up(error, now);
+                drop(self.place);
+                return waiter.refuse(error);
+            }
         }
+    }
+
+    /// Whether anybody waits: the one it was begun for, or whose turn it is now.
+    fn is_needed(&mut self) -> bool {
+        if self.pool.shelf.is_waiting(self.ticket) {
+            return true;
+        }
+        let first = self.pool.shelf.first(|waiter| waiter.cause.clone());
+        let Some((ticket, cause)) = first else {
+            return false;
+        };
+        (self.ticket, self.cause) = (ticket, cause);
+        true
     }
 }

@@ -168,9 +168,12 @@ impl<T, W> Shelf<T, W> {
         inner.idle.drain(..stale).map(|idle| idle.session).collect()
     }
 
-    /// Whether anybody stands in line.
-    pub fn is_awaited(&self) -> bool {
-        !self.inner().waiters.is_empty()
+    /// What `look` sees of the waiter that came first. It is called under the lock and must be
+    /// quick.
+    pub fn first<R>(&self, look: impl FnOnce(&W) -> R) -> Option<(Ticket, R)> {
+        let inner = self.inner();
+        let (ticket, waiter) = inner.waiters.front()?;
+        Some((*ticket, look(waiter)))
     }
 
     /// Takes everything and sends everybody away.
@@ -287,6 +290,7 @@ mod tests {
         let second = shelf.take_or_wait("second").expect_err("empty");
         let third = shelf.take_or_wait("third").expect_err("empty");
         assert_eq!(shelf.leave(second), Some("second"));
+        assert_eq!(shelf.first(|waiter| *waiter), Some((first, "first")));
         let now = Instant::now();
         assert!(matches!(shelf.put(7, now), Put::Handed(7, "first")));
         assert!(!shelf.is_waiting(first) && shelf.is_waiting(third));

@@ -27,7 +27,7 @@ impl Shared {
         let _span = events::acquire(self.ledger.name()).map(Span::entered);
         let began = Instant::now();
         let right = self.gate.enter(&self.ledger, self.settings.timeout)?;
-        match self.take(began) {
+        match self.take(began, |session| self.approve(session)) {
             Ok(loan) => {
                 let number = self.ledger.lent(place, began);
                 Ok(ClientGuard::new(Arc::clone(self), loan, number, right))
@@ -39,8 +39,13 @@ impl Shared {
         }
     }
 
-    /// Takes an idle session or opens one; retries while the server is away.
-    fn take(&self, began: Instant) -> Result<Loan, Error> {
+    /// Takes an idle session that `approve` has nothing against, or opens one; retries while the
+    /// server is away.
+    fn take(
+        &self,
+        began: Instant,
+        approve: impl Fn(&mut Session) -> Result<bool, Error>,
+    ) -> Result<Loan, Error> {
         let mut failures = 0;
         loop {
             let now = Instant::now();
@@ -51,7 +56,7 @@ impl Shared {
                 return Err(Error::Closed { what: self.what });
             }
             let error = match &mut *loan {
-                Slot::Open(session) => match self.approve(session) {
+                Slot::Open(session) => match approve(session) {
                     Ok(true) => return Ok(loan),
                     Ok(false) => {
                         self.discard(loan);
@@ -133,31 +138,34 @@ impl Shared {
         }
     }
 
-    /// Opens `min_size` sessions, `num_workers` of them side by side, and gives them back.
-    pub(crate) fn fill(self: &Arc<Self>) -> Result<(), Error> {
-        let place = Location::caller();
+    /// Opens `min_size` sessions, `num_workers` of them side by side. Nobody borrows them for that:
+    /// no hook is asked, and nothing is counted but their opening.
+    pub(crate) fn fill(&self) -> Result<(), Error> {
         let missing = AtomicU32::new(self.settings.min_size);
         let take_one = |left: u32| left.checked_sub(1);
-        let open = || -> Result<Vec<ClientGuard>, Error> {
+        let open = || -> Result<Vec<Loan>, Error> {
             let mut opened = Vec::new();
             while missing
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
                 .is_ok()
             {
-                opened.push(self.acquire(place)?);
+                opened.push(self.take(Instant::now(), |_| Ok(true))?);
             }
             Ok(opened)
         };
         let workers = self.settings.num_workers.min(self.settings.min_size);
-        std::thread::scope(|scope| {
-            // All are held until all are open, so that none is lent twice.
+        // All are held until all are open, so that none is taken for another.
+        let held: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(open)).collect();
-            let opened: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
-            opened.into_iter().try_for_each(|opened| match opened {
-                Ok(opened) => opened.map(drop),
-                Err(panic) => resume_unwind(panic),
-            })
-        })
+            threads.into_iter().map(ScopedJoinHandle::join).collect()
+        });
+        for opened in held {
+            let opened = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
+            for loan in opened {
+                self.put(loan, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Takes a session back: clean, or not at all.
@@ -194,9 +202,7 @@ impl Shared {
 
     /// Puts an idle session down, or hands it to whoever waits for one to be opened.
     pub(crate) fn put(&self, loan: Loan, now: Instant) {
-        let Put::Shelved = self.shelf.put(loan, now) else {
-            unreachable!("threads wait at the engine, not at the shelf");
-        };
+        let Put::Shelved = self.shelf.put(loan, now);
         // In this order, as those who begin to wait look at the shelf once more.
         if self.engine.is_awaited()
             && let Some(loan) = self.shelf.take()

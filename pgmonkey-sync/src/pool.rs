@@ -1,5 +1,6 @@
 //! Many sessions, lent one at a time.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -65,7 +66,8 @@ struct Owner {
 pub(crate) struct Shared {
     pub(crate) what: &'static str,
     pub(crate) engine: Engine,
-    pub(crate) shelf: Shelf<Loan>,
+    /// Nobody waits here: threads do at the engine.
+    pub(crate) shelf: Shelf<Loan, Infallible>,
     pub(crate) gate: Gate,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) closing: Arc<AtomicBool>,

@@ -277,6 +277,22 @@ twin! {
 }
 
 twin! {
+    fn a_pool_is_filled_without_a_borrower(on, driver, go, work) {
+        let (before, after) = (Script::new("", Answer::Keep), Script::new("", Answer::Keep));
+        let hooks = driver::Hooks::new("test").before_acquire(before.clone()).after_release(after.clone());
+        let config = on.pools("{ min_size: 3, max_size: 5 }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let status = pool.status();
+        assert_eq!((status.opened, status.idle, status.in_use, status.acquires), (3, 3, 0, 0));
+        assert_eq!((before.asked(), after.asked()), (0, 0));
+        drop(go!(pool.acquire())?);
+        on.until("it is back", || after.asked() == 1);
+        assert_eq!((before.asked(), pool.status().acquires, on.sessions()), (1, 1, 3));
+        Ok(())
+    }
+}
+
+twin! {
     fn the_cache_tells_hooks_apart_by_their_identity(on, driver, go, work) {
         let config = on.pools("{ min_size: 0, max_size: 1 }");
         let manager = driver::ConnectionManager::new();

@@ -1,8 +1,8 @@
 //! What a pool does by itself: sizes, ages, losses, and how its sessions are opened.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use pgmonkey::{Error, aio, sync};
@@ -18,7 +18,7 @@ twin! {
         on.until("the pool has its sessions again", || on.sessions() == 3);
         on.until("and knows it", || pool.status().size == 3);
         let status = pool.status();
-        assert_eq!((status.opened, status.closed.dead, status.acquires), (6, 3, 3), "{status:?}");
+        assert_eq!((status.opened, status.closed.dead, status.acquires), (6, 3, 0), "{status:?}");
         Ok(())
     }
 }
@@ -127,27 +127,54 @@ twin! {
 
 /// Asks from a thread of its own, where neither family may be in the other's way.
 trait Ask {
-    /// How long a borrower waits.
-    fn served_within(&self) -> Duration;
-}
+    /// Borrows a session for the time of `work`.
+    fn lent_for(&self, work: impl FnOnce());
 
-impl Ask for sync::Pool {
+    /// How long a borrower waits.
     fn served_within(&self) -> Duration {
         let began = Instant::now();
-        drop(self.acquire().expect("served"));
+        self.lent_for(|| {});
         began.elapsed()
     }
 }
 
+/// Has two ask, one after the other, while sessions take long to be opened; sends the number of
+/// each who is served.
+fn two_ask(
+    on: &Fixture,
+    proxy: &Proxy,
+    pool: &(impl Ask + Clone + Send + 'static),
+) -> mpsc::Receiver<u32> {
+    let (served, order) = mpsc::channel();
+    for number in 0..2 {
+        let before = proxy.accepted();
+        let (pool, served) = (pool.clone(), served.clone());
+        std::thread::spawn(move || {
+            pool.lent_for(|| {
+                // Nobody may listen any more.
+                let _ = served.send(number);
+            });
+        });
+        on.until("a session is being opened", || proxy.accepted() > before);
+    }
+    order
+}
+
+impl Ask for sync::Pool {
+    fn lent_for(&self, work: impl FnOnce()) {
+        let _guard = self.acquire().expect("served");
+        work();
+    }
+}
+
 impl Ask for aio::Pool {
-    fn served_within(&self) -> Duration {
+    fn lent_for(&self, work: impl FnOnce()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let began = Instant::now();
         let runtime = runtime.expect("a runtime");
-        drop(runtime.block_on(self.acquire()).expect("served"));
-        began.elapsed()
+        let _guard = runtime.block_on(self.acquire()).expect("served");
+        work();
     }
 }
 
@@ -165,6 +192,25 @@ twin! {
         drop(held);
         let waited = waiter.join().expect("no panic");
         assert!(waited < Duration::from_millis(1500), "{waited:?}");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_session_that_comes_back_goes_to_who_waits_longest(on, driver, go, work) {
+        let proxy = Proxy::to((on.server().host(), on.server().port()))?;
+        let pools = "{ max_size: 3, num_workers: 2 }";
+        let yaml = on.yaml_at("127.0.0.1", proxy.port(), &format!("pool_settings: {pools}\nasync_pool_settings: {pools}\n"));
+        let pool = go!(driver::Pool::new(&pgmonkey_tests::load(&yaml)))?;
+        let held = go!(pool.acquire())?;
+        proxy.delay(Duration::from_secs(1));
+        let order = two_ask(&on, &proxy, &pool);
+        let began = Instant::now();
+        drop(held);
+        let order = [order.recv()?, order.recv()?];
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(order, [0, 1]);
+        assert_eq!(pool.status().opened, 1, "one session served both");
         Ok(())
     }
 }
@@ -289,5 +335,60 @@ async fn a_storm_of_tasks_opens_no_more_side_by_side_than_num_workers() -> Outco
     }
     tasks.join_all().await;
     assert_eq!((crowd.most(), pool.status().size), (2, 8));
+    Ok(())
+}
+
+/// Lets one session in and no other.
+#[derive(Clone, Default)]
+struct One(Arc<AtomicU32>);
+
+#[async_trait::async_trait]
+impl aio::AfterConnect for One {
+    async fn after_connect(&self, _: &mut pgmonkey::tokio_postgres::Client) -> Result<(), Error> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => Err(Error::other("one is enough")),
+        }
+    }
+}
+
+type Lent = Result<aio::ClientGuard, Error>;
+
+/// What two get who wait for the first two sessions of a pool that opens one at a time.
+///
+/// Both ask in one turn of a worker, which runs first what was spawned last: the openers get
+/// their turns in the other order than those who wait.
+async fn two_who_wait(
+    hooks: aio::Hooks,
+) -> Result<(Lent, Lent), Box<dyn std::error::Error + Send + Sync>> {
+    let on = Fixture::new();
+    let config = on.pools("{ min_size: 0, max_size: 2, num_workers: 1, timeout: 15 }");
+    let pool = aio::Builder::new(&config).hooks(hooks).pool().await?;
+    let began = Instant::now();
+    let both = tokio::spawn(async move { tokio::join!(pool.acquire(), pool.acquire()) }).await?;
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "one was left to his time-out"
+    );
+    Ok(both)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn whoever_waits_is_served_in_whatever_order_sessions_are_opened() -> Outcome {
+    // Whether an opener first hears of its turn or of its waiter's is a matter of chance.
+    for _ in 0..20 {
+        let (first, second) = two_who_wait(aio::Hooks::new("none")).await?;
+        assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn whoever_waits_is_told_in_whatever_order_sessions_fail() -> Outcome {
+    let hooks = aio::Hooks::new("one").after_connect(One::default());
+    let (first, second) = two_who_wait(hooks).await?;
+    assert!(first.is_ok(), "{first:?}");
+    let told = second.expect_err("one was let in").to_string();
+    assert!(told.contains("one is enough"), "{told}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::shelf::Ticket;
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, oneshot};
 
 use crate::engine::Loan;
@@ -31,20 +32,20 @@ pub(crate) struct Waiter {
 struct Cause {
     /// When he asked.
     began: Instant,
-    /// Notified when he is served or gone.
+    /// Notified when he is served or gone: several may open for him.
     served: Arc<Notify>,
 }
 
 impl Waiter {
     /// Brings him a session, which comes back if he has given up meanwhile.
     pub(crate) fn hand(self, handed: Handed) -> Option<Handed> {
-        self.cause.served.notify_one();
+        self.cause.served.notify_waiters();
         self.sender.send(Ok(handed)).err().and_then(Result::ok)
     }
 
     /// Tells him why there is none.
     pub(crate) fn refuse(self, error: Error) {
-        self.cause.served.notify_one();
+        self.cause.served.notify_waiters();
         // He may have given up meanwhile.
         let _ = self.sender.send(Err(error));
     }
@@ -113,8 +114,12 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if self.pool.shelf.leave(self.ticket).is_some() {
-            self.cause.served.notify_one();
-        } else if let Ok(Ok(Handed { loan, place })) = self.receiver.try_recv() {
+            self.cause.served.notify_waiters();
+            return;
+        }
+        // What is not here yet comes back to who brings it.
+        self.receiver.close();
+        if let Ok(Ok(Handed { loan, place })) = self.receiver.try_recv() {
             self.pool.put(loan, Instant::now(), place);
         }
     }
@@ -138,12 +143,12 @@ impl Opener {
         let pool = Arc::clone(&self.pool);
         pool.settled().await;
         let mut failures = 0;
-        while self.is_needed() {
+        while let Some(served) = self.whom() {
             let permit = tokio::select! {
                 permit = pool.openers.acquire() => permit,
-                () = self.cause.served.notified() => continue,
+                () = served => continue,
             };
-            if !self.is_needed() {
+            if self.whom().is_none() {
                 return;
             }
             let opened = pool.open().await;
@@ -153,13 +158,13 @@ impl Opener {
                 Err(error) => error,
             };
             failures += 1;
-            if !self.is_needed() {
+            let Some(served) = self.whom() else {
                 return;
-            }
+            };
             let (patience, now) = (pool.patience(self.cause.began), Instant::now());
             if let Some(pause) = patience.pause(&error, failures, now) {
                 // Served or not: whether anybody waits is looked at next.
-                let _ = tokio::time::timeout(pause, self.cause.served.notified()).await;
+                let _ = tokio::time::timeout(pause, served).await;
             } else if let Some(waiter) = pool.shelf.leave(self.ticket) {
                 let error = patience.give_up(error, now);
                 drop(self.place);
@@ -168,16 +173,17 @@ impl Opener {
         }
     }
 
-    /// Whether anybody waits: the one it was begun for, or whose turn it is now.
-    fn is_needed(&mut self) -> bool {
-        if self.pool.shelf.is_waiting(self.ticket) {
-            return true;
+    /// For whom a session is opened now: the one it was begun for, or whose turn it is; what comes
+    /// about when he is served or gone. `None` if nobody waits.
+    fn whom(&mut self) -> Option<OwnedNotified> {
+        loop {
+            // Listened to before it is looked, so that nothing is missed in between.
+            let served = Arc::clone(&self.cause.served).notified_owned();
+            if self.pool.shelf.is_waiting(self.ticket) {
+                return Some(served);
+            }
+            let first = self.pool.shelf.first(|waiter| waiter.cause.clone());
+            (self.ticket, self.cause) = first?;
         }
-        let first = self.pool.shelf.first(|waiter| waiter.cause.clone());
-        let Some((ticket, cause)) = first else {
-            return false;
-        };
-        (self.ticket, self.cause) = (ticket, cause);
-        true
     }
 }

@@ -2,9 +2,12 @@
 //! is found by the next borrower.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use pgmonkey::aio::{AfterConnect, Builder, ClientGuard, Hooks};
 use pgmonkey::{AsyncPool, Error};
 use pgmonkey_tests::{Fixture, Outcome, twin};
 use pgmonkey_testserver::{Cluster, StopMode};
@@ -145,6 +148,55 @@ async fn what_was_brought_to_a_caller_who_is_gone_is_kept_for_the_next() -> Outc
     drop(pool.acquire().await?);
     assert_eq!(pool.status().opened, 1);
     all_can_be_had(&on, &pool, 1).await
+}
+
+/// Lets one session in and keeps all others at the door.
+#[derive(Default)]
+struct Door(AtomicBool);
+
+#[async_trait::async_trait]
+impl AfterConnect for Door {
+    async fn after_connect(&self, _: &mut tokio_postgres::Client) -> Result<(), Error> {
+        if self.0.swap(true, Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_session_on_its_way_to_a_caller_who_is_leaving_is_not_lost() -> Outcome {
+    let on = Fixture::new();
+    let settings = "{ min_size: 1, max_size: 3, num_workers: 1, timeout: 60 }";
+    let config = on.pools(settings);
+    let hooks = Hooks::new("door").after_connect(Door::default());
+    let pool = Builder::new(&config).hooks(hooks).pool().await?;
+    let (bring, brought) = mpsc::channel::<(ClientGuard, Arc<AtomicBool>)>();
+    let bringer = std::thread::spawn(move || {
+        for (guard, go) in brought {
+            while !go.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            drop(guard);
+        }
+    });
+    for round in 0..4000 {
+        let guard = timeout(Duration::from_secs(5), pool.acquire()).await;
+        let guard = guard.unwrap_or_else(|_| panic!("lost in round {round}"))?;
+        let mut leaving = Box::pin(pool.acquire());
+        begins(leaving.as_mut()).await;
+        let go = Arc::<AtomicBool>::default();
+        bring.send((guard, Arc::clone(&go)))?;
+        go.store(true, Ordering::Release);
+        // He leaves a little later in each round, until he has left too late.
+        for _ in 0..round % 400 * 10 {
+            std::hint::spin_loop();
+        }
+        drop(leaving);
+    }
+    drop(bring);
+    bringer.join().expect("no panic");
+    Ok(())
 }
 
 #[tokio::test]

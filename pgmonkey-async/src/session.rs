@@ -103,8 +103,8 @@ impl Session {
     }
 
     /// Whether the session must not be handed out any more; remembers why. Sends nothing: the
-    /// driver's task notices by itself when the server ends a session, and ends with the runtime
-    /// it lives in.
+    /// driver's task notices by itself when the server ends a session, as soon as the runtime has
+    /// looked at the socket, and ends with the runtime it lives in.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
         if self.ends.is_some_and(|end| now >= end) {
             self.reason = CloseReason::Lifetime;
@@ -130,6 +130,11 @@ impl Session {
     pub(crate) async fn answers(&mut self) -> bool {
         let alive = self.client.batch_execute("").await.is_ok();
         !self.note_dead(!alive)
+    }
+
+    /// Whether its driver has taken in all that it was woken for.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.turns.at_rest()
     }
 
     /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in

@@ -33,7 +33,7 @@ struct Inner<T, W> {
     idle: VecDeque<Idle<T>>,
     /// The one that came first at the front.
     waiters: VecDeque<(Ticket, W)>,
-    next: u64,
+    last_ticket: u64,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl<T, W> Shelf<T, W> {
             inner: Mutex::new(Inner {
                 idle: VecDeque::new(),
                 waiters: VecDeque::new(),
-                next: 0,
+                last_ticket: 0,
             }),
         }
     }
@@ -94,6 +94,22 @@ impl<T, W> Shelf<T, W> {
         self.inner().pop()
     }
 
+    /// As [`take`](Self::take), if that one came back at `since` or later.
+    pub fn take_fresh(&self, since: Instant) -> Option<T> {
+        let mut inner = self.inner();
+        let at = inner.next()?;
+        match inner.idle[at].since >= since {
+            true => inner.take(at),
+            false => None,
+        }
+    }
+
+    /// Whether `judge` says so of every session that lies here. It is asked under the lock and
+    /// must be quick.
+    pub fn all(&self, judge: impl Fn(&T) -> bool) -> bool {
+        self.inner().idle.iter().all(|idle| judge(&idle.session))
+    }
+
     /// Takes a session as [`take`](Self::take) does, or stands in line: in one step, so that none can come back
     /// unnoticed in between.
     ///
@@ -105,8 +121,8 @@ impl<T, W> Shelf<T, W> {
         if let Some(session) = inner.pop() {
             return Ok(session);
         }
-        inner.next += 1;
-        let ticket = Ticket(inner.next);
+        inner.last_ticket += 1;
+        let ticket = Ticket(inner.last_ticket);
         inner.waiters.push_back((ticket, waiter));
         Err(ticket)
     }
@@ -206,14 +222,25 @@ impl<T, W> Shelf<T, W> {
 }
 
 impl<T, W> Inner<T, W> {
-    fn pop(&mut self) -> Option<T> {
+    /// Where the session lies that is taken next.
+    fn next(&self) -> Option<usize> {
         let us = ThreadMark::current();
         let mut top = self.idle.iter().rev().take(REACH);
-        let idle = match top.position(|idle| idle.by == us) {
-            None | Some(0) => self.idle.pop_back(),
-            Some(depth) => self.idle.remove(self.idle.len() - 1 - depth),
+        let depth = top.position(|idle| idle.by == us).unwrap_or(0);
+        self.idle.len().checked_sub(1 + depth)
+    }
+
+    fn take(&mut self, at: usize) -> Option<T> {
+        let idle = match at + 1 == self.idle.len() {
+            true => self.idle.pop_back(),
+            false => self.idle.remove(at),
         };
         idle.map(|idle| idle.session)
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let at = self.next()?;
+        self.take(at)
     }
 
     /// On top, but for one that was taken out to be looked at.

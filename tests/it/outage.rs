@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pgmonkey::Error;
-use pgmonkey_tests::{Fixture, twin};
+use pgmonkey::aio;
+use pgmonkey_tests::{Fixture, Outcome, twin};
 use pgmonkey_testserver::{Cluster, Proxy, StopMode};
 
 twin! {
@@ -21,6 +22,27 @@ twin! {
         }
         Ok(())
     }
+}
+
+/// On one thread, which has no time to look at a socket while the sessions are killed.
+#[tokio::test]
+async fn sessions_killed_while_the_runtime_was_busy_cost_no_borrower_an_error() -> Outcome {
+    let on = Fixture::new();
+    let pool = aio::Pool::new(&on.pools("{ min_size: 4, max_size: 4 }")).await?;
+    for _ in 0..3 {
+        assert_eq!(on.kill(), 4);
+        for _ in 0..4 {
+            pool.query_one("SELECT 1", &[]).await?;
+        }
+        let all = tokio::try_join!(
+            pool.acquire(),
+            pool.acquire(),
+            pool.acquire(),
+            pool.acquire()
+        )?;
+        drop(all);
+    }
+    Ok(())
 }
 
 twin! {

@@ -134,7 +134,7 @@ impl Fixture {
         self.until("killed sessions are gone", || {
             self.number(left, &[&killed]) == 0
         });
-        // The async driver notices when its runtime has seen the socket close.
+        // A runtime of several threads notices when one of them has seen the socket close.
         std::thread::sleep(Duration::from_millis(50));
         killed.len() as i64
     }

@@ -152,10 +152,12 @@ impl<T, W> Shelf<T, W> {
         self.inner().waiters.iter().any(|(t, _)| *t == ticket)
     }
 
-    /// Takes a session out to be looked at, with the moment since when it is idle; 0 is the one
-    /// that was idle longest. [`put`](Self::put) brings it back to its place.
-    pub fn take_nth(&self, n: usize) -> Option<(T, Instant)> {
-        let idle = self.inner().idle.remove(n)?;
+    /// Takes a session out to be looked at if it came back before `limit`, with the moment when
+    /// it did; 0 is the one that was idle longest. [`put`](Self::put) brings it back to its place.
+    pub fn take_nth(&self, n: usize, limit: Instant) -> Option<(T, Instant)> {
+        let mut inner = self.inner();
+        inner.idle.get(n).filter(|idle| idle.since < limit)?;
+        let idle = inner.idle.remove(n)?;
         Some((idle.session, idle.since))
     }
 
@@ -278,7 +280,8 @@ mod tests {
     fn the_session_used_last_comes_first() {
         let shelf = filled(&[1, 2, 3]);
         assert_eq!((shelf.take(), shelf.len()), (Some(3), 2));
-        assert_eq!(shelf.take_nth(0).map(|(session, _)| session), Some(1));
+        let first = shelf.take_nth(0, Instant::now());
+        assert_eq!(first.map(|(session, _)| session), Some(1));
     }
 
     #[test]
@@ -302,11 +305,17 @@ mod tests {
     #[test]
     fn a_session_that_was_looked_at_goes_back_to_its_place() {
         let shelf = filled(&[1, 2, 3]);
+        let now = Instant::now();
         for n in [1, 0, 2, 1] {
-            let (session, since) = shelf.take_nth(n).expect("three");
+            let (session, since) = shelf.take_nth(n, now).expect("three");
             assert!(matches!(shelf.put(session, since), Put::Shelved));
         }
-        assert!(shelf.take_nth(3).is_none());
+        assert!(shelf.take_nth(3, now).is_none());
+        let a_while_ago = now - Duration::from_millis(500);
+        assert!(
+            shelf.take_nth(2, a_while_ago).is_none(),
+            "it came back just now"
+        );
         assert_eq!(shelf.clear().0, [1, 2, 3]);
     }
 

@@ -7,8 +7,8 @@ use pgmonkey_config::PoolSettings;
 use crate::status::Status;
 use crate::{Error, retry};
 
-/// At most this long after a session was lost, grew too old, or is held for too long it is
-/// noticed: short beside every age a server's administrator would set, long beside what a look
+/// At most this long after a session grew too old or is held for too long it is noticed, and
+/// half as long again after one was lost: short beside every age a server's administrator would set, long beside what a look
 /// costs.
 const LOOK: Duration = Duration::from_secs(1);
 /// Not more often, however short the ages are.

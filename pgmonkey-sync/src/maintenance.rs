@@ -106,13 +106,19 @@ impl Shared {
         self.discard_all(over, None);
     }
 
-    /// Looks at the socket of each idle session, the one used last first. It takes a place for that, as a borrower would, so that nobody opens a session in its stead.
+    /// Looks at the socket of each session that was idle for a while, the one used last first.
+    /// Those in use again and again are looked at by who borrows them, and would be missed. It
+    /// takes a place for that, as a borrower would, so that nobody opens a session in its stead.
     fn look_for_losses(&self) {
+        let a_while = upkeep::interval(&self.settings) / 2;
+        let Some(limit) = Instant::now().checked_sub(a_while) else {
+            return;
+        };
         for n in (0..self.shelf.len()).rev() {
             let Some(place) = self.gate.try_enter() else {
                 return;
             };
-            if let Some((mut loan, since)) = self.shelf.take_nth(n) {
+            if let Some((mut loan, since)) = self.shelf.take_nth(n, limit) {
                 let lost = match &mut *loan {
                     Slot::Open(session) => session.is_over(Instant::now()),
                     Slot::Failed(_) => true,

@@ -36,8 +36,7 @@ impl Shared {
         let Some(span) = events::acquire(self.ledger.name()) else {
             return match self.lend_now(place, began) {
                 Some(guard) => Ok(guard),
-                // Boxed, so that nobody pays for its size who gets an idle session.
-                None => Box::pin(self.lend(place, began)).await,
+                None => self.lend(place, began).await,
             };
         };
         Box::pin(self.lend(place, began).instrument(span)).await

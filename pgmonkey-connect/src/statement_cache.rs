@@ -4,8 +4,8 @@
 use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::RawEntryMut;
@@ -53,18 +53,57 @@ impl AsStatement for Statement {
 /// What all caches of a pool have done so far.
 #[derive(Debug, Default)]
 pub struct StatementCounts {
-    hits: AtomicU64,
+    hits: Mutex<Hits>,
     misses: AtomicU64,
     evictions: AtomicU64,
     stale: AtomicU64,
 }
 
+/// Each session counts its own, so that sessions on different cores do not wait for each other's
+/// cache line with every statement.
+#[derive(Debug, Default)]
+struct Hits {
+    sessions: Vec<Arc<SessionHits>>,
+    /// Of sessions that have ended.
+    ended: u64,
+}
+
+/// Two lines wide, because processors fetch lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct SessionHits(AtomicU64);
+
+impl SessionHits {
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl StatementCounts {
+    fn begin(&self) -> Arc<SessionHits> {
+        let session = Arc::<SessionHits>::default();
+        self.hits().sessions.push(Arc::clone(&session));
+        session
+    }
+
+    fn end(&self, session: &Arc<SessionHits>) {
+        let mut hits = self.hits();
+        hits.sessions.retain(|other| !Arc::ptr_eq(other, session));
+        hits.ended += session.read();
+    }
+
+    fn hits(&self) -> MutexGuard<'_, Hits> {
+        // Every entry leaves it whole.
+        self.hits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The numbers now.
     pub fn status(&self) -> StatementCacheStatus {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let hits = self.hits();
+        let of_sessions: u64 = hits.sessions.iter().map(|session| session.read()).sum();
         StatementCacheStatus {
-            hits: read(&self.hits),
+            hits: hits.ended + of_sessions,
             misses: read(&self.misses),
             evictions: read(&self.evictions),
             stale: read(&self.stale),
@@ -93,6 +132,7 @@ pub struct StatementCache<S = Statement> {
     kept: LinkedHashMap<Key, S>,
     capacity: usize,
     counts: Arc<StatementCounts>,
+    hits: Arc<SessionHits>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -125,6 +165,7 @@ impl<S: Clone> StatementCache<S> {
         Self {
             kept: LinkedHashMap::new(),
             capacity,
+            hits: counts.begin(),
             counts,
         }
     }
@@ -150,7 +191,7 @@ impl<S: Clone> StatementCache<S> {
             RawEntryMut::Occupied(mut entry) => {
                 entry.to_back();
                 let found = entry.get().clone();
-                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                self.hits.0.fetch_add(1, Ordering::Relaxed);
                 Some(found)
             }
             RawEntryMut::Vacant(_) => None,
@@ -225,6 +266,12 @@ impl<S: Clone> StatementCache<S> {
         self.kept
             .raw_entry_mut()
             .from_hash(hash, |key| *key.text == *text && *key.types == *types)
+    }
+}
+
+impl<S> Drop for StatementCache<S> {
+    fn drop(&mut self) {
+        self.counts.end(&self.hits);
     }
 }
 
@@ -315,6 +362,24 @@ mod tests {
         assert_eq!(cache.insert("SELECT 1", &[], 1), Some(1));
         assert_eq!(cache.get("SELECT 1", &[]), None);
         assert_eq!(cache.counts.status().evictions, 0);
+    }
+
+    #[test]
+    fn hits_of_all_sessions_count_also_of_those_that_have_ended() {
+        let counts = Arc::<StatementCounts>::default();
+        let session = || {
+            let mut cache = StatementCache::new(1, Arc::clone(&counts));
+            assert_eq!(cache.insert("a", &[], 0), None);
+            assert_eq!(cache.get("a", &[]), Some(0));
+            cache
+        };
+        let (first, second) = (session(), session());
+        assert_eq!(counts.status().hits, 2);
+        drop(first);
+        assert_eq!(counts.status().hits, 2);
+        drop(second);
+        assert_eq!(counts.status().hits, 2);
+        assert!(counts.hits().sessions.is_empty(), "nothing is kept of them");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::retry::Patience;
-use pgmonkey_connect::shelf::Put;
+use pgmonkey_connect::shelf::{FRESH, Put};
 use pgmonkey_connect::{CloseReason, Error, events};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -23,35 +23,17 @@ use crate::pool::Shared;
 /// How long a session that is being made clean is waited for before another is opened, which
 /// takes longer than most of what has to be undone.
 const GRACE: Duration = Duration::from_millis(5);
-/// A session that came back less than this ago is not looked at: a look takes a microsecond, and
-/// tells nothing of the microseconds after it.
-const FRESH: Duration = Duration::from_micros(20);
 
 impl Shared {
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
-        let began = Instant::now();
-        let Some(span) = events::acquire(self.ledger.name()) else {
-            return match self.lend_now(place, began) {
-                Some(guard) => Ok(guard),
-                None => self.lend(place, began).await,
-            };
-        };
-        Box::pin(self.lend(place, began).instrument(span)).await
-    }
-
-    /// Lends a session that came back just now if there is one and nobody waits: the way that
-    /// nearly all go under load.
-    fn lend_now(
-        self: &Arc<Self>,
-        place: &'static Location<'static>,
-        began: Instant,
-    ) -> Option<ClientGuard> {
-        let right = self.gate.try_enter()?;
-        let loan = self.take_good(began)?;
-        Some(self.guard(loan, right, place, began))
+        let lend = self.lend(place, Instant::now());
+        match events::acquire(self.ledger.name()) {
+            Some(span) => Box::pin(lend.instrument(span)).await,
+            None => lend.await,
+        }
     }
 
     async fn lend(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use pgmonkey_cache::Apart;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
@@ -51,15 +52,13 @@ use crate::transaction::Transaction;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Pool(Arc<Handle>);
+pub struct Pool(Apart<Handle>);
 
-/// What a few clones of a pool count their references by. The cache keeps one for each group of
-/// threads, so that threads that look the same pool up do not wait for each other's cache line;
-/// two lines wide, because processors fetch lines in pairs.
-#[repr(align(128))]
+/// What leads to the pool and keeps it open.
+#[derive(Clone)]
 struct Handle {
     shared: Arc<Shared>,
-    owner: Arc<Owner>,
+    _owner: Arc<Owner>,
 }
 
 /// What all clones of a pool have in common; the last one closes it. Guards, and whatever works
@@ -177,17 +176,15 @@ impl Pool {
         if connection_type == ConnectionType::AsyncPool {
             owner._maintenance = Some(Maintenance::start(&owner.shared));
         }
-        Ok(Self::of(Arc::new(owner)))
-    }
-
-    fn of(owner: Arc<Owner>) -> Self {
-        let shared = Arc::clone(&owner.shared);
-        Self(Arc::new(Handle { shared, owner }))
+        Ok(Self(Apart::new(Handle {
+            shared: Arc::clone(&owner.shared),
+            _owner: Arc::new(owner),
+        })))
     }
 
     /// A clone that counts its references apart from those of this one.
     pub(crate) fn apart(&self) -> Self {
-        Self::of(Arc::clone(&self.0.owner))
+        Self(self.0.apart())
     }
 
     /// Borrows a session, waiting for at most `timeout` if all are in use; dropping the guard

@@ -71,22 +71,19 @@ impl<K, V, E> Cache<K, V, E> {
     /// different ones of them.
     ///
     /// Threads that clone and drop one `Arc` wait for each other's cache line. With handles that
-    /// lead to the same thing but count their references apart, hits scale with the cores.
+    /// lead to the same thing but count their references apart, as [`Apart`](crate::Apart) does,
+    /// hits scale with the cores.
     /// [`entries`](Self::entries), [`remove`](Self::remove), [`clear`](Self::clear) and the
     /// [`Replaced`] give the value that was built.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use pgmonkey_cache::Cache;
+    /// use pgmonkey_cache::{Apart, Cache};
     ///
-    /// #[derive(Clone)]
-    /// struct Pool(Arc<Arc<str>>);
-    ///
-    /// let apart = |pool: &Pool| Pool(Arc::new(Arc::clone(&pool.0)));
-    /// let cache: Cache<&str, Pool, ()> = Cache::spreading(apart);
-    /// let built = cache.get_or_try_init(&"shop", || Ok(Pool(Arc::new("db/shop".into()))))?;
+    /// let cache: Cache<&str, Apart<Arc<str>>, ()> = Cache::spreading(Apart::apart);
+    /// let built = cache.get_or_try_init(&"shop", || Ok(Apart::new("db/shop".into())))?;
     /// let found = cache.get(&"shop").expect("cached");
-    /// assert!(Arc::ptr_eq(&*built.0, &*found.0), "the same pool");
+    /// assert!(Arc::ptr_eq(&built, &found), "the same pool");
     /// # Ok::<(), ()>(())
     /// ```
     #[must_use]

@@ -31,7 +31,8 @@
 //!   builds.
 //! * **Nothing blocks but the same key.** No lock is held while a builder runs.
 //! * **A hit** takes no lock, allocates nothing and writes no shared memory beyond the reference count
-//!   of the value and a hit counter of its own thread.
+//!   of the value and a hit counter of its own thread. [`Cache::spreading`] keeps threads from sharing
+//!   the reference count too.
 //! * **No value gets lost.** What was built is in the cache until [`remove`](Cache::remove),
 //!   [`clear`](Cache::clear) or [`replace`](Cache::replace) gives it, once, to the caller who closes it.
 //! * **`replace` swaps without a gap**: callers get the old value until the new one is ready; a failed
@@ -52,6 +53,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod apart;
 mod cache;
 mod claim;
 mod flight;
@@ -61,6 +63,7 @@ mod hits;
 mod slot;
 mod sync;
 
+pub use apart::Apart;
 pub use cache::{Cache, Entry, Replaced};
 
 /// Compiles and runs the example of the README.

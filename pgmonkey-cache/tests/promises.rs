@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgmonkey_cache::Cache;
+use pgmonkey_cache::{Apart, Cache};
 
 type Numbers = Cache<String, Arc<u32>, Arc<str>>;
 
@@ -192,6 +192,27 @@ fn a_builder_that_asks_for_its_own_key_is_told() {
     assert!(text.contains("asked the cache for that same key"), "{text}");
     assert_eq!(*after.unwrap(), 2);
     assert_eq!(*nested.unwrap().new, 2, "other keys are fine");
+}
+
+#[test]
+fn a_spreading_cache_gives_threads_values_that_count_apart() {
+    let cache: Cache<&str, Apart<Arc<u32>>, ()> = Cache::spreading(Apart::apart);
+    let built = cache
+        .get_or_try_init(&"key", || Ok(Apart::new(Arc::new(1))))
+        .unwrap();
+    let address = |found: &Apart<Arc<u32>>| std::ptr::from_ref(&**found).addr();
+    let found = || cache.get(&"key").expect("cached");
+    let here = found();
+    assert_eq!(
+        address(&here),
+        address(&found()),
+        "a thread keeps to its own"
+    );
+    let there = thread::scope(|scope| scope.spawn(found).join().unwrap());
+    assert_ne!(address(&here), address(&there));
+    let taken = cache.remove(&"key").expect("cached");
+    assert_eq!(address(&taken), address(&built), "the one that was built");
+    assert!(Arc::ptr_eq(&here, &built) && Arc::ptr_eq(&there, &built));
 }
 
 #[test]

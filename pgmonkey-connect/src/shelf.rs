@@ -9,6 +9,10 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A session that came back less than this ago is not looked at: a look takes a microsecond, and
+/// tells nothing of the microseconds after it.
+pub const FRESH: Duration = Duration::from_micros(20);
+
 /// Idle sessions `T` and waiters `W`: there are never both.
 ///
 /// ```
@@ -300,6 +304,20 @@ mod tests {
         assert!(matches!(shelf.put(4, Instant::now()), Put::Shelved));
         (0..REACH as u32).for_each(put_by_another);
         assert_eq!(shelf.take(), Some(REACH as u32 - 1), "4 lies too deep");
+    }
+
+    #[test]
+    fn only_what_came_back_just_now_is_fresh() {
+        let shelf = filled(&[1, 2]);
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!(shelf.take_fresh(now + second), None);
+        assert_eq!(shelf.take_fresh(now - second / 2), Some(2));
+        assert_eq!(
+            shelf.take_fresh(now - second / 2),
+            None,
+            "1 is a second old"
+        );
+        assert!(shelf.all(|session| *session == 1) && !shelf.all(|session| *session == 2));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::recycle::{Verdict, verdict};
+use pgmonkey_connect::shelf::FRESH;
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 
@@ -22,9 +23,6 @@ const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timesta
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
-/// A session that came back less than this ago is not looked at: a look takes a microsecond, and
-/// tells nothing of the microseconds after it.
-const FRESH: Duration = Duration::from_micros(20);
 /// How long a cancel request may take to be sent.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 

@@ -1,15 +1,17 @@
 //! `pgmonkey pool bench`.
 
 use super::desk::Desk;
-use super::{FILE, Program};
+use super::{Ended, FILE, Program};
+
+fn bench(desk: &Desk, options: &[&str]) -> Ended {
+    desk.program
+        .run(&[&["pool", "bench", FILE], options].concat())
+}
 
 #[test]
 fn the_json_has_its_documented_form() {
     let desk = Desk::new();
-    let args = [
-        "pool",
-        "bench",
-        FILE,
+    let options = [
         "--sizes",
         "2,1",
         "--seconds",
@@ -18,7 +20,7 @@ fn the_json_has_its_documented_form() {
         "json",
         "--quiet",
     ];
-    let ended = desk.program.run(&args).worked();
+    let ended = bench(&desk, &options).worked();
     assert_eq!(ended.stderr, "");
     let report = ended.json();
     assert_eq!(report["query"], "SELECT 1");
@@ -63,10 +65,7 @@ fn the_table_and_the_chart() {
     let mut desk = Desk::new();
     let program = std::mem::replace(&mut desk.program, Program::new());
     desk.program = program.env("COLUMNS", "80");
-    let args = [
-        "pool",
-        "bench",
-        FILE,
+    let options = [
         "--sizes",
         "1,3",
         "--seconds",
@@ -76,7 +75,7 @@ fn the_table_and_the_chart() {
         "--query",
         "SELECT pg_sleep(0.005)",
     ];
-    let ended = desk.program.run(&args).worked();
+    let ended = bench(&desk, &options).worked();
     // Three sleepers get three times as much sleep.
     let ended = ended
         .prints(", 6 callers: SELECT")
@@ -100,19 +99,8 @@ fn the_table_and_the_chart() {
 #[test]
 fn one_caller_is_one() {
     let desk = Desk::new();
-    let args = [
-        "pool",
-        "bench",
-        FILE,
-        "--sizes",
-        "1",
-        "--callers",
-        "1",
-        "--seconds",
-        "0.1",
-    ];
-    desk.program
-        .run(&args)
+    let options = ["--sizes", "1", "--callers", "1", "--seconds", "0.1"];
+    bench(&desk, &options)
         .worked()
         .prints(", 1 caller: SELECT 1");
 }
@@ -131,8 +119,8 @@ fn what_the_server_has_no_room_for_is_skipped() {
         .replace(&user, &format!("user: {role}"))
         .replace(&password, "password: S3cret");
     desk.program.write(FILE, &file);
-    let args = ["pool", "bench", FILE, "--sizes", "2,50", "--seconds", "0.2"];
-    let ended = desk.program.run(&args);
+    let options = ["--sizes", "2,50", "--seconds", "0.2"];
+    let ended = bench(&desk, &options);
     desk.on
         .until("its sessions are gone", || desk.on.sessions() == 0);
     desk.sql(&format!("DROP ROLE {role}"));
@@ -145,17 +133,9 @@ fn what_the_server_has_no_room_for_is_skipped() {
 #[test]
 fn a_wrong_query_is_told_at_once() {
     let desk = Desk::new();
-    let args = [
-        "pool",
-        "bench",
-        FILE,
-        "--query",
-        "SELEC 1",
-        "--seconds",
-        "30",
-    ];
+    let options = ["--query", "SELEC 1", "--seconds", "30"];
     let began = std::time::Instant::now();
-    desk.program.run(&args).failed().says("syntax error");
+    bench(&desk, &options).failed().says("syntax error");
     assert!(began.elapsed() < std::time::Duration::from_secs(20));
     assert_eq!(
         desk.program

@@ -59,7 +59,9 @@ pub(super) async fn act(
                 // A query is prepared first: let it come as far as it happens to.
                 let mut asked = Box::pin(client.query(*sql, &[]));
                 for _ in 0..at {
-                    let _ = futures_util::poll!(&mut asked);
+                    if futures_util::poll!(&mut asked).is_ready() {
+                        break;
+                    }
                     tokio::task::yield_now().await;
                 }
                 let mut asked = Box::pin(client.simple_query(sql));

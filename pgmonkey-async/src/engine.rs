@@ -23,8 +23,8 @@ use crate::hooks::Hooks;
 use crate::prepared::Statements;
 use crate::session::Session;
 
-/// A session on loan.
-pub(crate) type Loan = mobc::Connection<Manager>;
+/// A session on loan. In a box made when it is opened, for it moves with each loan and each return.
+pub(crate) type Loan = Box<mobc::Connection<Manager>>;
 
 /// mobc's pool.
 pub(crate) type Engine = mobc::Pool<Manager>;
@@ -58,7 +58,8 @@ pub(crate) fn build(manager: Manager) -> Engine {
 
 /// Opens a session.
 pub(crate) async fn open(engine: &Engine, what: &'static str) -> Result<Loan, Error> {
-    engine.get().await.map_err(|error| match error {
+    let opened = engine.get().await.map(Box::new);
+    opened.map_err(|error| match error {
         mobc::Error::Inner(error) => error,
         _ => Error::Closed { what },
     })
@@ -66,8 +67,7 @@ pub(crate) async fn open(engine: &Engine, what: &'static str) -> Result<Loan, Er
 
 #[async_trait]
 impl mobc::Manager for Manager {
-    /// In a box, for it is large and moves with each loan.
-    type Connection = Box<Session>;
+    type Connection = Session;
     type Error = Error;
 
     /// Runs the return of a session where it is dropped.
@@ -98,7 +98,7 @@ impl mobc::Manager for Manager {
         }
     }
 
-    async fn connect(&self) -> Result<Box<Session>, Error> {
+    async fn connect(&self) -> Result<Session, Error> {
         self.check_open()?;
         let _opening = Opening::begin(&self.opening);
         let began = Instant::now();
@@ -117,17 +117,16 @@ impl mobc::Manager for Manager {
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.dialing);
         let (ledger, prepared) = (Arc::clone(&self.ledger), self.statements.begin());
-        let session = Session::new(opened, ends, restore, ledger, prepared);
-        Ok(Box::new(session))
+        Ok(Session::new(opened, ends, restore, ledger, prepared))
     }
 
     /// Never asked: sessions are judged outside, where their discarding is known.
-    async fn check(&self, session: Box<Session>) -> Result<Box<Session>, Error> {
+    async fn check(&self, session: Session) -> Result<Session, Error> {
         Ok(session)
     }
 
     /// Asked when a session comes back: false discards it. Only what is to end comes back.
-    fn validate(&self, _: &mut Box<Session>) -> bool {
+    fn validate(&self, _: &mut Session) -> bool {
         false
     }
 }

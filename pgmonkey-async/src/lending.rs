@@ -29,10 +29,10 @@ impl Shared {
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
-        let lend = self.lend(place, Instant::now());
+        let began = Instant::now();
         match events::acquire(self.ledger.name()) {
-            Some(span) => Box::pin(lend.instrument(span)).await,
-            None => lend.await,
+            Some(span) => Box::pin(self.lend(place, began).instrument(span)).await,
+            None => self.lend(place, began).await,
         }
     }
 

@@ -8,7 +8,9 @@ use pgmonkey::{Config, Pool};
 /// Keeps this process, and the server that `config` leads to, to one core. Sessions that are open
 /// stay where they are, new ones inherit it from the server.
 pub(crate) fn pin(config: &Config) -> anyhow::Result<()> {
-    let row = Pool::new(config)?.query_one("SELECT pg_backend_pid()", &[])?;
+    // Kept until its process was looked at.
+    let pool = Pool::new(config)?;
+    let row = pool.query_one("SELECT pg_backend_pid()", &[])?;
     let backend: i32 = row.get(0);
     let stat = std::fs::read_to_string(format!("/proc/{backend}/stat"))
         .context("the server is not on this machine")?;

@@ -31,8 +31,8 @@ pub(crate) enum Slot {
     Failed(Error),
 }
 
-/// A slot on loan.
-pub(crate) type Loan = PooledConnection<Opener>;
+/// A slot on loan. In a box made when it is opened, for it moves with each loan and each return.
+pub(crate) type Loan = Box<PooledConnection<Opener>>;
 
 /// r2d2's pool, with the wake-up it forgets.
 ///
@@ -101,10 +101,10 @@ impl Engine {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let taken = idle().or_else(|| {
             let timeout = timeout.unwrap_or(YEAR).min(YEAR);
-            self.pool().get_timeout(timeout).ok()
+            self.pool().get_timeout(timeout).ok().map(lent)
         });
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        taken.map(lent)
+        taken
     }
 
     /// Whether somebody waits for a session to be opened.
@@ -114,7 +114,7 @@ impl Engine {
 
     /// Hands an idle session to whoever waits for one to be opened.
     pub(crate) fn hand_over(&self, mut loan: Loan) {
-        if let Slot::Open(session) = &mut *loan {
+        if let Slot::Open(session) = &mut **loan {
             session.keep(true);
         }
         drop(loan);
@@ -125,7 +125,7 @@ impl Engine {
         let pool = self.pool();
         std::iter::from_fn(|| pool.try_get())
             .map(lent)
-            .find(|loan| matches!(**loan, Slot::Open(_)))
+            .find(|loan| matches!(***loan, Slot::Open(_)))
     }
 
     /// Sees to it that nobody waits in vain, after idle sessions were discarded.
@@ -148,11 +148,11 @@ impl Engine {
 }
 
 /// From here on the pool has it: given back to the engine it ends.
-fn lent(mut loan: Loan) -> Loan {
-    if let Slot::Open(session) = &mut *loan {
+fn lent(mut slot: PooledConnection<Opener>) -> Loan {
+    if let Slot::Open(session) = &mut *slot {
         session.keep(false);
     }
-    loan
+    Box::new(slot)
 }
 
 fn build(

@@ -147,14 +147,14 @@ impl ClientGuard {
     }
 
     pub(crate) fn session(&self) -> &Session {
-        match self.loan.as_ref().map(|(loan, ..)| &**loan) {
+        match self.loan.as_ref().map(|(loan, ..)| &***loan) {
             Some(Slot::Open(session)) => session,
             _ => unreachable!("a guard is made of an open session and keeps it to its drop"),
         }
     }
 
     pub(crate) fn session_mut(&mut self) -> &mut Session {
-        match self.loan.as_mut().map(|(loan, ..)| &mut **loan) {
+        match self.loan.as_mut().map(|(loan, ..)| &mut ***loan) {
             Some(Slot::Open(session)) => session,
             _ => unreachable!("a guard is made of an open session and keeps it to its drop"),
         }

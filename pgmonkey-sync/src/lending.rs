@@ -55,7 +55,7 @@ impl Shared {
             if self.is_closed() {
                 return Err(Error::Closed { what: self.what });
             }
-            let error = match &mut *loan {
+            let error = match &mut **loan {
                 Slot::Open(session) => match approve(session) {
                     Ok(true) => return Ok(loan),
                     Ok(false) => {
@@ -105,7 +105,7 @@ impl Shared {
 
     /// Whether a session may be handed out. A failure is, for its reason.
     fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
-        let Slot::Open(session) = &mut **loan else {
+        let Slot::Open(session) = &mut ***loan else {
             return true;
         };
         // What is closed meanwhile is discarded by whoever gets it.
@@ -171,7 +171,7 @@ impl Shared {
     /// Takes a session back: clean, or not at all.
     pub(crate) fn release(&self, mut loan: Loan, number: LoanId, right: Place) {
         let now = Instant::now();
-        let clean = match &mut *loan {
+        let clean = match &mut **loan {
             Slot::Open(session) => {
                 session.recycle(self.settings.reset)
                     && self.is_wanted(session)
@@ -188,7 +188,7 @@ impl Shared {
     }
 
     fn put_back(&self, mut loan: Loan, now: Instant) {
-        if let Slot::Open(session) = &mut *loan {
+        if let Slot::Open(session) = &mut **loan {
             session.is_back(now);
         }
         self.put(loan, now);
@@ -226,7 +226,7 @@ impl Shared {
             return;
         }
         for mut loan in loans {
-            if let (Slot::Open(session), Some(reason)) = (&mut *loan, reason) {
+            if let (Slot::Open(session), Some(reason)) = (&mut **loan, reason) {
                 session.ends_for(reason);
             }
             self.discard(loan);

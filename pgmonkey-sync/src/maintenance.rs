@@ -99,7 +99,7 @@ impl Shared {
         while let Some(loan) = self.engine.left_behind() {
             self.put(loan, now);
         }
-        let over = self.shelf.take_over(|loan| match &mut **loan {
+        let over = self.shelf.take_over(|loan| match &mut ***loan {
             Slot::Open(session) => session.is_known_over(now),
             Slot::Failed(_) => true,
         });
@@ -119,7 +119,7 @@ impl Shared {
                 return;
             };
             if let Some((mut loan, since)) = self.shelf.take_nth(n, limit) {
-                let lost = match &mut *loan {
+                let lost = match &mut **loan {
                     Slot::Open(session) => session.is_over(Instant::now()),
                     Slot::Failed(_) => true,
                 };
@@ -149,7 +149,7 @@ impl Shared {
             // Whoever has the last place opens what he needs himself.
             let place = self.gate.try_enter()?;
             let opened = self.engine.open(None, || None);
-            let failure = match opened.as_deref() {
+            let failure = match opened.as_ref().map(|loan| &***loan) {
                 Some(Slot::Failed(error)) => Some(error.clone()),
                 _ => None,
             };

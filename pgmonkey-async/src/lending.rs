@@ -42,10 +42,7 @@ impl Shared {
         began: Instant,
     ) -> Result<ClientGuard, Error> {
         let right = self.enter().await?;
-        match self.take_good(began) {
-            Some(loan) => Ok(self.guard(loan, right, place, began)),
-            None => Box::pin(self.lend_to(right, place, began)).await,
-        }
+        self.lend_to(right, place, began).await
     }
 
     /// A session that came back just now, is good, and needs not be asked.
@@ -88,6 +85,19 @@ impl Shared {
 
     /// Lends a session to whom has the right to one.
     pub(crate) async fn lend_to(
+        self: &Arc<Self>,
+        right: Place,
+        place: &'static Location<'static>,
+        began: Instant,
+    ) -> Result<ClientGuard, Error> {
+        match self.take_good(began) {
+            Some(loan) => Ok(self.guard(loan, right, place, began)),
+            None => Box::pin(self.look_for_one(right, place, began)).await,
+        }
+    }
+
+    /// As [`lend_to`](Self::lend_to), where no session is known to be good.
+    async fn look_for_one(
         self: &Arc<Self>,
         mut right: Place,
         place: &'static Location<'static>,

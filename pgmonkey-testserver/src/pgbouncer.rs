@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::account::Account;
+use crate::certs::Certificates;
 use crate::cleanup::Watchdog;
 use crate::endpoint::Endpoint;
 use crate::ports::free_port;
@@ -59,6 +60,32 @@ impl Pgbouncer {
         server: &Endpoint,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::start_with(program, server, settings, None)
+    }
+
+    /// As [`start`](Self::start), for clients that encrypt: it presents the certificate called
+    /// `name`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the text has its log.
+    pub fn start_tls(
+        program: &Path,
+        server: &Endpoint,
+        settings: &[(&str, &str)],
+        certificates: &Certificates,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let pair = (certificates.certificate(name), certificates.key(name));
+        Self::start_with(program, server, settings, Some(pair))
+    }
+
+    fn start_with(
+        program: &Path,
+        server: &Endpoint,
+        settings: &[(&str, &str)],
+        certificate: Option<(PathBuf, PathBuf)>,
+    ) -> anyhow::Result<Self> {
         let account = Account::choose()?;
         let dir = tempfile::Builder::new()
             .prefix("pgmonkey-bouncer-")
@@ -66,7 +93,20 @@ impl Pgbouncer {
             .keep();
         let watchdog = Watchdog::start(TEAR_DOWN, [dir.as_os_str()])?;
         let port = free_port()?;
-        write_files(&account, &dir, server, port, settings)?;
+        let mut settings = settings.to_vec();
+        if let Some((certificate, key)) = certificate {
+            for (from, name) in [(certificate, "server.pem"), (key, "server.key")] {
+                let copy = dir.join(name);
+                fs::copy(&from, &copy).with_context(|| format!("{}", from.display()))?;
+                account.own(&copy)?;
+            }
+            settings.extend([
+                ("client_tls_sslmode", "require"),
+                ("client_tls_cert_file", "server.pem"),
+                ("client_tls_key_file", "server.key"),
+            ]);
+        }
+        write_files(&account, &dir, server, port, &settings)?;
         let mut command = account.command(program);
         command
             .arg(dir.join(SETTINGS))

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use pgmonkey::{Config, aio, sync};
 use pgmonkey_tests::{Outcome, load};
-use pgmonkey_testserver::{Endpoint, Pgbouncer, plain_or_start};
+use pgmonkey_testserver::{Certificates, Endpoint, Pgbouncer, ScratchDir, plain_or_start};
 
 /// One in front of the plain server; `None`, and the reason printed, where there is none.
 fn in_front(settings: &[(&str, &str)]) -> anyhow::Result<Option<Pgbouncer>> {
@@ -17,8 +17,13 @@ fn in_front(settings: &[(&str, &str)]) -> anyhow::Result<Option<Pgbouncer>> {
 }
 
 fn config(server: &Endpoint, sections: &str) -> Config {
+    config_with(server, "prefer", sections)
+}
+
+fn config_with(server: &Endpoint, sslmode: &str, sections: &str) -> Config {
     load(&format!(
-        "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {}, connect_timeout: 5 }}\n{sections}",
+        "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {}, \
+         sslmode: {sslmode}, connect_timeout: 5 }}\n{sections}",
         server.host(),
         server.port(),
         server.user(),
@@ -192,5 +197,61 @@ fn a_pooler_that_is_gone_is_away_for_a_while() -> Outcome {
     drop(pooler);
     let error = sync::Connection::new(&config).expect_err("it is gone");
     assert!(error.is_transient(), "{error}");
+    Ok(())
+}
+
+/// A dropped query is cancelled. PgBouncer 1.18 exits when the client that sent the cancel request
+/// closes its end first, and every application behind it loses its sessions.
+#[test]
+fn dropped_queries_leave_the_pooler_running() -> Outcome {
+    let Some(program) = Pgbouncer::find() else {
+        println!("skipped: no pgbouncer on this machine (`apt-get install pgbouncer`)");
+        return Ok(());
+    };
+    let scratch = ScratchDir::new()?;
+    let server = plain_or_start()?;
+    let certificates = Certificates::generate(scratch.path(), server.user())?;
+    for mode in ["session", "transaction"] {
+        let settings = [("pool_mode", mode)];
+        let plain = Pgbouncer::start(&program, server, &settings)?;
+        drop_queries_through(&plain, "disable").map_err(|e| format!("{mode}, plain: {e}"))?;
+        let tls = Pgbouncer::start_tls(&program, server, &settings, &certificates, "server")?;
+        drop_queries_through(&tls, "require").map_err(|e| format!("{mode}, TLS: {e}"))?;
+    }
+    Ok(())
+}
+
+fn drop_queries_through(pooler: &Pgbouncer, sslmode: &str) -> Outcome {
+    const PIDS: &str = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+                        AND query LIKE '%dropped on purpose%' AND pid <> pg_backend_pid()";
+    let sizes = "{ max_size: 2, statement_cache: 0 }";
+    let sections = format!("pool_settings: {sizes}\nasync_pool_settings: {sizes}\n");
+    let config = config_with(pooler.endpoint(), sslmode, &sections);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let pool = aio::Pool::new(&config).await?;
+        for _ in 0..3 {
+            let query = pool.batch_execute("/* dropped on purpose */ SELECT pg_sleep(60)");
+            let mut query = std::pin::pin!(query);
+            while pool.query_one(PIDS, &[]).await?.get::<_, i64>(0) == 0 {
+                let turn = tokio::time::timeout(std::time::Duration::from_millis(5), &mut query);
+                assert!(turn.await.is_err(), "it sleeps");
+            }
+        }
+        while pool.query_one(PIDS, &[]).await?.get::<_, i64>(0) > 0 {}
+        Ok::<_, pgmonkey::Error>(())
+    })?;
+    let pool = sync::Pool::new(&config)?;
+    for _ in 0..3 {
+        let mut guard = pool.acquire()?;
+        let many =
+            "SELECT repeat('x', 1000) /* dropped on purpose */ FROM generate_series(1, 10000000)";
+        let mut rows = guard.query_raw::<_, bool, _>(many, [])?;
+        assert!(postgres::fallible_iterator::FallibleIterator::next(&mut rows)?.is_some());
+    }
+    let row = pool.query_one(PIDS, &[])?;
+    assert_eq!(row.get::<_, i64>(0), 0, "they were cancelled");
+    // Whether it still takes new clients.
+    sync::Connection::new(&config)?.ping()?;
     Ok(())
 }

@@ -28,16 +28,8 @@ pub struct ObservedStream<S> {
     probe_seen: bool,
     /// What is left of an answer to a probe: it comes before anything from the server.
     unread: &'static [u8],
-    linger: Linger,
-}
-
-/// Whether closing the stream waits for the server to close it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Linger {
-    No,
-    Asked,
-    /// Our end is closed.
-    Begun,
+    /// Whether closing the stream first waits for the server to close its end.
+    lingers: bool,
 }
 
 impl<S> ObservedStream<S> {
@@ -58,20 +50,19 @@ impl<S> ObservedStream<S> {
             deadline,
             probe_seen: false,
             unread: &[],
-            linger: Linger::No,
+            lingers: false,
         }
     }
 
-    /// Whether closing it waits for the server to close it too.
+    /// Whether closing it waits for the server to close its end first.
     ///
-    /// A cancel request is answered by that alone: the server closes the connection when it has
-    /// signalled the backend. Whoever goes on before may find the signal in his next statement.
+    /// The server answers a cancel request by closing the connection, once it has signalled the
+    /// backend; a caller that goes on earlier may see its next statement cancelled. Our end stays
+    /// open until then, as libpq's does: PgBouncer 1.18 exits when a client that sent a cancel
+    /// request closes its end first.
     #[must_use]
     pub fn lingering(mut self, lingers: bool) -> Self {
-        self.linger = match lingers {
-            true => Linger::Asked,
-            false => Linger::No,
-        };
+        self.lingers = lingers;
         self
     }
 
@@ -204,15 +195,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.linger == Linger::No {
+        if !this.lingers {
             this.observer.close();
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
-        if this.linger == Linger::Asked {
-            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-            this.linger = Linger::Begun;
-        }
-        this.poll_end(cx)
+        ready!(this.poll_end(cx))?;
+        this.observer.close();
+        // The peer is gone, so that a farewell to it may fail.
+        let _ = ready!(Pin::new(&mut this.inner).poll_shutdown(cx));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -281,6 +272,25 @@ mod tests {
             drop(theirs);
             closing.await.expect("no panic").expect("closed");
         }
+    }
+
+    #[tokio::test]
+    async fn a_lingering_stream_keeps_its_own_end_open_until_the_peer_closes() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let stream = ObservedStream::new(ours, Arc::default(), None);
+        let mut stream = stream.lingering(true);
+        let closing = tokio::spawn(async move { stream.shutdown().await });
+        tokio::task::yield_now().await;
+        let end = std::future::poll_fn(|cx| {
+            let mut byte = [0];
+            let mut buf = ReadBuf::new(&mut byte);
+            Poll::Ready(Pin::new(&mut theirs).poll_read(cx, &mut buf).is_ready())
+        });
+        assert!(!end.await, "the peer sees no end yet");
+        theirs.shutdown().await.expect("closed");
+        closing.await.expect("no panic").expect("closed");
+        assert_eq!(theirs.read(&mut [0]).await.expect("an end"), 0);
     }
 
     #[tokio::test(start_paused = true)]

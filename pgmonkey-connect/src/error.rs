@@ -83,6 +83,26 @@ pub enum Error {
     )]
     RolledBack,
 
+    /// `commit` or `rollback` of a transaction that an SQL text had ended already: a `COMMIT`, a
+    /// `ROLLBACK`, `PREPARE TRANSACTION`, or a script that holds one. What was sent before it is as
+    /// that statement left it; what was sent after it was in another transaction, or in none.
+    #[error(
+        "{action} found the transaction ended by {} in an SQL text: leave BEGIN, COMMIT and ROLLBACK to the transaction's own methods",
+        .by.unwrap_or("a statement")
+    )]
+    TransactionEnded {
+        /// What was asked for.
+        action: &'static str,
+        /// The server's word for the statement, where it is known.
+        by: Option<&'static str>,
+    },
+
+    /// A transaction or savepoint of a blocking session was dropped inside an async task, where it
+    /// could not be rolled back. The session is given up: nothing more runs on it, and the server
+    /// rolls back what was open.
+    #[error("{DROPPED_IN_TASK}")]
+    DroppedInTask,
+
     /// The closure of a `transaction` or `scope` kept the session beyond its end, so that
     /// nothing could be committed.
     #[error(
@@ -131,6 +151,9 @@ pub enum Error {
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
 }
+
+/// The text of [`Error::DroppedInTask`], which the driver's own calls fail with as well.
+pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was given up, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,6 +20,7 @@
 //! | what a program's hook means for a session | [`hook`] |
 //! | whether to try again, and when | [`retry`] |
 //! | which statements are prepared already, and which of those are stale | [`statement_cache`] |
+//! | what a statement's text can do to the session | [`sql`] |
 //! | which statements may share a session | [`sharing`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
@@ -60,6 +61,7 @@ pub mod role;
 mod route;
 pub mod sharing;
 pub mod shelf;
+pub mod sql;
 pub mod startup;
 pub mod statement_cache;
 mod status;

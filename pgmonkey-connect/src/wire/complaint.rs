@@ -36,6 +36,29 @@ impl Complaint {
     }
 }
 
+/// An error of the server's, as the wire showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerFailure {
+    /// The SQLSTATE.
+    pub code: String,
+    /// The server's words; the end may be missing.
+    pub message: String,
+    /// Whether the statement may have begun to run: its parameters were bound before.
+    pub bound: bool,
+}
+
+impl ServerFailure {
+    pub(super) fn of(fields: &[u8], bound: bool) -> Self {
+        let text = |kind| String::from_utf8_lossy(field(fields, kind).unwrap_or_default()).into();
+        Self {
+            code: text(b'C'),
+            message: text(b'M'),
+            bound,
+        }
+    }
+}
+
 /// The field of this kind: kind, text, NUL; a kind of NUL ends them.
 fn field(fields: &[u8], kind: u8) -> Option<&[u8]> {
     fields

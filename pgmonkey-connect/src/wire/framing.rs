@@ -16,39 +16,111 @@ pub(crate) enum Backend<'a> {
     Parameter(&'a [u8]),
     /// A message of the login: what the server asks for, or that it is content.
     Authentication(&'a [u8]),
-    /// `ErrorResponse`: its fields, as many as there was room for.
-    Error(&'a [u8]),
+    /// `ErrorResponse`.
+    Error {
+        /// Its fields, as many as there was room for.
+        fields: &'a [u8],
+        /// Whether a `BindComplete` came before it in the same request: then the statement may
+        /// have begun to run.
+        bound: bool,
+    },
+    /// `CommandComplete` of a statement that ends transactions, or goes back to a savepoint.
+    Ended(TransactionEnd),
+    /// `BackendKeyData`: the process id in it.
+    Key(u32),
 }
 
-/// One message seen from the client.
+/// How a transaction was ended, by the server's command tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Frontend {
+#[non_exhaustive]
+pub enum TransactionEnd {
+    /// `COMMIT`.
+    Commit,
+    /// `ROLLBACK`; also what the server answers to the `COMMIT` of a failed transaction.
+    Rollback,
+    /// `PREPARE TRANSACTION`.
+    Prepare,
+}
+
+impl TransactionEnd {
+    /// The server's command tag.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Commit => "COMMIT",
+            Self::Rollback => "ROLLBACK",
+            Self::Prepare => "PREPARE TRANSACTION",
+        }
+    }
+
+    #[inline]
+    fn of_tag(tag: &[u8]) -> Option<Self> {
+        match tag {
+            [b'C', b'O', b'M', b'M', b'I', b'T', 0, ..] => Some(Self::Commit),
+            [b'R', b'O', b'L', b'L', b'B', b'A', b'C', b'K', 0, ..] => Some(Self::Rollback),
+            _ if tag.starts_with(b"PREPARE TRANSACTION\0") => Some(Self::Prepare),
+            _ => None,
+        }
+    }
+}
+
+/// One message seen from the client. A body is `None` while it is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frontend<'a> {
     /// The startup message, which has no type byte.
     Startup,
-    /// A simple query or a function call: answered by one `ReadyForQuery`.
-    Query,
+    /// A simple query: answered by one `ReadyForQuery`.
+    Query(Option<&'a [u8]>),
+    /// A function call: answered likewise.
+    Call,
+    /// `Parse`: a statement's name and text.
+    Parse(Option<&'a [u8]>),
+    /// `Bind`: a portal's name, a statement's name, and more.
+    Bind(Option<&'a [u8]>),
     /// `Sync`: answered by one `ReadyForQuery`, but for one that falls into a copy.
     Sync,
     /// `Close` of a statement or a portal.
-    Close,
+    Close(Option<&'a [u8]>),
     /// `CopyDone` or `CopyFail`.
     CopyEnd,
     /// `Terminate`.
     Terminate,
     /// Anything else.
     Other,
+    /// The body of the message that was announced last, whole at last: the first bytes of it, if
+    /// it is longer than what is kept.
+    Late {
+        /// The message's type byte.
+        kind: u8,
+        /// Its body.
+        body: &'a [u8],
+        /// Whether `body` is all of it.
+        whole: bool,
+    },
 }
 
-impl Frontend {
-    fn of(kind: u8) -> Self {
+impl<'a> Frontend<'a> {
+    fn of(kind: u8, body: Option<&'a [u8]>) -> Self {
         match kind {
-            b'Q' | b'F' => Self::Query,
+            b'Q' => Self::Query(body),
+            b'F' => Self::Call,
+            b'P' => Self::Parse(body),
+            b'B' => Self::Bind(body),
             b'S' => Self::Sync,
-            b'C' => Self::Close,
+            b'C' => Self::Close(body),
             b'c' | b'f' => Self::CopyEnd,
             b'X' => Self::Terminate,
             _ => Self::Other,
         }
+    }
+}
+
+/// How many bytes are kept of a body that is written in pieces: of a text enough for nearly every
+/// text, of other messages the names they begin with.
+fn kept_of(kind: u8) -> usize {
+    match kind {
+        b'Q' | b'P' => 1 << 20,
+        b'B' | b'C' => BODY_KEPT,
+        _ => 0,
     }
 }
 
@@ -69,6 +141,8 @@ struct Frame {
     header_len: usize,
     body_left: usize,
     kept: Vec<u8>,
+    /// Whether there was more than what is kept.
+    dropped: bool,
 }
 
 impl Frame {
@@ -92,13 +166,12 @@ impl Frame {
         true
     }
 
-    /// Takes body bytes from `bytes`, keeping the first ones if asked; true once all came.
-    fn take_body(&mut self, bytes: &mut &[u8], keep: bool) -> bool {
+    /// Takes body bytes from `bytes`, keeping the first `keep`; true once all came.
+    fn take_body(&mut self, bytes: &mut &[u8], keep: usize) -> bool {
         let taken = self.body_left.min(bytes.len());
-        if keep {
-            let room = BODY_KEPT.saturating_sub(self.kept.len());
-            self.kept.extend_from_slice(&bytes[..taken.min(room)]);
-        }
+        let room = keep.saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&bytes[..taken.min(room)]);
+        self.dropped |= taken > room;
         self.body_left -= taken;
         *bytes = &bytes[taken..];
         self.body_left == 0
@@ -107,6 +180,8 @@ impl Frame {
     fn reset(&mut self) {
         self.header_len = 0;
         self.kept.clear();
+        self.kept.shrink_to(BODY_KEPT);
+        self.dropped = false;
     }
 }
 
@@ -115,6 +190,8 @@ impl Frame {
 pub(crate) struct BackendFraming {
     frame: Frame,
     in_body: bool,
+    /// Whether a `BindComplete` came since the last `ReadyForQuery`.
+    bound: bool,
 }
 
 impl BackendFraming {
@@ -123,9 +200,10 @@ impl BackendFraming {
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>)) {
         loop {
             if self.at_boundary() {
-                bytes = pass_over(bytes);
+                bytes = self.pass_over(bytes);
                 // How nearly every answer ends.
                 if let [b'Z', 0, 0, 0, 5, status, rest @ ..] = bytes {
+                    self.bound = false;
                     event(Backend::Ready(*status));
                     bytes = rest;
                     continue;
@@ -141,18 +219,31 @@ impl BackendFraming {
                 self.in_body = true;
             }
             let kind = self.frame.header[0];
-            let keep = matches!(kind, b'Z' | b'S' | b'R' | b'E');
+            let keep = if is_looked_into(kind) { BODY_KEPT } else { 0 };
             if !self.frame.take_body(&mut bytes, keep) {
                 return;
             }
+            let body = &*self.frame.kept;
             match kind {
-                b'Z' => event(Backend::Ready(
-                    self.frame.kept.first().copied().unwrap_or(0),
-                )),
+                b'Z' => {
+                    self.bound = false;
+                    event(Backend::Ready(body.first().copied().unwrap_or(0)));
+                }
                 b'G' | b'W' => event(Backend::CopyIn),
-                b'S' => event(Backend::Parameter(&self.frame.kept)),
-                b'R' => event(Backend::Authentication(&self.frame.kept)),
-                b'E' => event(Backend::Error(&self.frame.kept)),
+                b'S' => event(Backend::Parameter(body)),
+                b'R' => event(Backend::Authentication(body)),
+                b'E' => event(Backend::Error {
+                    fields: body,
+                    bound: self.bound,
+                }),
+                b'2' => self.bound = true,
+                b'C' => TransactionEnd::of_tag(body)
+                    .into_iter()
+                    .for_each(|end| event(Backend::Ended(end))),
+                b'K' => body
+                    .first_chunk()
+                    .into_iter()
+                    .for_each(|pid| event(Backend::Key(u32::from_be_bytes(*pid)))),
                 _ => {}
             }
             self.frame.reset();
@@ -172,19 +263,32 @@ impl BackendFraming {
     pub(crate) fn at_boundary(&self) -> bool {
         !self.in_body && self.frame.header_len == 0
     }
+
+    /// Passes over the whole messages at the front of `bytes` that are not looked into: the rows
+    /// of a large result, thousands in one read.
+    fn pass_over<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while let Some((kind, rest)) = whole(bytes) {
+            // A row, first of all, without a look at the others.
+            if kind != b'D' {
+                match kind {
+                    b'2' => self.bound = true,
+                    b'C' if TransactionEnd::of_tag(&bytes[5..]).is_none() => {}
+                    _ if is_looked_into(kind) => break,
+                    _ => {}
+                }
+            }
+            bytes = rest;
+        }
+        bytes
+    }
 }
 
-/// Passes over the whole messages at the front of `bytes` that are not looked into: the rows of
-/// a large result, thousands in one read.
-fn pass_over(mut bytes: &[u8]) -> &[u8] {
-    while let Some((kind, rest)) = whole(bytes) {
-        // A row, first of all, without a look at the others.
-        if kind != b'D' && matches!(kind, b'Z' | b'G' | b'W' | b'S' | b'R' | b'E') {
-            break;
-        }
-        bytes = rest;
-    }
-    bytes
+/// Whether a message of the server's means something here.
+fn is_looked_into(kind: u8) -> bool {
+    matches!(
+        kind,
+        b'Z' | b'G' | b'W' | b'S' | b'R' | b'E' | b'2' | b'C' | b'K'
+    )
 }
 
 /// Follows what the client sends, from the startup message on.
@@ -197,8 +301,9 @@ pub(crate) struct FrontendFraming {
 
 impl FrontendFraming {
     /// Feeds bytes in the order they were written; calls `event` as soon as a message's type is
-    /// known, that is before its body has left: a half-written query already counts.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend)) {
+    /// known, that is before its body has left: a half-written query already counts. What it says
+    /// is told when it is whole.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend<'_>)) {
         while !bytes.is_empty() {
             // Messages that are written whole, as nearly all are.
             if self.started
@@ -206,7 +311,8 @@ impl FrontendFraming {
                 && self.frame.header_len == 0
                 && let Some((kind, rest)) = whole(bytes)
             {
-                event(Frontend::of(kind));
+                let body = bytes.get(5..bytes.len() - rest.len());
+                event(Frontend::of(kind, body));
                 bytes = rest;
                 continue;
             }
@@ -216,21 +322,28 @@ impl FrontendFraming {
                     return;
                 }
                 self.in_body = true;
-                event(self.kind());
-                self.started = true;
+                event(match self.started {
+                    true => Frontend::of(self.frame.header[0], None),
+                    false => Frontend::Startup,
+                });
             }
-            if !self.frame.take_body(&mut bytes, false) {
+            let kind = match self.started {
+                true => self.frame.header[0],
+                false => 0,
+            };
+            if !self.frame.take_body(&mut bytes, kept_of(kind)) {
                 return;
             }
+            if kept_of(kind) > 0 {
+                event(Frontend::Late {
+                    kind,
+                    body: &self.frame.kept,
+                    whole: !self.frame.dropped,
+                });
+            }
+            self.started = true;
             self.frame.reset();
             self.in_body = false;
-        }
-    }
-
-    fn kind(&self) -> Frontend {
-        match self.started {
-            true => Frontend::of(self.frame.header[0]),
-            false => Frontend::Startup,
         }
     }
 }
@@ -261,6 +374,53 @@ mod tests {
         events
     }
 
+    /// A message whose body came late reads as one that was whole at once.
+    fn frontend_events(chunks: &[&[u8]]) -> Vec<String> {
+        let mut framing = FrontendFraming::default();
+        let mut events: Vec<String> = Vec::new();
+        for chunk in chunks {
+            framing.feed(chunk, |event| match event {
+                Frontend::Late { kind, body, whole } => {
+                    assert!(whole, "these are short");
+                    let last = events.last_mut().expect("it was announced");
+                    *last = format!("{:?}", Frontend::of(kind, Some(body)));
+                }
+                event => events.push(format!("{event:?}")),
+            });
+        }
+        events
+    }
+
+    #[test]
+    fn transactions_end_by_their_tag() {
+        let tags: [(&[u8], Option<TransactionEnd>); 6] = [
+            (b"COMMIT\0", Some(TransactionEnd::Commit)),
+            (b"ROLLBACK\0", Some(TransactionEnd::Rollback)),
+            (b"PREPARE TRANSACTION\0", Some(TransactionEnd::Prepare)),
+            (b"COMMIT PREPARED\0", None),
+            (b"ROLLBACK PREPARED\0", None),
+            (b"SELECT 1\0", None),
+        ];
+        for (tag, wanted) in tags {
+            let found = backend_events(&[&message(b'C', tag)]);
+            let wanted: Vec<String> = wanted
+                .map(|end| format!("{:?}", Backend::Ended(end)))
+                .into_iter()
+                .collect();
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn an_error_behind_a_bind_says_so() {
+        let error = message(b'E', b"SERROR\0\0");
+        let bound = |bytes: &[u8]| backend_events(&[bytes])[0].contains("bound: true");
+        assert!(!bound(&error));
+        assert!(bound(&[message(b'2', b""), error.clone()].concat()));
+        let next = [message(b'2', b""), message(b'Z', b"I"), error].concat();
+        assert!(backend_events(&[&next])[1].contains("bound: false"));
+    }
+
     #[test]
     fn an_empty_body_at_the_end_of_a_read_is_seen_at_once() {
         let events = backend_events(&[&message(b'W', b"")]);
@@ -271,10 +431,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_split_gives_the_same_backend_events(
-            bodies in proptest::collection::vec((0usize..9, proptest::collection::vec(any::<u8>(), 0..900)), 1..8),
+            bodies in proptest::collection::vec((0usize..12, proptest::collection::vec(any::<u8>(), 0..900)), 1..8),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
         ) {
-            let kinds = *b"ZGSDCTWRE";
+            let kinds = *b"ZGSDCTWRE2KC";
             let bytes: Vec<u8> = bodies.iter().flat_map(|(k, body)| message(kinds[*k], body)).collect();
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             at.extend([0, bytes.len()]);
@@ -285,25 +445,20 @@ mod tests {
 
         #[test]
         fn every_split_gives_the_same_frontend_events(
-            bodies in proptest::collection::vec((0usize..6, proptest::collection::vec(any::<u8>(), 0..300)), 0..8),
+            bodies in proptest::collection::vec((0usize..8, proptest::collection::vec(any::<u8>(), 0..300)), 0..8),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
         ) {
-            let kinds = *b"QSPcXd";
+            let kinds = *b"QSPcXdBC";
             let mut bytes = startup(b"\0\x03\0\0user\0u\0\0");
             bytes.extend(bodies.iter().flat_map(|(k, body)| message(kinds[*k], body)));
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             at.extend([0, bytes.len()]);
             at.sort_unstable();
-            let mut whole = Vec::new();
-            FrontendFraming::default().feed(&bytes, |event| whole.push(event));
-            let mut split = Vec::new();
-            let mut framing = FrontendFraming::default();
-            for cut in at.windows(2) {
-                framing.feed(&bytes[cut[0]..cut[1]], |event| split.push(event));
-            }
-            prop_assert_eq!(whole[0], Frontend::Startup);
+            let chunks: Vec<&[u8]> = at.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            let whole = frontend_events(&[&bytes]);
+            prop_assert_eq!(&*whole[0], "Startup");
             prop_assert_eq!(whole.len(), bodies.len() + 1);
-            prop_assert_eq!(whole, split);
+            prop_assert_eq!(whole, frontend_events(&chunks));
         }
 
         #[test]

@@ -6,7 +6,10 @@ mod framing;
 mod login;
 mod observer;
 mod stream;
+mod texts;
 
+pub use complaint::ServerFailure;
+pub use framing::TransactionEnd;
 pub use login::LoginRefused;
-pub use observer::{Observer, WireState};
+pub use observer::{Observer, TransactionEnds, WireState};
 pub use stream::ObservedStream;

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pgmonkey_config::{AuthMethod, RequireAuth};
 
-use super::complaint::Complaint;
-use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
+use super::complaint::{Complaint, ServerFailure};
+use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming, TransactionEnd};
 use super::login::{Login, LoginRefused};
+use super::texts::Texts;
+use crate::sql::Effects;
 
 /// What a session is doing, as far as the bytes that passed tell.
 ///
@@ -34,8 +36,8 @@ pub enum WireState {
 
 /// Low byte: the server's status letter (0 before the first). Then one bit each for a copy that
 /// takes data, for the end, for a login that succeeded, for a server that said whether it is a
-/// standby, for one that is, for a write that was refused as read-only, and for a prepared
-/// statement that was refused as stale. High half: unanswered requests.
+/// standby, for one that is, for a write that was refused as read-only, for a prepared statement
+/// that was refused as stale, and those explained below. High half: unanswered requests.
 const COPYING: u64 = 1 << 8;
 const CLOSED: u64 = 1 << 9;
 const AUTHENTICATED: u64 = 1 << 10;
@@ -45,6 +47,13 @@ const READ_ONLY: u64 = 1 << 13;
 const STALE: u64 = 1 << 14;
 const DISTURBED: u64 = 1 << 15;
 const LOST_COUNT: u64 = 1 << 16;
+/// What the session's statements may have left behind, and whether a setting that the server
+/// announces is another than at the start.
+const CHANGED: u64 = 1 << 17;
+const LASTING: u64 = 1 << 18;
+const ANNOUNCED: u64 = 1 << 19;
+const CONDEMNED: u64 = 1 << 20;
+const STANDARD_STRINGS: u64 = 1 << 21;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -57,7 +66,29 @@ pub struct Observer {
     probe: AtomicBool,
     deadline_held: AtomicBool,
     auth_method: OnceLock<AuthMethod>,
-    parameters: Mutex<HashMap<String, String>>,
+    backend_pid: AtomicU32,
+    /// Low half: how many transactions have ended. High half: how the last one did.
+    ends: AtomicU64,
+    parameters: Mutex<Parameters>,
+    failure: Mutex<Option<ServerFailure>>,
+    end: Mutex<Option<ServerFailure>>,
+    condemned: OnceLock<&'static str>,
+}
+
+#[derive(Debug, Default)]
+struct Parameters {
+    known: HashMap<String, String>,
+    /// What those that have changed were when the session was as it was opened.
+    before: HashMap<String, String>,
+}
+
+/// How many transactions of a session have ended, modulo 2³², and how the last one did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionEnds {
+    /// Two numbers that differ say that a transaction ended in between.
+    pub count: u32,
+    /// The server's word for the last end.
+    pub last: Option<TransactionEnd>,
 }
 
 impl Observer {
@@ -90,10 +121,127 @@ impl Observer {
     /// A setting the server announced (`server_version`, `in_hot_standby`, `search_path` from
     /// PostgreSQL 18 on, …), as last sent.
     pub fn parameter(&self, name: &str) -> Option<String> {
+        self.parameters().known.get(name).cloned()
+    }
+
+    fn parameters(&self) -> MutexGuard<'_, Parameters> {
+        // Every entry leaves it whole.
         self.parameters
             .lock()
-            .ok()
-            .and_then(|known| known.get(name).cloned())
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What statements may have left behind in the session since it was opened, or since
+    /// [`put_back`](Self::put_back): [`Effects::CHANGES`], [`Effects::LASTS`], or nothing.
+    /// Costs one load.
+    #[inline]
+    pub fn left_behind(&self) -> Effects {
+        let word = self.word.load(Ordering::Acquire);
+        if word & (CHANGED | LASTING | ANNOUNCED) == 0 {
+            return Effects::NONE;
+        }
+        match word & LASTING {
+            0 => Effects::CHANGES,
+            _ => Effects::CHANGES | Effects::LASTS,
+        }
+    }
+
+    /// Says that the session is as it was opened.
+    pub fn put_back(&self) {
+        let mut parameters = self.parameters();
+        parameters.before.clear();
+        self.word
+            .fetch_and(!(CHANGED | LASTING | ANNOUNCED), Ordering::AcqRel);
+    }
+
+    /// Says that the session may be another than it was opened, for a reason that its messages
+    /// do not show.
+    pub fn mark_changed(&self) {
+        self.word.fetch_or(CHANGED, Ordering::AcqRel);
+    }
+
+    /// Whether the server has said that a backslash is an ordinary character in its strings.
+    pub(super) fn has_standard_strings(&self) -> bool {
+        self.word.load(Ordering::Acquire) & STANDARD_STRINGS != 0
+    }
+
+    fn set(&self, bit: u64, on: bool) {
+        match on {
+            true => self.word.fetch_or(bit, Ordering::AcqRel),
+            false => self.word.fetch_and(!bit, Ordering::AcqRel),
+        };
+    }
+
+    fn note_effects(&self, effects: Effects) {
+        let mut bits = 0;
+        if effects.has(Effects::CHANGES) {
+            bits |= CHANGED;
+        }
+        if effects.has(Effects::LASTS) {
+            bits |= LASTING;
+        }
+        if bits != 0 {
+            self.word.fetch_or(bits, Ordering::AcqRel);
+        }
+    }
+
+    /// How many transactions have ended, and how the last one did. Costs one load.
+    #[inline]
+    pub fn transaction_ends(&self) -> TransactionEnds {
+        let ends = self.ends.load(Ordering::Acquire);
+        TransactionEnds {
+            count: ends as u32,
+            last: match (ends >> 32) as u8 {
+                1 => Some(TransactionEnd::Commit),
+                2 => Some(TransactionEnd::Rollback),
+                3 => Some(TransactionEnd::Prepare),
+                _ => None,
+            },
+        }
+    }
+
+    fn note_end(&self, end: TransactionEnd) {
+        let last = match end {
+            TransactionEnd::Commit => 1,
+            TransactionEnd::Rollback => 2,
+            TransactionEnd::Prepare => 3,
+        };
+        // One writer.
+        let count = (self.ends.load(Ordering::Relaxed) as u32).wrapping_add(1);
+        let ends = u64::from(count) | last << 32;
+        self.ends.store(ends, Ordering::Release);
+    }
+
+    /// The server's process for this session, as it said at the login; a pooler says a number of
+    /// its own.
+    pub fn backend_pid(&self) -> u32 {
+        self.backend_pid.load(Ordering::Relaxed)
+    }
+
+    /// The last error of a statement, after the login.
+    pub fn last_failure(&self) -> Option<ServerFailure> {
+        lock(&self.failure).clone()
+    }
+
+    /// Why the server ended the session, in its own words, if it said so.
+    pub fn end_reason(&self) -> Option<ServerFailure> {
+        lock(&self.end).clone()
+    }
+
+    /// Gives the session up from this side: nothing more reaches the server, and every further
+    /// call of the driver fails and says why.
+    pub fn condemn(&self, reason: &'static str) {
+        let _ = self.condemned.set(reason);
+        self.word.fetch_or(CLOSED | CONDEMNED, Ordering::AcqRel);
+    }
+
+    /// Why the session was [`condemn`](Self::condemn)ed, if it was. Costs one load.
+    #[inline]
+    pub fn condemned(&self) -> Option<&'static str> {
+        match self.word.load(Ordering::Acquire) & CONDEMNED {
+            0 => None,
+            _ => self.condemned.get().copied(),
+        }
     }
 
     /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it
@@ -182,16 +330,32 @@ impl Observer {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Only whole values are put in.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a request was, as far as its answer needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Query,
+    Sync,
+    /// A Sync behind nothing but `Close`, which nobody waits for.
+    Close,
+}
+
 /// The writing side of an [`Observer`]: lives in the stream, one a session.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     backend: BackendFraming,
     frontend: FrontendFraming,
-    /// Kinds of the requests that a `ReadyForQuery` will answer, oldest first; `Close` stands
-    /// for a Sync behind nothing but `Close`.
-    unanswered: VecDeque<Frontend>,
+    texts: Texts,
+    /// The requests that a `ReadyForQuery` will answer, oldest first, and what they can do.
+    unanswered: VecDeque<(Kind, Effects)>,
     /// What came since the last Sync: `None` for nothing yet, `Close` for nothing else.
-    since_sync: Option<Frontend>,
+    since_sync: Option<Kind>,
+    /// What the statements bound since the last Sync can do.
+    gathered: Effects,
     copy_ended: bool,
     login: Login,
 }
@@ -214,27 +378,51 @@ impl Tracker {
     pub(super) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
         let Self {
             frontend,
+            texts,
             unanswered,
             since_sync,
+            gathered,
             copy_ended,
             ..
         } = self;
         frontend.feed(bytes, |message| match message {
-            Frontend::Query => {
+            Frontend::Query(_) | Frontend::Call => {
                 observer.requests.fetch_add(1, Ordering::Relaxed);
-                unanswered.push_back(message);
+                let effects = match message {
+                    Frontend::Query(Some(text)) => texts.query(observer, text),
+                    // The text comes late.
+                    Frontend::Query(None) => Effects::NONE,
+                    _ => Effects::UNKNOWN,
+                };
+                observer.note_effects(effects);
+                unanswered.push_back((Kind::Query, effects));
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
+            }
+            Frontend::Parse(body) => {
+                if let Some(body) = body {
+                    texts.parse(observer, body, true);
+                }
+                *since_sync = Some(Kind::Sync);
+            }
+            Frontend::Bind(body) => {
+                if let Some(body) = body {
+                    let effects = texts.bind(body);
+                    observer.note_effects(effects);
+                    *gathered |= effects;
+                }
+                *since_sync = Some(Kind::Sync);
             }
             Frontend::Sync => {
                 observer.requests.fetch_add(1, Ordering::Relaxed);
+                let effects = std::mem::take(gathered);
                 // The drivers close a statement that they prepared for one query when it is
                 // dropped, and wait for no answer. Nobody has to: whatever follows stands
                 // behind it, and it changes nothing that a borrower could see.
-                if since_sync.take() == Some(Frontend::Close) {
-                    unanswered.push_back(Frontend::Close);
+                if since_sync.take() == Some(Kind::Close) {
+                    unanswered.push_back((Kind::Close, effects));
                     return;
                 }
-                unanswered.push_back(message);
+                unanswered.push_back((Kind::Sync, effects));
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
                 if std::mem::take(copy_ended) {
                     observer.word.fetch_and(!COPYING, Ordering::AcqRel);
@@ -251,13 +439,39 @@ impl Tracker {
                         .fetch_or(CLOSED | LOST_COUNT, Ordering::AcqRel);
                 }
                 *copy_ended = true;
-                *since_sync = Some(message);
+                *since_sync = Some(Kind::Sync);
             }
-            Frontend::Close => *since_sync = since_sync.or(Some(message)),
+            Frontend::Close(body) => {
+                if let Some(body) = body {
+                    texts.close(body);
+                }
+                *since_sync = since_sync.or(Some(Kind::Close));
+            }
             Frontend::Terminate => observer.close(),
             Frontend::Startup => {}
-            Frontend::Other => *since_sync = Some(message),
+            Frontend::Other => *since_sync = Some(Kind::Sync),
+            Frontend::Late { kind, body, whole } => {
+                let effects = texts.late(observer, kind, body, whole);
+                observer.note_effects(effects);
+                match (kind, unanswered.back_mut()) {
+                    (b'Q', Some((_, of_request))) => *of_request = effects,
+                    _ => *gathered |= effects,
+                }
+            }
         });
+    }
+
+    /// How many requests begin in `bytes`, for a session that was given up: nobody follows them.
+    pub(super) fn requests_in(&mut self, bytes: &[u8]) -> u32 {
+        let mut count = 0;
+        self.frontend.feed(bytes, |message| {
+            let asks = matches!(
+                message,
+                Frontend::Query(_) | Frontend::Call | Frontend::Sync
+            );
+            count += u32::from(asks);
+        });
+        count
     }
 
     pub(super) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
@@ -271,16 +485,19 @@ impl Tracker {
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
                 *copy_ended = false;
-                let counted = matches!(
-                    unanswered.pop_front(),
-                    Some(Frontend::Query | Frontend::Sync)
-                );
+                let counted = matches!(unanswered.pop_front(), Some((Kind::Query | Kind::Sync, _)));
+                if observer.state() == WireState::Starting {
+                    observer.put_back();
+                }
                 answered(observer, counted, status);
             }
             Backend::CopyIn => {
                 // The server ignores the Sync that came with the statement: the answer belongs
                 // to the one behind CopyDone. A simple query has none to ignore.
-                if unanswered.front() == Some(&Frontend::Sync) {
+                if unanswered
+                    .front()
+                    .is_some_and(|(kind, _)| *kind == Kind::Sync)
+                {
                     unanswered.pop_front();
                     observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
                 }
@@ -295,10 +512,18 @@ impl Tracker {
                     observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
                 }
             }
-            Backend::Error(body) => {
+            Backend::Error { fields, bound } => {
                 observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
-                note_complaint(observer, body);
+                note_failure(observer, fields, bound);
             }
+            Backend::Ended(end) => {
+                // Going back to a savepoint has the tag of a rollback; its text tells.
+                let may_end = |(_, effects): &(Kind, Effects)| effects.has(Effects::ENDS);
+                if end != TransactionEnd::Rollback || unanswered.front().is_none_or(may_end) {
+                    observer.note_end(end);
+                }
+            }
+            Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
         });
     }
 
@@ -332,21 +557,43 @@ fn remember(observer: &Observer, body: &[u8]) {
     let (Some(name), Some(value)) = (texts.next(), texts.next()) else {
         return;
     };
+    match &*name {
+        "in_hot_standby" => note_role(observer, value == "on"),
+        "standard_conforming_strings" => observer.set(STANDARD_STRINGS, value == "on"),
+        _ => {}
+    }
+    let mut parameters = observer.parameters();
+    let Parameters { known, before } = &mut *parameters;
+    let replaced = known.insert(name.clone().into_owned(), value.clone().into_owned());
+    // What the server does by itself is no change of the session's.
     if name == "in_hot_standby" {
-        note_role(observer, value == "on");
+        return;
     }
-    if let Ok(mut known) = observer.parameters.lock() {
-        known.insert(name.into_owned(), value.into_owned());
+    match before.get(&*name) {
+        Some(was) if *was == value => {
+            before.remove(&*name);
+        }
+        Some(_) => {}
+        None => {
+            if replaced.as_deref() != Some(&*value) {
+                before.insert(name.into_owned(), replaced.unwrap_or_default());
+            }
+        }
     }
+    observer.set(ANNOUNCED, !before.is_empty());
 }
 
-fn note_complaint(observer: &Observer, body: &[u8]) {
+fn note_failure(observer: &Observer, fields: &[u8], bound: bool) {
     // Before the login is through, the driver's own error says all there is to say.
     if observer.state() == WireState::Starting {
         return;
     }
-    match Complaint::of(body) {
-        Some(Complaint::Ending) => observer.close(),
+    let failure = ServerFailure::of(fields, bound);
+    match Complaint::of(fields) {
+        Some(Complaint::Ending) => {
+            *lock(&observer.end) = Some(failure.clone());
+            observer.close();
+        }
         Some(Complaint::ReadOnly) => {
             observer.word.fetch_or(READ_ONLY, Ordering::AcqRel);
         }
@@ -355,6 +602,7 @@ fn note_complaint(observer: &Observer, body: &[u8]) {
         }
         None => {}
     }
+    *lock(&observer.failure) = Some(failure);
 }
 
 fn note_role(observer: &Observer, standby: bool) {

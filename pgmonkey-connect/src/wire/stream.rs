@@ -1,5 +1,6 @@
 //! The shell around [`Tracker`]: a stream that lets the bytes through and shows them to it.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,8 +27,10 @@ pub struct ObservedStream<S> {
     tracker: Tracker,
     deadline: Option<Pin<Box<Sleep>>>,
     probe_seen: bool,
-    /// What is left of an answer to a probe: it comes before anything from the server.
-    unread: &'static [u8],
+    /// What is left of an answer of our own: it comes before anything from the server.
+    unread: Unread,
+    /// How many requests of a session that was given up are to be refused.
+    refused: u32,
     /// Whether closing the stream first waits for the server to close its end.
     lingers: bool,
 }
@@ -49,7 +52,8 @@ impl<S> ObservedStream<S> {
             tracker: Tracker::default(),
             deadline,
             probe_seen: false,
-            unread: &[],
+            unread: Unread::default(),
+            refused: 0,
             lingers: false,
         }
     }
@@ -119,18 +123,69 @@ impl<S> ObservedStream<S> {
         }
         self.probe_seen = false;
         self.observer.probe_answered();
-        self.unread = &PROBE_ANSWER;
-        self.hand_out(buf);
+        self.unread = Unread::new(PROBE_ANSWER.as_slice());
+        self.unread.hand_out(buf);
         Poll::Ready(())
     }
 
-    /// Hands out as much of the answer as the reader has room for: it makes sure of one byte
-    /// only.
-    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
-        let (now, later) = self.unread.split_at(self.unread.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.unread = later;
+    /// Takes what a session that was given up is asked, in the server's place.
+    fn swallow(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+        self.refused += self.tracker.requests_in(bytes);
+        cx.waker().wake_by_ref();
+        bytes.len()
     }
+
+    /// Refuses one request of a session that was given up.
+    fn refuse(&mut self, reason: &str, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(left) = self.refused.checked_sub(1) else {
+            return Poll::Pending;
+        };
+        self.refused = left;
+        self.unread = Unread::new(refusal(reason));
+        self.unread.hand_out(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An answer that is handed out as the reader has room for it.
+#[derive(Debug, Default)]
+struct Unread {
+    bytes: Cow<'static, [u8]>,
+    at: usize,
+}
+
+impl Unread {
+    fn new(bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            at: 0,
+        }
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// Hands out what the reader has room for: it makes sure of one byte only.
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let left = &self.bytes[self.at..];
+        let now = left.len().min(buf.remaining());
+        buf.put_slice(&left[..now]);
+        self.at += now;
+    }
+}
+
+/// An `ErrorResponse` with this text (SQLSTATE 25000, invalid transaction state) and a
+/// `ReadyForQuery`.
+fn refusal(reason: &str) -> Vec<u8> {
+    let fields = format!("SERROR\0VERROR\0C25000\0M{reason}\0\0");
+    let length = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
+    let mut bytes = vec![b'E'];
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(fields.as_bytes());
+    bytes.extend_from_slice(b"Z\0\0\0\x05I");
+    bytes
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
@@ -141,8 +196,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.unread.is_empty() {
-            this.hand_out(buf);
+            this.unread.hand_out(buf);
             return Poll::Ready(Ok(()));
+        }
+        if let Some(reason) = this.observer.condemned() {
+            return this.refuse(reason, buf);
         }
         // Before the read, so that a server that never stops talking runs into it as well.
         if let Err(error) = this.check_deadline(cx) {
@@ -180,6 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.observer.condemned().is_some() {
+            return Poll::Ready(Ok(this.swallow(cx, bytes)));
+        }
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
         match &written {
             Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..*count]),

@@ -1,0 +1,110 @@
+//! What the texts that pass can do to the session, remembered for the statements they became.
+
+use std::collections::HashMap;
+
+use super::observer::Observer;
+use crate::sql::{self, Effects};
+
+/// More statements with effects than this in one session are not told apart: they can do what all
+/// of them can.
+const MOST: usize = 1000;
+/// A simple query of this length or less is remembered if it can do nothing: programs send the
+/// same few again and again.
+const SHORT: usize = 512;
+
+/// Statements by name, and the last harmless text.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    /// Only those that can do something, which are few.
+    named: HashMap<Box<[u8]>, Effects>,
+    /// What those can do for which there was no room.
+    crowd: Effects,
+    harmless: Vec<u8>,
+}
+
+impl Texts {
+    /// A simple query: its text and a NUL.
+    pub(super) fn query(&mut self, observer: &Observer, body: &[u8]) -> Effects {
+        if body == self.harmless {
+            return Effects::NONE;
+        }
+        let (text, _) = cut(body);
+        let effects = sql::of(text, observer.has_standard_strings());
+        if effects == Effects::NONE && body.len() <= SHORT {
+            self.harmless.clear();
+            self.harmless.extend_from_slice(body);
+        }
+        effects
+    }
+
+    /// `Parse`: a name, NUL, the text, NUL, types; the end of the text may be missing.
+    pub(super) fn parse(&mut self, observer: &Observer, body: &[u8], whole: bool) {
+        let (name, rest) = cut(body);
+        let effects = match rest {
+            Some(rest) if whole => sql::of(cut(rest).0, observer.has_standard_strings()),
+            _ => Effects::UNKNOWN,
+        };
+        if effects.has_any(Effects::CHANGES | Effects::LASTS | Effects::ENDS) {
+            if self.named.len() < MOST {
+                self.named.insert(name.into(), effects);
+            } else {
+                self.crowd |= effects;
+            }
+        } else if !self.named.is_empty() {
+            self.named.remove(name);
+        }
+    }
+
+    /// `Bind`: a portal's name, NUL, the statement's name, NUL, and more.
+    #[inline]
+    pub(super) fn bind(&self, body: &[u8]) -> Effects {
+        if self.named.is_empty() {
+            return Effects::NONE;
+        }
+        let Some(statement) = cut(body).1.map(|rest| cut(rest).0) else {
+            return Effects::UNKNOWN;
+        };
+        let known = self.named.get(statement).copied();
+        known.unwrap_or_default() | self.crowd
+    }
+
+    /// `Close`: `S` and a statement's name, or `P` and a portal's.
+    pub(super) fn close(&mut self, body: &[u8]) {
+        if let Some((b'S', name)) = body.split_first()
+            && !self.named.is_empty()
+        {
+            self.named.remove(cut(name).0);
+        }
+    }
+
+    /// A message that came in pieces; what it can do by itself.
+    pub(super) fn late(
+        &mut self,
+        observer: &Observer,
+        kind: u8,
+        body: &[u8],
+        whole: bool,
+    ) -> Effects {
+        match kind {
+            b'Q' if whole => self.query(observer, body),
+            b'Q' => Effects::UNKNOWN,
+            b'B' => self.bind(body),
+            b'P' => {
+                self.parse(observer, body, whole);
+                Effects::NONE
+            }
+            _ => {
+                self.close(body);
+                Effects::NONE
+            }
+        }
+    }
+}
+
+/// What stands before the first NUL, and what behind it.
+fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match bytes.iter().position(|byte| *byte == 0) {
+        Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
+        None => (bytes, None),
+    }
+}

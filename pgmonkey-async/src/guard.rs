@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::{Error, PING, Report};
 
 use crate::lease::Lease;
@@ -31,11 +31,16 @@ use crate::transaction::Nested;
 pub struct ClientGuard {
     /// `Some` until the drop takes it.
     lease: Option<Lease>,
+    /// The transaction that was begun by hand.
+    by_hand: Option<Mark>,
 }
 
 impl ClientGuard {
     pub(crate) fn new(lease: Lease) -> Self {
-        Self { lease: Some(lease) }
+        Self {
+            lease: Some(lease),
+            by_hand: None,
+        }
     }
 
     /// Begins a transaction by hand; end it with [`commit`](Self::commit) or
@@ -53,7 +58,8 @@ impl ClientGuard {
     ///
     /// [`Error::Database`].
     pub async fn begin(&mut self) -> Result<(), Error> {
-        self.session().run("BEGIN").await
+        self.by_hand = Some(self.session().begin(0).await?);
+        Ok(())
     }
 
     /// Commits the transaction that is open.
@@ -69,17 +75,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
-    /// before, [`Error::Database`].
+    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if one of its statements had
+    /// failed, [`Error::TransactionEnded`] if one of them had ended it, [`Error::Database`].
     pub async fn commit(&mut self) -> Result<(), Error> {
-        match self.session().state_at_rest().await? {
-            WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
-            WireState::Failed => {
-                self.session().run("ROLLBACK").await?;
-                Err(Error::RolledBack)
-            }
-            _ => self.session().run("COMMIT").await,
-        }
+        let mark = self.take_by_hand("commit").await?;
+        self.session().commit(mark).await
     }
 
     /// Rolls the transaction that is open back.
@@ -94,12 +94,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
+    /// [`Error::NoTransaction`] if none is open, [`Error::TransactionEnded`] if one of its
+    /// statements had ended it, [`Error::Database`].
     pub async fn rollback(&mut self) -> Result<(), Error> {
-        match self.session().state_at_rest().await? {
-            WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
-            _ => self.session().run("ROLLBACK").await,
-        }
+        let mark = self.take_by_hand("rollback").await?;
+        self.session().roll_back_to(mark).await
     }
 
     /// Begins a transaction that ends with the value returned; a savepoint if one is open
@@ -136,6 +135,13 @@ impl ClientGuard {
         let began = Instant::now();
         let row = session.client().query_typed_one(PING, &[]).await?;
         Ok(Report::from_row(&row, began.elapsed(), session.route())?)
+    }
+
+    async fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
+        match self.by_hand.take() {
+            Some(mark) => Ok(mark),
+            None => self.session().mark_open(action).await,
+        }
     }
 
     pub(crate) fn session(&self) -> &Session {

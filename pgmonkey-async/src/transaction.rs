@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, nesting};
 
@@ -31,12 +32,13 @@ use crate::session::Session;
 pub struct Transaction {
     /// Dropping it rolls back what is still open.
     guard: ClientGuard,
+    mark: Mark,
 }
 
 impl Transaction {
     pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
-        guard.session().run(&nesting::begin(0)).await?;
-        Ok(Self { guard })
+        let mark = guard.session().begin(0).await?;
+        Ok(Self { guard, mark })
     }
 
     /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
@@ -69,9 +71,10 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::TransactionEnded`] if
+    /// one of them had ended it, [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
-        commit(&self.guard, 0).await
+        self.guard.session().commit(self.mark).await
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
@@ -85,9 +88,9 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::TransactionEnded`] if one of its statements had ended it, [`Error::Database`].
     pub async fn rollback(self) -> Result<(), Error> {
-        self.guard.session().run(&nesting::rollback(0)).await
+        self.guard.session().roll_back_to(self.mark).await
     }
 }
 
@@ -114,8 +117,7 @@ prepares!(Transaction);
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Nested<'a> {
     guard: &'a mut ClientGuard,
-    /// 0 for a transaction, then savepoints inward.
-    depth: u32,
+    mark: Mark,
     done: bool,
 }
 
@@ -128,12 +130,12 @@ impl<'a> Nested<'a> {
 
     async fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
         // Made first: dropped during the statement, it undoes what the statement did.
-        let opened = Self {
+        let mut opened = Self {
+            mark: guard.session().mark(depth),
             guard,
-            depth,
             done: false,
         };
-        opened.guard.session().run(&nesting::begin(depth)).await?;
+        opened.mark = opened.guard.session().begin(depth).await?;
         Ok(opened)
     }
 
@@ -155,7 +157,7 @@ impl<'a> Nested<'a> {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Nested<'_>, Error> {
-        Nested::open(self.guard, self.depth + 1).await
+        Nested::open(self.guard, self.mark.depth + 1).await
     }
 
     /// Makes the work permanent, or part of the transaction around a savepoint.
@@ -172,9 +174,10 @@ impl<'a> Nested<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::TransactionEnded`] if
+    /// one of them had ended it, [`Error::Database`].
     pub async fn commit(mut self) -> Result<(), Error> {
-        let ended = commit(self.guard, self.depth).await;
+        let ended = self.guard.session().commit(self.mark).await;
         // A failed COMMIT has ended the transaction all the same.
         self.done = true;
         ended
@@ -194,13 +197,9 @@ impl<'a> Nested<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::TransactionEnded`] if one of its statements had ended it, [`Error::Database`].
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let undone = self
-            .guard
-            .session()
-            .run(&nesting::rollback(self.depth))
-            .await;
+        let undone = self.guard.session().roll_back_to(self.mark).await;
         self.done = true;
         undone
     }
@@ -214,15 +213,6 @@ impl Nested<'_> {
 
 prepares!(Nested<'_>);
 
-async fn commit(guard: &ClientGuard, depth: u32) -> Result<(), Error> {
-    let session = guard.session();
-    if session.state_at_rest().await? == WireState::Failed {
-        session.run(&nesting::rollback(depth)).await?;
-        return Err(Error::RolledBack);
-    }
-    session.run(&nesting::commit(depth)).await
-}
-
 impl Drop for Nested<'_> {
     fn drop(&mut self) {
         if self.done {
@@ -230,7 +220,7 @@ impl Drop for Nested<'_> {
         }
         // The driver queues a statement when its future is polled first; nobody needs the
         // answer, and whatever follows on the session stands behind it.
-        let statement = nesting::rollback(self.depth);
+        let statement = nesting::rollback(self.mark.depth);
         let mut undo = pin!(self.guard.session().run(&statement));
         let _ = undo.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -273,7 +263,7 @@ impl fmt::Debug for Transaction {
 impl fmt::Debug for Nested<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nested")
-            .field("depth", &self.depth)
+            .field("depth", &self.mark.depth)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the calling thread may block.
 
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
@@ -16,9 +17,36 @@ pub(crate) fn check(what: &'static str, twin: &'static str) -> Result<(), Error>
     Ok(())
 }
 
+/// Whether the calling thread may block: on a plain thread, in `spawn_blocking`, in
+/// `block_in_place` and on a thread that only entered a runtime's handle.
+pub(crate) fn may_block() -> bool {
+    !polled_by_a_runtime()
+}
+
+/// Runs `work`, which blocks, where [`may_block`] has said yes.
+///
+/// A future inside `tokio::task::unconstrained` is not recognised as polled, and the driver
+/// panics there. What runs while something is dropped must not panic, so that near a runtime a
+/// thread of its own does the work while this one waits.
+pub(crate) fn block<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if !near_a_runtime() {
+        return work();
+    }
+    let mut work = Some(work);
+    let mut run = || work.take().map(|work| work());
+    let done = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, &mut run);
+        thread.ok().and_then(|thread| {
+            let ended = thread.join();
+            ended.unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    });
+    // Here, if no thread can be had.
+    done.or_else(run).expect("the work is done once")
+}
+
 /// Whether a Tokio runtime is around this thread at all. Says yes also where blocking is
-/// allowed (`spawn_blocking`, an entered handle), so it is for decisions where being careful
-/// costs little.
+/// allowed, so that nothing but the way of doing something may depend on it.
 pub(crate) fn near_a_runtime() -> bool {
     Handle::try_current().is_ok()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_connect::ledger::LoanId;
-use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::{Error, PING, Report};
 
 use crate::engine::{Loan, Slot};
@@ -36,6 +36,8 @@ pub struct ClientGuard {
     pool: Arc<Shared>,
     /// `Some` until the drop takes it.
     loan: Option<(Loan, LoanId, Place)>,
+    /// The transaction that was begun by hand.
+    by_hand: Option<Mark>,
 }
 
 impl ClientGuard {
@@ -43,6 +45,7 @@ impl ClientGuard {
         Self {
             pool,
             loan: Some((loan, number, place)),
+            by_hand: None,
         }
     }
 
@@ -61,7 +64,8 @@ impl ClientGuard {
     ///
     /// [`Error::Database`].
     pub fn begin(&mut self) -> Result<(), Error> {
-        self.session_mut().run("BEGIN")
+        self.by_hand = Some(self.session_mut().begin(0)?);
+        Ok(())
     }
 
     /// Commits the transaction that is open.
@@ -77,17 +81,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if an error had ended it
-    /// before, [`Error::Database`].
+    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if one of its statements had
+    /// failed, [`Error::TransactionEnded`] if one of them had ended it, [`Error::Database`].
     pub fn commit(&mut self) -> Result<(), Error> {
-        match self.session_mut().state_at_rest()? {
-            WireState::Idle => Err(Error::NoTransaction { action: "commit" }),
-            WireState::Failed => {
-                self.session_mut().run("ROLLBACK")?;
-                Err(Error::RolledBack)
-            }
-            _ => self.session_mut().run("COMMIT"),
-        }
+        let mark = self.take_by_hand("commit")?;
+        self.session_mut().commit(mark)
     }
 
     /// Rolls the transaction that is open back.
@@ -102,12 +100,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::NoTransaction`] if none is open, [`Error::Database`].
+    /// [`Error::NoTransaction`] if none is open, [`Error::TransactionEnded`] if one of its
+    /// statements had ended it, [`Error::Database`].
     pub fn rollback(&mut self) -> Result<(), Error> {
-        match self.session_mut().state_at_rest()? {
-            WireState::Idle => Err(Error::NoTransaction { action: "rollback" }),
-            _ => self.session_mut().run("ROLLBACK"),
-        }
+        let mark = self.take_by_hand("rollback")?;
+        self.session_mut().roll_back_to(mark)
     }
 
     /// Begins a transaction that ends with the value returned; a savepoint if one is open
@@ -141,9 +138,17 @@ impl ClientGuard {
     /// [`Error::Database`].
     pub fn ping(&mut self) -> Result<Report, Error> {
         let session = self.session_mut();
+        session.check_given_up()?;
         let began = Instant::now();
         let row = session.client_mut().query_typed_one(PING, &[])?;
         Ok(Report::from_row(&row, began.elapsed(), session.route())?)
+    }
+
+    fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
+        match self.by_hand.take() {
+            Some(mark) => Ok(mark),
+            None => self.session_mut().mark_open(action),
+        }
     }
 
     pub(crate) fn session(&self) -> &Session {

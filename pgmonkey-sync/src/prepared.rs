@@ -90,6 +90,7 @@ impl Session {
         text: &str,
         types: &[Type],
     ) -> Result<Statement, Error> {
+        self.check_given_up()?;
         if self.prepared_mut().cache.is_off() {
             return Ok(self.client_mut().prepare_typed(text, types)?);
         }
@@ -105,6 +106,7 @@ impl Session {
         text: &str,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        self.check_given_up()?;
         if self.prepared_mut().cache.is_off() {
             return self.run_unnamed::<A>(text, params);
         }

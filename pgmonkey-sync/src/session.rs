@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
+use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::nesting::{self, Found, Mark};
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
-use pgmonkey_connect::wire::{Observer, WireState};
+use pgmonkey_connect::wire::{Observer, TransactionEnd, TransactionEnds, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 
 use crate::context;
@@ -20,6 +22,9 @@ use crate::prepared::Prepared;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
+
+/// A setting that lasts as long as its transaction: how one is told from the next on a Unix socket.
+const OWN_MARK: &str = "pgmonkey.transaction";
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
@@ -72,6 +77,10 @@ pub(crate) struct Session {
     was_lent: bool,
     /// When it came back last.
     back_at: Option<Instant>,
+    /// Whether it was given up while a guard of it lives on.
+    given_up: bool,
+    /// How many transactions were begun where nobody watches the wire.
+    unwatched: u32,
 }
 
 impl Session {
@@ -87,6 +96,8 @@ impl Session {
             prepared,
             was_lent: false,
             back_at: None,
+            given_up: false,
+            unwatched: 0,
             restore,
             restored_at: opened.route.observer().requests(),
             client: Some(opened.client),
@@ -204,13 +215,28 @@ impl Session {
     }
 
     /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
-    /// clean already.
+    /// clean already. Inside an async task, where nothing may be sent, only such a session is kept.
     pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
-        let clean = self.clean(reset) && self.put_back(reset);
+        let clean = if self.is_clean(reset) {
+            events::recycled(self.ledger.name(), Verdict::Keep);
+            true
+        } else {
+            context::may_block()
+                && context::block(|| self.make_clean(reset) && self.put_back(reset))
+        };
         if !clean && self.reason == CloseReason::Shutdown {
             self.reason = CloseReason::Dirty;
         }
         clean
+    }
+
+    /// Whether it can go straight back: nothing is open and nothing is to be undone. On a Unix
+    /// socket that takes a question to the server.
+    fn is_clean(&self, reset: Reset) -> bool {
+        let observer = self.observer.as_ref();
+        observer.is_some_and(|observer| {
+            verdict(observer.state(), reset) == Verdict::Keep && !self.is_changed(reset)
+        })
     }
 
     /// Asks the hook whether it may be lent.
@@ -238,7 +264,7 @@ impl Session {
     /// Asks the hook whether it is kept, now that it was made clean.
     pub(crate) fn ask_after_release(&mut self, hooks: &Hooks) -> bool {
         self.reason = CloseReason::Hook;
-        if context::near_a_runtime() {
+        if !context::may_block() {
             return false;
         }
         match hooks.ask_after_release(self.client_mut()) {
@@ -275,35 +301,32 @@ impl Session {
         self.kept
     }
 
-    /// Undoes what a borrower changed of the session, if that is asked for and he did anything.
+    /// Whether a borrower may have changed the session in a way that is to be undone.
+    fn is_changed(&self, reset: Reset) -> bool {
+        let observer = self.observer.as_ref();
+        reset == Reset::Session
+            && observer.is_none_or(|observer| observer.requests() != self.restored_at)
+    }
+
+    /// Undoes what a borrower changed of the session, if that is asked for and it did anything.
     fn put_back(&mut self, reset: Reset) -> bool {
-        if reset != Reset::Session {
+        if !self.is_changed(reset) {
             return true;
-        }
-        let observer = self.observer.clone();
-        let requests = observer.as_ref().map(|observer| observer.requests());
-        if requests == Some(self.restored_at) {
-            return true;
-        }
-        if context::near_a_runtime() {
-            return false;
         }
         let restore = std::mem::take(&mut self.restore);
         let done = self.client_mut().batch_execute(&restore).is_ok();
         self.restore = restore;
+        let observer = self.observer.as_ref();
         self.restored_at = observer.map_or(0, |observer| observer.requests());
         done
     }
 
-    fn clean(&mut self, reset: Reset) -> bool {
+    fn make_clean(&mut self, reset: Reset) -> bool {
         let state = self.settled_state();
         let verdict = verdict(state, reset);
         events::recycled(self.ledger.name(), verdict);
         let clean = match verdict {
             Verdict::Keep => true,
-            // Whatever has to be sent blocks, and here that is not allowed: the session ends,
-            // and the server undoes what was open.
-            _ if context::near_a_runtime() => false,
             Verdict::RollBack => self.roll_back(),
             Verdict::CancelAndDrain => self.cancel() && self.roll_back(),
             _ => {
@@ -324,7 +347,7 @@ impl Session {
     /// is reported before the server says that it is ready again.
     fn settled_state(&mut self) -> WireState {
         let state = self.state();
-        if !matches!(state, WireState::Busy(_)) || context::near_a_runtime() {
+        if !matches!(state, WireState::Busy(_)) {
             return state;
         }
         let end = Instant::now() + GRACE;
@@ -377,6 +400,7 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) fn state_at_rest(&mut self) -> Result<WireState, Error> {
+        self.check_given_up()?;
         if let WireState::Busy(_) = self.state() {
             self.run("")?;
         }
@@ -385,7 +409,145 @@ impl Session {
 
     /// Begins, ends or undoes: a statement that the session itself needs.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
+        self.check_given_up()?;
         Ok(self.client_mut().batch_execute(statement)?)
+    }
+
+    /// Whether it was given up while a guard of it lives on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DroppedInTask`].
+    pub(crate) fn check_given_up(&self) -> Result<(), Error> {
+        match self.given_up {
+            true => Err(Error::DroppedInTask),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets nothing more run on it: a transaction of it could not be rolled back.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
+        if let Some(observer) = &self.observer {
+            observer.condemn(DROPPED_IN_TASK);
+        }
+    }
+
+    /// Begins a transaction at depth 0, a savepoint further inward.
+    pub(crate) fn begin(&mut self, depth: u32) -> Result<Mark, Error> {
+        if self.observer.is_some() || depth > 0 {
+            self.run(&nesting::begin(depth))?;
+        } else {
+            self.unwatched += 1;
+            let number = self.unwatched;
+            self.run(&format!("BEGIN; SET LOCAL {OWN_MARK} = '{number}'"))?;
+        }
+        Ok(self.mark(depth))
+    }
+
+    fn mark(&self, depth: u32) -> Mark {
+        let ends = self.ends().map_or(self.unwatched, |ends| ends.count);
+        Mark { depth, ends }
+    }
+
+    /// Commits a transaction, or releases a savepoint, if it is still the one that was begun.
+    pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
+        match self.look(mark)? {
+            Found::Open => {
+                self.run(&nesting::commit(mark.depth))?;
+                match self.ends() {
+                    Some(ends) => mark.committed(ends),
+                    None => Ok(()),
+                }
+            }
+            Found::Failed => {
+                self.run(&nesting::rollback(mark.depth))?;
+                Err(Error::RolledBack)
+            }
+            Found::Over(by) => self.is_over_already("commit", mark, by),
+        }
+    }
+
+    /// Rolls a transaction back, or goes back to a savepoint, if it is still the one that was
+    /// begun.
+    pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
+        match self.look(mark)? {
+            Found::Open | Found::Failed => {
+                self.run(&nesting::rollback(mark.depth))?;
+                match self.ends() {
+                    Some(ends) => mark.rolled_back(ends),
+                    None => Ok(()),
+                }
+            }
+            Found::Over(by) => self.is_over_already("rollback", mark, by),
+        }
+    }
+
+    /// What a text has left open in its place is rolled back.
+    fn is_over_already(
+        &mut self,
+        action: &'static str,
+        mark: Mark,
+        by: Option<TransactionEnd>,
+    ) -> Result<(), Error> {
+        if mark.depth == 0 && self.state_at_rest()? != WireState::Idle {
+            self.run("ROLLBACK")?;
+        }
+        Err(nesting::ended(action, by))
+    }
+
+    fn look(&mut self, mark: Mark) -> Result<Found, Error> {
+        let state = self.state_at_rest()?;
+        if state == WireState::Closed {
+            // The driver says why.
+            self.run("")?;
+        }
+        match self.ends() {
+            Some(ends) => Ok(mark.look(state, ends)),
+            None => self.look_unwatched(state, mark),
+        }
+    }
+
+    fn ends(&self) -> Option<TransactionEnds> {
+        let observer = self.observer.as_ref();
+        observer.map(|observer| observer.transaction_ends())
+    }
+
+    /// The same on a Unix socket: a setting of the transaction tells whether it is the same one.
+    fn look_unwatched(&mut self, state: WireState, mark: Mark) -> Result<Found, Error> {
+        match state {
+            WireState::InTransaction => {}
+            WireState::Failed => return Ok(Found::Failed),
+            _ => return Ok(Found::Over(None)),
+        }
+        self.check_given_up()?;
+        let ask = format!("SELECT pg_catalog.current_setting('{OWN_MARK}', true)");
+        let answer = self.client_mut().simple_query(&ask)?;
+        let same = answer.iter().any(|message| match message {
+            postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some(&mark.ends.to_string()),
+            _ => false,
+        });
+        Ok(match same {
+            true => Found::Open,
+            false => Found::Over(None),
+        })
+    }
+
+    /// The mark of a transaction that a text has begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open.
+    pub(crate) fn mark_open(&mut self, action: &'static str) -> Result<Mark, Error> {
+        let state = self.state_at_rest()?;
+        if state == WireState::Idle {
+            return Err(Error::NoTransaction { action });
+        }
+        if self.observer.is_none() && state == WireState::InTransaction {
+            self.unwatched += 1;
+            self.run(&format!("SET LOCAL {OWN_MARK} = '{}'", self.unwatched))?;
+        }
+        Ok(self.mark(0))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use pgmonkey_connect::Error;
+use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{Error, nesting};
 
 use crate::context;
 use crate::guard::ClientGuard;
@@ -30,12 +31,13 @@ use crate::session::Session;
 pub struct Transaction {
     /// Dropping it rolls back what is still open.
     guard: ClientGuard,
+    mark: Mark,
 }
 
 impl Transaction {
     pub(crate) fn begin(mut guard: ClientGuard) -> Result<Self, Error> {
-        guard.session_mut().run(&nesting::begin(0))?;
-        Ok(Self { guard })
+        let mark = guard.session_mut().begin(0)?;
+        Ok(Self { guard, mark })
     }
 
     /// Opens a savepoint: committing it keeps its work for this transaction, dropping it undoes
@@ -68,9 +70,10 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::TransactionEnded`] if
+    /// one of them had ended it, [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        commit(&mut self.guard, 0)
+        self.guard.session_mut().commit(self.mark)
     }
 
     /// Undoes the work, and says if that failed, which dropping does not.
@@ -84,9 +87,9 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::TransactionEnded`] if one of its statements had ended it, [`Error::Database`].
     pub fn rollback(mut self) -> Result<(), Error> {
-        self.guard.session_mut().run(&nesting::rollback(0))
+        self.guard.session_mut().roll_back_to(self.mark)
     }
 }
 
@@ -113,8 +116,7 @@ prepares!(Transaction);
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Nested<'a> {
     guard: &'a mut ClientGuard,
-    /// 0 for a transaction, then savepoints inward.
-    depth: u32,
+    mark: Mark,
     done: bool,
 }
 
@@ -126,10 +128,10 @@ impl<'a> Nested<'a> {
     }
 
     fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
-        guard.session_mut().run(&nesting::begin(depth))?;
+        let mark = guard.session_mut().begin(depth)?;
         Ok(Self {
             guard,
-            depth,
+            mark,
             done: false,
         })
     }
@@ -152,7 +154,7 @@ impl<'a> Nested<'a> {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Nested<'_>, Error> {
-        Nested::open(self.guard, self.depth + 1)
+        Nested::open(self.guard, self.mark.depth + 1)
     }
 
     /// Makes the work permanent, or part of the transaction around a savepoint.
@@ -169,9 +171,10 @@ impl<'a> Nested<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::Database`].
+    /// [`Error::RolledBack`] if one of its statements had failed, [`Error::TransactionEnded`] if
+    /// one of them had ended it, [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        let ended = commit(self.guard, self.depth);
+        let ended = self.guard.session_mut().commit(self.mark);
         // A failed COMMIT has ended the transaction all the same.
         self.done = true;
         ended
@@ -191,9 +194,9 @@ impl<'a> Nested<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::TransactionEnded`] if one of its statements had ended it, [`Error::Database`].
     pub fn rollback(mut self) -> Result<(), Error> {
-        let undone = self.guard.session_mut().run(&nesting::rollback(self.depth));
+        let undone = self.guard.session_mut().roll_back_to(self.mark);
         self.done = true;
         undone
     }
@@ -207,23 +210,17 @@ impl Nested<'_> {
 
 prepares!(Nested<'_>);
 
-fn commit(guard: &mut ClientGuard, depth: u32) -> Result<(), Error> {
-    let session = guard.session_mut();
-    if session.state_at_rest()? == WireState::Failed {
-        session.run(&nesting::rollback(depth))?;
-        return Err(Error::RolledBack);
-    }
-    session.run(&nesting::commit(depth))
-}
-
 impl Drop for Nested<'_> {
     fn drop(&mut self) {
-        // Near a runtime nothing may block: what stays open is rolled back, or the session
-        // dropped, where it is taken back.
-        if self.done || context::near_a_runtime() {
+        if self.done {
             return;
         }
-        let _ = self.guard.session_mut().run(&nesting::rollback(self.depth));
+        let (session, mark) = (self.guard.session_mut(), self.mark);
+        if !context::may_block() {
+            return session.give_up();
+        }
+        // A text may have ended it, which the end of what is around it tells.
+        let _ = context::block(|| session.roll_back_to(mark));
     }
 }
 
@@ -264,7 +261,7 @@ impl fmt::Debug for Transaction {
 impl fmt::Debug for Nested<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nested")
-            .field("depth", &self.depth)
+            .field("depth", &self.mark.depth)
             .finish_non_exhaustive()
     }
 }

@@ -128,7 +128,7 @@ mod tasks {
 const APPLICATION: &str = "SELECT current_setting('pgmonkey.hook', true)";
 
 twin! {
-    fn a_new_session_is_prepared_once(on, driver, go, work) {
+    everywhere fn a_new_session_is_prepared_once(on, driver, go, work) {
         let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
         let hooks = driver::Hooks::new("test").after_connect(hook.clone());
         let pool = go!(driver::Builder::new(&on.pools("{ min_size: 0, max_size: 1 }")).hooks(hooks).pool())?;
@@ -145,7 +145,7 @@ twin! {
 }
 
 twin! {
-    fn a_hook_that_fails_is_a_failed_open(on, driver, go, work) {
+    everywhere fn a_hook_that_fails_is_a_failed_open(on, driver, go, work) {
         let hook = Script::new("SELECT 1/0", Answer::Keep);
         let hooks = driver::Hooks::new("test").after_connect(hook.clone());
         let config = on.pools("{ min_size: 0, max_size: 2, timeout: 20 }");
@@ -175,7 +175,7 @@ twin! {
 }
 
 twin! {
-    fn a_hook_that_hangs_ends_with_connect_timeout(on, driver, go, work) {
+    everywhere fn a_hook_that_hangs_ends_with_connect_timeout(on, driver, go, work) {
         let hooks = driver::Hooks::new("test").after_connect(Script::new("SELECT pg_sleep(30)", Answer::Keep));
         let yaml = on.yaml("pool_settings: { timeout: 1 }\nasync_pool_settings: { timeout: 1 }\n")
             .replacen("connect_timeout: 5", "connect_timeout: 1", 1);
@@ -191,7 +191,7 @@ twin! {
 }
 
 twin! {
-    fn a_vetoed_session_is_replaced(on, driver, go, work) {
+    everywhere fn a_vetoed_session_is_replaced(on, driver, go, work) {
         let hook = Script::new("", Answer::Keep);
         let hooks = driver::Hooks::new("test").before_acquire(hook.clone());
         let config = on.pools("{ min_size: 0, max_size: 3, timeout: 20 }");
@@ -222,7 +222,7 @@ twin! {
 }
 
 twin! {
-    fn a_hook_that_refuses_everything_is_asked_until_the_time_out(on, driver, go, work) {
+    everywhere fn a_hook_that_refuses_everything_is_asked_until_the_time_out(on, driver, go, work) {
         let hook = Script::new("", Answer::Discard);
         let hooks = driver::Hooks::new("test").before_acquire(hook.clone());
         let config = on.pools("{ min_size: 0, max_size: 1, timeout: 500ms }");
@@ -240,7 +240,7 @@ twin! {
 }
 
 twin! {
-    fn a_session_that_came_back_is_shown_clean(on, driver, go, work) {
+    everywhere fn a_session_that_came_back_is_shown_clean(on, driver, go, work) {
         let hook = Script::new("INSERT INTO pg_temp.seen SELECT pg_current_xact_id_if_assigned() IS NOT NULL", Answer::Keep);
         let hooks = driver::Hooks::new("test")
             .after_connect(Script::new("CREATE TEMP TABLE seen (inside bool)", Answer::Keep))
@@ -277,7 +277,7 @@ twin! {
 }
 
 twin! {
-    fn a_pool_is_filled_without_a_borrower(on, driver, go, work) {
+    everywhere fn a_pool_is_filled_without_a_borrower(on, driver, go, work) {
         let (before, after) = (Script::new("", Answer::Keep), Script::new("", Answer::Keep));
         let hooks = driver::Hooks::new("test").before_acquire(before.clone()).after_release(after.clone());
         let config = on.pools("{ min_size: 3, max_size: 5 }");
@@ -293,7 +293,7 @@ twin! {
 }
 
 twin! {
-    fn the_cache_tells_hooks_apart_by_their_identity(on, driver, go, work) {
+    everywhere fn the_cache_tells_hooks_apart_by_their_identity(on, driver, go, work) {
         let config = on.pools("{ min_size: 0, max_size: 1 }");
         let manager = driver::ConnectionManager::new();
         let hook = Script::new("SET pgmonkey.hook = 'prepared'", Answer::Keep);
@@ -347,7 +347,7 @@ async fn a_blocking_session_that_comes_back_in_a_task_ends_without_its_hook()
 }
 
 twin! {
-    fn over_a_unix_socket_a_new_session_is_prepared_as_well(on, driver, go, work) {
+    everywhere fn over_a_unix_socket_a_new_session_is_prepared_as_well(on, driver, go, work) {
         // There the blocking driver's statements have no deadline of ours.
         drop(on);
         let cluster = pgmonkey_testserver::Cluster::builder().start().expect("a server");

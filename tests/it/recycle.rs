@@ -3,7 +3,7 @@
 use pgmonkey_tests::twin;
 
 twin! {
-    fn an_open_transaction_is_rolled_back(on, driver, go, work) {
+    everywhere fn an_open_transaction_is_rolled_back(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
         go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;
@@ -19,7 +19,7 @@ twin! {
 }
 
 twin! {
-    fn a_transaction_is_not_left_open_while_the_session_idles(on, driver, go, work) {
+    everywhere fn a_transaction_is_not_left_open_while_the_session_idles(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let guard = {
             let mut guard = go!(pool.acquire())?;
@@ -33,7 +33,7 @@ twin! {
 }
 
 twin! {
-    fn a_failed_transaction_is_rolled_back(on, driver, go, work) {
+    everywhere fn a_failed_transaction_is_rolled_back(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
         go!(guard.batch_execute("BEGIN"))?;
@@ -46,7 +46,7 @@ twin! {
 }
 
 twin! {
-    fn a_panicked_borrower_loses_no_slot_and_leaves_no_transaction(on, driver, go, work) {
+    everywhere fn a_panicked_borrower_loses_no_slot_and_leaves_no_transaction(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 0, max_size: 2 }")))?;
         for _ in 0..6 {
             let mut guard = go!(pool.acquire())?;
@@ -68,7 +68,7 @@ twin! {
 }
 
 twin! {
-    fn a_session_that_the_server_ends_during_a_statement_is_not_lent_again(on, driver, go, work) {
+    everywhere fn a_session_that_the_server_ends_during_a_statement_is_not_lent_again(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let suicide = "SELECT pg_terminate_backend(pg_backend_pid())";
         for ended in 1..4 {
@@ -83,7 +83,7 @@ twin! {
 }
 
 twin! {
-    fn a_half_done_copy_does_not_reach_the_next_borrower(on, driver, go, work) {
+    everywhere fn a_half_done_copy_does_not_reach_the_next_borrower(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
         // The simple protocol leaves the server waiting for data that the driver cannot send.
@@ -237,7 +237,7 @@ const SEEN: &str = "SELECT current_setting('work_mem') = '7MB', current_user = '
      current_setting('statement_timeout')";
 
 twin! {
-    fn reset_session_puts_back_what_a_borrower_changed(on, driver, go, work) {
+    everywhere fn reset_session_puts_back_what_a_borrower_changed(on, driver, go, work) {
         let pools = "{ min_size: 1, max_size: 1, reset: session }";
         let settings = "{ statement_timeout: '7s' }";
         let config = on.config(&format!(
@@ -257,7 +257,7 @@ twin! {
 }
 
 twin! {
-    fn reset_session_sends_nothing_after_a_borrower_who_did_nothing(on, driver, go, work) {
+    everywhere fn reset_session_sends_nothing_after_a_borrower_who_did_nothing(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: session }")))?;
         go!(pool.batch_execute("SELECT 'somebody was here'"))?;
         let changed = || on.number(
@@ -275,7 +275,7 @@ twin! {
 }
 
 twin! {
-    fn reset_transaction_leaves_the_rest_of_the_session(on, driver, go, work) {
+    everywhere fn reset_transaction_leaves_the_rest_of_the_session(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
         go!(guard.batch_execute("SET work_mem = '7MB'"))?;
@@ -287,7 +287,7 @@ twin! {
 }
 
 twin! {
-    fn reset_none_leaves_everything(on, driver, go, work) {
+    everywhere fn reset_none_leaves_everything(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: none }")))?;
         let mut guard = go!(pool.acquire())?;
         go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;

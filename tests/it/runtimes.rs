@@ -2,6 +2,7 @@
 
 use pgmonkey::{ConnectionManager, Error};
 use pgmonkey_tests::{Fixture, Outcome};
+use tokio::task::block_in_place;
 
 #[test]
 fn an_async_handle_outlives_the_runtime_that_made_it() -> Outcome {
@@ -131,5 +132,76 @@ async fn blocking_values_may_be_dropped_in_a_task() -> Outcome {
     drop(manager);
     drop(pool);
     on.until("no session is left", || on.sessions() == 0);
+    Ok(())
+}
+
+/// A blocking transaction that is dropped inside a task cannot be rolled back there.
+#[test]
+fn a_transaction_dropped_inside_a_task_is_never_left_open() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }"))?;
+    let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let inside = pool.clone();
+    let task = runtime.spawn(async move {
+        let mut guard = block_in_place(|| inside.acquire())?;
+        let mut tx = block_in_place(|| guard.transaction())?;
+        block_in_place(|| tx.batch_execute(&insert))?;
+        drop(tx);
+        // Whatever is tried on the guard that lives on says why.
+        let errors = block_in_place(|| {
+            [
+                guard.batch_execute(&insert).map_err(Error::from),
+                guard.simple_query(&insert).map(drop).map_err(Error::from),
+                guard.begin(),
+                guard.commit(),
+                guard.transaction().map(drop),
+                guard.prepare_cached("SELECT 1").map(drop),
+                guard.ping().map(drop),
+            ]
+        });
+        for (number, outcome) in errors.into_iter().enumerate() {
+            let error = outcome.expect_err("nothing runs on it");
+            let text = error.to_string();
+            assert!(
+                text.contains("dropped inside an async task"),
+                "{number}: {text}"
+            );
+        }
+        drop(guard);
+        Ok::<_, Error>(())
+    });
+    runtime.block_on(task)??;
+    assert_eq!(pool.query_one("SELECT 1", &[])?.get::<_, i32>(0), 1);
+    assert_eq!(on.rows(), 0);
+    assert_eq!(pool.status().opened, 2, "the session was replaced");
+    Ok(())
+}
+
+/// A future that is polled without a budget is not recognised; a drop there must not panic.
+#[test]
+fn what_is_dropped_inside_an_unconstrained_task_does_not_panic() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 2, max_size: 2 }"))?;
+    let mut guard = pool.acquire()?;
+    let mut open = pool.begin()?;
+    open.batch_execute(&format!("INSERT INTO {} VALUES (1)", on.name))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let table = on.name.clone();
+    let task = runtime.spawn(tokio::task::unconstrained(async move {
+        let mut tx = block_in_place(|| guard.transaction())?;
+        block_in_place(|| tx.batch_execute(&format!("INSERT INTO {table} VALUES (1)")))?;
+        drop(tx);
+        drop(guard);
+        drop(open);
+        Ok::<_, Error>(())
+    }));
+    runtime.block_on(task)??;
+    assert_eq!(on.rows(), 0);
+    drop((pool.acquire()?, pool.acquire()?));
+    assert_eq!(pool.status().opened, 2);
     Ok(())
 }

@@ -8,7 +8,7 @@ fn insert(on: &Fixture) -> String {
 }
 
 twin! {
-    fn b03_ok_commits(on, driver, go, work) {
+    everywhere fn b03_ok_commits(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 2 }")))?;
         let insert = insert(&on);
         let changed = go!(pool.transaction(work!(|tx| { Ok(go!(tx.execute(&insert, &[]))?) })))?;
@@ -18,7 +18,7 @@ twin! {
 }
 
 twin! {
-    fn b03_err_rolls_back_and_the_pool_stays_open(on, driver, go, work) {
+    everywhere fn b03_err_rolls_back_and_the_pool_stays_open(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let insert = insert(&on);
         let failed: Result<(), Error> = go!(pool.transaction(work!(|tx| {
@@ -34,7 +34,7 @@ twin! {
 }
 
 twin! {
-    fn an_error_that_was_swallowed_is_not_taken_for_a_commit(on, driver, go, work) {
+    everywhere fn an_error_that_was_swallowed_is_not_taken_for_a_commit(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let insert = insert(&on);
         let failed = go!(pool.transaction(work!(|tx| {
@@ -49,7 +49,7 @@ twin! {
 }
 
 twin! {
-    fn begin_takes_a_session_of_its_own_and_gives_it_back(on, driver, go, work) {
+    everywhere fn begin_takes_a_session_of_its_own_and_gives_it_back(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 2 }")))?;
         let insert = insert(&on);
         let mut kept = go!(pool.begin())?;
@@ -71,7 +71,7 @@ twin! {
 }
 
 twin! {
-    fn a_nested_transaction_is_a_savepoint(on, driver, go, work) {
+    everywhere fn a_nested_transaction_is_a_savepoint(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let insert = insert(&on);
         go!(pool.transaction(work!(|tx| {
@@ -96,7 +96,7 @@ twin! {
 }
 
 twin! {
-    fn ending_a_transaction_that_is_not_open_is_an_error(on, driver, go, work) {
+    everywhere fn ending_a_transaction_that_is_not_open_is_an_error(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
         let error = go!(guard.commit()).expect_err("nothing to commit");
@@ -118,7 +118,7 @@ twin! {
 }
 
 twin! {
-    fn a_scope_follows_the_files_autocommit(on, driver, go, work) {
+    everywhere fn a_scope_follows_the_files_autocommit(on, driver, go, work) {
         let insert = insert(&on);
         for (autocommit, rows) in [("false", 0), ("true", 1)] {
             let yaml = on.yaml("").replacen("sslmode", &format!("autocommit: {autocommit}, sslmode"), 1);
@@ -201,4 +201,176 @@ async fn a_dropped_future_rolls_back_and_the_pool_stays_open() -> Outcome {
     }
     assert_eq!(pool.status().opened, 1);
     Ok(())
+}
+
+/// Texts that end a transaction, and the server's word for each.
+const ENDINGS: [(&str, &str); 7] = [
+    ("ROLLBACK", "ROLLBACK"),
+    ("COMMIT", "COMMIT"),
+    ("ROLLBACK AND CHAIN", "ROLLBACK"),
+    ("COMMIT AND CHAIN", "COMMIT"),
+    ("COMMIT; BEGIN", "COMMIT"),
+    ("ROLLBACK; BEGIN", "ROLLBACK"),
+    // A migration with its own ends.
+    ("BEGIN; SELECT 1; COMMIT", "COMMIT"),
+];
+
+/// What stays of a row that was written before, when the text is `ending`.
+fn stays(ending: &str) -> i64 {
+    i64::from(ending.contains("COMMIT"))
+}
+
+fn check_ended(error: &Error, action: &str, by: &str) {
+    let text = error.to_string();
+    assert!(
+        matches!(error, Error::TransactionEnded { .. })
+            && text.contains(by)
+            && text.contains(action),
+        "{action} after {by}: {text}"
+    );
+}
+
+twin! {
+    everywhere fn a_transaction_that_a_text_ended_is_not_taken_for_committed(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let insert = insert(&on);
+        let mut rows = 0;
+        for (ending, by) in ENDINGS {
+            let ended = go!(pool.transaction(work!(|tx| {
+                go!(tx.execute(&insert, &[]))?;
+                go!(tx.batch_execute(ending))?;
+                Ok(())
+            })));
+            check_ended(&ended.expect_err(ending), "commit", by);
+            rows += stays(ending);
+            assert_eq!(on.rows(), rows, "{ending}");
+            let mut tx = go!(pool.begin())?;
+            go!(tx.execute(&insert, &[]))?;
+            go!(tx.batch_execute(ending))?;
+            check_ended(&go!(tx.rollback()).expect_err(ending), "rollback", by);
+            rows += stays(ending);
+            assert_eq!(on.rows(), rows, "{ending}");
+        }
+        assert_eq!(pool.status().opened, 1, "what a text left open was rolled back");
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_text_that_ends_the_transaction_around_a_savepoint_is_told(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let insert = insert(&on);
+        for (ending, by) in ENDINGS {
+            let mut tx = go!(pool.begin())?;
+            let mut savepoint = go!(tx.transaction())?;
+            go!(savepoint.execute(&insert, &[]))?;
+            go!(savepoint.batch_execute(ending))?;
+            check_ended(&go!(savepoint.commit()).expect_err(ending), "commit", by);
+            check_ended(&go!(tx.commit()).expect_err(ending), "commit", by);
+            let mut guard = go!(pool.acquire())?;
+            go!(guard.begin())?;
+            go!(guard.batch_execute(ending))?;
+            check_ended(&go!(guard.commit()).expect_err(ending), "commit", by);
+            let mut nested = go!(guard.transaction())?;
+            go!(nested.batch_execute(ending))?;
+            check_ended(&go!(nested.rollback()).expect_err(ending), "rollback", by);
+            assert!(matches!(go!(guard.commit()), Err(Error::NoTransaction { .. })), "{ending}");
+        }
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn going_back_to_a_savepoint_by_text_ends_nothing(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let insert = insert(&on);
+        go!(pool.transaction(work!(|tx| {
+            go!(tx.execute(&insert, &[]))?;
+            go!(tx.batch_execute("SAVEPOINT mine"))?;
+            go!(tx.execute(&insert, &[]))?;
+            go!(tx.batch_execute("ROLLBACK TO mine"))?;
+            let back = go!(tx.prepare("ROLLBACK /* not all */ WORK TO SAVEPOINT mine"))?;
+            go!(tx.execute(&back, &[]))?;
+            go!(tx.batch_execute("-- ROLLBACK\nSELECT 'ROLLBACK'"))?;
+            Ok(())
+        })))?;
+        assert_eq!(on.rows(), 1);
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_prepared_statement_that_ends_the_transaction_is_told(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let mut tx = go!(pool.begin())?;
+        let rollback = go!(tx.prepare("ROLLBACK"))?;
+        go!(tx.execute(&rollback, &[]))?;
+        go!(tx.batch_execute("BEGIN"))?;
+        check_ended(&go!(tx.commit()).expect_err("it was rolled back"), "commit", "ROLLBACK");
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_commit_that_the_server_refuses_is_none(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let deferred = format!("ALTER TABLE {} ADD UNIQUE (n) DEFERRABLE INITIALLY DEFERRED", on.name);
+        go!(pool.batch_execute(&deferred))?;
+        let insert = insert(&on);
+        let mut tx = go!(pool.begin())?;
+        go!(tx.execute(&insert, &[]))?;
+        go!(tx.execute(&insert, &[]))?;
+        let error = go!(tx.commit()).expect_err("two of one");
+        assert_eq!(error.code().map(|code| code.code()), Some("23505"), "{error}");
+        assert_eq!(on.rows(), 0);
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_dropped_savepoint_undoes_its_own_work_and_no_more(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        let table = on.name.clone();
+        let insert = |n: i32| format!("INSERT INTO {table} VALUES ({n})");
+        go!(pool.transaction(work!(|tx| {
+            let mut savepoint = go!(tx.transaction())?;
+            go!(savepoint.batch_execute(&insert(1)))?;
+            drop(savepoint);
+            let mut failed = go!(tx.transaction())?;
+            assert!(go!(failed.batch_execute("nonsense")).is_err());
+            drop(failed);
+            go!(tx.batch_execute(&insert(2)))?;
+            Ok(())
+        })))?;
+        let mut guard = go!(pool.acquire())?;
+        let mut tx = go!(guard.transaction())?;
+        go!(tx.batch_execute(&insert(4)))?;
+        drop(tx);
+        go!(guard.batch_execute(&insert(8)))?;
+        drop(guard);
+        let sum = on.number(&format!("SELECT sum(n) FROM {table}"), &[]);
+        assert_eq!(sum, 2 + 8, "what was committed, and the statement behind the dropped transaction");
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn failures_of_statements_cost_no_session(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, reset: session }")))?;
+        go!(pool.batch_execute(&format!("ALTER TABLE {} ADD UNIQUE (n)", on.name)))?;
+        let insert = insert(&on);
+        go!(pool.execute(&insert, &[]))?;
+        for _ in 0..5 {
+            assert!(go!(pool.execute(&insert, &[])).is_err());
+            let failed: Result<(), Error> = go!(pool.transaction(work!(|tx| {
+                go!(tx.batch_execute("SET work_mem = '7MB'"))?;
+                Err(Error::other("the caller's own"))
+            })));
+            assert!(failed.is_err());
+        }
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
 }

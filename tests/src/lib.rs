@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod places;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -202,21 +204,49 @@ pub fn load(yaml: &str) -> Config {
         .expect("the test's own file is right")
 }
 
-/// Writes a test once for both families.
+/// Writes a test once for both families; with `everywhere` in front, the blocking one runs in each
+/// of the [`places`] where blocking is allowed.
 ///
 /// `$go!(call)` is the call, awaited in the async one; `$work!(|x| body)` is the closure, async
 /// in the async one. `driver` is the crate under test.
 #[macro_export]
 macro_rules! twin {
+    (everywhere $(#[$meta:meta])* fn $name:ident($on:ident, $driver:ident, $go:ident, $work:ident) $body:block) => {
+        $crate::twin!(@ $(#[$meta])* fn $name($on, $driver, $go, $work) $body {
+            #[test]
+            fn sync_in_spawn_blocking() -> $crate::Outcome {
+                $crate::places::in_spawn_blocking(blocking)
+            }
+
+            #[test]
+            fn sync_in_block_in_place() -> $crate::Outcome {
+                $crate::places::in_block_in_place(blocking)
+            }
+
+            #[test]
+            fn sync_with_an_entered_handle() -> $crate::Outcome {
+                $crate::places::with_an_entered_handle(blocking)
+            }
+        });
+    };
     ($(#[$meta:meta])* fn $name:ident($on:ident, $driver:ident, $go:ident, $work:ident) $body:block) => {
+        $crate::twin!(@ $(#[$meta])* fn $name($on, $driver, $go, $work) $body {});
+    };
+    (@ $(#[$meta:meta])* fn $name:ident($on:ident, $driver:ident, $go:ident, $work:ident) $body:block { $($elsewhere:item)* }) => {
         $(#[$meta])*
         mod $name {
             #[allow(unused_imports, reason = "not every test needs all of it")]
             use super::*;
 
             #[test]
-            #[allow(unused_mut, reason = "the blocking driver takes &mut where the other takes &")]
             fn sync() -> $crate::Outcome {
+                blocking()
+            }
+
+            $($elsewhere)*
+
+            #[allow(unused_mut, reason = "the blocking driver takes &mut where the other takes &")]
+            fn blocking() -> $crate::Outcome {
                 #[allow(unused_imports, reason = "as above")]
                 use pgmonkey::sync as $driver;
                 #[allow(unused_macros, reason = "as above")]

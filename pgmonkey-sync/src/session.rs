@@ -281,9 +281,15 @@ impl Session {
         }
     }
 
-    /// It came back, clean.
+    /// It came back, clean. The driver queues notifications until somebody reads them; the next
+    /// borrower has not asked for these.
     pub(crate) fn is_back(&mut self, now: Instant) {
         self.back_at = Some(now);
+        let mut unread = self.client_mut().notifications();
+        // Beyond the last one the iterator would look at the socket.
+        for _ in 0..unread.len() {
+            let _ = unread.iter().next();
+        }
     }
 
     /// Says why it ends.

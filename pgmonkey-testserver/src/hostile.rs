@@ -35,11 +35,20 @@ pub enum Behaviour {
     SilentAfterLogin,
     /// Lets everybody in and tells its settings byte by byte, for ever.
     Trickles,
+    /// Answers the login with notices, for ever.
+    NoticesForLogin,
+    /// Lets everybody in, and sends short notices for ever before it is ready.
+    ShortNotices,
+    /// Lets everybody in, and sends long notices for ever before it is ready.
+    LongNotices,
+    /// Lets everybody in, is ready, and from the first query on announces settings with new
+    /// names for ever.
+    NewSettings,
 }
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Silent,
         Self::SilentInHandshake,
         Self::ClosesInHandshake,
@@ -52,6 +61,10 @@ impl Behaviour {
         Self::TrustsEverybody,
         Self::SilentAfterLogin,
         Self::Trickles,
+        Self::NoticesForLogin,
+        Self::ShortNotices,
+        Self::LongNotices,
+        Self::NewSettings,
     ];
 
     /// What it answers to the request for TLS; `None` if nothing.
@@ -72,9 +85,10 @@ impl Behaviour {
             Self::HugeMessage => Some([b"R".as_slice(), &0x7fff_ffff_u32.to_be_bytes()].concat()),
             Self::AsksClearText => Some(request(3, b"")),
             Self::AsksMd5 => Some(request(5, b"salt")),
-            Self::TrustsEverybody => Some(trust()),
+            Self::TrustsEverybody | Self::NewSettings => Some(trust()),
             Self::SilentAfterLogin => Some(request(10, b"SCRAM-SHA-256\0\0")),
-            Self::Trickles => Some(request(0, b"")),
+            Self::Trickles | Self::ShortNotices | Self::LongNotices => Some(request(0, b"")),
+            Self::NoticesForLogin => Some(notice("a")),
             _ => None,
         }
     }
@@ -229,10 +243,35 @@ fn talk(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     if let Some(answer) = shared.behaviour.login() {
         client.write_all(&answer)?;
     }
-    if shared.behaviour == Behaviour::Trickles {
-        return trickle(client, shared);
+    match shared.behaviour {
+        Behaviour::Trickles => trickle(client, shared),
+        Behaviour::NoticesForLogin | Behaviour::ShortNotices => {
+            flood(client, shared, |_| notice("a"))
+        }
+        Behaviour::LongNotices => flood(client, shared, |_| notice(&"a".repeat(10_000))),
+        Behaviour::NewSettings => {
+            client.read_exact(&mut [0])?;
+            flood(client, shared, |count| {
+                message(b'S', format!("setting{count}\0value\0").as_bytes())
+            })
+        }
+        _ => wait_for_end(client, shared),
     }
-    wait_for_end(client, shared)
+}
+
+/// Sends one message after the other until the client hangs up.
+fn flood(
+    client: &mut TcpStream,
+    shared: &Shared,
+    next: impl Fn(usize) -> Vec<u8>,
+) -> io::Result<()> {
+    for count in 0.. {
+        if shared.is_closing() {
+            break;
+        }
+        client.write_all(&next(count))?;
+    }
+    Ok(())
 }
 
 /// A message without a type: its length, then the rest.
@@ -270,6 +309,10 @@ fn trickle(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).expect("a short message");
     [&[kind], length.to_be_bytes().as_slice(), body].concat()
+}
+
+fn notice(text: &str) -> Vec<u8> {
+    message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes())
 }
 
 fn request(code: u32, rest: &[u8]) -> Vec<u8> {

@@ -382,3 +382,17 @@ async fn a_blocking_listener_in_a_task_answers_with_the_twins_name() -> Outcome 
     on.until("its session ends", || on.sessions() == 0);
     Ok(())
 }
+
+/// The async twin's driver keeps none.
+#[test]
+fn notifications_that_a_borrower_left_unread_are_not_kept() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }"))?;
+    let mut guard = pool.acquire()?;
+    guard.batch_execute(&format!("LISTEN {0}; NOTIFY {0}; NOTIFY {0}, 'a'", on.name))?;
+    assert_eq!(guard.notifications().len(), 2);
+    drop(guard);
+    assert_eq!(pool.acquire()?.notifications().len(), 0);
+    assert_eq!(pool.status().opened, 1);
+    Ok(())
+}

@@ -5,6 +5,10 @@
 /// number and the names of a few mechanisms; an `ErrorResponse` begins with its codes.
 const BODY_KEPT: usize = 512;
 
+/// The longest `ParameterStatus` that is let through, in bytes of its body. The driver keeps the
+/// value for as long as the session lives.
+pub(crate) const LONGEST_PARAMETER: usize = 64 << 10;
+
 /// One message seen from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Backend<'a> {
@@ -192,6 +196,10 @@ pub(crate) struct BackendFraming {
     in_body: bool,
     /// Whether a `BindComplete` came since the last `ReadyForQuery`.
     bound: bool,
+    /// Whether a `ReadyForQuery` was seen. Until then every message is counted.
+    ready: bool,
+    messages: u32,
+    long_parameter: bool,
 }
 
 impl BackendFraming {
@@ -200,9 +208,12 @@ impl BackendFraming {
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>)) {
         loop {
             if self.at_boundary() {
-                bytes = self.pass_over(bytes);
+                if self.ready {
+                    bytes = self.pass_over(bytes);
+                }
                 // How nearly every answer ends.
                 if let [b'Z', 0, 0, 0, 5, status, rest @ ..] = bytes {
+                    self.ready = true;
                     self.bound = false;
                     event(Backend::Ready(*status));
                     bytes = rest;
@@ -217,15 +228,19 @@ impl BackendFraming {
                     return;
                 }
                 self.in_body = true;
+                self.long_parameter |=
+                    self.frame.header[0] == b'S' && self.frame.body_left > LONGEST_PARAMETER;
             }
             let kind = self.frame.header[0];
             let keep = if is_looked_into(kind) { BODY_KEPT } else { 0 };
             if !self.frame.take_body(&mut bytes, keep) {
                 return;
             }
+            self.messages = self.messages.saturating_add(1);
             let body = &*self.frame.kept;
             match kind {
                 b'Z' => {
+                    self.ready = true;
                     self.bound = false;
                     event(Backend::Ready(body.first().copied().unwrap_or(0)));
                 }
@@ -257,6 +272,16 @@ impl BackendFraming {
             true => self.frame.body_left,
             false => 0,
         }
+    }
+
+    /// How many messages have ended; exact until the first `ReadyForQuery`.
+    pub(crate) fn messages(&self) -> u32 {
+        self.messages
+    }
+
+    /// Whether a `ParameterStatus` was announced that is longer than [`LONGEST_PARAMETER`].
+    pub(crate) fn has_long_parameter(&self) -> bool {
+        self.long_parameter
     }
 
     /// Whether the last byte ended a message.

@@ -6,16 +6,16 @@ use std::fmt;
 
 use pgmonkey_config::{AuthMethod, RequireAuth};
 
-/// The longest message of a login. A server's reasons for a refusal are far shorter, and nobody
-/// who has not shown who he is gets more memory than that.
-const LONGEST: usize = 1 << 20;
+use super::limit::{LOGIN_BYTES, LOGIN_MESSAGES, LimitExceeded};
 
 /// Follows the server's side of one login.
 #[derive(Debug, Default)]
 pub(super) struct Login {
     allowed: RequireAuth,
     asked: Option<AuthMethod>,
+    /// Whether the server has said that it is ready for queries.
     over: bool,
+    bytes: usize,
     refusal: Option<LoginRefused>,
 }
 
@@ -35,6 +35,8 @@ pub enum LoginRefused {
         /// Bytes announced.
         bytes: usize,
     },
+    /// The server sent more than a login takes.
+    Limit(LimitExceeded),
 }
 
 impl fmt::Display for LoginRefused {
@@ -53,8 +55,9 @@ impl fmt::Display for LoginRefused {
             ),
             Self::TooLong { bytes } => write!(
                 f,
-                "the server announced a message of {bytes} bytes before the login was over: it does not speak the PostgreSQL protocol"
+                "the server announced a message of {bytes} bytes before the login was over, which may take {LOGIN_BYTES} bytes: it does not speak the PostgreSQL protocol"
             ),
+            Self::Limit(limit) => limit.fmt(f),
         }
     }
 }
@@ -74,7 +77,6 @@ impl Login {
         let code = body.first_chunk().map(|code| u32::from_be_bytes(*code))?;
         if code == 0 {
             let method = *self.asked.get_or_insert(AuthMethod::None);
-            self.over = true;
             self.check(method);
             return Some(method);
         }
@@ -85,9 +87,34 @@ impl Login {
         None
     }
 
+    /// Takes note of `bytes` more from the server, which end its message number `messages`.
+    pub(super) fn count(&mut self, bytes: usize, messages: u32) {
+        if self.over {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        let limit = if self.bytes > LOGIN_BYTES {
+            LimitExceeded::LoginBytes
+        } else if messages > LOGIN_MESSAGES {
+            LimitExceeded::LoginMessages
+        } else {
+            return;
+        };
+        self.refusal.get_or_insert(LoginRefused::Limit(limit));
+    }
+
+    /// The server is ready for queries.
+    pub(super) fn ends(&mut self) {
+        self.over = true;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Why it must not go on, when the message under way lacks `missing` bytes.
     pub(super) fn refusal(&mut self, missing: usize) -> Option<LoginRefused> {
-        if !self.over && missing > LONGEST {
+        if !self.over && missing > LOGIN_BYTES {
             return Some(LoginRefused::TooLong { bytes: missing });
         }
         self.refusal.take()
@@ -180,6 +207,29 @@ mod tests {
         assert_eq!(login.refusal(4 << 10), None);
         assert!(login.refusal(usize::MAX).is_some());
         login.asked(&request(0, b""));
+        assert!(login.refusal(usize::MAX).is_some(), "not ready yet");
+        login.ends();
         assert_eq!(login.refusal(usize::MAX), None, "rows may be long");
+    }
+
+    #[test]
+    fn the_sum_of_a_login_is_bounded_until_the_server_is_ready() {
+        let exceeded = |login: &mut Login| match login.refusal(0) {
+            Some(LoginRefused::Limit(limit)) => Some(limit),
+            _ => None,
+        };
+        let mut login = Login::default();
+        login.count(LOGIN_BYTES, LOGIN_MESSAGES);
+        assert_eq!(exceeded(&mut login), None, "the limits themselves");
+        login.asked(&request(0, b""));
+        login.count(1, LOGIN_MESSAGES);
+        assert_eq!(exceeded(&mut login), Some(LimitExceeded::LoginBytes));
+        let mut login = Login::default();
+        login.count(5, LOGIN_MESSAGES + 1);
+        assert_eq!(exceeded(&mut login), Some(LimitExceeded::LoginMessages));
+        let mut login = Login::default();
+        login.ends();
+        login.count(usize::MAX, u32::MAX);
+        assert_eq!(exceeded(&mut login), None);
     }
 }

@@ -3,6 +3,7 @@
 
 mod complaint;
 mod framing;
+mod limit;
 mod login;
 mod observer;
 mod stream;
@@ -10,6 +11,7 @@ mod texts;
 
 pub use complaint::ServerFailure;
 pub use framing::TransactionEnd;
+pub use limit::LimitExceeded;
 pub use login::LoginRefused;
 pub use observer::{Observer, TransactionEnds, WireState};
 pub use stream::ObservedStream;

@@ -1,6 +1,7 @@
 //! The state of one session as its bytes tell it, readable from any thread without a round trip.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -8,6 +9,7 @@ use pgmonkey_config::{AuthMethod, RequireAuth};
 
 use super::complaint::{Complaint, ServerFailure};
 use super::framing::{Backend, BackendFraming, Frontend, FrontendFraming, TransactionEnd};
+use super::limit::LimitExceeded;
 use super::login::{Login, LoginRefused};
 use super::texts::Texts;
 use crate::sql::Effects;
@@ -70,6 +72,7 @@ pub struct Observer {
     /// Low half: how many transactions have ended. High half: how the last one did.
     ends: AtomicU64,
     parameters: Mutex<Parameters>,
+    exceeded: OnceLock<LimitExceeded>,
     failure: Mutex<Option<ServerFailure>>,
     end: Mutex<Option<ServerFailure>>,
     condemned: OnceLock<&'static str>,
@@ -325,6 +328,11 @@ impl Observer {
         self.word.load(Ordering::Acquire) & LOST_COUNT != 0
     }
 
+    /// The limit that the server exceeded, if the session was closed for that.
+    pub fn exceeded(&self) -> Option<LimitExceeded> {
+        self.exceeded.get().copied()
+    }
+
     pub(super) fn close(&self) {
         self.word.fetch_or(CLOSED, Ordering::AcqRel);
     }
@@ -369,10 +377,21 @@ impl Tracker {
         }
     }
 
-    /// Why the login must not go on, if it must not. Asked before the reader gets what was
-    /// received, so that no answer leaves.
-    pub(super) fn refusal(&mut self) -> Option<LoginRefused> {
-        self.login.refusal(self.backend.missing())
+    /// Why the session must not go on, if it must not. Asked before the reader gets what was
+    /// received, so that no answer leaves and the driver keeps nothing of it.
+    pub(super) fn refusal(&mut self, observer: &Observer) -> Option<io::Error> {
+        let refused = |error: LoginRefused| io::Error::new(io::ErrorKind::PermissionDenied, error);
+        if let Some(refusal) = self.login.refusal(self.backend.missing()) {
+            return Some(refused(refusal));
+        }
+        if self.backend.has_long_parameter() {
+            let _ = observer.exceeded.set(LimitExceeded::ParameterBytes);
+        }
+        let exceeded = observer.exceeded()?;
+        Some(match self.login.is_over() {
+            true => io::Error::new(io::ErrorKind::InvalidData, exceeded),
+            false => refused(LoginRefused::Limit(exceeded)),
+        })
     }
 
     pub(super) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
@@ -485,6 +504,7 @@ impl Tracker {
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
                 *copy_ended = false;
+                login.ends();
                 let counted = matches!(unanswered.pop_front(), Some((Kind::Query | Kind::Sync, _)));
                 if observer.state() == WireState::Starting {
                     observer.put_back();
@@ -525,6 +545,7 @@ impl Tracker {
             }
             Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
         });
+        login.count(bytes.len(), backend.messages());
     }
 
     /// Whether the next byte from the server starts a message.
@@ -564,6 +585,12 @@ fn remember(observer: &Observer, body: &[u8]) {
     }
     let mut parameters = observer.parameters();
     let Parameters { known, before } = &mut *parameters;
+    if !known.contains_key(&*name)
+        && let Some(exceeded) = LimitExceeded::of_parameters(known.len())
+    {
+        let _ = observer.exceeded.set(exceeded);
+        return;
+    }
     let replaced = known.insert(name.clone().into_owned(), value.clone().into_owned());
     // What the server does by itself is no change of the session's.
     if name == "in_hot_standby" {
@@ -647,6 +674,33 @@ mod tests {
             Some("15.18")
         );
         assert_eq!(observer.parameter("nothing"), None);
+    }
+
+    #[test]
+    fn a_session_keeps_a_bounded_number_of_settings() {
+        let (observer, mut tracker) = started();
+        let announce = |tracker: &mut Tracker, name: usize| {
+            let body = format!("name{name}\0value\0");
+            tracker.received(&observer, &message(b'S', body.as_bytes()));
+            tracker.refusal(&observer).map(|error| error.to_string())
+        };
+        let refused = (0..1000).find_map(|name| announce(&mut tracker, name % 100));
+        assert_eq!(refused, None, "names that are known already");
+        let refused = (0..1000).find_map(|name| announce(&mut tracker, name));
+        assert!(refused.expect("refused").contains("more than 128 settings"));
+        assert_eq!(observer.exceeded(), Some(LimitExceeded::Parameters));
+        assert_eq!(observer.parameters().known.len(), 128);
+    }
+
+    #[test]
+    fn a_long_setting_is_refused_at_its_announcement() {
+        let (observer, mut tracker) = started();
+        let long = message(b'S', &[b'x'; (64 << 10) + 1]);
+        tracker.received(&observer, &long[..4]);
+        assert!(tracker.refusal(&observer).is_none());
+        tracker.received(&observer, &long[4..5]);
+        let refused = tracker.refusal(&observer).expect("refused");
+        assert!(refused.to_string().contains("more than 65536 bytes"));
     }
 
     #[test]

@@ -95,11 +95,11 @@ impl<S> ObservedStream<S> {
             return Ok(());
         }
         self.tracker.received(&self.observer, bytes);
-        match self.tracker.refusal() {
+        match self.tracker.refusal(&self.observer) {
             None => Ok(()),
             Some(refusal) => {
                 buf.set_filled(before);
-                Err(self.fail(io::Error::new(io::ErrorKind::PermissionDenied, refusal)))
+                Err(self.fail(refusal))
             }
         }
     }

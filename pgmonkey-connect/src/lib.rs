@@ -15,6 +15,7 @@
 //! | how to get from a socket to an encrypted session whose state is known | [`Connector`], [`wire`] |
 //! | why there is no session | [`failure`] |
 //! | how session settings reach the server | [`startup`] |
+//! | how a text is written into a statement | [`sql`] |
 //! | what a returned session needs | [`recycle`] |
 //! | when a session must go | [`expiry`] |
 //! | what a program's hook means for a session | [`hook`] |

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Notification;
 
+use crate::sql::identifier;
 use crate::{Error, retry};
 
 /// PostgreSQL cuts longer names short, in `LISTEN` but not in `pg_notify()`.
@@ -82,7 +83,7 @@ impl Channels {
 
 /// A channel's name is an identifier: quoted, it is taken as it is written.
 fn statement(verb: &str, channel: &str) -> String {
-    format!("{verb} \"{}\"", channel.replace('"', "\"\""))
+    format!("{verb} {}", identifier(channel))
 }
 
 /// A time without a session.

@@ -7,6 +7,7 @@ use pgmonkey_config::SessionSettings;
 use tokio_postgres::error::SqlState;
 
 use crate::Error;
+use crate::sql::literal;
 
 /// The `options` text of the startup packet: what the file's `options` say, then each session
 /// setting as `-c name=value`, blanks and backslashes escaped as the server reads them.
@@ -47,9 +48,9 @@ pub fn set_statements(settings: &SessionSettings) -> String {
         .iter()
         .map(|(name, value)| {
             format!(
-                "SELECT pg_catalog.set_config('{}', '{}', false);",
-                name.replace('\'', "''"),
-                value.replace('\'', "''")
+                "SELECT pg_catalog.set_config({}, {}, false);",
+                literal(name),
+                literal(value)
             )
         })
         .collect()
@@ -142,6 +143,10 @@ mod tests {
         assert_eq!(
             set_statements(&settings(&[("search_path", "it's, b")])),
             "SELECT pg_catalog.set_config('search_path', 'it''s, b', false);"
+        );
+        assert_eq!(
+            set_statements(&settings(&[("my.x", "a\\'b")])),
+            "SELECT pg_catalog.set_config('my.x', E'a\\\\''b', false);"
         );
     }
 }

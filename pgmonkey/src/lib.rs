@@ -17,6 +17,9 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::failure;
+/// For the program; not part of the API.
+#[doc(hidden)]
+pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
     StatementCacheStatus, Status, Tls,

@@ -1,7 +1,8 @@
 //! `sync_settings` and `async_settings`.
 
 use pgmonkey::Error;
-use pgmonkey_tests::twin;
+use pgmonkey_tests::{load, twin};
+use pgmonkey_testserver::Pgbouncer;
 
 fn both(settings: &str) -> String {
     format!("sync_settings: {settings}\nasync_settings: {settings}\n")
@@ -57,6 +58,37 @@ twin! {
             assert!(matches!(error, Error::SessionSetting { .. }), "{error}");
             assert!(error.to_string().contains(&format!("sync_settings.{key}")), "{error}");
         }
+        Ok(())
+    }
+}
+
+/// Where a backslash escapes, a text that goes in statements must not end early. The pooler takes no
+/// `options`, so the settings do; over TCP.
+twin! {
+    fn a_backslash_runs_nothing_where_strings_do_not_conform(on, driver, go, work) {
+        let Some(program) = Pgbouncer::find() else {
+            println!("skipped: no pgbouncer on this machine (`apt-get install pgbouncer`)");
+            return Ok(());
+        };
+        on.run(&format!("CREATE DATABASE {}", on.name));
+        on.run(&format!("ALTER DATABASE {} SET standard_conforming_strings = off", on.name));
+        let pooler = Pgbouncer::start(&program, on.server(), &[("pool_mode", "session")])?;
+        let to = pooler.endpoint();
+        let value = r"x\', false), pg_catalog.set_config($$my.hit$$, $$yes$$, false) --";
+        let settings = format!("{{ my.text: \"{}\" }}", value.replace('\\', "\\\\"));
+        let config = load(&format!(
+            "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {} }}\n{}",
+            to.host(), to.port(), to.user(), to.password(), on.name, both(&settings),
+        ));
+        let connection = go!(driver::Connection::new(&config))?;
+        let ask = "SELECT current_setting('standard_conforming_strings'), current_setting('my.text'), \
+                   current_setting('my.hit', true)";
+        let row = go!(connection.query_one(ask, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), ("off", value));
+        assert_eq!(row.get::<_, Option<&str>>(2), None, "it ran");
+        connection.close();
+        drop(pooler);
+        on.run(&format!("DROP DATABASE {} WITH (FORCE)", on.name));
         Ok(())
     }
 }

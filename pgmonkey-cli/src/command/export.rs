@@ -8,6 +8,7 @@ use std::pin::pin;
 use clap::Args;
 use futures_util::StreamExt;
 use pgmonkey::aio::ClientGuard;
+use pgmonkey::sql::{identifier, literal};
 
 use crate::command::form::{Form, Quote};
 use crate::configuration::ConfigOption;
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::notes;
 use crate::output::Output;
 use crate::transfer::progress::Progress;
-use crate::transfer::relation::{self, Name, Relation, database, literal, quoted};
+use crate::transfer::relation::{self, Name, Relation, database};
 use crate::transfer::{self, Sessions};
 
 use file::Target;
@@ -219,11 +220,11 @@ impl Export {
         let given = || {
             all()
                 .filter(|column| !column.generated)
-                .map(|column| quoted(&column.name))
+                .map(|column| identifier(&column.name))
         };
         let columns: Vec<String> = match self.columns.is_empty() {
             true => given().collect(),
-            false => self.columns.iter().map(|name| quoted(name)).collect(),
+            false => self.columns.iter().map(|name| identifier(name)).collect(),
         };
         // COPY refuses computed columns by name, so that a list of all is no list.
         let computed = self

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pgmonkey::sql::identifier;
 use pgmonkey::tokio_postgres::Client;
 
 use crate::error::Error;
@@ -47,8 +48,8 @@ impl Name {
     /// As SQL takes it.
     pub(crate) fn sql(&self) -> String {
         match &self.schema {
-            Some(schema) => format!("{}.{}", quoted(schema), quoted(&self.table)),
-            None => quoted(&self.table),
+            Some(schema) => format!("{}.{}", identifier(schema), identifier(&self.table)),
+            None => identifier(&self.table),
         }
     }
 }
@@ -89,16 +90,6 @@ fn part(text: &str) -> Result<(String, Option<&str>), String> {
             _ => Err(format!("{text:?} goes on behind a closing quote")),
         };
     }
-}
-
-/// An identifier in quotes.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as a literal, whatever `standard_conforming_strings` is.
-pub(crate) fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// What the server has under a name.
@@ -205,10 +196,5 @@ mod tests {
         for wrong in ["", ".", "s.", ".t", "\"t", "\"a\"b"] {
             assert_eq!(sql(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn literals_hold_anything() {
-        assert_eq!(literal("a'b\\c"), "E'a''b\\\\c'");
     }
 }

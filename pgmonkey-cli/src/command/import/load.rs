@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::future::try_join_all;
 use pgmonkey::aio::ClientGuard;
+use pgmonkey::sql::identifier;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
 
@@ -15,7 +16,7 @@ use crate::csv::scan::{Rows, Scanner};
 use crate::error::Error;
 use crate::transfer::Sessions;
 use crate::transfer::progress::Progress;
-use crate::transfer::relation::{Name, database, quoted};
+use crate::transfer::relation::{Name, database};
 
 use super::feed::{self, Part};
 use super::input::Input;
@@ -141,7 +142,7 @@ impl Load<'_> {
         self.sessions
             .undo_by(format!("DROP TABLE IF EXISTS {name}"));
         client.batch_execute(&create).await.map_err(database)?;
-        let own = quoted(&self.plan.table.table);
+        let own = identifier(&self.plan.table.table);
         let last = Some(format!("ALTER TABLE {name} RENAME TO {own}"));
         let rows = self.together(client, shared, last).await?;
         self.sessions.nothing_to_undo();

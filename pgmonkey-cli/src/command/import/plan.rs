@@ -1,5 +1,7 @@
 //! What an import does, decided from the file's first rows and what the server has.
 
+use pgmonkey::sql::{identifier, literal};
+
 use crate::csv::charset::Charset;
 use crate::csv::decode::Evidence;
 use crate::csv::dialect::{self, Dialect, HeaderEvidence};
@@ -8,7 +10,7 @@ use crate::csv::record::{self, Field};
 use crate::csv::scan::Blank;
 use crate::csv::{settings, types};
 use crate::error::Error;
-use crate::transfer::relation::{Name, Relation, literal, quoted};
+use crate::transfer::relation::{Name, Relation};
 
 use super::input::{BLOCK, Input};
 
@@ -152,7 +154,7 @@ pub(crate) fn make(
 impl Plan {
     /// The statement that loads rows into a table, whose name is in SQL.
     pub(crate) fn copy(&self, table: &str) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
+        let columns: Vec<String> = self.columns.iter().map(|name| identifier(name)).collect();
         format!(
             "COPY {table} ({}) FROM STDIN WITH (FORMAT csv, HEADER true, DELIMITER {}, QUOTE {}, NULL {}, ENCODING 'UTF8')",
             columns.join(", "),
@@ -166,7 +168,7 @@ impl Plan {
     pub(crate) fn create(&self, table: &str) -> Option<String> {
         let columns = self.columns.iter().zip(self.types.as_ref()?);
         let columns: Vec<String> = columns
-            .map(|(name, kind)| format!("{} {kind}", quoted(name)))
+            .map(|(name, kind)| format!("{} {kind}", identifier(name)))
             .collect();
         Some(format!("CREATE TABLE {table} ({})", columns.join(", ")))
     }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P384_SHA384, RevokedCertParams, SerialNumber, date_time_ymd,
+    PKCS_ECDSA_P384_SHA384, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 mod openssl;
@@ -36,6 +36,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// | `self-signed.pem`, `.key` | for `localhost`, an authority's and its own signer, as `openssl req -x509` makes them |
 /// | `p384.pem`, `.key` | as `server`, signed by `p384-ca.pem` with ECDSA and SHA-384 |
 /// | `version-1.pem`, `.key` | as `cn-only`, of X.509 version 1 |
+/// | `large.pem`, `.key` | as `server`, with more names and so often that it takes over 64 KiB |
 /// | `client.pem`, `.key` | client certificate, common name = the user |
 /// | `wrong-client.pem`, `.key` | client certificate with common name `somebody-else` |
 /// | `other-client.pem`, `.key` | client certificate signed by the second authority |
@@ -82,6 +83,7 @@ impl Certificates {
         certificates.self_signed()?;
         certificates.p384()?;
         certificates.version_1(&ca)?;
+        certificates.large(&ca)?;
         let both = [other.1.as_str(), &ca.1].concat();
         write(&certificates.certificate("both-roots"), 0o644, &both)?;
 
@@ -207,6 +209,19 @@ impl Certificates {
         let path = self.certificate("chained");
         let both = fs::read_to_string(&path)? + &middle.1;
         write(&path, 0o644, &both)
+    }
+
+    /// No single one can be as large, for rustls would not even serve it.
+    fn large(&self, ca: &Authority) -> anyhow::Result<()> {
+        let mut params = server("localhost", &LOOPBACK)?;
+        for name in 0..1000 {
+            let name = format!("host-{name:04}.example").try_into()?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        self.leaf("large", &params, ca)?;
+        let path = self.certificate("large");
+        let again = fs::read_to_string(&path)?.repeat(4);
+        write(&path, 0o644, &again)
     }
 
     fn self_signed(&self) -> anyhow::Result<()> {

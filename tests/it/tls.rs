@@ -9,7 +9,9 @@ use std::process::Command;
 
 use pgmonkey::{Report, aio, sync};
 use pgmonkey_tests::{Outcome, load};
-use pgmonkey_testserver::{Certificates, Cluster, Endpoint, Kind, ScratchDir, plain_or_start};
+use pgmonkey_testserver::{
+    Certificates, Cluster, Endpoint, Kind, ScratchDir, TlsFront, plain_or_start,
+};
 
 const MODES: [&str; 6] = [
     "disable",
@@ -427,5 +429,32 @@ fn every_sslmode_against_every_server_as_psql_does() -> Outcome {
         }
     }
     assert!(differ.is_empty(), "{}", differ.join("\n"));
+    Ok(())
+}
+
+/// Both families, over TCP.
+#[test]
+fn a_certificate_that_is_too_large_is_said_to_be() -> Outcome {
+    let scratch = ScratchDir::new()?;
+    let certificates = Certificates::generate(scratch.path(), "postgres")?;
+    let front = TlsFront::start(&certificates, "large", &["postgresql"], plain_or_start()?)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    for version in ["TLSv1.2", "TLSv1.3"] {
+        let config = load(&format!(
+            "connection_settings: {{ host: localhost, hostaddr: 127.0.0.1, port: {}, user: a, dbname: a, \
+             sslmode: verify-full, sslrootcert: {}, ssl_max_protocol_version: {version} }}",
+            front.port(),
+            certificates.ca().display(),
+        ));
+        let blocking = sync::Connection::new(&config).expect_err("too large");
+        let waiting = runtime.block_on(aio::Connection::new(&config));
+        for error in [blocking, waiting.expect_err("too large")] {
+            let text = error.to_string();
+            assert!(
+                error.is_tls() && text.contains("more than 64 KiB"),
+                "{version}: {text}"
+            );
+        }
+    }
     Ok(())
 }

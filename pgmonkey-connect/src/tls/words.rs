@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::failure::TlsFailure;
 
@@ -29,6 +29,12 @@ fn failure_in(error: &Error, trusted: &str) -> TlsFailure {
         }
         Error::AlertReceived(alert) => TlsFailure::Handshake(alert_text(*alert)),
         Error::PeerIncompatible(reason) => TlsFailure::Handshake(incompatible(reason)),
+        // Nothing else in a handshake is as long.
+        Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
+        ) => TlsFailure::Handshake(
+            "the server's certificates have more than 64 KiB, which is the limit of rustls: reissue them with fewer names, or shorten the chain".to_owned(),
+        ),
         Error::InvalidMessage(_) => {
             TlsFailure::Handshake("the server answered with something that is not TLS".to_owned())
         }

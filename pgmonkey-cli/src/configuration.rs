@@ -1,16 +1,13 @@
 //! The configuration that a command works with: which file, and how it is read.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pgmonkey::Config;
-use pgmonkey::config::{Loaded, Loader, user_files};
+use pgmonkey::config::{Loaded, Loader, files, user_files};
 
 use crate::error::Error;
 use crate::notes;
-
-/// A configuration has a few kilobytes; what comes from a pipe may have no end.
-const LARGEST: u64 = 1 << 20;
 
 /// The name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -131,7 +128,7 @@ impl Source {
     pub(crate) fn text(&self) -> String {
         match &self.input {
             Some(text) => text.clone(),
-            None => bounded(std::fs::File::open(expand_home(&self.path))).unwrap_or_default(),
+            None => text_of(&expand_home(&self.path)).unwrap_or_default(),
         }
     }
 
@@ -170,8 +167,7 @@ impl Reading {
             let text = standard_input()?;
             (loader.yaml(text.as_str()), Some(text))
         } else if gives_once(path) {
-            let text = bounded(std::fs::File::open(path));
-            let text = text.map_err(|error| Error::file("read", path, error))?;
+            let text = text_of(path).map_err(|error| Error::file("read", path, error))?;
             (loader.yaml(text.as_str()), Some(text))
         } else {
             (loader.file(path), None)
@@ -203,7 +199,8 @@ fn gives_once(path: &Path) -> bool {
 /// All that comes by standard input, within reason.
 pub(crate) fn standard_input() -> Result<String, Error> {
     let path = Path::new("standard input");
-    bounded(Ok(io::stdin().lock())).map_err(|error| Error::file("read", path, error))
+    let read = files::read_from(io::stdin().lock(), files::OWN_LIMIT).and_then(text);
+    read.map_err(|error| Error::file("read", path, error))
 }
 
 /// A path as a file or a shell would mean it: `~/` is the home directory, also where no shell saw
@@ -216,12 +213,11 @@ pub(crate) fn expand_home(path: &Path) -> PathBuf {
     }
 }
 
-fn bounded(source: io::Result<impl Read>) -> io::Result<String> {
-    let mut text = String::new();
-    source?.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        let reason = format!("larger than {LARGEST} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
-    }
-    Ok(text)
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The text of a file or a pipe.
+fn text_of(path: &Path) -> io::Result<String> {
+    files::read_or_pipe(path, files::OWN_LIMIT).and_then(text)
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Value};
 
 use crate::error::ProblemKind;
+use crate::files;
 use crate::keys;
-use crate::source::document::{read_bounded, reason};
+use crate::source::document::reason;
 
 /// What references may use.
 pub(crate) struct Scope<'a> {
@@ -148,7 +149,7 @@ pub(crate) fn expand_home(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -
 }
 
 fn secret_file(path: &Path) -> Result<String, String> {
-    let bytes = read_bounded(path).map_err(|error| reason(&error))?;
+    let bytes = files::read_or_pipe(path, files::OWN_LIMIT).map_err(|error| reason(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| "not a text file in UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let line = text.strip_suffix('\n').unwrap_or(text);

@@ -42,6 +42,7 @@ mod error;
 mod excerpt;
 mod export;
 mod extract;
+pub mod files;
 mod fingerprint;
 mod interpolate;
 mod keys;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 
+use crate::files;
 use crate::secret::Secret;
 
 /// The directories in which builds of PostgreSQL put their socket by default. libpq knows only the one
@@ -62,7 +63,7 @@ impl PassFile {
             tracing::warn!(path = %path.display(), "password file ignored: {fault}");
             return Ok(None);
         }
-        let bytes = Zeroizing::new(fs::read(path).map_err(read_error)?);
+        let bytes = Zeroizing::new(files::read(path, files::SHARED_LIMIT).map_err(read_error)?);
         Ok(Some(Self {
             path: path.to_owned(),
             lines: bytes

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pgmonkey::{Config, Error};
-use pgmonkey_tests::{Fixture, Outcome, twin};
+use pgmonkey_tests::{Fixture, Outcome, load, twin};
+use pgmonkey_testserver::Certificates;
 
 /// Loads a file with these bytes and returns what the error says.
 fn refused(bytes: &[u8]) -> String {
@@ -118,4 +119,30 @@ fn nothing_prints_a_secret() -> Outcome {
     );
     assert!(!texts.contains(on.server().password()), "{texts}");
     Ok(())
+}
+
+twin! {
+    fn files_of_tls_are_read_within_bounds(on, driver, go, work) {
+        let folder = tempfile::tempdir()?;
+        let large = folder.path().join("endless");
+        std::fs::File::create(&large)?.set_len((16 << 20) + 1)?;
+        let large = large.display().to_string();
+        let root = Certificates::generate(folder.path(), "app")?.ca();
+        for (path, words) in [("/dev/zero", "not a regular file"), (&large, "larger than 16777216 bytes")] {
+            for (key, settings) in [
+                ("sslrootcert", format!("sslrootcert: {path}")),
+                ("sslcrl", format!("sslrootcert: {}, sslcrl: {path}", root.display())),
+                ("sslcert", format!("sslcert: {path}, sslkey: {path}")),
+            ] {
+                let config = load(&format!(
+                    "connection_settings: {{ host: 127.0.0.1, port: {}, user: a, dbname: a, sslmode: require, {settings} }}",
+                    on.server().port(),
+                ));
+                let error = go!(driver::Connection::new(&config)).expect_err("no such file");
+                let text = error.to_string();
+                assert!(text.contains(key) && text.contains(path) && text.contains(words), "{text}");
+            }
+        }
+        Ok(())
+    }
 }

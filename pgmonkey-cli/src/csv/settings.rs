@@ -1,9 +1,9 @@
 //! The settings file that the Python tool keeps beside a CSV file.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pgmonkey::config::files;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
@@ -103,8 +103,8 @@ pub(crate) fn path(file: &Path) -> PathBuf {
 ///
 /// The text of what is wrong in it.
 pub(crate) fn read(path: &Path, connection: &Path) -> Result<Found, String> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match files::read(path, files::OWN_LIMIT) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error.to_string()),
     };

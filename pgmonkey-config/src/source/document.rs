@@ -1,16 +1,13 @@
 //! A configuration text: read within bounds, parsed, with the position of every key.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Empty, Tag, Value};
 
 use crate::error::{Error, Place, Problem, ProblemKind};
-
-/// A configuration has a few kilobytes. The limit keeps a wrong path from filling the memory.
-const LARGEST: u64 = 1 << 20;
+use crate::files;
 
 /// Line and column, both from 1.
 pub(crate) type Position = (u64, u64);
@@ -69,7 +66,8 @@ impl Document {
             };
             Error::from(Problem::new(place, None, ProblemKind::Unreadable(reason)))
         };
-        let bytes = read_bounded(path).map_err(|error| fail(reason(&error)))?;
+        let bytes =
+            files::read_or_pipe(path, files::OWN_LIMIT).map_err(|error| fail(reason(&error)))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let place = Place::File {
                 path: path.to_owned(),
@@ -192,8 +190,8 @@ impl Defect {
 }
 
 fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
-    if text.len() as u64 > LARGEST {
-        return Err(Defect::new(too_large(), None));
+    if text.len() as u64 > files::OWN_LIMIT {
+        return Err(Defect::new(files::too_large(files::OWN_LIMIT), None));
     }
     if let Some(at) = text.find('\0') {
         let position = Some(end_of(&text.as_bytes()[..at]));
@@ -224,29 +222,14 @@ fn place(path: Option<PathBuf>, position: Option<Position>) -> Place {
     }
 }
 
-/// Reads a whole file unless it is too large, so that a device without end is no trap.
-pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large()));
-    }
-    Ok(bytes)
-}
-
-fn too_large() -> String {
-    format!("larger than {LARGEST} bytes")
-}
-
 /// What the operating system said, in words that do not depend on it where that is possible.
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "file not found".into(),
         io::ErrorKind::IsADirectory => "is a directory, not a file".into(),
         io::ErrorKind::PermissionDenied => "not allowed to read the file".into(),
-        io::ErrorKind::FileTooLarge => too_large(),
+        // Too large, or no file: our own words.
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => error.to_string(),
         _ => format!("cannot read the file: {error}"),
     }
 }

@@ -1,9 +1,9 @@
 //! libpq's connection service file: named groups of connection settings.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::passfile::{is_missing, set, user_file};
 
 /// Why a service file could not be used. The text names file and line, never a value.
@@ -62,7 +62,10 @@ pub(crate) fn read(
     service: &str,
 ) -> Result<Option<Vec<(String, String)>>, ServiceError> {
     let path = || file.path.clone();
-    match fs::read_to_string(&file.path) {
+    let text = files::read(&file.path, files::SHARED_LIMIT).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    match text {
         Ok(text) => group(&text, &file.path, service),
         Err(error) if is_missing(&error) && file.named => {
             Err(ServiceError::Missing { path: path() })
@@ -146,6 +149,7 @@ fn is_keyword(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const FILE: &str = "\
 # comment
@@ -253,6 +257,18 @@ user=app
         assert!(matches!(read(&there, "a"), Err(ServiceError::Read { .. })));
         fs::write(&there.path, b"[a]\nhost=h\n").expect("write");
         assert!(read(&there, "a").expect("readable").is_some());
+        if cfg!(unix) {
+            let error = read(&file("/dev/zero", true), "a").expect_err("no end");
+            let text = error.to_string();
+            assert_eq!(
+                text,
+                "cannot read service file /dev/zero: not a regular file"
+            );
+        }
+        let large = fs::File::create(&there.path).expect("write");
+        large.set_len(files::SHARED_LIMIT + 1).expect("write");
+        let text = read(&there, "a").expect_err("too large").to_string();
+        assert!(text.ends_with("larger than 16777216 bytes"), "{text}");
     }
 
     #[test]

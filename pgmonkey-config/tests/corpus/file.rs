@@ -354,7 +354,19 @@ fn unreadable_files_are_named() {
 #[test]
 fn a_file_without_end_is_no_trap() {
     let error = loader(&[]).file("/dev/zero").load().unwrap_err();
-    has(&error.to_string(), &["larger than"]);
+    has(
+        &error.to_string(),
+        &["/dev/zero", "neither a regular file nor a pipe"],
+    );
+    let service = "connection_settings: { service: shop, servicefile: /dev/zero }";
+    let error = loader(&[]).yaml(service).load().unwrap_err();
+    has(&error.to_string(), &["/dev/zero", "not a regular file"]);
+    let secret = "connection_settings: { password: { from_file: /dev/zero } }";
+    let error = loader(&[]).yaml(secret).resolve_env(true).load();
+    has(
+        &error.unwrap_err().to_string(),
+        &["/dev/zero", "neither a regular file nor a pipe"],
+    );
 }
 
 #[test]

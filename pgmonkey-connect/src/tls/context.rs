@@ -135,7 +135,7 @@ fn verifier(files: &Files, provider: &Arc<CryptoProvider>) -> Result<Verifier, T
     let trusted = match &files.roots {
         Roots::None => Vec::new(),
         Roots::File(path) => files::certificates("sslrootcert", path)?,
-        Roots::System => rustls_native_certs::load_native_certs().certs,
+        Roots::System => system_roots()?,
     };
     let revoked = match &files.crl {
         Some(path) => files::revocations(path)?,
@@ -152,6 +152,17 @@ fn verifier(files: &Files, provider: &Arc<CryptoProvider>) -> Result<Verifier, T
         check_name: files.check == Check::Full,
         pinned: if pins { trusted } else { Vec::new() },
     })
+}
+
+/// The operating system's list, or what `SSL_CERT_FILE` names in its place: that is read here once
+/// more, because nothing bounds what is read there.
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsFailure> {
+    if let Some(named) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+        && named.exists()
+    {
+        files::read("sslrootcert: system (SSL_CERT_FILE)", &named)?;
+    }
+    Ok(rustls_native_certs::load_native_certs().certs)
 }
 
 fn chain(

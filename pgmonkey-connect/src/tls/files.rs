@@ -2,10 +2,9 @@
 //!
 //! Reference: libpq, `sslrootcert`, `sslcert`, `sslkey`, `sslcrl` and "SSL File Usage".
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use pgmonkey_config::{ConnectionSettings, RootCert, SslMode};
+use pgmonkey_config::{ConnectionSettings, RootCert, SslMode, files};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
@@ -128,7 +127,8 @@ pub(super) fn revocations(
 }
 
 pub(super) fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsFailure> {
-    fs::read(path).map_err(|error| fault(key, path, &format!("cannot be read: {error}")))
+    files::read(path, files::SHARED_LIMIT)
+        .map_err(|error| fault(key, path, &format!("cannot be read: {error}")))
 }
 
 pub(super) fn fault(key: &'static str, path: &Path, what: &str) -> TlsFailure {

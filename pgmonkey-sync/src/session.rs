@@ -9,10 +9,9 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::nesting::{self, Found, Mark};
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
-use pgmonkey_connect::wire::{Observer, TransactionEnd, TransactionEnds, WireState};
+use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 
 use crate::context;
@@ -20,11 +19,10 @@ use crate::dial::Opened;
 use crate::hooks::Hooks;
 use crate::prepared::Prepared;
 
+mod nesting;
+
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
-
-/// A setting that lasts as long as its transaction: how one is told from the next on a Unix socket.
-const OWN_MARK: &str = "pgmonkey.transaction";
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
@@ -437,123 +435,6 @@ impl Session {
         if let Some(observer) = &self.observer {
             observer.condemn(DROPPED_IN_TASK);
         }
-    }
-
-    /// Begins a transaction at depth 0, a savepoint further inward.
-    pub(crate) fn begin(&mut self, depth: u32) -> Result<Mark, Error> {
-        if self.observer.is_some() || depth > 0 {
-            self.run(&nesting::begin(depth))?;
-        } else {
-            self.unwatched += 1;
-            let number = self.unwatched;
-            self.run(&format!("BEGIN; SET LOCAL {OWN_MARK} = '{number}'"))?;
-        }
-        Ok(self.mark(depth))
-    }
-
-    fn mark(&self, depth: u32) -> Mark {
-        let ends = self.ends().map_or(self.unwatched, |ends| ends.count);
-        Mark { depth, ends }
-    }
-
-    /// Commits a transaction, or releases a savepoint, if it is still the one that was begun.
-    pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
-        match self.look(mark)? {
-            Found::Open => {
-                self.run(&nesting::commit(mark.depth))?;
-                match self.ends() {
-                    Some(ends) => mark.committed(ends),
-                    None => Ok(()),
-                }
-            }
-            Found::Failed => {
-                self.run(&nesting::rollback(mark.depth))?;
-                Err(Error::RolledBack)
-            }
-            Found::Over(by) => self.is_over_already("commit", mark, by),
-        }
-    }
-
-    /// Rolls a transaction back, or goes back to a savepoint, if it is still the one that was
-    /// begun.
-    pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
-        match self.look(mark)? {
-            Found::Open | Found::Failed => {
-                self.run(&nesting::rollback(mark.depth))?;
-                match self.ends() {
-                    Some(ends) => mark.rolled_back(ends),
-                    None => Ok(()),
-                }
-            }
-            Found::Over(by) => self.is_over_already("rollback", mark, by),
-        }
-    }
-
-    /// What a text has left open in its place is rolled back.
-    fn is_over_already(
-        &mut self,
-        action: &'static str,
-        mark: Mark,
-        by: Option<TransactionEnd>,
-    ) -> Result<(), Error> {
-        if mark.depth == 0 && self.state_at_rest()? != WireState::Idle {
-            self.run("ROLLBACK")?;
-        }
-        Err(nesting::ended(action, by))
-    }
-
-    fn look(&mut self, mark: Mark) -> Result<Found, Error> {
-        let state = self.state_at_rest()?;
-        if state == WireState::Closed {
-            // The driver says why.
-            self.run("")?;
-        }
-        match self.ends() {
-            Some(ends) => Ok(mark.look(state, ends)),
-            None => self.look_unwatched(state, mark),
-        }
-    }
-
-    fn ends(&self) -> Option<TransactionEnds> {
-        let observer = self.observer.as_ref();
-        observer.map(|observer| observer.transaction_ends())
-    }
-
-    /// The same on a Unix socket: a setting of the transaction tells whether it is the same one.
-    fn look_unwatched(&mut self, state: WireState, mark: Mark) -> Result<Found, Error> {
-        match state {
-            WireState::InTransaction => {}
-            WireState::Failed => return Ok(Found::Failed),
-            _ => return Ok(Found::Over(None)),
-        }
-        self.check_given_up()?;
-        let ask = format!("SELECT pg_catalog.current_setting('{OWN_MARK}', true)");
-        let answer = self.client_mut().simple_query(&ask)?;
-        let same = answer.iter().any(|message| match message {
-            postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some(&mark.ends.to_string()),
-            _ => false,
-        });
-        Ok(match same {
-            true => Found::Open,
-            false => Found::Over(None),
-        })
-    }
-
-    /// The mark of a transaction that a text has begun.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoTransaction`] if none is open.
-    pub(crate) fn mark_open(&mut self, action: &'static str) -> Result<Mark, Error> {
-        let state = self.state_at_rest()?;
-        if state == WireState::Idle {
-            return Err(Error::NoTransaction { action });
-        }
-        if self.observer.is_none() && state == WireState::InTransaction {
-            self.unwatched += 1;
-            self.run(&format!("SET LOCAL {OWN_MARK} = '{}'", self.unwatched))?;
-        }
-        Ok(self.mark(0))
     }
 }
 

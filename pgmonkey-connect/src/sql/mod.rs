@@ -1,8 +1,10 @@
-//! What a statement's text tells before the server has seen it: whether it may share a session,
-//! and whether the session may be another one behind it.
+//! SQL text: quoted on its way into a statement, and read for what it can do to the session that
+//! runs it.
 
 mod effects;
 mod lexer;
+mod quote;
 
 pub(crate) use effects::of;
 pub use effects::{Effects, effects};
+pub use quote::{identifier, literal};

@@ -62,6 +62,7 @@ fn numbered(source: &str) -> Vec<Pair> {
     for line in source.lines() {
         let line = line.trim_start();
         let line = line.strip_prefix("async ").unwrap_or(line);
+        let line = line.strip_prefix("everywhere ").unwrap_or(line);
         let Some((name, _)) = line
             .strip_prefix("fn ")
             .and_then(|rest| rest.split_once('('))

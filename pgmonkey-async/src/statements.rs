@@ -80,7 +80,7 @@ macro_rules! statements {
             ///
             /// # Errors
             ///
-            /// As [`query`](Self::query), and if there is not exactly one row.
+            /// As [`query`](Self::query), [`Error::NoRow`] if there is none, and if there is more than one.
             #[track_caller]
             pub fn query_one<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
                 &'a self,
@@ -88,7 +88,8 @@ macro_rules! statements {
                 params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
             ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send + 'a {
                 let place = ::std::panic::Location::caller();
-                self.pool().run::<$crate::answer::One, S>(place, statement, params)
+                let found = self.pool().run::<$crate::answer::Optional, S>(place, statement, params);
+                async move { found.await?.ok_or(Error::NoRow) }
             }
 
             /// As [`query`](Self::query), for one row or none.

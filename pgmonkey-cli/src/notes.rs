@@ -62,7 +62,8 @@ pub(crate) fn failure(error: &Error) {
         return;
     }
     // The server's own word for it would say it twice.
-    let text = error.to_string();
+    // With the server's DETAIL: the operator may see the rows.
+    let text = format!("{error:#}");
     marked(
         ERROR,
         "error",

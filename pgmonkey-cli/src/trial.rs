@@ -249,7 +249,7 @@ fn findings(seen: Seen) -> Findings {
 
 fn failure(error: &Error) -> Failure {
     Failure {
-        message: error.to_string(),
+        message: format!("{error:#}"),
         kind: match error.kind() {
             ErrorKind::Transient => "transient",
             ErrorKind::Authentication => "authentication",

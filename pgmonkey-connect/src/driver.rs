@@ -71,8 +71,8 @@ fn find<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
     None
 }
 
-/// Transient: the socket failed, or the server is starting, stopping or full. Else what the
-/// server's reason is about.
+/// Transient: the socket failed, the server is starting, stopping or full, or another transaction
+/// was in the way. Else what the server's reason is about.
 pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
     let Some(code) = error.code() else {
         return match error.is_closed() || find::<io::Error>(error).is_some() {
@@ -80,6 +80,9 @@ pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
             false => ErrorKind::Other,
         };
     };
+    if is_conflict(code) {
+        return ErrorKind::Transient;
+    }
     match code.code().get(..2).unwrap_or_default() {
         "53" | "57" if *code != SqlState::QUERY_CANCELED => ErrorKind::Transient,
         "08" if *code != SqlState::PROTOCOL_VIOLATION => ErrorKind::Transient,
@@ -89,7 +92,13 @@ pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
     }
 }
 
-/// The whole text of a driver's error, the server's words first.
+/// Whether the server asks for the whole transaction again: a serialisation failure or a deadlock.
+pub(crate) fn is_conflict(code: &SqlState) -> bool {
+    *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
+}
+
+/// The text of a driver's error, the server's words first. The server's DETAIL, which repeats
+/// values of rows, is part of the alternate form (`{:#}`) only.
 pub(crate) struct DriverText<'a>(pub(crate) &'a tokio_postgres::Error);
 
 impl fmt::Display for DriverText<'_> {
@@ -107,7 +116,7 @@ impl fmt::Display for DriverText<'_> {
             error.message(),
             error.code().code()
         )?;
-        if let Some(detail) = error.detail() {
+        if let Some(detail) = error.detail().filter(|_| f.alternate()) {
             write!(f, "; {detail}")?;
         }
         if let Some(hint) = error.hint() {

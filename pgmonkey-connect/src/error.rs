@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::driver::{self, DriverText};
 use crate::failure::ConnectFailure;
@@ -17,6 +17,29 @@ use crate::status::Status;
 ///
 /// Cheap to clone: everyone who waited for the same thing gets the same error. No text of it
 /// holds a secret. `Debug` is the text too, for a `main` that returns it prints it so.
+///
+/// The text does not hold the server's DETAIL, which repeats values of rows (`Key (email)=(…)
+/// already exists.`): it can go to a log or a client. The alternate form, `{error:#}`, holds it;
+/// [`detail`](Self::detail) returns it.
+///
+/// ```
+/// use pgmonkey_connect::Error;
+///
+/// /// The status code of a web service's answer.
+/// fn status(error: &Error) -> u16 {
+///     match error.constraint() {
+///         Some("users_email_key") => 409, // this address is taken
+///         _ if error.is_unique_violation() || error.is_foreign_key_violation() => 409,
+///         _ if error.is_check_violation() || error.is_not_null_violation() => 422,
+///         _ if error.is_no_row() => 404,
+///         _ if error.is_conflict() => 409,  // run the transaction again, then give up
+///         _ if error.is_transient() => 503, // with Retry-After
+///         _ => 500,
+///     }
+/// }
+/// # assert_eq!(status(&Error::NoRow), 404);
+/// # assert_eq!(status(&Error::Closed { what: "pool" }), 500);
+/// ```
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -140,8 +163,12 @@ pub enum Error {
     },
 
     /// The server or the driver failed a statement.
-    #[error("{}", DriverText(.0))]
+    #[error(fmt = write_database)]
     Database(Arc<tokio_postgres::Error>),
+
+    /// `query_one` found no row.
+    #[error("the query returned no row: use query_opt where there may be none")]
+    NoRow,
 
     /// A hook did not let a session be lent.
     #[error(transparent)]
@@ -155,9 +182,14 @@ pub enum Error {
 /// The text of [`Error::DroppedInTask`], which the driver's own calls fail with as well.
 pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was given up, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
 
+fn write_database(error: &Arc<tokio_postgres::Error>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fmt::Display::fmt(&DriverText(error), f)
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        // `{:#?}`, as `dbg!` uses it, asks for lines, not for the server's DETAIL.
+        write!(f, "{self}")
     }
 }
 
@@ -177,6 +209,69 @@ impl Error {
             Self::Hook(failure) => failure.code(),
             _ => None,
         }
+    }
+
+    /// What the server said, if the error came from it: its message, hint, position and context.
+    pub fn as_db_error(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => error.as_db_error(),
+            Self::Connect(failure) => failure.as_db_error(),
+            Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
+            Self::Hook(failure) => failure.as_db_error(),
+            _ => None,
+        }
+    }
+
+    /// The constraint that a statement violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.as_db_error()?.constraint()
+    }
+
+    /// The table that the server's error is about, without its schema.
+    pub fn table(&self) -> Option<&str> {
+        self.as_db_error()?.table()
+    }
+
+    /// The column that the server's error is about.
+    pub fn column(&self) -> Option<&str> {
+        self.as_db_error()?.column()
+    }
+
+    /// The server's DETAIL. It repeats values of rows.
+    pub fn detail(&self) -> Option<&str> {
+        self.as_db_error()?.detail()
+    }
+
+    /// Whether a row with the same key is there already (SQLSTATE 23505).
+    pub fn is_unique_violation(&self) -> bool {
+        self.code() == Some(&SqlState::UNIQUE_VIOLATION)
+    }
+
+    /// Whether a row refers to one that is not there, or the other way round (23503).
+    pub fn is_foreign_key_violation(&self) -> bool {
+        self.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION)
+    }
+
+    /// Whether a row does not pass a CHECK constraint (23514).
+    pub fn is_check_violation(&self) -> bool {
+        self.code() == Some(&SqlState::CHECK_VIOLATION)
+    }
+
+    /// Whether a column that must have a value got none (23502).
+    pub fn is_not_null_violation(&self) -> bool {
+        self.code() == Some(&SqlState::NOT_NULL_VIOLATION)
+    }
+
+    /// Whether another transaction was in the way: a serialisation failure (40001) or a deadlock
+    /// (40P01). Nothing of the transaction is kept; run the whole of it again.
+    pub fn is_conflict(&self) -> bool {
+        self.code().is_some_and(driver::is_conflict)
+    }
+
+    /// Whether `query_one` found no row. The driver's own `query_one` has one error for none and
+    /// for more than one, and is not meant.
+    pub fn is_no_row(&self) -> bool {
+        matches!(self, Self::NoRow)
     }
 
     /// Whether waiting for a session took too long.
@@ -206,7 +301,8 @@ impl Error {
     }
 
     /// Whether trying the same again, unchanged, may work: the server is away, starting, or
-    /// full, or every session was in use.
+    /// full, every session was in use, or another transaction was in the way
+    /// ([`is_conflict`](Self::is_conflict)). Inside a transaction "the same" is all of it.
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }
@@ -295,10 +391,13 @@ impl fmt::Display for AcquireTimeout {
             let (file, line) = (place.file(), place.line());
             write!(f, "; held longest: {held:.1?}, acquired at {file}:{line}")?;
         }
-        if let Some(error) = &self.last_error {
-            write!(f, "; {error}")?;
+        match &self.last_error {
+            Some(error) => {
+                f.write_str("; ")?;
+                fmt::Display::fmt(error, f)
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

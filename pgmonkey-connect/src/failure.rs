@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::driver::DriverText;
 use crate::error::ErrorKind;
@@ -56,6 +56,15 @@ impl ConnectFailure {
     /// The SQLSTATE of the last attempt, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         self.attempts.last()?.cause.code()
+    }
+
+    /// What the server said in the last attempt, if it said anything.
+    pub(crate) fn as_db_error(&self) -> Option<&DbError> {
+        match &self.attempts.last()?.cause {
+            ConnectCause::Driver(error) => error.as_db_error(),
+            ConnectCause::Hook(failure) => failure.as_db_error(),
+            _ => None,
+        }
     }
 
     fn hosts(&self) -> usize {
@@ -147,7 +156,8 @@ impl FailedAttempt {
             Some(_) => f.write_str(" with TLS")?,
             None => {}
         }
-        write!(f, ": {}", self.cause)?;
+        f.write_str(": ")?;
+        fmt::Display::fmt(&self.cause, f)?;
         match &self.passfile {
             Some(path) => write!(f, "; the password came from {}", path.display()),
             None => Ok(()),

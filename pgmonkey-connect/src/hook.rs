@@ -1,10 +1,11 @@
 //! What a program's hooks may say of a session, and what that means for it.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::{Error, ErrorKind};
 
@@ -22,7 +23,7 @@ pub enum HookVerdict {
 #[non_exhaustive]
 pub enum HookFailure {
     /// It returned an error.
-    #[error("the {hook} hook failed: {error}")]
+    #[error(fmt = write_failed)]
     Failed {
         /// `after_connect`, `before_acquire` or `after_release`.
         hook: &'static str,
@@ -87,6 +88,20 @@ impl HookFailure {
             _ => None,
         }
     }
+
+    /// What the server said, if the hook's own error came from it.
+    pub(crate) fn as_db_error(&self) -> Option<&DbError> {
+        match self {
+            Self::Failed { error, .. } => error.as_db_error(),
+            _ => None,
+        }
+    }
+}
+
+/// The error keeps the form that was asked for.
+fn write_failed(hook: &str, error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "the {hook} hook failed: ")?;
+    fmt::Display::fmt(error, f)
 }
 
 /// What becomes of a session that a hook was asked about before it is lent.

@@ -58,10 +58,6 @@ answer!(
     Rows, Vec<Row>, query, query_typed
 );
 answer!(
-    /// The only row.
-    One, Row, query_one, query_typed_one
-);
-answer!(
     /// The only row, if there is any.
     Optional, Option<Row>, query_opt, query_typed_opt
 );

@@ -65,14 +65,15 @@ macro_rules! statements {
             ///
             /// # Errors
             ///
-            /// As [`query`](Self::query), and if there is not exactly one row.
+            /// As [`query`](Self::query), [`Error::NoRow`] if there is none, and if there is more than one.
             #[track_caller]
             pub fn query_one<S: ?Sized + ::pgmonkey_connect::AsStatement>(
                 &self,
                 statement: &S,
                 params: &[&(dyn ::postgres::types::ToSql + Sync)],
             ) -> Result<::postgres::Row, Error> {
-                self.pool().run::<$crate::answer::One, S>(statement, params)
+                let found = self.pool().run::<$crate::answer::Optional, S>(statement, params)?;
+                found.ok_or(Error::NoRow)
             }
 
             /// As [`query`](Self::query), for one row or none.

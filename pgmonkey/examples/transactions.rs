@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use pgmonkey::postgres::error::SqlState;
 use pgmonkey::sync::Transaction;
 use pgmonkey::{Config, ConnectionManager, Error, Pool};
 
@@ -98,19 +97,11 @@ fn tried_again<T>(
     let mut pause = Duration::from_millis(20);
     for _ in 0..5 {
         match pool.transaction(&work) {
-            Err(error) if may_pass(&error) => thread::sleep(pause),
+            Err(error) if error.is_transient() => thread::sleep(pause),
             ended => return ended,
         }
         pause *= 2;
     }
     pool.transaction(work)
-}
-
-fn may_pass(error: &Error) -> bool {
-    let conflict = [
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-    ];
-    error.is_transient() || error.code().is_some_and(|code| conflict.contains(code))
 }
 // ANCHOR_END: retry

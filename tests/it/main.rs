@@ -12,6 +12,7 @@ mod close;
 mod crates;
 mod defects;
 mod encryption;
+mod errors;
 mod exit;
 mod hooks;
 mod hostile;

@@ -226,7 +226,7 @@ fn torn(error: Error, committed: usize, all: usize) -> Error {
     match committed {
         0 => error,
         _ => Error::failed(format!(
-            "{error}\n{committed} of {all} sessions had committed before: their rows are in the table"
+            "{error:#}\n{committed} of {all} sessions had committed before: their rows are in the table"
         )),
     }
 }
@@ -325,7 +325,7 @@ impl Shared<'_> {
         let inferred = "the types were inferred from the first rows; --create makes text columns";
         Error::Failed {
             text: format!(
-                "{}:{line}: {}{error}",
+                "{}:{line}: {}{error:#}",
                 self.file,
                 column.unwrap_or_default()
             ),

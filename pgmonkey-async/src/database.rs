@@ -8,7 +8,7 @@ use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::scoped::Scoped;
-use crate::statements::statements;
+use crate::statements::statements_of_handle;
 use crate::transaction::Transaction;
 
 /// A [`Connection`] or a [`Pool`], as the file's `connection_type` says: the code stays the
@@ -117,7 +117,7 @@ impl Database {
     /// ```no_run
     /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
     /// let removed = database
-    ///     .scope(async |client| Ok(client.execute("DELETE FROM jobs WHERE done", &[]).await?))
+    ///     .scope(async |client| client.execute("DELETE FROM jobs WHERE done", &[]).await)
     ///     .await?;
     /// println!("{removed} jobs removed");
     /// # Ok(()) }
@@ -264,7 +264,7 @@ impl Database {
     }
 }
 
-statements!(Database);
+statements_of_handle!(Database);
 
 /// Opens a handle of this type, as the pool that it is.
 pub(crate) async fn open(

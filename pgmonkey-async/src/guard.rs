@@ -10,6 +10,7 @@ use pgmonkey_connect::{Error, PING, Report};
 use crate::lease::Lease;
 use crate::prepared::prepares;
 use crate::session::Session;
+use crate::statements::statements_of_session;
 use crate::transaction::Nested;
 
 /// A session on loan. It is the driver's [`tokio_postgres::Client`] to use; dropping the guard
@@ -160,6 +161,7 @@ impl ClientGuard {
 }
 
 prepares!(ClientGuard);
+statements_of_session!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = tokio_postgres::Client;

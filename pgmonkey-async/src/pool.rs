@@ -24,7 +24,7 @@ use crate::maintenance::{Maintenance, Signal};
 use crate::multiplex::Multiplex;
 use crate::prepared::Statements;
 use crate::scoped::Scoped;
-use crate::statements::statements;
+use crate::statements::statements_of_handle;
 use crate::transaction::Transaction;
 
 /// A pool of sessions for tasks.
@@ -399,7 +399,7 @@ impl Pool {
     }
 }
 
-statements!(Pool);
+statements_of_handle!(Pool);
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

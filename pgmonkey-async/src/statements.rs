@@ -1,4 +1,4 @@
-//! The standalone statements, the same on every handle.
+//! The statements, the same on every handle, guard and transaction.
 
 use std::panic::Location;
 
@@ -6,11 +6,12 @@ use pgmonkey_connect::{AsStatement, Error};
 
 use crate::answer::{Answer, Params};
 use crate::pool::Pool;
+use crate::session::Session;
 
 impl Pool {
     /// Runs one statement on a session of its own, or on one that is shared if it may: a text
     /// through the session's cache, what is prepared already as it is.
-    pub(crate) async fn run<A: Answer, S: ?Sized + Sync + AsStatement>(
+    pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
         place: &'static Location<'static>,
         statement: &S,
@@ -22,17 +23,171 @@ impl Pool {
             return self.run_shared::<A>(multiplex, place, text, params).await;
         }
         let guard = self.acquire_at(place).await?;
-        match statement.text() {
-            Some(text) => guard.session().run_text::<A>(text, params).await,
-            None => Ok(A::run(&guard, statement, params).await?),
-        }
+        let session = guard.session();
+        session
+            .run_statement::<A, S>(place, statement, params)
+            .await
+    }
+
+    /// Runs statements that are separated by semicolons on a session of its own.
+    pub(crate) async fn run_batch(
+        &self,
+        place: &'static Location<'static>,
+        statements: &str,
+    ) -> Result<(), Error> {
+        self.acquire_at(place)
+            .await?
+            .session()
+            .run(statements)
+            .await
     }
 }
 
-/// Gives a type with `pool()` the methods that run one statement on a session of its own.
+impl Session {
+    /// Runs one statement: a text through the cache, what is prepared already as it is.
+    pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        _place: &'static Location<'static>,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        match statement.text() {
+            Some(text) => self.run_text::<A>(text, params).await,
+            None => Ok(A::run(self.client(), statement, params).await?),
+        }
+    }
+
+    /// Runs statements that are separated by semicolons.
+    pub(crate) async fn run_batch(
+        &self,
+        _place: &'static Location<'static>,
+        statements: &str,
+    ) -> Result<(), Error> {
+        self.run(statements).await
+    }
+}
+
+/// Gives a type the methods that run a statement; `$target` is the pool or the session that does.
 macro_rules! statements {
-    ($handle:ty) => {
-        impl $handle {
+    ($kind:ty, $this:ident => $target:expr, $(#[$doc:meta])+) => {
+        impl $kind {
+            $(#[$doc])+
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// for row in db.query("SELECT name FROM users WHERE id = $1", &[&42]).await? {
+            ///     println!("{}", row.get::<_, &str>("name"));
+            /// }
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Database`]; on a handle also those of `acquire`.
+            #[track_caller]
+            pub fn query<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<Vec<::tokio_postgres::Row>, Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                $target.run_statement::<$crate::answer::Rows, S>(place, statement, params)
+            }
+
+            /// As [`query`](Self::query), for exactly one row.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let count: i64 = db.query_one("SELECT count(*) FROM users", &[]).await?.get(0);
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query), [`Error::NoRow`] if there is none, and if there is more than one.
+            #[track_caller]
+            pub fn query_one<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                let found = $target.run_statement::<$crate::answer::Optional, S>(place, statement, params);
+                async move { found.await?.ok_or(Error::NoRow) }
+            }
+
+            /// As [`query`](Self::query), for one row or none.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let row = db.query_opt("SELECT name FROM users WHERE id = $1", &[&42]).await?;
+            /// println!("{}", row.map_or("nobody", |_| "somebody"));
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query), and if there is more than one row.
+            #[track_caller]
+            pub fn query_opt<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<Option<::tokio_postgres::Row>, Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                $target.run_statement::<$crate::answer::Optional, S>(place, statement, params)
+            }
+
+            /// As [`query`](Self::query), for the number of rows a statement changed.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let changed = db.execute("DELETE FROM visits WHERE page = $1", &[&"home"]).await?;
+            /// println!("{changed} removed");
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn execute<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<u64, Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                $target.run_statement::<$crate::answer::Count, S>(place, statement, params)
+            }
+
+            /// Runs statements separated by semicolons, without parameters.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// db.batch_execute("CREATE TABLE a (n int); CREATE TABLE b (n int)").await?;
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn batch_execute<'a>(
+                &'a $this,
+                statements: &'a str,
+            ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                $target.run_batch(place, statements)
+            }
+        }
+    };
+}
+
+/// [`statements`] for a handle with `pool()`: each on a session of its own.
+macro_rules! statements_of_handle {
+    ($kind:ty) => {
+        $crate::statements::statements! {
+            $kind, self => self.pool(),
             /// Runs one statement on a session of its own; see [`tokio_postgres::Client::query`].
             ///
             /// A text is prepared once for each session and kept in its cache of
@@ -47,117 +202,23 @@ macro_rules! statements {
             /// changes the session (`set_config`, advisory locks, …). What functions of your own
             /// do is not seen: call those that change the session through
             /// [`acquire`](Self::acquire). A long statement keeps those behind it waiting.
-            ///
-            /// ```no_run
-            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
-            /// for row in db.query("SELECT name FROM users WHERE id = $1", &[&42]).await? {
-            ///     println!("{}", row.get::<_, &str>("name"));
-            /// }
-            /// # Ok(())
-            /// # }
-            /// ```
-            ///
-            /// # Errors
-            ///
-            /// Those of [`acquire`](Self::acquire), and [`Error::Database`].
-            #[track_caller]
-            pub fn query<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a self,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<Vec<::tokio_postgres::Row>, Error>> + Send + 'a {
-                let place = ::std::panic::Location::caller();
-                self.pool().run::<$crate::answer::Rows, S>(place, statement, params)
-            }
-
-            /// As [`query`](Self::query), for exactly one row.
-            ///
-            /// ```no_run
-            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
-            /// let count: i64 = db.query_one("SELECT count(*) FROM users", &[]).await?.get(0);
-            /// # Ok(()) }
-            /// ```
-            ///
-            /// # Errors
-            ///
-            /// As [`query`](Self::query), [`Error::NoRow`] if there is none, and if there is more than one.
-            #[track_caller]
-            pub fn query_one<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a self,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send + 'a {
-                let place = ::std::panic::Location::caller();
-                let found = self.pool().run::<$crate::answer::Optional, S>(place, statement, params);
-                async move { found.await?.ok_or(Error::NoRow) }
-            }
-
-            /// As [`query`](Self::query), for one row or none.
-            ///
-            /// ```no_run
-            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
-            /// let row = db.query_opt("SELECT name FROM users WHERE id = $1", &[&42]).await?;
-            /// println!("{}", row.map_or("nobody", |_| "somebody"));
-            /// # Ok(()) }
-            /// ```
-            ///
-            /// # Errors
-            ///
-            /// As [`query`](Self::query), and if there is more than one row.
-            #[track_caller]
-            pub fn query_opt<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a self,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<Option<::tokio_postgres::Row>, Error>> + Send + 'a
-            {
-                let place = ::std::panic::Location::caller();
-                self.pool().run::<$crate::answer::Optional, S>(place, statement, params)
-            }
-
-            /// As [`query`](Self::query), for the number of rows a statement changed.
-            ///
-            /// ```no_run
-            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
-            /// let changed = db.execute("DELETE FROM visits WHERE page = $1", &[&"home"]).await?;
-            /// println!("{changed} removed");
-            /// # Ok(()) }
-            /// ```
-            ///
-            /// # Errors
-            ///
-            /// As [`query`](Self::query).
-            #[track_caller]
-            pub fn execute<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a self,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<u64, Error>> + Send + 'a {
-                let place = ::std::panic::Location::caller();
-                self.pool().run::<$crate::answer::Count, S>(place, statement, params)
-            }
-
-            /// Runs statements separated by semicolons, without parameters.
-            ///
-            /// ```no_run
-            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($handle), ") -> Result<(), pgmonkey_async::Error> {")]
-            /// db.batch_execute("CREATE TABLE a (n int); CREATE TABLE b (n int)").await?;
-            /// # Ok(()) }
-            /// ```
-            ///
-            /// # Errors
-            ///
-            /// As [`query`](Self::query).
-            #[track_caller]
-            pub fn batch_execute<'a>(
-                &'a self,
-                statements: &'a str,
-            ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
-                let acquire = self.acquire();
-                async move { Ok(acquire.await?.batch_execute(statements).await?) }
-            }
         }
     };
 }
 
-pub(crate) use statements;
+/// [`statements`] for a guard or a transaction: each on the session that it has.
+macro_rules! statements_of_session {
+    ($kind:ty) => {
+        $crate::statements::statements! {
+            $kind, self => self.session(),
+            /// Runs one statement on this session, with the cache and the errors of
+            /// [`Pool::query`](crate::Pool::query): a text is prepared once for the session.
+            ///
+            /// The methods of the same names that [`tokio_postgres::Client`] has are reachable through the
+            /// dereferenced value (`(*client).query(…)`); they prepare a text each time, and
+            /// return the driver's error.
+        }
+    };
+}
+
+pub(crate) use {statements, statements_of_handle, statements_of_session};

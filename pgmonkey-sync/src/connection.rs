@@ -9,7 +9,7 @@ use pgmonkey_connect::{Error, Report, Status};
 use crate::builder::Extras;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
-use crate::statements::statements;
+use crate::statements::statements_of_handle;
 use crate::transaction::Transaction;
 
 /// How long a borrower waits for the one before it. A single connection has no setting for it.
@@ -218,7 +218,7 @@ impl Connection {
     }
 }
 
-statements!(Connection);
+statements_of_handle!(Connection);
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

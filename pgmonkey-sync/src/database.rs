@@ -7,7 +7,7 @@ use crate::builder::Extras;
 use crate::connection::Connection;
 use crate::guard::ClientGuard;
 use crate::pool::Pool;
-use crate::statements::statements;
+use crate::statements::statements_of_handle;
 use crate::transaction::Transaction;
 
 /// A [`Connection`] or a [`Pool`], as the file's `connection_type` says: the code stays the
@@ -115,7 +115,7 @@ impl Database {
     /// ```no_run
     /// # fn example(database: pgmonkey_sync::Database) -> Result<(), pgmonkey_sync::Error> {
     /// let removed = database.scope(|client| {
-    ///     Ok(client.execute("DELETE FROM jobs WHERE done", &[])?)
+    ///     client.execute("DELETE FROM jobs WHERE done", &[])
     /// })?;
     /// println!("{removed} jobs removed");
     /// # Ok(()) }
@@ -257,7 +257,7 @@ impl Database {
     }
 }
 
-statements!(Database);
+statements_of_handle!(Database);
 
 /// Opens a handle of this type, as the pool that it is.
 pub(crate) fn open(

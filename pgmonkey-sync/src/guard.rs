@@ -14,6 +14,7 @@ use crate::gate::Place;
 use crate::pool::Shared;
 use crate::prepared::prepares;
 use crate::session::Session;
+use crate::statements::statements_of_session;
 use crate::transaction::Nested;
 
 /// A session on loan. It is the driver's [`postgres::Client`] to use; dropping the guard gives
@@ -167,6 +168,7 @@ impl ClientGuard {
 }
 
 prepares!(ClientGuard);
+statements_of_session!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = postgres::Client;

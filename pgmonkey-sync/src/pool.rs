@@ -22,7 +22,7 @@ use crate::guard::ClientGuard;
 use crate::hooks::Hooks;
 use crate::maintenance::{Maintenance, Signal};
 use crate::prepared::Statements;
-use crate::statements::statements;
+use crate::statements::statements_of_handle;
 use crate::transaction::Transaction;
 
 /// A pool of sessions for threads.
@@ -183,8 +183,16 @@ impl Pool {
     /// task.
     #[track_caller]
     pub fn acquire(&self) -> Result<ClientGuard, Error> {
+        self.acquire_at(Location::caller())
+    }
+
+    /// As [`acquire`](Self::acquire), for code at `place`.
+    pub(crate) fn acquire_at(
+        &self,
+        place: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
         context::check("Pool::acquire", "pgmonkey_async::Pool")?;
-        self.0.shared.acquire(Location::caller())
+        self.0.shared.acquire(place)
     }
 
     pub(crate) fn pool(&self) -> &Self {
@@ -359,7 +367,7 @@ impl Pool {
     }
 }
 
-statements!(Pool);
+statements_of_handle!(Pool);
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

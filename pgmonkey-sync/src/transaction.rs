@@ -11,6 +11,7 @@ use crate::context;
 use crate::guard::ClientGuard;
 use crate::prepared::prepares;
 use crate::session::Session;
+use crate::statements::statements_of_session;
 
 /// An open transaction with a session of its own. It is the driver's [`postgres::Client`] to use;
 /// [`commit`](Self::commit) keeps its work, [`rollback`](Self::rollback) or dropping it does
@@ -100,6 +101,7 @@ impl Transaction {
 }
 
 prepares!(Transaction);
+statements_of_session!(Transaction);
 
 /// A transaction within a session that is borrowed: the first one is a transaction, those
 /// within it are savepoints. It is the driver's [`postgres::Client`] to use; dropping it undoes its work.
@@ -209,6 +211,7 @@ impl Nested<'_> {
 }
 
 prepares!(Nested<'_>);
+statements_of_session!(Nested<'_>);
 
 impl Drop for Nested<'_> {
     fn drop(&mut self) {

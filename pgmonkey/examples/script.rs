@@ -17,7 +17,6 @@ fn main() -> Result<(), Error> {
              INSERT INTO orders_archive SELECT * FROM old",
             &[&days],
         )
-        .map_err(Error::from)
     })?;
     println!("{moved} orders moved");
     Ok(())

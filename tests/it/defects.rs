@@ -105,7 +105,7 @@ twin! {
                 continue;
             }
             let database = go!(driver::Database::new(&pgmonkey_tests::load(&text.replace("TYPE", kind))))?;
-            go!(database.scope(work!(|s| { Ok(go!(s.batch_execute("VACUUM pg_class"))?) })))?;
+            go!(database.scope(work!(|s| { go!(s.batch_execute("VACUUM pg_class")) })))?;
         }
         Ok(())
     }
@@ -118,8 +118,8 @@ twin! {
         let insert = format!("INSERT INTO {} VALUES (1)", on.name);
         go!(pool.transaction(work!(|outer| {
             go!(outer.execute(&insert, &[]))?;
-            go!(pool.transaction(work!(|inner| { Ok(go!(inner.execute(&insert, &[]))?) })))?;
-            Ok(go!(outer.execute(&insert, &[]))?)
+            go!(pool.transaction(work!(|inner| { go!(inner.execute(&insert, &[])) })))?;
+            go!(outer.execute(&insert, &[]))
         })))?;
         assert_eq!(on.rows(), 3);
         Ok(())
@@ -239,7 +239,7 @@ twin! {
         go!(first.rollback())?;
         assert_eq!(go!(connection.query_one("SHOW work_mem", &[]))?.get::<_, &str>(0), "7MB");
         let insert = format!("INSERT INTO {} VALUES (2)", on.name);
-        go!(connection.transaction(work!(|tx| { Ok(go!(tx.execute(&insert, &[]))?) })))?;
+        go!(connection.transaction(work!(|tx| { go!(tx.execute(&insert, &[])) })))?;
         assert_eq!(on.rows(), 1);
         Ok(())
     }

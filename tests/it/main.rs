@@ -35,6 +35,7 @@ mod runtimes;
 mod session_settings;
 mod sources;
 mod statement_cache;
+mod statements;
 mod tls;
 mod traffic;
 mod transaction;

@@ -12,8 +12,8 @@ twin! {
     fn b02_a_pool_outlives_its_blocks(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
         for _ in 0..3 {
-            go!(pool.transaction(work!(|tx| { Ok(go!(tx.execute("SELECT 1", &[]))?) })))?;
-            assert!(go!(pool.transaction(work!(|tx| { Ok(go!(tx.execute("nonsense", &[]))?) }))).is_err());
+            go!(pool.transaction(work!(|tx| { go!(tx.execute("SELECT 1", &[])) })))?;
+            assert!(go!(pool.transaction(work!(|tx| { go!(tx.execute("nonsense", &[])) }))).is_err());
         }
         assert!(!pool.is_closed());
         assert_eq!(pool.status().opened, 1);
@@ -27,8 +27,8 @@ twin! {
         let manager = driver::ConnectionManager::new();
         let config = on.config("");
         let connection = go!(manager.connection(&config))?;
-        go!(connection.transaction(work!(|tx| { Ok(go!(tx.execute("SELECT 1", &[]))?) })))?;
-        let failed = go!(connection.transaction(work!(|tx| { Ok(go!(tx.execute("nonsense", &[]))?) })));
+        go!(connection.transaction(work!(|tx| { go!(tx.execute("SELECT 1", &[])) })))?;
+        let failed = go!(connection.transaction(work!(|tx| { go!(tx.execute("nonsense", &[])) })));
         assert!(failed.is_err());
         go!(go!(connection.begin())?.commit())?;
         let again = go!(manager.connection(&config))?;
@@ -78,7 +78,7 @@ twin! {
         let twice = format!("INSERT INTO {table} VALUES (1), (1)");
         let connection = go!(driver::Connection::new(&on.config("")))?;
         for _ in 0..3 {
-            let failed = go!(connection.transaction(work!(|tx| { Ok(go!(tx.execute(&twice, &[]))?) })));
+            let failed = go!(connection.transaction(work!(|tx| { go!(tx.execute(&twice, &[])) })));
             assert_eq!(failed.expect_err("the commit fails").code().map(|code| code.code()), Some("23505"));
         }
         on.until("nothing is left open", || on.sessions_in("idle") == 1);

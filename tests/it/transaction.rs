@@ -11,7 +11,7 @@ twin! {
     everywhere fn b03_ok_commits(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 2 }")))?;
         let insert = insert(&on);
-        let changed = go!(pool.transaction(work!(|tx| { Ok(go!(tx.execute(&insert, &[]))?) })))?;
+        let changed = go!(pool.transaction(work!(|tx| { go!(tx.execute(&insert, &[])) })))?;
         assert_eq!((changed, on.rows()), (1, 1));
         Ok(())
     }

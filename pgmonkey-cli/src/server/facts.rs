@@ -98,9 +98,8 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
     };
     let roles = look.at("the role's memberships (pg_auth_members)", |client| {
         let rows = client.query(ROLES, &[])?;
-        rows.iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<_, _>>()
+        let names = rows.iter().map(|row| row.try_get(0));
+        Ok(names.collect::<Result<_, _>>()?)
     });
     let user: String = row.try_get(3)?;
     let who = Client {
@@ -122,8 +121,9 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
         lines::<Rule>(client, RULES)
     });
     let capacity = look.capacity();
-    let one =
-        |sql: &'static str| move |client: &mut ClientGuard| client.query_one(sql, &[])?.try_get(0);
+    let one = |sql: &'static str| {
+        move |client: &mut ClientGuard| Ok(client.query_one(sql, &[])?.try_get(0)?)
+    };
     let others = look.at("the sessions of others (pg_stat_activity)", one(OTHERS));
     let md5_roles = look.at("how the roles' passwords are kept (pg_authid)", one(MD5));
     Ok(Facts {
@@ -139,8 +139,6 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
     })
 }
 
-type Driver = pgmonkey::postgres::Error;
-
 /// Looks at one thing, and notes what may not be seen.
 struct Look<'a> {
     client: &'a mut ClientGuard,
@@ -151,9 +149,9 @@ impl Look<'_> {
     fn at<T>(
         &mut self,
         what: &'static str,
-        ask: impl FnOnce(&mut ClientGuard) -> Result<T, Driver>,
+        ask: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
     ) -> Option<T> {
-        let found = ask(self.client).map_err(Error::from);
+        let found = ask(self.client);
         self.kept(what, found)
     }
 
@@ -176,7 +174,7 @@ impl Look<'_> {
 fn lines<T: for<'de> Deserialize<'de>>(
     client: &mut ClientGuard,
     sql: &str,
-) -> Result<Vec<T>, Driver> {
+) -> Result<Vec<T>, Error> {
     let rows = client.query(sql, &[])?;
     let mut found = Vec::new();
     for row in rows {

@@ -126,10 +126,7 @@ async fn finish(sessions: &Sessions, failed: bool) {
     if let Some(statement) = undo {
         let undone = async {
             let client = sessions.pool.acquire().await?;
-            client
-                .batch_execute(&statement)
-                .await
-                .map_err(pgmonkey::Error::from)
+            client.batch_execute(&statement).await
         };
         if !matches!(tokio::time::timeout(UNDO_LIMIT, undone).await, Ok(Ok(()))) {
             crate::notes::warning(format_args!(

@@ -163,8 +163,8 @@ pub(crate) async fn similar(client: &Client, name: &Name) -> Option<String> {
     Some(found.get(0))
 }
 
-/// An error of the driver as one of ours.
-pub(crate) fn database(error: pgmonkey::tokio_postgres::Error) -> Error {
+/// An error of a statement as one of ours.
+pub(crate) fn database(error: impl Into<pgmonkey::Error>) -> Error {
     Error::Database(error.into())
 }
 

@@ -302,7 +302,8 @@ impl Shared<'_> {
     }
 
     /// An error of the server with the place in the file.
-    fn wrong(&self, error: pgmonkey::tokio_postgres::Error, places: &[(u64, u64)]) -> Error {
+    fn wrong(&self, error: impl Into<pgmonkey::Error>, places: &[(u64, u64)]) -> Error {
+        let error = error.into();
         let context = error
             .as_db_error()
             .and_then(|error| error.where_())

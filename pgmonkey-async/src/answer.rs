@@ -1,7 +1,10 @@
-//! What a statement is run for: its rows, one of them, or their number.
+//! What a statement is run for: its rows, one of them, their number, or a stream.
 
+use std::marker::PhantomData;
+
+use bytes::Buf;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, ToStatement};
+use tokio_postgres::{Client, CopyInSink, CopyOutStream, Error, Row, RowStream, ToStatement};
 
 use pgmonkey_connect::parameter_types::TypedParameter;
 
@@ -65,3 +68,73 @@ answer!(
     /// The number of rows that changed.
     Count, u64, execute, execute_typed
 );
+
+/// Rows as they come.
+pub(crate) enum Stream {}
+
+impl Answer for Stream {
+    type Output = RowStream;
+
+    async fn run<S: ?Sized + Sync + ToStatement>(
+        client: &Client,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<RowStream, Error> {
+        client.query_raw(statement, params.iter().copied()).await
+    }
+
+    async fn run_typed(
+        client: &Client,
+        text: &str,
+        params: &[TypedParameter<'_>],
+    ) -> Result<RowStream, Error> {
+        let params = params.iter().map(|(value, kind)| (*value, kind.clone()));
+        client.query_typed_raw(text, params).await
+    }
+}
+
+/// What is copied out of the server. There are no parameters.
+pub(crate) enum CopyOut {}
+
+impl Answer for CopyOut {
+    type Output = CopyOutStream;
+
+    async fn run<S: ?Sized + Sync + ToStatement>(
+        client: &Client,
+        statement: &S,
+        _: Params<'_>,
+    ) -> Result<CopyOutStream, Error> {
+        client.copy_out(statement).await
+    }
+
+    async fn run_typed(
+        client: &Client,
+        text: &str,
+        _: &[TypedParameter<'_>],
+    ) -> Result<CopyOutStream, Error> {
+        client.copy_out(text).await
+    }
+}
+
+/// Where what is copied into the server goes. There are no parameters.
+pub(crate) struct CopyIn<U>(PhantomData<U>);
+
+impl<U: Buf + Send + 'static> Answer for CopyIn<U> {
+    type Output = CopyInSink<U>;
+
+    async fn run<S: ?Sized + Sync + ToStatement>(
+        client: &Client,
+        statement: &S,
+        _: Params<'_>,
+    ) -> Result<CopyInSink<U>, Error> {
+        client.copy_in(statement).await
+    }
+
+    async fn run_typed(
+        client: &Client,
+        text: &str,
+        _: &[TypedParameter<'_>],
+    ) -> Result<CopyInSink<U>, Error> {
+        client.copy_in(text).await
+    }
+}

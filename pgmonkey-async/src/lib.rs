@@ -48,6 +48,7 @@ mod prepared;
 mod scoped;
 mod session;
 mod statements;
+mod stream;
 mod transaction;
 
 pub use builder::Builder;
@@ -67,6 +68,7 @@ pub use pgmonkey_connect::{
 };
 pub use pool::Pool;
 pub use scoped::Scoped;
+pub use stream::{CopyInSink, CopyOutStream, RowStream};
 #[doc(no_inline)]
 pub use tokio_postgres;
 pub use transaction::{Nested, Transaction};

@@ -2,11 +2,14 @@
 
 use std::panic::Location;
 
+use bytes::Buf;
 use pgmonkey_connect::{AsStatement, Error};
 
-use crate::answer::{Answer, Params};
+use crate::answer::{Answer, CopyIn, CopyOut, Params, Stream};
+use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::session::Session;
+use crate::stream::{CopyInSink, CopyOutStream, RowStream};
 
 impl Pool {
     /// Runs one statement on a session of its own, or on one that is shared if it may: a text
@@ -27,6 +30,21 @@ impl Pool {
         session
             .run_statement::<A, S>(place, statement, params)
             .await
+    }
+
+    /// Runs one statement on a session of its own, and keeps that for its stream.
+    async fn run_apart<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        place: &'static Location<'static>,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<(A::Output, Option<ClientGuard>), Error> {
+        let guard = self.acquire_at(place).await?;
+        let session = guard.session();
+        let output = session
+            .run_statement::<A, S>(place, statement, params)
+            .await?;
+        Ok((output, Some(guard)))
     }
 
     /// Runs statements that are separated by semicolons on a session of its own.
@@ -57,6 +75,17 @@ impl Session {
         }
     }
 
+    /// Runs one statement; its stream is the session's only.
+    async fn run_apart<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        place: &'static Location<'static>,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<(A::Output, Option<ClientGuard>), Error> {
+        let output = self.run_statement::<A, S>(place, statement, params).await?;
+        Ok((output, None))
+    }
+
     /// Runs statements that are separated by semicolons.
     pub(crate) async fn run_batch(
         &self,
@@ -66,6 +95,52 @@ impl Session {
         self.run(statements).await
     }
 }
+
+/// Gives a pool and a session the streams, which are made the same way.
+macro_rules! streams {
+    ($kind:ty) => {
+        impl $kind {
+            pub(crate) async fn stream_rows<S: ?Sized + Sync + AsStatement>(
+                &self,
+                place: &'static Location<'static>,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<RowStream, Error> {
+                let (rows, guard) = self
+                    .run_apart::<Stream, S>(place, statement, params)
+                    .await?;
+                Ok(RowStream::new(rows, guard))
+            }
+
+            pub(crate) async fn copy_from<S: ?Sized + Sync + AsStatement>(
+                &self,
+                place: &'static Location<'static>,
+                statement: &S,
+            ) -> Result<CopyOutStream, Error> {
+                let (data, guard) = self.run_apart::<CopyOut, S>(place, statement, &[]).await?;
+                Ok(CopyOutStream::new(data, guard))
+            }
+
+            pub(crate) async fn copy_to<S, U>(
+                &self,
+                place: &'static Location<'static>,
+                statement: &S,
+            ) -> Result<CopyInSink<U>, Error>
+            where
+                S: ?Sized + Sync + AsStatement,
+                U: Buf + Send + 'static,
+            {
+                let (sink, guard) = self
+                    .run_apart::<CopyIn<U>, S>(place, statement, &[])
+                    .await?;
+                Ok(CopyInSink::new(sink, guard))
+            }
+        }
+    };
+}
+
+streams!(Pool);
+streams!(Session);
 
 /// Gives a type the methods that run a statement; `$target` is the pool or the session that does.
 macro_rules! statements {
@@ -158,6 +233,80 @@ macro_rules! statements {
             ) -> impl Future<Output = Result<u64, Error>> + Send + 'a {
                 let place = ::std::panic::Location::caller();
                 $target.run_statement::<$crate::answer::Count, S>(place, statement, params)
+            }
+
+            /// As [`query`](Self::query), with the rows as they come instead of all at once.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let mut rows = db.query_raw("SELECT name FROM users WHERE id > $1", &[&42]).await?;
+            /// while let Some(row) = rows.next().await {
+            ///     println!("{}", row?.get::<_, &str>("name"));
+            /// }
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn query_raw<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<$crate::stream::RowStream, Error>> + Send + 'a {
+                let place = ::std::panic::Location::caller();
+                $target.stream_rows(place, statement, params)
+            }
+
+            /// Begins a `COPY … FROM STDIN`; the sink takes its data.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let mut users = db.copy_in::<_, &[u8]>("COPY users FROM STDIN (FORMAT csv)").await?;
+            /// users.send(b"1,ann\n2,bob\n").await?;
+            /// println!("{} rows", users.finish().await?);
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn copy_in<'a, S, U>(
+                &'a $this,
+                statement: &'a S,
+            ) -> impl Future<Output = Result<$crate::stream::CopyInSink<U>, Error>> + Send + 'a
+            where
+                S: ?Sized + Sync + ::pgmonkey_connect::AsStatement,
+                U: ::bytes::Buf + Send + 'static,
+            {
+                let place = ::std::panic::Location::caller();
+                $target.copy_to(place, statement)
+            }
+
+            /// Begins a `COPY … TO STDOUT`; the stream gives its data.
+            ///
+            /// ```no_run
+            #[doc = concat!("# async fn example(db: pgmonkey_async::", stringify!($kind), ") -> Result<(), pgmonkey_async::Error> {")]
+            /// let mut users = db.copy_out("COPY users TO STDOUT (FORMAT csv)").await?;
+            /// while let Some(line) = users.next().await {
+            ///     print!("{}", String::from_utf8_lossy(&line?));
+            /// }
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn copy_out<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &'a $this,
+                statement: &'a S,
+            ) -> impl Future<Output = Result<$crate::stream::CopyOutStream, Error>> + Send + 'a
+            {
+                let place = ::std::panic::Location::caller();
+                $target.copy_from(place, statement)
             }
 
             /// Runs statements separated by semicolons, without parameters.

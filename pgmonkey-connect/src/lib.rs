@@ -83,7 +83,7 @@ pub use listening::Heard;
 pub use report::{PING, Report, Tls};
 pub use role::Role;
 pub use route::Route;
-pub use statement_cache::AsStatement;
+pub use statement_cache::{AsStatement, StatementRef};
 pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
 
 /// Compiles the example of the README.

@@ -28,25 +28,42 @@ use crate::status::StatementCacheStatus;
 /// assert_eq!(String::from("SELECT 1").text(), Some("SELECT 1"));
 /// ```
 pub trait AsStatement: tokio_postgres::ToStatement {
+    /// What it is.
+    fn as_statement(&self) -> StatementRef<'_>;
+
     /// The SQL text; `None` for a statement that is prepared already.
-    fn text(&self) -> Option<&str>;
+    fn text(&self) -> Option<&str> {
+        match self.as_statement() {
+            StatementRef::Text(text) => Some(text),
+            StatementRef::Prepared(_) => None,
+        }
+    }
+}
+
+/// A statement as it was given.
+#[derive(Debug, Clone, Copy)]
+pub enum StatementRef<'a> {
+    /// SQL.
+    Text(&'a str),
+    /// Prepared already.
+    Prepared(&'a Statement),
 }
 
 impl AsStatement for str {
-    fn text(&self) -> Option<&str> {
-        Some(self)
+    fn as_statement(&self) -> StatementRef<'_> {
+        StatementRef::Text(self)
     }
 }
 
 impl AsStatement for String {
-    fn text(&self) -> Option<&str> {
-        Some(self)
+    fn as_statement(&self) -> StatementRef<'_> {
+        StatementRef::Text(self)
     }
 }
 
 impl AsStatement for Statement {
-    fn text(&self) -> Option<&str> {
-        None
+    fn as_statement(&self) -> StatementRef<'_> {
+        StatementRef::Prepared(self)
     }
 }
 

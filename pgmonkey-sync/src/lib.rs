@@ -28,8 +28,10 @@ mod answer;
 mod builder;
 mod connection;
 mod context;
+mod coroutine;
 mod database;
 mod dial;
+mod encoded;
 mod engine;
 mod gate;
 mod guard;
@@ -42,6 +44,7 @@ mod pool;
 mod prepared;
 mod session;
 mod statements;
+mod stream;
 mod transaction;
 
 pub use builder::Builder;
@@ -60,6 +63,7 @@ pub use pgmonkey_connect::{
 pub use pool::Pool;
 #[doc(no_inline)]
 pub use postgres;
+pub use stream::{CopyInWriter, CopyOutReader, RowIter};
 pub use transaction::{Nested, Transaction};
 
 const _: () = {

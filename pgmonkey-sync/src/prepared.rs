@@ -46,11 +46,17 @@ pub(crate) struct Prepared {
     types: Arc<ParameterTypes>,
 }
 
+impl Prepared {
+    pub(crate) fn is_off(&self) -> bool {
+        self.cache.is_off()
+    }
+}
+
 /// A run that failed.
-struct Failed {
-    error: postgres::Error,
+pub(crate) struct Failed {
+    pub(crate) error: postgres::Error,
     /// Whether its statement came from the cache.
-    kept: bool,
+    pub(crate) kept: bool,
 }
 
 impl Failed {
@@ -68,7 +74,7 @@ impl Failed {
 
 impl Session {
     /// The statement for this text, if the session has it.
-    fn find_prepared(&mut self, text: &str, types: &[Type]) -> Option<Statement> {
+    pub(crate) fn find_prepared(&mut self, text: &str, types: &[Type]) -> Option<Statement> {
         if self.take_stale() {
             // Somebody met a stale statement outside of what we see.
             drop(self.prepared_mut().cache.clear());
@@ -77,7 +83,11 @@ impl Session {
     }
 
     /// Prepares a statement and keeps it.
-    fn prepare(&mut self, text: &str, types: &[Type]) -> Result<Statement, postgres::Error> {
+    pub(crate) fn prepare(
+        &mut self,
+        text: &str,
+        types: &[Type],
+    ) -> Result<Statement, postgres::Error> {
         let statement = self.client_mut().prepare_typed(text, types)?;
         let kept = statement.clone();
         drop(self.prepared_mut().cache.insert(text, types, kept));
@@ -122,29 +132,34 @@ impl Session {
         }
     }
 
-    /// Takes a failed statement out of the cache if it is to blame, and runs it once more,
-    /// prepared anew, if that is safe and can help: nothing of it has run, and no transaction
-    /// was open that its error has ended.
+    /// Runs a statement that failed once more if [`prepare_anew`](Self::prepare_anew) allows it.
     fn run_anew<A: Answer>(
         &mut self,
         text: &str,
         params: Params<'_>,
         failed: Failed,
     ) -> Result<A::Output, Error> {
-        let helps = failed.may_do_better();
-        let error = self.give_up_on(text, failed.error);
-        if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
-            return Err(error);
-        }
-        let statement = self.prepare(text, &[])?;
+        let statement = self.prepare_anew(text, failed)?;
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => Ok(output),
             Err(error) => Err(self.give_up_on(text, error)),
         }
     }
 
+    /// Takes a failed statement out of the cache if it is to blame, and prepares it anew if to run
+    /// it once more is safe and can help: nothing of it has run, and no transaction was open that
+    /// its error has ended.
+    pub(crate) fn prepare_anew(&mut self, text: &str, failed: Failed) -> Result<Statement, Error> {
+        let helps = failed.may_do_better();
+        let error = self.give_up_on(text, failed.error);
+        if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
+            return Err(error);
+        }
+        Ok(self.prepare(text, &[])?)
+    }
+
     /// Takes out what must not be used again after this error.
-    fn give_up_on(&mut self, text: &str, error: postgres::Error) -> Error {
+    pub(crate) fn give_up_on(&mut self, text: &str, error: postgres::Error) -> Error {
         let cache = &mut self.prepared_mut().cache;
         match condition(&error) {
             Condition::Sound => {}
@@ -189,6 +204,14 @@ impl Session {
                     &typed(params, &types),
                 )?)
             }
+        }
+    }
+
+    /// The types of a text's parameters.
+    pub(crate) fn types_of(&mut self, text: &str) -> Result<Arc<[Type]>, Error> {
+        match self.prepared_mut().types.get(text) {
+            Some(types) => Ok(types),
+            None => self.learn_types(text),
         }
     }
 

@@ -7,6 +7,7 @@ use pgmonkey_connect::{AsStatement, Error};
 use crate::answer::{Answer, Params};
 use crate::pool::Pool;
 use crate::session::Session;
+use crate::stream::{CopyInWriter, CopyOutReader, Holder, RowIter};
 
 impl Pool {
     /// Runs one statement on a session of its own: a text through the session's cache, what is
@@ -56,9 +57,47 @@ impl Session {
     }
 }
 
+/// Gives a pool and a session the streams, which are made the same way.
+macro_rules! streams {
+    ($kind:ty, ($($receiver:tt)+), $life:lifetime, |$this:ident, $place:ident| $holder:expr) => {
+        impl $kind {
+            pub(crate) fn stream_rows<S: ?Sized + AsStatement>(
+                $($receiver)+ self,
+                $place: &'static Location<'static>,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<RowIter<$life>, Error> {
+                let $this = self;
+                RowIter::open($holder, statement, params)
+            }
+
+            pub(crate) fn copy_from<S: ?Sized + AsStatement>(
+                $($receiver)+ self,
+                $place: &'static Location<'static>,
+                statement: &S,
+            ) -> Result<CopyOutReader<$life>, Error> {
+                let $this = self;
+                CopyOutReader::open($holder, statement)
+            }
+
+            pub(crate) fn copy_to<S: ?Sized + AsStatement>(
+                $($receiver)+ self,
+                $place: &'static Location<'static>,
+                statement: &S,
+            ) -> Result<CopyInWriter<$life>, Error> {
+                let $this = self;
+                CopyInWriter::open($holder, statement)
+            }
+        }
+    };
+}
+
+streams!(Pool, (&), 'static, |pool, place| Holder::Owned(pool.acquire_at(place)?));
+streams!(Session, (&mut), '_, |session, _place| Holder::Borrowed(session));
+
 /// Gives a type the methods that run a statement; `$target` is the pool or the session that does.
 macro_rules! statements {
-    ($kind:ty, ($($receiver:tt)+) $this:ident => $target:expr, $(#[$doc:meta])+) => {
+    ($kind:ty, $life:lifetime, ($($receiver:tt)+) $this:ident => $target:expr, $(#[$doc:meta])+) => {
         impl $kind {
             $(#[$doc])+
             ///
@@ -149,6 +188,74 @@ macro_rules! statements {
                 $target.run_statement::<$crate::answer::Count, S>(place, statement, params)
             }
 
+            /// As [`query`](Self::query), with the rows as they come instead of all at once.
+            ///
+            /// ```no_run
+            #[doc = concat!("# #[allow(unused_mut)] fn example(mut db: pgmonkey_sync::", stringify!($kind), ") -> Result<(), pgmonkey_sync::Error> {")]
+            /// for row in db.query_raw("SELECT name FROM users WHERE id > $1", &[&42])? {
+            ///     println!("{}", row?.get::<_, &str>("name"));
+            /// }
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn query_raw<S: ?Sized + ::pgmonkey_connect::AsStatement>(
+                $($receiver)+ $this,
+                statement: &S,
+                params: &[&(dyn ::postgres::types::ToSql + Sync)],
+            ) -> Result<$crate::stream::RowIter<$life>, Error> {
+                let place = ::std::panic::Location::caller();
+                $target.stream_rows(place, statement, params)
+            }
+
+            /// Begins a `COPY … FROM STDIN`; the writer takes its data.
+            ///
+            /// ```no_run
+            #[doc = concat!("# #[allow(unused_mut)] fn example(mut db: pgmonkey_sync::", stringify!($kind), ") -> Result<(), Box<dyn std::error::Error>> {")]
+            /// use std::io::Write;
+            ///
+            /// let mut users = db.copy_in("COPY users FROM STDIN (FORMAT csv)")?;
+            /// users.write_all(b"1,ann\n2,bob\n")?;
+            /// println!("{} rows", users.finish()?);
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn copy_in<S: ?Sized + ::pgmonkey_connect::AsStatement>(
+                $($receiver)+ $this,
+                statement: &S,
+            ) -> Result<$crate::stream::CopyInWriter<$life>, Error> {
+                let place = ::std::panic::Location::caller();
+                $target.copy_to(place, statement)
+            }
+
+            /// Begins a `COPY … TO STDOUT`; the reader gives its data.
+            ///
+            /// ```no_run
+            #[doc = concat!("# #[allow(unused_mut)] fn example(mut db: pgmonkey_sync::", stringify!($kind), ") -> Result<(), Box<dyn std::error::Error>> {")]
+            /// let mut users = db.copy_out("COPY users TO STDOUT (FORMAT csv)")?;
+            /// std::io::copy(&mut users, &mut std::io::stdout())?;
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// As [`query`](Self::query).
+            #[track_caller]
+            pub fn copy_out<S: ?Sized + ::pgmonkey_connect::AsStatement>(
+                $($receiver)+ $this,
+                statement: &S,
+            ) -> Result<$crate::stream::CopyOutReader<$life>, Error> {
+                let place = ::std::panic::Location::caller();
+                $target.copy_from(place, statement)
+            }
+
             /// Runs statements separated by semicolons, without parameters.
             ///
             /// ```no_run
@@ -173,7 +280,7 @@ macro_rules! statements {
 macro_rules! statements_of_handle {
     ($kind:ty) => {
         $crate::statements::statements! {
-            $kind, (&) self => self.pool(),
+            $kind, 'static, (&) self => self.pool(),
             /// Runs one statement on a session of its own; see [`postgres::Client::query`].
             ///
             /// A text is prepared once for each session and kept in its cache of
@@ -189,7 +296,7 @@ macro_rules! statements_of_handle {
 macro_rules! statements_of_session {
     ($kind:ty) => {
         $crate::statements::statements! {
-            $kind, (&mut) self => self.session_mut(),
+            $kind, '_, (&mut) self => self.session_mut(),
             /// Runs one statement on this session, with the cache and the errors of
             /// [`Pool::query`](crate::Pool::query): a text is prepared once for the session.
             ///

@@ -36,6 +36,7 @@ mod session_settings;
 mod sources;
 mod statement_cache;
 mod statements;
+mod streams;
 mod tls;
 mod traffic;
 mod transaction;

@@ -246,8 +246,8 @@ fn drop_queries_through(pooler: &Pgbouncer, sslmode: &str) -> Outcome {
         let mut guard = pool.acquire()?;
         let many =
             "SELECT repeat('x', 1000) /* dropped on purpose */ FROM generate_series(1, 10000000)";
-        let mut rows = guard.query_raw::<_, bool, _>(many, [])?;
-        assert!(postgres::fallible_iterator::FallibleIterator::next(&mut rows)?.is_some());
+        let mut rows = guard.query_raw(many, &[])?;
+        assert!(rows.next().transpose()?.is_some());
     }
     let row = pool.query_one(PIDS, &[])?;
     assert_eq!(row.get::<_, i64>(0), 0, "they were cancelled");

@@ -167,7 +167,7 @@ async fn abandoned_statements_do_not_reach_the_next_borrower() -> pgmonkey_tests
         );
     }
     let guard = pool.acquire().await?;
-    let refused: Result<tokio_postgres::CopyInSink<&[u8]>, _> =
+    let refused: Result<pgmonkey::aio::CopyInSink<&[u8]>, _> =
         guard.copy_in("COPY no_such_table FROM STDIN").await;
     assert!(refused.is_err());
     drop(refused);

@@ -117,6 +117,43 @@ impl Connection {
         self.0.transaction(f)
     }
 
+    /// As [`transaction`](Self::transaction), for a closure with an error type of its own.
+    ///
+    /// ```no_run
+    /// enum Refused {
+    ///     Poor,
+    ///     Database(pgmonkey_async::Error),
+    /// }
+    ///
+    /// impl From<pgmonkey_async::Error> for Refused {
+    ///     fn from(error: pgmonkey_async::Error) -> Self {
+    ///         Self::Database(error)
+    ///     }
+    /// }
+    ///
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), Refused> {
+    /// let take = "UPDATE accounts SET money = money - 5 WHERE name = $1 AND money >= 5";
+    /// connection
+    ///     .try_transaction(async |tx| match tx.execute(take, &[&"ann"]).await? {
+    ///         0 => Err(Refused::Poor), // rolled back
+    ///         _ => Ok(()),
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn try_transaction<T, E, F>(&self, f: F) -> impl Future<Output = Result<T, E>>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, E>,
+    {
+        self.0.try_transaction(f)
+    }
+
     /// Begins a transaction that keeps the session until it is committed, rolled back or
     /// dropped, which rolls back.
     ///

@@ -187,6 +187,43 @@ impl Database {
         self.handle.pool().transaction(f)
     }
 
+    /// As [`transaction`](Self::transaction), for a closure with an error type of its own.
+    ///
+    /// ```no_run
+    /// enum Refused {
+    ///     Poor,
+    ///     Database(pgmonkey_async::Error),
+    /// }
+    ///
+    /// impl From<pgmonkey_async::Error> for Refused {
+    ///     fn from(error: pgmonkey_async::Error) -> Self {
+    ///         Self::Database(error)
+    ///     }
+    /// }
+    ///
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), Refused> {
+    /// let take = "UPDATE accounts SET money = money - 5 WHERE name = $1 AND money >= 5";
+    /// database
+    ///     .try_transaction(async |tx| match tx.execute(take, &[&"ann"]).await? {
+    ///         0 => Err(Refused::Poor), // rolled back
+    ///         _ => Ok(()),
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn try_transaction<T, E, F>(&self, f: F) -> impl Future<Output = Result<T, E>>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, E>,
+    {
+        self.handle.pool().try_transaction(f)
+    }
+
     /// As [`Pool::begin`].
     ///
     /// ```no_run

@@ -114,6 +114,40 @@ impl Connection {
         self.0.transaction(f)
     }
 
+    /// As [`transaction`](Self::transaction), for a closure with an error type of its own.
+    ///
+    /// ```no_run
+    /// enum Refused {
+    ///     Poor,
+    ///     Database(pgmonkey_sync::Error),
+    /// }
+    ///
+    /// impl From<pgmonkey_sync::Error> for Refused {
+    ///     fn from(error: pgmonkey_sync::Error) -> Self {
+    ///         Self::Database(error)
+    ///     }
+    /// }
+    ///
+    /// # fn example(connection: pgmonkey_sync::Connection) -> Result<(), Refused> {
+    /// let take = "UPDATE accounts SET money = money - 5 WHERE name = $1 AND money >= 5";
+    /// connection.try_transaction(|tx| match tx.execute(take, &[&"ann"])? {
+    ///     0 => Err(Refused::Poor), // rolled back
+    ///     _ => Ok(()),
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn try_transaction<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.0.try_transaction(f)
+    }
+
     /// Begins a transaction that keeps the session until it is committed, rolled back or
     /// dropped, which rolls back.
     ///

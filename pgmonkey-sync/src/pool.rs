@@ -221,6 +221,40 @@ impl Pool {
         &self,
         f: impl FnOnce(&mut Transaction) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.try_transaction(f)
+    }
+
+    /// As [`transaction`](Self::transaction), for a closure with an error type of its own.
+    ///
+    /// ```no_run
+    /// enum Refused {
+    ///     Poor,
+    ///     Database(pgmonkey_sync::Error),
+    /// }
+    ///
+    /// impl From<pgmonkey_sync::Error> for Refused {
+    ///     fn from(error: pgmonkey_sync::Error) -> Self {
+    ///         Self::Database(error)
+    ///     }
+    /// }
+    ///
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), Refused> {
+    /// let take = "UPDATE accounts SET money = money - 5 WHERE name = $1 AND money >= 5";
+    /// pool.try_transaction(|tx| match tx.execute(take, &[&"ann"])? {
+    ///     0 => Err(Refused::Poor), // rolled back
+    ///     _ => Ok(()),
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn try_transaction<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut transaction = self.begin()?;
         let value = f(&mut transaction)?;
         transaction.commit()?;

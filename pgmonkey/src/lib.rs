@@ -40,12 +40,15 @@ pub use pgmonkey_async as aio;
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
-pub use pgmonkey_sync::{Connection, Database, Hooks, Listener, Pool, postgres};
+pub use pgmonkey_sync::{
+    ClientGuard, Connection, Database, Hooks, Listener, Nested, Pool, Transaction, postgres,
+};
 
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(no_inline)]
 pub use pgmonkey_async::{
-    Connection as AsyncConnection, Database as AsyncDatabase, Hooks as AsyncHooks,
-    Listener as AsyncListener, Pool as AsyncPool, tokio_postgres,
+    ClientGuard as AsyncClientGuard, Connection as AsyncConnection, Database as AsyncDatabase,
+    Hooks as AsyncHooks, Listener as AsyncListener, Nested as AsyncNested, Pool as AsyncPool,
+    Transaction as AsyncTransaction, tokio_postgres,
 };

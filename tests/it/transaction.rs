@@ -141,6 +141,63 @@ twin! {
     }
 }
 
+/// An error of a program's own.
+#[derive(Debug)]
+enum Refused {
+    Poor(i32),
+    Database(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Works in a transaction whose closure has an error type of its own.
+macro_rules! refuse {
+    ($on:ident, $handle:ident, $go:ident, $work:ident) => {{
+        let insert = insert(&$on);
+        let before = $on.rows();
+        let refused: Result<(), Refused> = $go!($handle.try_transaction($work!(|tx| {
+            $go!(tx.execute(&insert, &[]))?;
+            Err(Refused::Poor(5))
+        })));
+        assert!(matches!(refused, Err(Refused::Poor(5))), "{refused:?}");
+        let failed = $go!($handle.try_transaction($work!(|tx| {
+            $go!(tx.execute(&insert, &[]))?;
+            $go!(tx.execute("SELECT 1/0", &[]))?;
+            Ok::<_, Refused>(())
+        })));
+        assert!(matches!(failed, Err(Refused::Database(_))), "{failed:?}");
+        let swallowed = $go!($handle.try_transaction($work!(|tx| {
+            let _ = $go!(tx.execute("SELECT 1/0", &[]));
+            Ok::<_, Refused>(())
+        })));
+        assert!(
+            matches!(swallowed, Err(Refused::Database(Error::RolledBack))),
+            "{swallowed:?}"
+        );
+        assert_eq!($on.rows(), before);
+        $go!($handle.try_transaction($work!(|tx| {
+            $go!(tx.execute(&insert, &[]))?;
+            Ok::<_, Refused>(())
+        })))
+        .expect("it is not refused");
+        assert_eq!($on.rows(), before + 1);
+    }};
+}
+
+twin! {
+    fn a_closure_may_have_an_error_of_its_own(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
+        refuse!(on, pool, go, work);
+        let connection = go!(driver::Connection::new(&on.config("")))?;
+        refuse!(on, connection, go, work);
+        Ok(())
+    }
+}
+
 #[test]
 fn a_panic_rolls_back_and_the_pool_stays_open() -> Outcome {
     let on = Fixture::new();

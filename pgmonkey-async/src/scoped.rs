@@ -4,6 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pgmonkey_connect::Error;
+
+use crate::guard::ClientGuard;
+
 /// A [`Transaction`](crate::Transaction) or a [`ClientGuard`](crate::ClientGuard) for the time
 /// of an async closure; use it like a `&mut`.
 ///
@@ -36,6 +40,17 @@ impl<T> Back<T> {
     /// lets go.
     pub(crate) fn take(self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Scoped<ClientGuard> {
+    /// As [`ClientGuard::begin`], also where [`Execute`](crate::Execute), whose `begin` gives a value, is in scope.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientGuard::begin`].
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        ClientGuard::begin(self).await
     }
 }
 

@@ -160,11 +160,11 @@ macro_rules! statements {
             ///
             /// [`Error::Database`]; on a handle also those of `acquire`.
             #[track_caller]
-            pub fn query<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<Vec<::tokio_postgres::Row>, Error>> + Send + 'a {
+            pub fn query<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+                params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<Vec<::tokio_postgres::Row>, Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 $target.run_statement::<$crate::answer::Rows, S>(place, statement, params)
             }
@@ -181,11 +181,11 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query), [`Error::NoRow`] if there is none, and if there is more than one.
             #[track_caller]
-            pub fn query_one<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send + 'a {
+            pub fn query_one<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+                params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<::tokio_postgres::Row, Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 let found = $target.run_statement::<$crate::answer::Optional, S>(place, statement, params);
                 async move { found.await?.ok_or(Error::NoRow) }
@@ -204,11 +204,11 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query), and if there is more than one row.
             #[track_caller]
-            pub fn query_opt<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<Option<::tokio_postgres::Row>, Error>> + Send + 'a {
+            pub fn query_opt<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+                params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<Option<::tokio_postgres::Row>, Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 $target.run_statement::<$crate::answer::Optional, S>(place, statement, params)
             }
@@ -226,11 +226,11 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn execute<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<u64, Error>> + Send + 'a {
+            pub fn execute<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+                params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<u64, Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 $target.run_statement::<$crate::answer::Count, S>(place, statement, params)
             }
@@ -250,11 +250,11 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn query_raw<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-                params: &'a [&'a (dyn ::tokio_postgres::types::ToSql + Sync)],
-            ) -> impl Future<Output = Result<$crate::stream::RowStream, Error>> + Send + 'a {
+            pub fn query_raw<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+                params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
+            ) -> impl Future<Output = Result<$crate::stream::RowStream, Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 $target.stream_rows(place, statement, params)
             }
@@ -273,10 +273,10 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn copy_in<'a, S, U>(
-                &'a $this,
-                statement: &'a S,
-            ) -> impl Future<Output = Result<$crate::stream::CopyInSink<U>, Error>> + Send + 'a
+            pub fn copy_in<S, U>(
+                &$this,
+                statement: &S,
+            ) -> impl Future<Output = Result<$crate::stream::CopyInSink<U>, Error>> + Send
             where
                 S: ?Sized + Sync + ::pgmonkey_connect::AsStatement,
                 U: ::bytes::Buf + Send + 'static,
@@ -300,10 +300,10 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn copy_out<'a, S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
-                &'a $this,
-                statement: &'a S,
-            ) -> impl Future<Output = Result<$crate::stream::CopyOutStream, Error>> + Send + 'a
+            pub fn copy_out<S: ?Sized + Sync + ::pgmonkey_connect::AsStatement>(
+                &$this,
+                statement: &S,
+            ) -> impl Future<Output = Result<$crate::stream::CopyOutStream, Error>> + Send
             {
                 let place = ::std::panic::Location::caller();
                 $target.copy_from(place, statement)
@@ -321,10 +321,10 @@ macro_rules! statements {
             ///
             /// As [`query`](Self::query).
             #[track_caller]
-            pub fn batch_execute<'a>(
-                &'a $this,
-                statements: &'a str,
-            ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+            pub fn batch_execute(
+                &$this,
+                statements: &str,
+            ) -> impl Future<Output = Result<(), Error>> + Send {
                 let place = ::std::panic::Location::caller();
                 $target.run_batch(place, statements)
             }

@@ -41,6 +41,7 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        self.check_given_up()?;
         match statement.text() {
             Some(text) => self.run_text::<A>(text, params),
             None => Ok(A::run(self.client_mut(), statement, params)?),

@@ -58,6 +58,7 @@ impl Plan {
         statement: &S,
         params: Params<'_>,
     ) -> Result<Self, Error> {
+        session.check_given_up()?;
         let text = match statement.as_statement() {
             StatementRef::Prepared(statement) => return Ok(Self::AsIs(statement.clone())),
             StatementRef::Text(text) => text.to_owned(),

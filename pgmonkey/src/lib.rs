@@ -41,7 +41,8 @@ pub use pgmonkey_async as aio;
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
 pub use pgmonkey_sync::{
-    ClientGuard, Connection, Database, Hooks, Listener, Nested, Pool, Transaction, postgres,
+    ClientGuard, Connection, Database, Execute, Hooks, Listener, Nested, OpenTransaction, Pool,
+    Transaction, postgres,
 };
 
 #[cfg(feature = "async")]
@@ -49,6 +50,7 @@ pub use pgmonkey_sync::{
 #[doc(no_inline)]
 pub use pgmonkey_async::{
     ClientGuard as AsyncClientGuard, Connection as AsyncConnection, Database as AsyncDatabase,
-    Hooks as AsyncHooks, Listener as AsyncListener, Nested as AsyncNested, Pool as AsyncPool,
-    Transaction as AsyncTransaction, tokio_postgres,
+    Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener, Nested as AsyncNested,
+    OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, Transaction as AsyncTransaction,
+    tokio_postgres,
 };

@@ -13,6 +13,7 @@ mod crates;
 mod defects;
 mod encryption;
 mod errors;
+mod execute;
 mod exit;
 mod hooks;
 mod hostile;

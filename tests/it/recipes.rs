@@ -201,6 +201,17 @@ fn every_way_to_have_a_transaction_in_a_task() -> Outcome {
 }
 
 #[test]
+fn a_repository_is_written_once() -> Outcome {
+    let kitchen = accounts();
+    let output = kitchen.cook(env!("CARGO_BIN_EXE_recipe_repository"), &[]);
+    assert_eq!(
+        said(&output),
+        "Some(100)\nthere is no such account\nSome(93)\n"
+    );
+    Ok(())
+}
+
+#[test]
 fn one_handle_from_a_storm_to_the_end() -> Outcome {
     let kitchen = Kitchen::new("SELECT 1");
     let text = said(&kitchen.cook(env!("CARGO_BIN_EXE_recipe_lifecycle"), &[]));

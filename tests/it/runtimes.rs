@@ -154,7 +154,7 @@ fn a_transaction_dropped_inside_a_task_is_never_left_open() -> Outcome {
         // Whatever is tried on the guard that lives on says why.
         let errors = block_in_place(|| {
             [
-                guard.batch_execute(&insert).map_err(Error::from),
+                guard.batch_execute(&insert),
                 guard.simple_query(&insert).map(drop).map_err(Error::from),
                 guard.begin(),
                 guard.commit(),

@@ -101,13 +101,12 @@ twin! {
         assert!(go!(pool.query_raw("nonsense", &[])).is_err());
         let late = "SELECT 1 / (3 - n) FROM generate_series(1, 5) n";
         let mut rows = go!(pool.query_raw(late, &[]))?;
-        let mut failed = None;
-        while let Some(row) = go!(rows.next()) {
-            if let Err(error) = row {
-                failed = Some(error);
-                break;
+        let failed = loop {
+            match go!(rows.next()) {
+                Some(Ok(_)) => {}
+                other => break other.and_then(Result::err),
             }
-        }
+        };
         drop(rows);
         let error: Error = failed.expect("a division by zero");
         assert_eq!(error.code().map(|code| code.code()), Some("22012"), "{error}");

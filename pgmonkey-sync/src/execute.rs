@@ -1,0 +1,273 @@
+//! One trait for everything that runs statements, so that code over it is written once.
+
+use pgmonkey_connect::{AsStatement, Error};
+use postgres::Row;
+
+use crate::answer::Params;
+use crate::connection::Connection;
+use crate::database::Database;
+use crate::guard::ClientGuard;
+use crate::pool::Pool;
+use crate::stream::{CopyInWriter, CopyOutReader, RowIter};
+use crate::transaction::{Nested, Transaction};
+
+/// What statements can be run on: a [`Pool`], a [`Connection`], a [`Database`], a [`ClientGuard`], a
+/// [`Transaction`], a [`Nested`] one, and what the closure of a `transaction` gets. Each method is
+/// as the type's own of the same name, with the same cache and the same error.
+///
+/// A repository that takes one is written once, and its caller decides whether it works on a
+/// session of its own or within a transaction:
+///
+/// ```no_run
+/// use pgmonkey_sync::{Error, Execute, Pool};
+///
+/// fn name(db: &mut impl Execute, id: i64) -> Result<Option<String>, Error> {
+///     let row = db.query_opt("SELECT name FROM users WHERE id = $1", &[&id])?;
+///     Ok(row.map(|row| row.get(0)))
+/// }
+///
+/// fn rename(db: &mut impl Execute, id: i64, name: &str) -> Result<(), Error> {
+///     use pgmonkey_sync::OpenTransaction;
+///
+///     let mut both = db.begin()?; // a savepoint, if a transaction is open
+///     both.execute("UPDATE users SET name = $2 WHERE id = $1", &[&id, &name])?;
+///     both.execute("INSERT INTO renamed VALUES ($1)", &[&id])?;
+///     both.commit()
+/// }
+///
+/// # fn example(mut pool: Pool) -> Result<(), Error> {
+/// rename(&mut pool, 42, "ann")?;
+/// rename(&mut pool.acquire()?, 42, "bob")?;
+/// pool.transaction(|tx| {
+///     rename(tx, 42, "cid")?;
+///     name(tx, 42)
+/// })?;
+/// # Ok(()) }
+/// ```
+///
+/// All methods take `&mut self`, as the driver's do. The trait is sealed.
+pub trait Execute: sealed::Sealed {
+    /// What [`begin`](Self::begin) gives.
+    type Transaction<'a>: OpenTransaction
+    where
+        Self: 'a;
+
+    /// All rows of a statement.
+    ///
+    /// # Errors
+    ///
+    /// as [`Pool::query`].
+    fn query<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, Error>;
+
+    /// The only row of a statement.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRow`] if there is none; as [`Pool::query_one`].
+    fn query_one<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<Row, Error>;
+
+    /// The only row of a statement, if there is any.
+    ///
+    /// # Errors
+    ///
+    /// as [`Pool::query_opt`].
+    fn query_opt<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<Option<Row>, Error>;
+
+    /// The rows of a statement as they come.
+    ///
+    /// # Errors
+    ///
+    /// as [`Pool::query_raw`].
+    fn query_raw<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<RowIter<'_>, Error>;
+
+    /// The number of rows that a statement changed.
+    ///
+    /// # Errors
+    ///
+    /// as [`Pool::execute`].
+    fn execute<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<u64, Error>;
+
+    /// Runs statements separated by semicolons, without parameters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::batch_execute`].
+    fn batch_execute(&mut self, statements: &str) -> Result<(), Error>;
+
+    /// Begins a `COPY … FROM STDIN`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::copy_in`].
+    fn copy_in<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+    ) -> Result<CopyInWriter<'_>, Error>;
+
+    /// Begins a `COPY … TO STDOUT`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::copy_out`].
+    fn copy_out<S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+    ) -> Result<CopyOutReader<'_>, Error>;
+
+    /// Begins a transaction, or a savepoint within the one that is open. Dropping it undoes its
+    /// work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::begin`].
+    fn begin(&mut self) -> Result<Self::Transaction<'_>, Error>;
+}
+
+/// A transaction or a savepoint that is open. The trait is sealed.
+pub trait OpenTransaction: Execute {
+    /// Keeps its work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit`].
+    fn commit(self) -> Result<(), Error>;
+
+    /// Undoes its work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::rollback`].
+    fn rollback(self) -> Result<(), Error>;
+}
+
+mod sealed {
+    /// Nobody else can name it.
+    pub trait Sealed {}
+}
+
+/// Implements the trait by the methods that `$target` has of its own.
+macro_rules! execute {
+    ([$($generics:tt)*] $kind:ty, $target:ty, $transaction:ty, |$this:ident| $begin:expr) => {
+        impl<$($generics)*> sealed::Sealed for $kind {}
+
+        impl<$($generics)*> Execute for $kind {
+            type Transaction<'a>
+                = $transaction
+            where
+                Self: 'a;
+
+            #[track_caller]
+            fn query<S: ?Sized + AsStatement>(
+                &mut self,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<Vec<Row>, Error> {
+                <$target>::query(self, statement, params)
+            }
+
+            #[track_caller]
+            fn query_one<S: ?Sized + AsStatement>(
+                &mut self,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<Row, Error> {
+                <$target>::query_one(self, statement, params)
+            }
+
+            #[track_caller]
+            fn query_opt<S: ?Sized + AsStatement>(
+                &mut self,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<Option<Row>, Error> {
+                <$target>::query_opt(self, statement, params)
+            }
+
+            #[track_caller]
+            fn query_raw<S: ?Sized + AsStatement>(
+                &mut self,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<RowIter<'_>, Error> {
+                <$target>::query_raw(self, statement, params)
+            }
+
+            #[track_caller]
+            fn execute<S: ?Sized + AsStatement>(
+                &mut self,
+                statement: &S,
+                params: Params<'_>,
+            ) -> Result<u64, Error> {
+                <$target>::execute(self, statement, params)
+            }
+
+            #[track_caller]
+            fn batch_execute(&mut self, statements: &str) -> Result<(), Error> {
+                <$target>::batch_execute(self, statements)
+            }
+
+            #[track_caller]
+            fn copy_in<S: ?Sized + AsStatement>(&mut self, statement: &S) -> Result<CopyInWriter<'_>, Error> {
+                <$target>::copy_in(self, statement)
+            }
+
+            #[track_caller]
+            fn copy_out<S: ?Sized + AsStatement>(&mut self, statement: &S) -> Result<CopyOutReader<'_>, Error> {
+                <$target>::copy_out(self, statement)
+            }
+
+            #[track_caller]
+            fn begin(&mut self) -> Result<Self::Transaction<'_>, Error> {
+                let $this = self;
+                $begin
+            }
+        }
+    };
+}
+
+execute!([] Pool, Pool, Transaction, |db| Pool::begin(db));
+execute!([] Connection, Connection, Transaction, |db| Connection::begin(db));
+execute!([] Database, Database, Transaction, |db| Database::begin(db));
+execute!([] ClientGuard, ClientGuard, Nested<'a>, |db| db.transaction());
+execute!([] Transaction, Transaction, Nested<'a>, |db| db.transaction());
+execute!(['n] Nested<'n>, Nested<'n>, Nested<'a>, |db| db.transaction());
+
+impl OpenTransaction for Transaction {
+    fn commit(self) -> Result<(), Error> {
+        Transaction::commit(self)
+    }
+
+    fn rollback(self) -> Result<(), Error> {
+        Transaction::rollback(self)
+    }
+}
+
+impl OpenTransaction for Nested<'_> {
+    fn commit(self) -> Result<(), Error> {
+        Nested::commit(self)
+    }
+
+    fn rollback(self) -> Result<(), Error> {
+        Nested::rollback(self)
+    }
+}

@@ -15,6 +15,7 @@ use crate::keys;
 use crate::layer::{Findings, Layer, Numbered, Origin, connection_path, is_unset};
 use crate::loaded::Loaded;
 use crate::loader::{Input, Loader, UnknownKeys};
+use crate::redact::suspicion;
 use crate::source::document::Document;
 use crate::source::environment::{self, Variables};
 use crate::source::{libpq, service};
@@ -107,6 +108,11 @@ impl<'a> Assembly<'a> {
         let mut layers = Vec::new();
         for input in &self.loader.inputs {
             let document = match input {
+                Input::File(path) if is_login(path) => {
+                    let reason = "expected the path of a file, not a connection string";
+                    let kind = ProblemKind::Unreadable(reason.to_owned());
+                    Err(Problem::new(Place::Code, None, kind).into())
+                }
                 Input::File(path) => Document::read(&self.home(path)),
                 Input::Text(syntax, text) => Document::parse(*syntax, text, None),
                 Input::Url(url) => {
@@ -196,7 +202,8 @@ impl<'a> Assembly<'a> {
                     [] => "there are no profiles".to_owned(),
                     known => format!("the profiles are {}", known.join(", ")),
                 };
-                let kind = ProblemKind::Reference(format!("no profile `{name}`; {known}"));
+                let name = told_name(&name);
+                let kind = ProblemKind::Reference(format!("no profile {name}; {known}"));
                 let key = keys::PROFILES.to_owned();
                 self.findings.problems.push(Problem::new(place, key, kind));
             }
@@ -326,6 +333,14 @@ impl<'a> Assembly<'a> {
     }
 
     fn read_service(&self, name: &str) -> Result<Layer, ProblemKind> {
+        if suspicion::is_connection_string(name) {
+            return Err(ProblemKind::Conflict(suspicion::ADVICE.to_owned()));
+        }
+        let file = self.merged_text("servicefile");
+        if file.is_some_and(|file| suspicion::is_connection_string(&file)) {
+            let reason = format!("servicefile is a path, {}", suspicion::ADVICE);
+            return Err(ProblemKind::Conflict(reason));
+        }
         let lookup = |name: &str| self.variables.value(name);
         let file = self.merged_text("servicefile").map(PathBuf::from);
         let files = service::find_files(&lookup, file.as_deref());
@@ -420,6 +435,19 @@ impl<'a> Assembly<'a> {
         let mut places = self.layers.iter().map(|layer| layer.place(path));
         let document = |place: &Place| matches!(place, Place::File { .. } | Place::Text { .. });
         places.find(document).unwrap_or(Place::Code)
+    }
+}
+
+/// Whether a connection string was given for a file.
+fn is_login(path: &Path) -> bool {
+    suspicion::is_connection_string(&path.to_string_lossy()) && !path.exists()
+}
+
+/// A name that somebody chose, unless it is a connection string.
+fn told_name(name: &str) -> String {
+    match suspicion::is_connection_string(name) {
+        true => "of that name".to_owned(),
+        false => format!("`{name}`"),
     }
 }
 

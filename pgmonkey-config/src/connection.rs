@@ -7,6 +7,7 @@ use crate::choice::{
     ChannelBinding, LoadBalanceHosts, RequireAuth, SslMode, SslNegotiation, TargetSessionAttrs,
     TlsVersion,
 };
+use crate::redact::told;
 use crate::secret::Secret;
 
 /// PostgreSQL's own port.
@@ -16,7 +17,9 @@ pub(crate) const DEFAULT_PORT: u16 = 5432;
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// `Debug` and `Display` hide a connection string that stands in the place of a name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
     /// A name to look up.
     Name(String),
@@ -42,9 +45,19 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) => f.write_str(&told("host", name)),
             Self::Ip(address) => address.fmt(f),
-            Self::Unix(directory) => directory.display().fmt(f),
+            Self::Unix(directory) => told_path(directory).display().fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.debug_tuple("Name").field(&told("host", name)).finish(),
+            Self::Ip(address) => f.debug_tuple("Ip").field(address).finish(),
+            Self::Unix(directory) => f.debug_tuple("Unix").field(&told_path(directory)).finish(),
         }
     }
 }
@@ -63,7 +76,10 @@ pub struct Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Unix(directory) => write!(f, "{}", socket(directory, self.port).display()),
+            Host::Unix(directory) => {
+                let directory = told_path(directory);
+                write!(f, "{}", socket(&directory, self.port).display())
+            }
             Host::Ip(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
             host => write!(f, "{host}:{}", self.port),
         }
@@ -71,7 +87,7 @@ impl fmt::Display for Target {
 }
 
 /// Where the trusted root certificates come from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum RootCert {
     /// A PEM file.
     Path(PathBuf),
@@ -79,11 +95,23 @@ pub enum RootCert {
     System,
 }
 
+impl fmt::Debug for RootCert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.debug_tuple("Path").field(&told_path(path)).finish(),
+            Self::System => f.write_str("System"),
+        }
+    }
+}
+
 /// `connection_settings`: which server, who, and how.
 ///
 /// The meaning is libpq's. Lists that are empty and values that are `None` stand for the default,
 /// which [`targets`](Self::targets), [`effective_user`](Self::effective_user) and
 /// [`effective_dbname`](Self::effective_dbname) resolve.
+///
+/// `Debug` shows no secret: not those in `options`, and no name that is a connection string, which
+/// [`Config::new`](crate::Config::new) refuses.
 ///
 /// ```
 /// use pgmonkey_config::{ConnectionSettings, Host};
@@ -93,7 +121,7 @@ pub enum RootCert {
 /// settings.user = Some("app".into());
 /// assert_eq!(settings.describe(), "app@db1:5432,db2:5432/app");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionSettings {
     /// The servers, in order. Empty: the usual socket directory if a socket is there, else
@@ -159,6 +187,93 @@ pub struct ConnectionSettings {
     pub load_balance_hosts: LoadBalanceHosts,
     /// Whether a scope commits each statement by itself instead of as one transaction. False.
     pub autocommit: bool,
+}
+
+/// By hand, because a name may be a connection string as long as nothing has checked it. Every field
+/// by its name, so that the compiler asks for a new one.
+impl fmt::Debug for ConnectionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text =
+            |key, text: &Option<String>| text.as_ref().map(|text| told(key, text).into_owned());
+        let path = |path: &Option<PathBuf>| path.as_deref().map(told_path);
+        let Self {
+            host,
+            hostaddr,
+            port,
+            dbname,
+            user,
+            password,
+            passfile,
+            service,
+            sslmode,
+            sslrootcert,
+            sslcert,
+            sslkey,
+            sslpassword,
+            sslcrl,
+            sslsni,
+            sslnegotiation,
+            ssl_min_protocol_version,
+            ssl_max_protocol_version,
+            channel_binding,
+            require_auth,
+            connect_timeout,
+            application_name,
+            options,
+            keepalives,
+            keepalives_idle,
+            keepalives_interval,
+            keepalives_count,
+            tcp_user_timeout,
+            target_session_attrs,
+            load_balance_hosts,
+            autocommit,
+        } = self;
+        f.debug_struct("ConnectionSettings")
+            .field("host", host)
+            .field("hostaddr", hostaddr)
+            .field("port", port)
+            .field("dbname", &text("dbname", dbname))
+            .field("user", &text("user", user))
+            .field("password", password)
+            .field("passfile", &path(passfile))
+            .field("service", &text("service", service))
+            .field("sslmode", sslmode)
+            .field("sslrootcert", sslrootcert)
+            .field("sslcert", &path(sslcert))
+            .field("sslkey", &path(sslkey))
+            .field("sslpassword", sslpassword)
+            .field("sslcrl", &path(sslcrl))
+            .field("sslsni", sslsni)
+            .field("sslnegotiation", sslnegotiation)
+            .field("ssl_min_protocol_version", ssl_min_protocol_version)
+            .field("ssl_max_protocol_version", ssl_max_protocol_version)
+            .field("channel_binding", channel_binding)
+            .field("require_auth", require_auth)
+            .field("connect_timeout", connect_timeout)
+            .field(
+                "application_name",
+                &text("application_name", application_name),
+            )
+            .field("options", &text("options", options))
+            .field("keepalives", keepalives)
+            .field("keepalives_idle", keepalives_idle)
+            .field("keepalives_interval", keepalives_interval)
+            .field("keepalives_count", keepalives_count)
+            .field("tcp_user_timeout", tcp_user_timeout)
+            .field("target_session_attrs", target_session_attrs)
+            .field("load_balance_hosts", load_balance_hosts)
+            .field("autocommit", autocommit)
+            .finish()
+    }
+}
+
+/// A path as readers see it.
+fn told_path(path: &Path) -> PathBuf {
+    match path.to_str() {
+        Some(text) => PathBuf::from(&*told("passfile", text)),
+        None => path.to_owned(),
+    }
 }
 
 impl Default for ConnectionSettings {
@@ -232,7 +347,11 @@ impl ConnectionSettings {
     pub fn describe(&self) -> String {
         let targets: Vec<String> = self.targets().iter().map(Target::to_string).collect();
         let user = self.effective_user();
-        let dbname = self.effective_dbname();
+        let user = told("user", &user);
+        let dbname = match &self.dbname {
+            Some(dbname) => told("dbname", dbname),
+            None => user.clone(),
+        };
         format!("{user}@{}/{dbname}", targets.join(","))
     }
 

@@ -128,7 +128,7 @@ pub enum ProblemKind {
 
 /// The part of a key that can be one. Where a colon was forgotten, as in `{ password S3cret }`, what
 /// follows is a value.
-fn shown(key: String) -> String {
+pub(crate) fn shown(key: String) -> String {
     let of_key = |c: char| c.is_alphanumeric() || "._-$".contains(c);
     match key.find(|c| !of_key(c)) {
         Some(end) => format!("{}…", &key[..end]),

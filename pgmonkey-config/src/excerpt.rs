@@ -1,7 +1,8 @@
 //! The line of a file that something is wrong with, for showing it without showing a secret.
 
 use crate::error::{Place, Problem, ProblemKind, Warning};
-use crate::keys::{self, Kind};
+use crate::keys::{self, Key};
+use crate::redact::suspicion;
 
 /// A line of a file with the part that is meant. Nothing of it is a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,17 +95,24 @@ fn name_at(line: &str, at: usize) -> Option<(usize, String)> {
     (!name.is_empty() && is_key).then_some((start, name))
 }
 
-/// Whether the whole line may be shown: it has this key alone, which is known and no secret, and
-/// nothing in it looks like one.
+/// Whether the whole line may be shown: it has this key alone, which is known and no secret, with
+/// a value that is nearly right, and nothing in it looks like a secret.
 fn shows_value(line: &str, start: usize, name: &str) -> bool {
     let before: String = line.chars().take(start).collect();
     let alone = before
         .chars()
         .all(|c| c.is_whitespace() || "\"'".contains(c));
     let known = keys::KEYS.iter().find(|key| key.name == name);
-    let known = known.is_some_and(|key| !matches!(key.kind, Kind::Section | Kind::Url));
     let plain = !line.contains(['{', '[', '&', '*', '|', '>', '\\']) && !line.contains("://");
-    alone && known && plain && !keys::is_secret(line)
+    alone && known.is_some_and(|key| may_be_told(line, key)) && plain && !keys::is_secret(line)
+}
+
+/// Whether the value behind the key may be: it is nearly a right one.
+fn may_be_told(line: &str, key: &Key) -> bool {
+    let value = line.split_once([':', '=']).map_or("", |(_, value)| value);
+    let value = value.split(" #").next().unwrap_or_default();
+    let value = value.trim().trim_matches(['"', '\'']);
+    value.is_empty() || suspicion::may_be_told(key.name, key.kind, value)
 }
 
 fn beginning(number: u64, line: &str, start: usize, name: &str) -> Excerpt {

@@ -1,5 +1,6 @@
 //! A configuration as the tree of a file: with its secrets to be written back, without for readers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::config::{Config, Settings};
 use crate::connection::{ConnectionSettings, RootCert};
-use crate::keys;
 use crate::pool::PoolSettings;
+use crate::redact;
 use crate::secret::{REDACTED, Secret};
 use crate::session::SessionSettings;
 
@@ -33,18 +34,18 @@ impl fmt::Debug for Exposed<'_> {
 
 impl Serialize for Exposed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        tree(self.0, &|secret| secret.expose().to_owned()).serialize(serializer)
+        tree(self.0, Form::Exposed).serialize(serializer)
     }
 }
 
 /// The tree with every secret hidden.
 pub(crate) fn redacted(settings: &Settings) -> impl Serialize + use<> {
-    tree(settings, &|_| REDACTED.to_owned())
+    tree(settings, Form::Redacted)
 }
 
 /// Every value with its section and key, in the order of the documentation, secrets hidden.
 pub(crate) fn rows(settings: &Settings) -> Vec<(String, serde_json::Value)> {
-    let Node::Map(Map(top)) = tree(settings, &|_| REDACTED.to_owned()) else {
+    let Node::Map(Map(top)) = tree(settings, Form::Redacted) else {
         return Vec::new();
     };
     let mut rows = Vec::new();
@@ -60,17 +61,40 @@ pub(crate) fn rows(settings: &Settings) -> Vec<(String, serde_json::Value)> {
     rows
 }
 
-type Show<'a> = &'a dyn Fn(&Secret) -> String;
+/// For whom a tree is.
+#[derive(Clone, Copy)]
+enum Form {
+    /// A file, with all its secrets.
+    Exposed,
+    /// A reader.
+    Redacted,
+}
 
-fn tree(settings: &Settings, show: Show<'_>) -> Node {
+impl Form {
+    fn secret(self, secret: &Secret) -> String {
+        match self {
+            Self::Exposed => secret.expose().to_owned(),
+            Self::Redacted => REDACTED.to_owned(),
+        }
+    }
+
+    fn text<'a>(self, name: &str, text: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Exposed => Cow::Borrowed(text),
+            Self::Redacted => redact::told(name, text),
+        }
+    }
+}
+
+fn tree(settings: &Settings, form: Form) -> Node {
     let mut top = Map::default();
     top.text("connection_type", settings.connection_type.as_str());
     top.map(
         "connection_settings",
-        connection(&settings.connection_settings, show),
+        connection(&settings.connection_settings, form),
     );
-    top.map("sync_settings", session(&settings.sync_settings, show));
-    top.map("async_settings", session(&settings.async_settings, show));
+    top.map("sync_settings", session(&settings.sync_settings, form));
+    top.map("async_settings", session(&settings.async_settings, form));
     top.map("pool_settings", pool(&settings.pool_settings));
     let mut async_pool = pool(&settings.async_pool_settings);
     async_pool.flag("multiplex", settings.async_pool_settings.multiplex);
@@ -78,7 +102,7 @@ fn tree(settings: &Settings, show: Show<'_>) -> Node {
     Node::Map(top)
 }
 
-fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
+fn connection(settings: &ConnectionSettings, form: Form) -> Map {
     let mut map = Map::default();
     map.list(
         "host",
@@ -92,7 +116,8 @@ fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
     );
     map.optional_text("dbname", settings.dbname.as_deref());
     map.optional_text("user", settings.user.as_deref());
-    map.optional_text("password", settings.password.as_ref().map(show).as_deref());
+    let password = |secret: &Option<Secret>| secret.as_ref().map(|secret| form.secret(secret));
+    map.optional_text("password", password(&settings.password).as_deref());
     map.path("passfile", settings.passfile.as_deref());
     map.optional_text("service", settings.service.as_deref());
     map.text("sslmode", settings.sslmode.as_str());
@@ -103,8 +128,7 @@ fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
     }
     map.path("sslcert", settings.sslcert.as_deref());
     map.path("sslkey", settings.sslkey.as_deref());
-    let password = settings.sslpassword.as_ref().map(show);
-    map.optional_text("sslpassword", password.as_deref());
+    map.optional_text("sslpassword", password(&settings.sslpassword).as_deref());
     map.path("sslcrl", settings.sslcrl.as_deref());
     map.flag("sslsni", settings.sslsni);
     map.text("sslnegotiation", settings.sslnegotiation.as_str());
@@ -122,7 +146,11 @@ fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
     }
     map.limit("connect_timeout", settings.connect_timeout);
     map.optional_text("application_name", settings.application_name.as_deref());
-    map.optional_text("options", settings.options.as_deref());
+    let options = settings.options.as_deref();
+    map.optional_text(
+        "options",
+        options.map(|text| form.text("options", text)).as_deref(),
+    );
     map.flag("keepalives", settings.keepalives);
     map.limit("keepalives_idle", settings.keepalives_idle);
     map.limit("keepalives_interval", settings.keepalives_interval);
@@ -140,15 +168,10 @@ fn connection(settings: &ConnectionSettings, show: Show<'_>) -> Map {
     map
 }
 
-fn session(settings: &SessionSettings, show: Show<'_>) -> Map {
+fn session(settings: &SessionSettings, form: Form) -> Map {
     let mut map = Map::default();
     for (name, value) in settings.iter() {
-        let hidden = keys::is_secret(name) && !value.is_empty();
-        if hidden {
-            map.text(name, &show(&Secret::new(value)));
-        } else {
-            map.text(name, value);
-        }
+        map.text(name, &form.text(name, value));
     }
     map
 }
@@ -210,7 +233,7 @@ impl Node {
             Self::Map(_) => Value::Null,
         };
         // A free text, such as `options`, may hold one too.
-        let shown = crate::redact(&serde_json::json!({ key: value }));
+        let shown = redact::redact(&serde_json::json!({ key: value }));
         shown[key].clone()
     }
 }

@@ -14,7 +14,7 @@ use crate::error::ProblemKind;
 use crate::keys::{self, Kind};
 use crate::layer::not_resolved;
 use crate::pool::PoolSettings;
-use crate::redact::redact_text;
+use crate::redact::suspicion;
 use crate::secret::Secret;
 use crate::session::SessionSettings;
 
@@ -258,6 +258,7 @@ impl<'a> Reader<'a> {
                 Some(text) => parameters.push((name.clone(), text)),
                 None => self.problem(
                     name,
+                    Kind::Text,
                     value,
                     "text, a number, true, false, or a list of them".to_owned(),
                 ),
@@ -272,14 +273,14 @@ impl<'a> Reader<'a> {
         let read = parse(value);
         if read.is_none() {
             let kind = keys::find(self.section, name).map_or(Kind::Text, |key| key.kind);
-            self.problem(name, value, expected(kind, name, value));
+            self.problem(name, kind, value, expected(kind, name, value));
         }
         read
     }
 
-    fn problem(&mut self, name: &str, value: &Value, expected: String) {
+    fn problem(&mut self, name: &str, of: Kind, value: &Value, expected: String) {
         let kind = not_resolved(value).unwrap_or_else(|| ProblemKind::Invalid {
-            value: shown(name, value),
+            value: shown(of, name, value),
             expected,
         });
         let section = Some(self.section).filter(|section| !section.is_empty());
@@ -293,8 +294,12 @@ fn expected(kind: Kind, name: &str, value: &Value) -> String {
         value.as_str(),
         Some("SSLv3" | "TLSv1" | "TLSv1.0" | "TLSv1.1")
     );
+    let text = value.as_str().unwrap_or_default();
     match kind {
         Kind::Text if matches!(value, Value::Num(..) | Value::Bool(..)) => "text in quotes".into(),
+        kind if suspicion::is_connection_string(text) => {
+            format!("{}, {}", kind.expected(), suspicion::ADVICE)
+        }
         Kind::Word(_) if name.starts_with("ssl_m") && old_tls => {
             format!("{}; rustls has no older TLS", kind.expected())
         }
@@ -303,13 +308,10 @@ fn expected(kind: Kind, name: &str, value: &Value) -> String {
 }
 
 /// A value for an error, unless it may be secret.
-fn shown(name: &str, value: &Value) -> Option<String> {
-    if keys::is_secret(name) {
-        return None;
-    }
+fn shown(kind: Kind, name: &str, value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(_, text) => redact_text(text),
-        Value::Num(..) | Value::Bool(..) => number_or_text(value)?,
+        Value::String(_, text) if suspicion::may_be_told(name, kind, text) => text.clone(),
+        Value::Num(..) | Value::Bool(..) if !keys::is_secret(name) => number_or_text(value)?,
         _ => return None,
     };
     let text = text.escape_debug().to_string();

@@ -7,6 +7,7 @@ use figment::value::{Dict, Value};
 use crate::error::ProblemKind;
 use crate::files;
 use crate::keys;
+use crate::redact::suspicion;
 use crate::source::document::reason;
 
 /// What references may use.
@@ -121,7 +122,11 @@ impl Walk<'_> {
             false => "",
         };
         secret_file(&path).map_err(|reason| {
-            ProblemKind::Reference(format!("from_file {}: {reason}{hint}", path.display()))
+            let path = match suspicion::is_connection_string(target) {
+                true => String::new(),
+                false => format!(" {}", path.display()),
+            };
+            ProblemKind::Reference(format!("from_file{path}: {reason}{hint}"))
         })
     }
 }
@@ -162,8 +167,14 @@ fn secret_file(path: &Path) -> Result<String, String> {
 }
 
 fn not_set(name: &str) -> ProblemKind {
+    // What is no name of a variable may be the secret itself, put where its name belongs.
+    let of_name = |c: char| c.is_ascii_alphanumeric() || "_${}".contains(c);
+    let name = match name.chars().all(of_name) {
+        true => format!(" {name}"),
+        false => String::new(),
+    };
     ProblemKind::Reference(format!(
-        "environment variable {name} is not set, and there is no default"
+        "environment variable{name} is not set, and there is no default"
     ))
 }
 

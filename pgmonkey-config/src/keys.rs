@@ -234,7 +234,7 @@ pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
 
 /// Whether the value of a key must never be shown, in whichever section it stands.
 pub(crate) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase().replace('-', "_");
     // The name of an algorithm, not a password.
     if name == "password_encryption" {
         return false;
@@ -255,7 +255,12 @@ const SECRET_PARTS: &[&str] = &[
     "credential",
     "api_key",
     "apikey",
+    "access_key",
+    "auth_key",
+    "encryption_key",
     "private_key",
+    "signing_key",
+    "pwd",
     "scram_client_key",
     "scram_server_key",
 ];
@@ -303,7 +308,15 @@ mod tests {
         ] {
             assert!(is_secret(name) && is_sensitive(name), "{name}");
         }
-        for name in ["client_secret", "credentials", "api_key", "passphrase"] {
+        for name in [
+            "client_secret",
+            "credentials",
+            "api_key",
+            "passphrase",
+            "app.api-key",
+            "pgcrypto.encryption_key",
+            "Pwd",
+        ] {
             assert!(is_secret(name), "{name}");
         }
         for name in [

@@ -444,11 +444,11 @@ fn holds_secret(value: &Value) -> bool {
                 Value::Empty(..) => false,
                 _ => true,
             };
-            let connection_string = key == "url"
-                && value
-                    .as_str()
-                    .is_some_and(|text| crate::redact::redact_text(text) != text);
-            (set && keys::is_secret(key)) || connection_string || holds_secret(value)
+            // A part of the text may be secret, as in `url` and `options`.
+            let partly =
+                |text: &str| !text.contains("${") && crate::redact::told(key, text) != text;
+            let partly = !keys::is_secret(key) && value.as_str().is_some_and(partly);
+            (set && keys::is_secret(key)) || partly || holds_secret(value)
         }),
         Value::Array(_, items) => items.iter().any(holds_secret),
         _ => false,

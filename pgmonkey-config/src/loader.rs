@@ -5,8 +5,9 @@ use figment::value::{Dict, Value};
 
 use crate::assembly::Assembly;
 use crate::config::Config;
-use crate::error::{Error, Warning};
+use crate::error::{self, Error, Warning};
 use crate::loaded::Loaded;
+use crate::redact::told;
 pub(crate) use crate::source::document::Syntax;
 use crate::source::environment::Variables;
 
@@ -75,7 +76,8 @@ pub(crate) enum Input {
 // The texts and values may hold secrets, so only their number is shown.
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let set: Vec<&str> = self.set.iter().map(|(path, _)| path.as_str()).collect();
+        let set = self.set.iter().map(|(path, _)| error::shown(path.clone()));
+        let set: Vec<String> = set.collect();
         f.debug_struct("Loader")
             .field("inputs", &self.inputs.len())
             .field("set", &set)
@@ -84,7 +86,10 @@ impl std::fmt::Debug for Loader {
             .field("resolve_env", &self.resolve_env)
             .field("allow_sensitive_defaults", &self.allow_sensitive_defaults)
             .field("unknown_keys", &self.unknown_keys)
-            .field("profile", &self.profile)
+            .field(
+                "profile",
+                &self.profile.as_deref().map(|name| told("service", name)),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,20 @@
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::keys;
 use crate::secret::REDACTED;
 use crate::source::url;
 
+mod options;
+pub(crate) mod suspicion;
+
+pub(crate) use options::options;
+
 /// The human form of any tree of values: what may be secret is replaced by [`REDACTED`].
 ///
 /// That is everything under a key whose name tells of a secret (also in lists and nested maps), and
-/// the secret parts of connection strings under any key. Empty texts, null, 0 and false stay: they
+/// the secret parts of connection strings under any key, and of the settings in `options`. Empty texts, null, 0 and false stay: they
 /// hide nothing, and show that nothing is set. Paths of certificates stay too.
 ///
 /// ```
@@ -43,11 +50,35 @@ fn redact_under(key: &str, value: &Value) -> Value {
         };
     }
     match value {
-        // A key=value text can only be told from other text by its key.
-        Value::String(text) if key == "url" => Value::String(redact_connection_string(text)),
+        Value::String(text) => Value::String(told(key, text).into_owned()),
         value => redact(value),
     }
 }
+
+/// A value as readers see it.
+pub(crate) fn told<'a>(key: &str, text: &'a str) -> Cow<'a, str> {
+    let shown = match key {
+        _ if text.is_empty() => return Cow::Borrowed(text),
+        _ if keys::is_secret(key) => REDACTED.to_owned(),
+        // A key=value text can only be told from other text by its key.
+        "url" => redact_connection_string(text),
+        "options" => options(text),
+        _ if NAMES.contains(&key) && suspicion::is_named(key, text) => return Cow::Borrowed(text),
+        _ if NAMES.contains(&key) => REDACTED.to_owned(),
+        _ => redact_text(text),
+    };
+    Cow::Owned(shown)
+}
+
+/// Keys whose value is a name and no connection string.
+pub(crate) const NAMES: [&str; 6] = [
+    "application_name",
+    "dbname",
+    "host",
+    "passfile",
+    "service",
+    "user",
+];
 
 fn hides_nothing(value: &Value) -> bool {
     match value {
@@ -60,7 +91,7 @@ fn hides_nothing(value: &Value) -> bool {
 
 /// Hides the secrets in a text if it looks like a connection string.
 pub(crate) fn redact_text(text: &str) -> String {
-    if text.contains("://") || text.contains("password") {
+    if text.contains("://") || text.contains("password") || suspicion::holds_secret(text) {
         redact_connection_string(text)
     } else {
         text.to_owned()
@@ -68,14 +99,18 @@ pub(crate) fn redact_text(text: &str) -> String {
 }
 
 fn redact_connection_string(text: &str) -> String {
-    let harmless = url::parse(text).is_ok_and(|parts| {
-        let mut names = parts.iter().map(|(name, _)| name);
-        !names.any(|name| keys::is_secret(name))
-    });
-    if harmless {
+    if is_harmless(text) {
         return text.to_owned();
     }
     hide_user_info(text).unwrap_or_else(|| REDACTED.to_owned())
+}
+
+/// Whether it is a connection string, and every part of it may be read.
+fn is_harmless(text: &str) -> bool {
+    url::parse(text).is_ok_and(|parts| {
+        let mut parts = parts.iter();
+        parts.all(|(name, value)| !keys::is_secret(name) && told(name, value) == *value)
+    })
 }
 
 /// `scheme://user:password@rest`, if nothing but the part before the @ is secret.
@@ -84,9 +119,7 @@ fn hide_user_info(text: &str) -> Option<String> {
     let (user_info, rest) = rest.rsplit_once('@')?;
     let (user, _) = user_info.split_once(':')?;
     let open = format!("{scheme}://{user}@{rest}");
-    let parts = url::parse(&open).ok()?;
-    let secret = parts.iter().any(|(name, _)| keys::is_secret(name));
-    (!secret).then(|| format!("{scheme}://{user}:{REDACTED}@{rest}"))
+    is_harmless(&open).then(|| format!("{scheme}://{user}:{REDACTED}@{rest}"))
 }
 
 #[cfg(test)]
@@ -121,6 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_connection_strings_go_whole() {
+        for key in NAMES {
+            let shown = redact(&json!({ key: "postgres://app:S3cret@db" }));
+            assert_eq!(shown[key], REDACTED);
+        }
+        let tree = json!({ "user": "app:S3cret", "options": "-c my.token=S3cret -c geqo=off" });
+        let shown = redact(&tree);
+        assert_eq!(shown["user"], REDACTED);
+        assert_eq!(shown["options"], "-c my.token=***REDACTED*** -c geqo=off");
+        let plain = json!({ "user": "app", "dbname": "me@corp", "application_name": "a: b@c" });
+        assert_eq!(redact(&plain), plain);
+    }
+
+    #[test]
     fn connection_strings_lose_their_secrets() {
         for text in [
             "postgres://app:S3cret@db",
@@ -131,6 +178,9 @@ mod tests {
             "http://app:S3cret@db",
             "host=db password=S3cret",
             "host=db password = 'S3cret",
+            "postgres://app:/S3cret@db/shop",
+            "postgres://app@db/shop?options=-c%20my.token%3DS3cret",
+            "postgres://db/shop?user=app:S3cret",
         ] {
             let shown = redact(&json!({ "url": text, "other": [text] })).to_string();
             assert!(

@@ -1,11 +1,11 @@
 use std::fmt;
 
-use crate::keys;
-use crate::secret::REDACTED;
+use crate::redact;
 
 /// `sync_settings` and `async_settings`: server parameters for each new session, in a fixed order.
 ///
-/// `Debug` hides the value of a parameter whose name tells of a secret.
+/// `Debug` hides the value of a parameter whose name tells of a secret, or that holds one, such as a
+/// connection string.
 ///
 /// ```
 /// use pgmonkey_config::SessionSettings;
@@ -68,10 +68,9 @@ impl SessionSettings {
 
 impl fmt::Debug for SessionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.iter().map(|(name, value)| {
-            let hidden = keys::is_secret(name) && !value.is_empty();
-            (name, if hidden { REDACTED } else { value })
-        });
+        let shown = self
+            .iter()
+            .map(|(name, value)| (name, redact::told(name, value)));
         f.debug_map().entries(shown).finish()
     }
 }
@@ -92,9 +91,13 @@ mod tests {
 
     #[test]
     fn debug_hides_secret_parameters() {
-        let settings: SessionSettings = [("my.api_token", "S3cret"), ("work_mem", "64MB")]
-            .into_iter()
-            .collect();
+        let settings: SessionSettings = [
+            ("my.api_token", "S3cret"),
+            ("my.source", "postgres://u:S3cret@h/d"),
+            ("work_mem", "64MB"),
+        ]
+        .into_iter()
+        .collect();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("S3cret"), "{shown}");
         assert!(shown.contains("64MB"), "{shown}");

@@ -7,13 +7,17 @@ use crate::choice::SslMode;
 use crate::config::Settings;
 use crate::connection::{ConnectionSettings, Host, RootCert};
 use crate::error::ProblemKind;
-use crate::keys::Kind;
+use crate::keys::{self, Kind};
 use crate::pool::PoolSettings;
+use crate::redact::suspicion;
 use crate::secret::{REDACTED, Secret};
 use crate::session::SessionSettings;
 
 /// Longer times overflow the clocks of some systems; nobody means them.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
+const MARK: &str =
+    "the value is the mark that hides a secret from readers; put the secret itself here";
 
 /// Most sessions of a pool: PostgreSQL cannot have more backends.
 const MOST_SESSIONS: u32 = 262_143;
@@ -146,18 +150,43 @@ fn texts(found: &mut Found, settings: &ConnectionSettings) {
     ];
     for (name, text) in texts {
         let key = format!("connection_settings.{name}");
-        no_zero_byte(found, &key, text.as_deref().unwrap_or_default());
+        let text = text.as_deref().unwrap_or_default();
+        no_zero_byte(found, &key, text);
+        if !keys::is_secret(name) {
+            no_connection_string(found, &key, name, text);
+        }
     }
     for (name, secret) in [
         ("password", &settings.password),
         ("sslpassword", &settings.sslpassword),
     ] {
         if secret.as_ref().is_some_and(|s| s.expose() == REDACTED) {
+            found.conflict(&format!("connection_settings.{name}"), MARK);
+        }
+    }
+}
+
+/// A connection string in the place of a name would be shown wherever the name is. The drivers take
+/// it for a name too, so that it leads nowhere.
+fn no_connection_string(found: &mut Found, key: &str, name: &str, text: &str) {
+    if text.contains(REDACTED) {
+        found.conflict(key, MARK);
+        return;
+    }
+    let wrong = match name {
+        // Options may hold secrets, which are hidden, but no connection string.
+        "options" => !text.trim_start().starts_with('-') && suspicion::is_login(text),
+        _ => !suspicion::is_named(name, text),
+    };
+    match name {
+        "user" if wrong && !suspicion::is_connection_string(text) => {
             found.conflict(
-                &format!("connection_settings.{name}"),
-                "the value is the mark that hides a secret from readers; put the secret itself here",
+                key,
+                "a role's name, and here is a colon: `password` takes what follows it",
             );
         }
+        _ if wrong => found.conflict(key, suspicion::ADVICE),
+        _ => {}
     }
 }
 
@@ -200,11 +229,12 @@ fn hosts(found: &mut Found, settings: &ConnectionSettings) {
 fn host_problem(host: &Host) -> Option<&'static str> {
     match host {
         Host::Ip(_) => None,
-        Host::Unix(path) => path
-            .as_os_str()
-            .as_encoded_bytes()
-            .contains(&0)
-            .then_some("expected text without zero bytes"),
+        Host::Unix(path) if path.as_os_str().as_encoded_bytes().contains(&0) => {
+            Some("expected text without zero bytes")
+        }
+        Host::Unix(path) => {
+            suspicion::is_connection_string(&path.to_string_lossy()).then_some(suspicion::ADVICE)
+        }
         Host::Name(name) if name.is_empty() => Some("a host in the list is empty"),
         Host::Name(name) if name.contains("://") => Some("a URL is no host; use `url` for it"),
         Host::Name(name) if name.starts_with('@') => {
@@ -309,11 +339,8 @@ fn session(found: &mut Found, section: &str, settings: &SessionSettings) {
                 "a server parameter has letters, digits, `_` and `$`, and at most dots between",
             );
         }
-        if value == REDACTED {
-            found.conflict(
-                &key,
-                "the value is the mark that hides a secret from readers; put the secret itself here",
-            );
+        if value.contains(REDACTED) {
+            found.conflict(&key, MARK);
         }
     }
 }

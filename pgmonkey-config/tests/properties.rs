@@ -227,9 +227,14 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Text that is no connection string, nor the mark that hides a secret.
+fn name() -> impl Strategy<Value = String> {
+    text().prop_filter("a name", |text| !text.contains([':', '=']))
+}
+
 fn path() -> impl Strategy<Value = std::path::PathBuf> {
     // `~/` is the home directory and nothing else.
-    "[^\\x00~]{1,12}".prop_map(Into::into)
+    "[^\\x00~:=]{1,12}".prop_map(Into::into)
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
@@ -252,7 +257,7 @@ prop_compose! {
     fn connection()(
         hosts in vec((host(), any::<IpAddr>(), 1..=u16::MAX), 0..3),
         (addresses, ports) in any::<(bool, bool)>(),
-        texts in [option::of(text()), option::of(text()), option::of(text()), option::of(text())],
+        texts in [option::of(name()), option::of(name()), option::of(name()), option::of(name())],
         secrets in [option::of(text()), option::of(text())],
         paths in [option::of(path()), option::of(path()), option::of(path())],
         pair in option::of((path(), path())),

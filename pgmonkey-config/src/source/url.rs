@@ -34,13 +34,17 @@ pub(crate) enum UrlError {
     Keyword { at: usize },
     #[error("unclosed quote at character {at} of the connection string")]
     Quote { at: usize },
+    #[error(
+        "unexpected @ behind the / at character {at} of the connection string; a / in the user or the password is written %2F, and an @ behind them %40"
+    )]
+    Slash { at: usize },
 }
 
 /// libpq's keywords, with those that the drivers cannot honour (their refusal is not decided here).
 ///
 /// An unknown one is refused in this file: elsewhere its name would be shown, and it may be a piece of
 /// a password with a blank in it.
-const KEYWORDS: &[&str] = &[
+pub(crate) const KEYWORDS: &[&str] = &[
     "application_name",
     "channel_binding",
     "client_encoding",
@@ -148,8 +152,9 @@ impl<'a> Uri<'a> {
     }
 
     fn parse(mut self) -> Result<Vec<(String, String)>, UrlError> {
-        self.credentials()?;
+        let credentials = self.credentials()?;
         self.hosts()?;
+        self.check_path(credentials)?;
         if self.eat('/') {
             let (dbname, at) = self.until(&['?']);
             self.store("dbname", dbname, at)?;
@@ -160,12 +165,12 @@ impl<'a> Uri<'a> {
         Ok(self.settings.0)
     }
 
-    /// `user:password@`, recognised by an `@` before the first `/`.
-    fn credentials(&mut self) -> Result<(), UrlError> {
+    /// `user:password@`, recognised by an `@` before the first `/`; whether it is there.
+    fn credentials(&mut self) -> Result<bool, UrlError> {
         let rest = self.rest();
         let end = rest.find(['@', '/']);
         if !end.is_some_and(|end| rest[end..].starts_with('@')) {
-            return Ok(());
+            return Ok(false);
         }
         let (user, at) = self.until(&[':', '@']);
         self.store("user", user, at)?;
@@ -174,6 +179,23 @@ impl<'a> Uri<'a> {
             self.store("password", password, at)?;
         }
         self.eat('@');
+        Ok(true)
+    }
+
+    /// Refuses what is left of a password with a `/` in it. The `/` ended the host too early, so
+    /// that the rest of the password reads as the database or as parameters.
+    fn check_path(&self, credentials: bool) -> Result<(), UrlError> {
+        let (path, query) = self.rest().split_once('?').unwrap_or((self.rest(), ""));
+        // A parameter may hold an @, as in user=me@server, but then no path follows.
+        let is_rest = |pair: &str| {
+            pair.split_once('@')
+                .is_some_and(|(_, end)| end.contains('/'))
+        };
+        if path.contains('@') || (!credentials && query.split('&').any(is_rest)) {
+            return Err(UrlError::Slash {
+                at: self.position(self.at),
+            });
+        }
         Ok(())
     }
 

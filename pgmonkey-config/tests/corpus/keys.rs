@@ -420,9 +420,15 @@ fn strange_passwords_arrive_whole() {
         "${NOT}",
         "{}",
     ] {
-        let json = serde_json::json!({ "connection_settings": { "password": text, "dbname": text, "user": text } });
+        let json = serde_json::json!({ "connection_settings": { "password": text } });
         let config = good(&json.to_string());
         assert_eq!(password(&config), Some(text));
+        if text == "%40:/?#@" {
+            // As a name it would be a login.
+            continue;
+        }
+        let json = serde_json::json!({ "connection_settings": { "dbname": text } });
+        let config = good(&json.to_string());
         assert_eq!(config.connection_settings.dbname.as_deref(), Some(text));
     }
     let long = "x".repeat(200);
@@ -430,10 +436,54 @@ fn strange_passwords_arrive_whole() {
         password(&good(&connection(&format!("password: {long}")))),
         Some(&*long)
     );
-    // No expansion: a database may be called like a connection string.
-    let c = settings("dbname: postgres://other/db");
-    assert_eq!(c.dbname.as_deref(), Some("postgres://other/db"));
-    assert!(c.host.is_empty());
+}
+
+#[test]
+fn a_connection_string_in_the_place_of_a_name_is_refused() {
+    for line in [
+        "dbname: postgres://other/db",
+        "dbname: 'postgres://u:S3cret@h/d'",
+        "dbname: 'host=h password=S3cret'",
+        "database: 'u:S3cret@h/d'",
+        "user: 'u:S3cret'",
+        "user: 'u:S3cret@h'",
+        "host: 'u:S3cret@h'",
+        "host: '/u:S3cret@h/d'",
+        "port: 'postgres://u:S3cret@h/d'",
+        "port: 'u:S3cret@h'",
+        "hostaddr: 'u:S3cret@h'",
+        "service: 'postgres://u:S3cret@h/d'",
+        "servicefile: 'postgres://u:S3cret@h/d'\n  service: a",
+        "passfile: 'host=h password=S3cret'",
+        "sslrootcert: 'postgres://u:S3cret@h/d'",
+        "application_name: 'postgres://u:S3cret@h/d'",
+        "options: 'host=h password=S3cret'",
+        "options: 'postgres://u:S3cret@h/d'",
+        "url: 'postgres://h/d?dbname=postgres://u:S3cret@h/d'",
+        "url: 'postgres://u:/S3cret@h/d'",
+        "url: 'postgres://u:12/S3cret@h/d'",
+        "url: 'host=h dbname=postgres://u:S3cret@h/d'",
+    ] {
+        let error = bad(&connection(line));
+        assert!(!error.contains("S3cret"), "{line}: {error}");
+        has(&error, &["connection_settings."]);
+    }
+    has(
+        &bad(&connection("dbname: 'postgres://u:S3cret@h/d'")),
+        &[
+            "line 2",
+            "connection_settings.dbname",
+            "not a connection string: `url` takes one",
+        ],
+    );
+    has(
+        &bad(&connection("user: 'u:S3cret'")),
+        &["connection_settings.user", "`password` takes"],
+    );
+    has(
+        &bad(&connection("url: 'postgres://u:/7MrEdHz@h/d'")),
+        &["connection_settings.url", "%2F"],
+    );
 }
 
 #[test]

@@ -61,6 +61,11 @@ fn uris_are_read_as_libpq_reads_them() {
             "host=h options=-c geqo=off",
         ),
         ("postgres://h/größe%C3%A4", "dbname=größeä host=h"),
+        ("postgres://h/a%40b", "dbname=a@b host=h"),
+        (
+            "postgres://h:1/d?user=me@server",
+            "dbname=d host=h port=1 user=me@server",
+        ),
         ("postgres://h/d ", "dbname=d host=h"),
     ] {
         assert_eq!(line(uri), expected, "{uri}");
@@ -84,6 +89,11 @@ fn wrong_uris_say_what_and_where() {
         ("postgres://[::1]x", UrlError::Bracket { at: 12 }),
         ("postgres://h:12x", UrlError::Port { at: 14 }),
         ("postgres://u:pa/ss@h", UrlError::Port { at: 14 }),
+        ("postgres://u:/7MrEdHz@h/d", UrlError::Slash { at: 14 }),
+        ("postgres://u:12/7MrEd@h/d", UrlError::Slash { at: 16 }),
+        ("postgres://us/er@h", UrlError::Slash { at: 14 }),
+        ("postgres://u:p@ss/word@h/d", UrlError::Slash { at: 18 }),
+        ("postgres://u:/a?user=b@h/d", UrlError::Slash { at: 14 }),
         ("postgres://h?user", UrlError::Separator { at: 14 }),
         ("postgres://h?user=a=b", UrlError::Separator { at: 14 }),
         ("postgres://h?user=a&&", UrlError::Separator { at: 21 }),

@@ -114,17 +114,18 @@ async fn open(
 ) -> Result<Opened, OpenFailure> {
     let connector = opening.connector();
     let config = opening.driver_config(way);
+    let name = opening.name();
     let (client, turns) = match opening.address() {
         Address::Unix(directory, port) => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let socket = UnixStream::connect(path)
                 .await
                 .map_err(OpenFailure::Socket)?;
-            through(connector, config, socket, inbox).await?
+            through(connector, config, socket, (name, inbox)).await?
         }
         _ => {
             let (client, connection) = config.connect(connector).await?;
-            (client, driver::spawn_for(connection, inbox))
+            (client, driver::spawn_for(connection, name, inbox))
         }
     };
     if let Some(question) = opening.question(true)? {
@@ -144,11 +145,11 @@ async fn through(
     connector: Connector,
     config: &tokio_postgres::Config,
     socket: UnixStream,
-    inbox: Option<&Inbox>,
+    (name, inbox): (&Arc<str>, Option<&Inbox>),
 ) -> Result<(tokio_postgres::Client, Arc<Turns>), OpenFailure> {
     let stream = connector.observe(socket);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
-    Ok((client, driver::spawn_for(connection, inbox)))
+    Ok((client, driver::spawn_for(connection, name, inbox)))
 }
 
 /// The addresses of a name, asked for until the deadline: the system's resolver has a limit of

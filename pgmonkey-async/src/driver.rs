@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
+use pgmonkey_connect::events;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::{AsyncMessage, Connection, Notification};
@@ -72,26 +73,30 @@ where
 /// Where a listener's notifications go, and in the end why there are no more.
 pub(crate) type Inbox = UnboundedSender<Result<Notification, tokio_postgres::Error>>;
 
-/// Spawns the task that drives `connection`, and hands its notifications on if there is an inbox
-/// for them.
-pub(crate) fn spawn_for<S, T>(connection: Connection<S, T>, inbox: Option<&Inbox>) -> Arc<Turns>
+/// Spawns the task that drives `connection` of the handle called `name`, and hands its
+/// notifications on if there is an inbox for them.
+pub(crate) fn spawn_for<S, T>(
+    connection: Connection<S, T>,
+    name: &Arc<str>,
+    inbox: Option<&Inbox>,
+) -> Arc<Turns>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match inbox {
-        None => spawn(connection),
-        Some(inbox) => spawn(Forwarding {
-            connection,
-            inbox: inbox.clone(),
-        }),
-    }
+    spawn(Forwarding {
+        connection,
+        name: Arc::clone(name),
+        inbox: inbox.cloned(),
+    })
 }
 
-/// A connection whose notifications somebody wants. The inbox closes with it.
+/// A connection whose notifications somebody may want, and whose notices are logged here: the
+/// driver would log them as they come. The inbox closes with it.
 struct Forwarding<S, T> {
     connection: Connection<S, T>,
-    inbox: Inbox,
+    name: Arc<str>,
+    inbox: Option<Inbox>,
 }
 
 impl<S, T> Future for Forwarding<S, T>
@@ -105,13 +110,19 @@ where
         loop {
             let item = match ready!(self.connection.poll_message(cx)) {
                 Some(Ok(AsyncMessage::Notification(notification))) => Ok(notification),
+                Some(Ok(AsyncMessage::Notice(notice))) => {
+                    events::noticed(&self.name, &notice);
+                    continue;
+                }
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => Err(error),
                 None => return Poll::Ready(()),
             };
             let is_end = item.is_err();
             // Nobody there to hear it: the session ends as soon as its client is dropped.
-            let _ = self.inbox.send(item);
+            if let Some(inbox) = &self.inbox {
+                let _ = inbox.send(item);
+            }
             if is_end {
                 return Poll::Ready(());
             }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use pgmonkey_config::{ConnectionSettings, RequireAuth};
+use pgmonkey_config::{Config, ConnectionSettings, RequireAuth, Settings};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -138,8 +138,14 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] if a file of certificates cannot be used, [`Error::Unsupported`].
+    /// [`Error::Config`] if settings are out of range or do not go together, [`Error::Connect`] if
+    /// a file of certificates cannot be used, [`Error::Unsupported`].
     pub fn bare(settings: &ConnectionSettings) -> Result<(tokio_postgres::Config, Self), Error> {
+        // No file has checked them, and errors repeat their names.
+        let mut whole = Settings::default();
+        whole.connection_settings = settings.clone();
+        let config = Config::new(whole)?;
+        let settings = &config.connection_settings;
         plan::check(settings, false)?;
         let target = settings.targets().swap_remove(0);
         // The driver resolves the name by itself.

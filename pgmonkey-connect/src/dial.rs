@@ -3,6 +3,7 @@
 //! The drivers' crates carry the steps out, blocking and async, and decide nothing.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,13 +75,25 @@ pub enum Step {
 }
 
 /// One attempt to open a session.
-#[derive(Debug)]
 pub struct Opening {
+    name: Arc<str>,
     attempt: Attempt,
     connector: Connector,
     requirement: Requirement,
     deadline: Option<Instant>,
     driver: [tokio_postgres::Config; 2],
+}
+
+/// Without the driver's settings: their `options` hold the session settings with their secrets.
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("name", &self.name)
+            .field("attempt", &self.attempt)
+            .field("requirement", &self.requirement)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a session was not opened.
@@ -292,6 +305,7 @@ impl<'a> Dial<'a> {
         let driver = [Way::Startup, Way::Statements]
             .map(|way| self.dialing.driver_config(&attempt, way, secret, limit));
         Some(Opening {
+            name: Arc::clone(self.dialing.name()),
             connector: Connector::for_attempt(&attempt, setup, deadline),
             requirement: self.requirement,
             attempt,
@@ -396,6 +410,11 @@ impl Opening {
         self.connector = self.connector.anew();
         self.connector.observer().hold_deadline();
         self.connector.clone()
+    }
+
+    /// What events call the handle that the session is for.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The address to connect to.

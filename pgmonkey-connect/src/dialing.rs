@@ -1,5 +1,6 @@
 //! Everything that opening sessions for one handle needs, checked once.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,6 @@ use crate::startup;
 use crate::tls::TlsSetup;
 
 /// Everything that opening sessions for one handle needs, checked once.
-#[derive(Debug)]
 pub struct Dialing {
     config: Config,
     section: &'static str,
@@ -26,6 +26,18 @@ pub struct Dialing {
     asks_provider: bool,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
+}
+
+/// Without `options`, which hold the session settings with their secrets.
+impl fmt::Debug for Dialing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialing")
+            .field("config", &self.config)
+            .field("section", &self.section)
+            .field("name", &self.name)
+            .field("asks_provider", &self.asks_provider)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Dialing {

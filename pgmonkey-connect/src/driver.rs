@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::ErrorKind;
 use crate::failure::TlsFailure;
+use crate::printable::{Line, line};
 use crate::wire::LoginRefused;
 
 /// What a driver's error was caused by, if this crate knows.
@@ -97,41 +98,45 @@ pub(crate) fn is_conflict(code: &SqlState) -> bool {
     *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
 }
 
-/// The text of a driver's error, the server's words first. The server's DETAIL, which repeats
-/// values of rows, is part of the alternate form (`{:#}`) only.
+/// The text of a driver's error, the server's words first, printable. The server's DETAIL, which
+/// repeats values of rows, is part of the alternate form (`{:#}`) only.
 pub(crate) struct DriverText<'a>(pub(crate) &'a tokio_postgres::Error);
 
 impl fmt::Display for DriverText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(error) = self.0.as_db_error() else {
             return match find::<io::Error>(self.0) {
-                Some(error) => error.fmt(f),
-                None => source_chain(self.0, f),
+                Some(error) => Line(error).fmt(f),
+                None => Line(SourceChain(self.0)).fmt(f),
             };
         };
         write!(
             f,
             "{}: {} (SQLSTATE {})",
-            error.severity(),
-            error.message(),
-            error.code().code()
+            line(error.severity()),
+            line(error.message()),
+            line(error.code().code())
         )?;
         if let Some(detail) = error.detail().filter(|_| f.alternate()) {
-            write!(f, "; {detail}")?;
+            write!(f, "; {}", line(detail))?;
         }
         if let Some(hint) = error.hint() {
-            write!(f, "; {hint}")?;
+            write!(f, "; {}", line(hint))?;
         }
         Ok(())
     }
 }
 
-fn source_chain(error: &dyn StdError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{error}")?;
-    let mut next = error.source();
-    while let Some(cause) = next {
-        write!(f, ": {cause}")?;
-        next = cause.source();
+struct SourceChain<'a>(&'a tokio_postgres::Error);
+
+impl fmt::Display for SourceChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
     }
-    Ok(())
 }

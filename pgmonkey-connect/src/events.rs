@@ -8,9 +8,11 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Target;
+use tokio_postgres::error::DbError;
 use tracing::{Level, Span, debug, debug_span, info, level_enabled, trace, trace_span, warn};
 
 use crate::failure::FailedAttempt;
+use crate::printable::line;
 use crate::recycle::Verdict;
 use crate::{CloseReason, Error, HookFailure};
 
@@ -37,6 +39,9 @@ pub const LEAK: &str = "pgmonkey.leak";
 pub const HOOK: &str = "pgmonkey.hook";
 /// Event: a listener lost its session, or has one again.
 pub const LISTEN: &str = "pgmonkey.listen";
+
+/// Event: the server sent a notice or a warning.
+pub const NOTICE: &str = "pgmonkey.notice";
 
 /// From here on a wait is worth more than `TRACE`.
 const NOTABLE: Duration = Duration::from_millis(1);
@@ -145,9 +150,15 @@ pub fn leaked(pool: &str, place: &Location<'_>, held: Duration) {
     );
 }
 
+/// The server sent a notice or a warning on some session.
+pub fn noticed(pool: &str, notice: &DbError) {
+    let (severity, message) = (line(notice.severity()), line(notice.message()));
+    info!(name: NOTICE, target: TARGET, pool, %severity, "{message}");
+}
+
 /// A listener has lost its session, for this reason if there is one.
 pub fn listener_lost(pool: &str, reason: &str) {
-    warn!(name: LISTEN, target: TARGET, pool, outcome = "lost", "{reason}");
+    warn!(name: LISTEN, target: TARGET, pool, outcome = "lost", "{}", line(reason));
 }
 
 /// A listener has a session again, and is subscribed to as many channels as before.

@@ -14,6 +14,7 @@ use crate::driver::DriverText;
 use crate::error::ErrorKind;
 use crate::hook::HookFailure;
 use crate::plan::{Attempt, Encryption};
+use crate::printable::{Line, line};
 use crate::role::RoleMismatch;
 use crate::wire::LoginRefused;
 use crate::{driver, plan};
@@ -95,7 +96,7 @@ impl fmt::Display for ConnectFailure {
 impl StdError for ConnectFailure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.attempts.last()?.cause {
-            ConnectCause::Driver(error) => Some(error.as_ref()),
+            // A driver's error is told already, and the text of its own is as the server wrote it.
             ConnectCause::Resolve(error) | ConnectCause::Io(error) => Some(error),
             ConnectCause::Tls(failure) => Some(failure),
             ConnectCause::Login(refused) => Some(refused),
@@ -176,7 +177,8 @@ impl fmt::Display for FailedAttempt {
 }
 
 /// What went wrong in one attempt.
-#[derive(Debug)]
+///
+/// `Debug` is the text too, for it is as long as the server likes otherwise.
 #[non_exhaustive]
 pub enum ConnectCause {
     /// The name could not be resolved.
@@ -260,11 +262,17 @@ impl ConnectCause {
     }
 }
 
+impl fmt::Debug for ConnectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for ConnectCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve(error) => write!(f, "cannot resolve the name: {error}"),
-            Self::Io(error) => error.fmt(f),
+            Self::Resolve(error) => write!(f, "cannot resolve the name: {}", Line(error)),
+            Self::Io(error) => Line(error).fmt(f),
             Self::Driver(error) => DriverText(error).fmt(f),
             Self::Timeout(limit) => write!(
                 f,
@@ -275,7 +283,9 @@ impl fmt::Display for ConnectCause {
             Self::NoPassword => f.write_str(
                 "the server asks for a password and there is none: set password, PGPASSWORD or a line in the passfile",
             ),
-            Self::Provider(error) => write!(f, "the password provider failed: {error}"),
+            Self::Provider(error) => {
+                write!(f, "the password provider failed: {}", Line(error))
+            }
             Self::Role(mismatch) => mismatch.fmt(f),
             Self::Hook(failure) => failure.fmt(f),
         }
@@ -314,13 +324,13 @@ pub enum TlsFailure {
     )]
     Injected,
     /// The server's certificate is not good enough.
-    #[error("TLS certificate {0}")]
+    #[error("TLS certificate {}", line(.0))]
     Certificate(String),
     /// One side does not take what the other offers.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}", line(.0))]
     Handshake(String),
     /// The connection ended in the handshake.
-    #[error("the connection ended during the TLS handshake: {0}")]
+    #[error("the connection ended during the TLS handshake: {}", line(.0))]
     Interrupted(String),
     /// The server did not name the protocol it speaks, which direct negotiation is for.
     #[error(

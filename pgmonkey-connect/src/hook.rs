@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::{Error, ErrorKind};
+use crate::printable::{Line, line};
 
 /// What a hook wants done with a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum HookFailure {
         error: Error,
     },
     /// It panicked.
-    #[error("the {hook} hook panicked: {text}")]
+    #[error("the {hook} hook panicked: {}", line(text))]
     Panicked {
         /// Which one.
         hook: &'static str,
@@ -101,7 +102,10 @@ impl HookFailure {
 /// The error keeps the form that was asked for.
 fn write_failed(hook: &str, error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "the {hook} hook failed: ")?;
-    fmt::Display::fmt(error, f)
+    match f.alternate() {
+        true => write!(f, "{}", Line(format_args!("{error:#}"))),
+        false => write!(f, "{}", Line(error)),
+    }
 }
 
 /// What becomes of a session that a hook was asked about before it is lent.

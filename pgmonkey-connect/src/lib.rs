@@ -29,6 +29,7 @@
 //! | which sessions are idle, and who waits for one | [`shelf`] |
 //! | what a pool does by itself | [`upkeep`] |
 //! | what is told of it | [`events`] |
+//! | how text that a server sent is shown | [`printable`] |
 //! | what is closed when the process ends | [`exit`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -55,6 +56,7 @@ mod negotiation;
 pub mod nesting;
 pub mod parameter_types;
 pub mod plan;
+pub mod printable;
 pub mod recycle;
 mod report;
 pub mod retry;

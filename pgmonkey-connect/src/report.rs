@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgmonkey_config::AuthMethod;
 
+use crate::printable::line;
 use crate::role::Role;
 use crate::route::Route;
 
@@ -86,12 +87,12 @@ impl fmt::Display for Report {
         write!(
             f,
             "PostgreSQL {} ({}) at {} ({}), {}@{}, backend {}, {:.1?}, ",
-            self.server_version,
+            line(&self.server_version),
             self.role,
             self.host,
             self.address,
-            self.user,
-            self.database,
+            line(&self.user),
+            line(&self.database),
             self.backend_pid,
             self.latency
         )?;

@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::ops::Deref;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{
-    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, recycle,
+    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, events, recycle,
 };
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
@@ -125,7 +125,10 @@ fn prepare(
 fn open(opening: &mut Opening, way: Way) -> Result<Opened, OpenFailure> {
     let observed = matches!(opening.address(), Address::Tcp(_));
     let connector = opening.connector();
-    let config = opening.driver_config(way).clone().into();
+    let mut config: postgres::Config = opening.driver_config(way).clone().into();
+    // The driver would log them as they come.
+    let name = Arc::clone(opening.name());
+    config.notice_callback(move |notice| events::noticed(&name, &notice));
     let manager = PostgresConnectionManager::new(config, connector);
     let mut client = match opening.deadline() {
         Some(deadline) if !observed => connect_until(deadline, manager)?,

@@ -44,11 +44,18 @@ pub enum Behaviour {
     /// Lets everybody in, is ready, and from the first query on announces settings with new
     /// names for ever.
     NewSettings,
+    /// Refuses the login in words that command a terminal and mislead a reader.
+    RefusesInEscapes,
+    /// Refuses the login in 900,000 bytes.
+    RefusesAtLength,
 }
+
+/// Words that a terminal obeys: a title, colours, a line taken back, text that runs backwards.
+pub const ESCAPES: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\rok\n\u{202e}drawkcab\u{7f}";
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Silent,
         Self::SilentInHandshake,
         Self::ClosesInHandshake,
@@ -65,6 +72,8 @@ impl Behaviour {
         Self::ShortNotices,
         Self::LongNotices,
         Self::NewSettings,
+        Self::RefusesInEscapes,
+        Self::RefusesAtLength,
     ];
 
     /// What it answers to the request for TLS; `None` if nothing.
@@ -89,6 +98,8 @@ impl Behaviour {
             Self::SilentAfterLogin => Some(request(10, b"SCRAM-SHA-256\0\0")),
             Self::Trickles | Self::ShortNotices | Self::LongNotices => Some(request(0, b"")),
             Self::NoticesForLogin => Some(notice("a")),
+            Self::RefusesInEscapes => Some(refusal(ESCAPES)),
+            Self::RefusesAtLength => Some(refusal(&"x".repeat(900_000))),
             _ => None,
         }
     }
@@ -313,6 +324,15 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 fn notice(text: &str) -> Vec<u8> {
     message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes())
+}
+
+/// An error that has these words in each of its fields.
+fn refusal(words: &str) -> Vec<u8> {
+    // A field that is all words leaves no room for the others.
+    let short: String = words.chars().take(100).collect();
+    let fields =
+        format!("SFATAL{short}\0VFATAL\0C28000{short}\0Mgo away{words}\0D{short}\0H{short}\0\0");
+    message(b'E', fields.as_bytes())
 }
 
 fn request(code: u32, rest: &[u8]) -> Vec<u8> {

@@ -47,7 +47,7 @@ pub use cluster::{Builder, Cluster, StopMode};
 pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;
 pub use front::{Handshake, TlsFront};
-pub use hostile::{Behaviour, Hostile};
+pub use hostile::{Behaviour, ESCAPES, Hostile};
 pub use locate::Binaries;
 pub use pgbouncer::Pgbouncer;
 pub use ports::free_port;

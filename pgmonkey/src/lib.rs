@@ -16,7 +16,6 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
-pub use pgmonkey_connect::failure;
 /// For the program; not part of the API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
@@ -24,6 +23,7 @@ pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
     StatementCacheStatus, Status, Tls,
 };
+pub use pgmonkey_connect::{failure, printable};
 
 /// Connections and pools for threads.
 #[cfg(feature = "sync")]

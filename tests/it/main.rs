@@ -33,6 +33,7 @@ mod recycle;
 mod regressions;
 mod roles;
 mod runtimes;
+mod secrets;
 mod session_settings;
 mod sources;
 mod statement_cache;

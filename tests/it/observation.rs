@@ -82,12 +82,12 @@ impl Visit for Told {
     }
 }
 
-/// Keeps all that goes to our target.
+/// Keeps all that goes to our targets.
 struct Recorder(&'static Mutex<Vec<Told>>);
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == events::TARGET
+        metadata.target().starts_with(events::TARGET)
     }
 
     fn new_span(&self, span: &span::Attributes<'_>) -> Id {
@@ -117,6 +117,13 @@ fn told_of(name: &str) -> Vec<Told> {
         .filter(|told| told.get("pool") == name)
         .cloned()
         .collect()
+}
+
+/// Everything that was told in this process so far, as text.
+pub(crate) fn all_told() -> String {
+    let all = recording().lock().expect("no panic");
+    let fields = all.iter().flat_map(|told| told.fields.values());
+    fields.map(|field| format!("{field}\n")).collect()
 }
 
 /// Begins to keep what is told in this process; tests tell theirs apart by name.
@@ -164,6 +171,7 @@ macro_rules! everything {
         let pool = $go!($driver::Builder::new(&config).name(name).pool())?;
         let mut guard = $go!(pool.acquire())?;
         assert!($go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
+        $go!(guard.batch_execute("DO $$ BEGIN RAISE NOTICE 'a notice'; END $$"))?;
         $go!(guard.batch_execute("BEGIN"))?;
         drop(guard);
         drop($go!(pool.acquire())?);

@@ -143,16 +143,6 @@ impl Source {
 
 impl Reading {
     fn source(&self, path: &Path) -> Result<Source, Error> {
-        if says_where(path) {
-            // It is not repeated: it may hold a password.
-            return Err(Error::Failed {
-                text: "the configuration is a file, and this is a URL or a list of key=value"
-                    .to_owned(),
-                hint: Some(
-                    "`pgmonkey config create FILE --from-url -` makes a file of it".to_owned(),
-                ),
-            });
-        }
         if self.allow_sensitive_defaults && !self.resolve_env {
             notes::warning("--allow-sensitive-defaults does nothing without --resolve-env");
         }
@@ -178,17 +168,6 @@ impl Reading {
             path: path.to_owned(),
         })
     }
-}
-
-/// Whether it is what other programs take in place of a file.
-fn says_where(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    let keys = ["host=", "user=", "dbname=", "password="];
-    let url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    (url || text
-        .split(' ')
-        .any(|word| keys.iter().any(|key| word.starts_with(key))))
-        && !path.exists()
 }
 
 /// Whether it is a pipe, as `<(…)` and `/dev/stdin` are: what was read is gone.

@@ -88,11 +88,9 @@ impl Finding {
             let marks = "^".repeat(excerpt.length);
             let colour = colour(io::stderr().is_terminal());
             notes::note(format_args!("{number} | {}", excerpt.text));
-            notes::note(format_args!(
-                "{gutter} | {}{}",
-                " ".repeat(excerpt.start),
-                styled(colour, style, &marks)
-            ));
+            let marks = styled(colour, style, &marks);
+            let start = " ".repeat(excerpt.start);
+            notes::painted(&format!("{gutter} | {start}{marks}"));
         }
     }
 }

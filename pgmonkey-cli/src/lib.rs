@@ -11,6 +11,7 @@
 
 mod advice;
 mod args;
+mod argument;
 mod capacity;
 mod codegen;
 mod command;
@@ -41,16 +42,21 @@ use crate::output::Output;
 /// Runs the program with its arguments, the first of which is its name. The process goes on; a
 /// caller inside a runtime is kept waiting, but may be one.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = match Args::try_parse_from(args) {
+    let words: Vec<OsString> = args.into_iter().collect();
+    let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
         Err(usage) => {
             // Help and version are results, anything else is a wrong call; clap knows where
             // each belongs.
-            let _ = usage.print();
+            if usage.use_stderr() && argument::check(&words).is_err() {
+                notes::note(argument::usage(&usage, &words));
+            } else {
+                let _ = usage.print();
+            }
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = act(args);
+    let outcome = argument::check(&words).and_then(|()| act(args));
     if let Err(error) = &outcome {
         notes::failure(error);
     }

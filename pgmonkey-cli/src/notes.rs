@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Color, Style};
+use pgmonkey::printable;
 
 use crate::error::Error;
 use crate::output::{self, colour, folded, styled};
@@ -20,14 +21,20 @@ pub(crate) const HINT: Style = bold(AnsiColor::Cyan);
 
 /// Says something beside the result.
 pub(crate) fn note(text: impl std::fmt::Display) {
-    say(&fitted(&text.to_string()));
+    say(&fitted(&printable::lines(&text.to_string())));
+}
+
+/// Says a line of our own making, with its colours.
+pub(crate) fn painted(text: &str) {
+    say(text);
 }
 
 /// Says something with its kind in front.
 pub(crate) fn marked(style: Style, kind: &str, text: impl std::fmt::Display) {
     // Colours take no room: they come after the folding.
     let kind = format!("{kind}:");
-    let text = fitted(&format!("{kind} {text}"));
+    let text = text.to_string();
+    let text = fitted(&format!("{kind} {}", printable::lines(&text)));
     let shown = styled(colour(io::stderr().is_terminal()), style, &kind);
     say(&format!("{shown}{}", &text[kind.len()..]));
 }

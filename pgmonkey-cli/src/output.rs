@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::Style;
 use clap::ValueEnum;
+use pgmonkey::printable;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -54,9 +55,10 @@ impl Output<'static> {
 }
 
 impl Output<'_> {
-    /// Writes a line.
+    /// Writes a line, or several. Control characters in it are not a terminal's business.
     pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Error> {
-        writeln!(self.sink, "{text}").map_err(Error::print)
+        let text = text.to_string();
+        writeln!(self.sink, "{}", printable::lines(&text)).map_err(Error::print)
     }
 
     /// Writes sentences, folded where the terminal ends. What is to be copied is a line instead.
@@ -74,7 +76,7 @@ impl Output<'_> {
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Error::print(io::Error::other(error)))?;
-        self.line(text)
+        self.line(escaped(&text))
     }
 
     /// Writes a table, as wide as the terminal at most.
@@ -87,6 +89,21 @@ impl Output<'_> {
     pub(crate) fn writer(&mut self) -> &mut dyn Write {
         &mut *self.sink
     }
+}
+
+/// JSON without the characters that a terminal obeys; programs read the same text.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || !printable::is_escaped(letter) {
+            text.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            text.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    text
 }
 
 /// The text with each line broken between words, so that none is longer than `width`. What
@@ -147,6 +164,24 @@ pub(crate) fn width(terminal: bool) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_without_a_word_to_the_terminal() {
+        let value = serde_json::json!({ "a\u{9b}": "b\u{1b}\u{202e}\u{e0001}\n\u{7f}é" });
+        let mut sink = Vec::new();
+        let mut output = Output {
+            sink: Box::new(&mut sink),
+            colour: false,
+            width: None,
+        };
+        output.json(&value).expect("it can be written");
+        drop(output);
+        let text = String::from_utf8(sink).expect("UTF-8");
+        let quiet = |letter: char| letter == '\n' || !printable::is_escaped(letter);
+        assert!(text.chars().all(quiet), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(read, value);
+    }
 
     #[test]
     fn lines_break_between_words() {

@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, ContentLineStyle, LineStyle, TableStyle};
 
+use pgmonkey::printable;
+
 use crate::output::styled;
 
 /// Rows under a header. Cells fold at words where the terminal is too narrow.
@@ -38,7 +40,10 @@ impl Table {
 
     /// Adds a row: as many cells as there are columns.
     pub(crate) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        let cells = cells.into_iter().map(|cell| printable(&cell.into()));
+        // What a server says may hold anything; a terminal obeys control characters.
+        let cells = cells
+            .into_iter()
+            .map(|cell| printable::lines(&cell.into()).into_owned());
         self.rows.push(cells.collect());
     }
 
@@ -60,16 +65,6 @@ impl Table {
             .map(|line| paint(line.trim_end(), colour) + "\n");
         lines.collect()
     }
-}
-
-/// What a server says may hold anything; a terminal obeys control characters.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' => vec![c],
-        c if c.is_control() => c.escape_default().collect(),
-        c => vec![c],
-    };
-    text.chars().flat_map(shown).collect()
 }
 
 /// Colours the word at the end of a line if it is one of ours.
@@ -117,8 +112,9 @@ mod tests {
     #[test]
     fn a_terminal_is_not_told_what_to_do() {
         let mut table = Table::new(["Name"]);
-        table.row(["a\u{1b}[31mb"]);
+        table.row(["a\u{1b}[31mb\u{202e}c"]);
         let text = table.render(None, true);
+        assert!(text.contains("\\u{202e}c"), "{text}");
         assert!(text.contains("a\\u{1b}[31mb"), "{text}");
     }
 

@@ -78,7 +78,7 @@ pub use fingerprint::Fingerprint;
 pub use loaded::{Effective, Loaded};
 pub use loader::{Loader, UnknownKeys};
 pub use pool::PoolSettings;
-pub use redact::redact;
+pub use redact::{is_connection_string, redact};
 pub use reference::reference;
 pub use secret::{REDACTED, Secret};
 pub use session::SessionSettings;

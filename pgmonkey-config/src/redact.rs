@@ -10,6 +10,7 @@ mod options;
 pub(crate) mod suspicion;
 
 pub(crate) use options::options;
+pub use suspicion::is_connection_string;
 
 /// The human form of any tree of values: what may be secret is replaced by [`REDACTED`].
 ///

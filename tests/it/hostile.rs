@@ -62,9 +62,9 @@ fn expected(behaviour: Behaviour) -> Option<(&'static str, &'static str)> {
             ", sslmode: disable",
             "more than 1048576 bytes before the login was over",
         ),
-        // It lets everybody in; there is a test of its own.
         Behaviour::RefusesInEscapes => (", sslmode: disable", "go away\\u{1b}]0;owned"),
         Behaviour::RefusesAtLength => (", sslmode: disable", "more bytes]"),
+        // It lets everybody in; there is a test of its own.
         _ => return None,
     })
 }

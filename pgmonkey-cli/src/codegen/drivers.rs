@@ -196,7 +196,8 @@ fn options(kind: ConnectionType, loaded: &Loaded, notes: &mut Vec<String>) -> Op
     let hidden = |key: &str| {
         let values = loaded.values();
         let shown = values.iter().find(|value| value.key == key);
-        shown.is_some_and(|value| value.value == REDACTED)
+        let text = shown.and_then(|value| value.value.as_str());
+        text.is_some_and(|text| text.contains(REDACTED))
     };
     let mut parts = Vec::new();
     let mut add = |key: String, text: String| match hidden(&key) {

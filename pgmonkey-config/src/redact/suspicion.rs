@@ -10,9 +10,20 @@ const OTHER_KEYWORDS: [&str; 5] = ["database", "server", "uid", "user id", "user
 /// What to say of one; it is never repeated.
 pub(crate) const ADVICE: &str = "not a connection string: `url` takes one";
 
-/// Whether a name of something, such as a database or a path, is a connection string: a URL,
-/// key=value text, or `user:password@host`.
-pub(crate) fn is_connection_string(text: &str) -> bool {
+/// Whether a text that stands for a name, such as one of a database or a file, is a connection string:
+/// a URL, key=value text, or `user:password@host`.
+///
+/// It may hold a password then, so that it must not be repeated to readers.
+///
+/// ```
+/// use pgmonkey_config::is_connection_string;
+///
+/// assert!(is_connection_string("postgres://app:S3cret@db/shop"));
+/// assert!(is_connection_string("host=db password=S3cret"));
+/// assert!(is_connection_string("app:S3cret@db"));
+/// assert!(!is_connection_string("shop") && !is_connection_string("/etc/pgmonkey.yaml"));
+/// ```
+pub fn is_connection_string(text: &str) -> bool {
     text.contains("://")
         || begins_as_pairs(text)
         || assigns_secret(text, &['=', ':'])

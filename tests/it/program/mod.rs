@@ -16,6 +16,7 @@ mod help;
 mod import;
 mod progress;
 mod schema;
+mod secrets;
 mod server;
 mod trial;
 

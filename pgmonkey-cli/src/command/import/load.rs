@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::future::try_join_all;
 use pgmonkey::aio::ClientGuard;
+use pgmonkey::printable;
 use pgmonkey::sql::identifier;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
@@ -320,7 +321,7 @@ impl Shared<'_> {
             column.map(
                 |name| match self.plan.columns.iter().position(|known| *known == name) {
                     Some(index) => format!("column {} ({name}): ", index + 1),
-                    None => format!("{name}: "),
+                    None => format!("{}: ", printable::line(&name)),
                 },
             );
         let inferred = "the types were inferred from the first rows; --create makes text columns";

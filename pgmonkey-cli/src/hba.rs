@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use pgmonkey::config::redact;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A line as `pg_hba_file_rules` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -30,11 +31,25 @@ pub(crate) struct Rule {
     pub(crate) netmask: Option<String>,
     #[serde(default)]
     pub(crate) auth_method: Option<String>,
-    #[serde(default)]
+    /// Without their secrets, such as `ldapbindpasswd`.
+    #[serde(default, deserialize_with = "without_secrets")]
     pub(crate) options: Option<Vec<String>>,
     /// Why the server cannot read the line.
     #[serde(default)]
     pub(crate) error: Option<String>,
+}
+
+/// `name=value`, the value hidden if its name tells of a secret.
+fn without_secrets<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Vec<String>>, D::Error> {
+    let hidden = |option: String| match option.split_once('=') {
+        Some((name, value)) => {
+            let shown = redact(&serde_json::json!({ name: value }));
+            format!("{name}={}", shown[name].as_str().unwrap_or_default())
+        }
+        None => option,
+    };
+    let options: Option<Vec<String>> = Option::deserialize(source)?;
+    Ok(options.map(|options| options.into_iter().map(hidden).collect()))
 }
 
 /// Who asks, from where, and how.
@@ -247,6 +262,19 @@ mod tests {
         lines
             .map(|(index, line)| rule(index as u32 + 1, line))
             .collect()
+    }
+
+    #[test]
+    fn secrets_of_a_line_are_hidden() {
+        let line = r#"{ "line_number": 1, "auth_method": "ldap",
+            "options": ["ldapserver=db", "ldapbindpasswd=S3cret", "radiussecrets=\"S3cret\"", "clientcert=1", "x"] }"#;
+        let rule: Rule = serde_json::from_str(line).expect("a rule");
+        let shown = rule.columns().join(" ");
+        assert!(
+            !shown.contains("S3cret") && shown.contains("ldapserver=db"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("clientcert=1 x"), "{shown}");
     }
 
     /// `type database user address[ netmask] method`, as the view splits them.

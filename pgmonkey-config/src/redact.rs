@@ -9,7 +9,7 @@ use crate::source::url;
 mod options;
 pub(crate) mod suspicion;
 
-pub(crate) use options::options;
+pub(crate) use options::{has_stray_word, options};
 pub use suspicion::is_connection_string;
 
 /// The human form of any tree of values: what may be secret is replaced by [`REDACTED`].

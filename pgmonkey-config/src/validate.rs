@@ -9,7 +9,7 @@ use crate::connection::{ConnectionSettings, Host, RootCert};
 use crate::error::ProblemKind;
 use crate::keys::{self, Kind};
 use crate::pool::PoolSettings;
-use crate::redact::suspicion;
+use crate::redact::{has_stray_word, suspicion};
 use crate::secret::{REDACTED, Secret};
 use crate::session::SessionSettings;
 
@@ -185,6 +185,10 @@ fn no_connection_string(found: &mut Found, key: &str, name: &str, text: &str) {
                 "a role's name, and here is a colon: `password` takes what follows it",
             );
         }
+        "options" if !wrong && has_stray_word(text) => found.conflict(
+            key,
+            "a word that is no option stands beside a secret: write `-c name=value`, and a blank in the value as `\\ `",
+        ),
         _ if wrong => found.conflict(key, suspicion::ADVICE),
         _ => {}
     }

@@ -45,6 +45,23 @@ pub(crate) fn options(text: &str) -> String {
     shown
 }
 
+/// Whether a word that is no option stands among options that hold a secret. The server refuses it,
+/// and repeats it in its error: it may be the rest of a secret with a blank in it.
+pub(crate) fn has_stray_word(text: &str) -> bool {
+    let words: Vec<&str> = words(text)
+        .iter()
+        .map(|(start, end)| &text[*start..*end])
+        .collect();
+    // `-c` and other single letters take a word, which for `-c` has a value in it.
+    let takes = |word: &str| word.len() == 2 && word.starts_with('-');
+    let stray = words.iter().enumerate().any(|(index, word)| {
+        let before = index.checked_sub(1).map_or("", |before| words[before]);
+        let value = before == "-c" && !word.contains('=');
+        value || (!word.starts_with('-') && !takes(before))
+    });
+    stray && options(text) != text
+}
+
 /// Where the words of the text begin and end.
 fn words(text: &str) -> Vec<(usize, usize)> {
     let mut words = Vec::new();
@@ -88,6 +105,7 @@ mod tests {
             ("-c password_encryption=md5", "-c password_encryption=md5"),
         ] {
             assert_eq!(options(text), expected);
+            assert!(!has_stray_word(text), "{text}");
         }
     }
 
@@ -106,6 +124,21 @@ mod tests {
             let shown = options(text);
             assert!(!shown.contains("S3cret"), "{text}: {shown}");
             assert!(shown.contains(REDACTED), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_secret_is_not_left_to_the_server() {
+        for text in [
+            "-c app.token=a S3cret",
+            "-c app.token = S3cret",
+            "-c app.token S3cret",
+            "--app.token='a S3cret'",
+        ] {
+            assert!(has_stray_word(text), "{text}");
+        }
+        for text in ["-c geqo=off x", "-c app.token=a -d 5", "-c app.token=a\\ b"] {
+            assert!(!has_stray_word(text), "{text}");
         }
     }
 }

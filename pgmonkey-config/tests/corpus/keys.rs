@@ -459,6 +459,7 @@ fn a_connection_string_in_the_place_of_a_name_is_refused() {
         "application_name: 'postgres://u:S3cret@h/d'",
         "options: 'host=h password=S3cret'",
         "options: 'postgres://u:S3cret@h/d'",
+        "options: '-c app.token=a S3cret'",
         "url: 'postgres://h/d?dbname=postgres://u:S3cret@h/d'",
         "url: 'postgres://u:/S3cret@h/d'",
         "url: 'postgres://u:12/S3cret@h/d'",

@@ -36,14 +36,15 @@ fn the_line_that_is_foretold_is_the_one_the_server_takes() {
         "CREATE DATABASE app TEMPLATE {}",
         server.endpoint().dbname()
     ));
-    let rest = "local all all scram-sha-256\nhost all postgres all scram-sha-256\n";
+    let rest = "local all all scram-sha-256\nhost all postgres all scram-sha-256\n\
+         host all nobody 10.9.9.9/32 radius radiusservers=10.9.9.9 radiussecrets=S3cret\n";
     for lines in [
         "hostnossl all app 127.0.0.0/8 reject\nhostssl all app 127.0.0.1/32 scram-sha-256\n",
         "hostssl all app all reject\nhost sameuser all 127.0.0.1/32 scram-sha-256\n",
         "host postgres app all trust\nhost all +staff 127.0.0.1 255.255.255.255 md5\n",
         "hostssl all app ::1/128 trust\n# nothing\nhostssl app app samehost scram-sha-256\n",
     ] {
-        // The tests' own login stands first, so that lines begin with the third.
+        // The tests' own login stands first, so that lines begin with the fourth.
         server
             .set_hba(&format!("{rest}{lines}"))
             .expect("the server takes it");
@@ -59,6 +60,7 @@ fn the_line_that_is_foretold_is_the_one_the_server_takes() {
             let seen = server.endpoint().log().len();
             let tried = program.run(&["config", "test", FILE]);
             let audited = program.run(&AUDIT);
+            program.run(&["server", "audit", FILE]);
             if tried.code != 0 {
                 audited.failed().says("hint: ");
                 continue;

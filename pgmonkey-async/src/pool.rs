@@ -11,7 +11,7 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::shelf::Shelf;
-use pgmonkey_connect::{Dialing, Error, Report, Status};
+use pgmonkey_connect::{Dialing, Error, Report, Status, upkeep};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::builder::Extras;
@@ -373,11 +373,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0.
+    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0 or more than 262,143.
     pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
-        if max_size == 0 || min_size > max_size {
-            return Err(Error::Sizes { min_size, max_size });
-        }
+        upkeep::check_sizes(min_size, max_size)?;
         self.0.shared.resize(min_size, max_size);
         Ok(())
     }

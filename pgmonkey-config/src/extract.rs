@@ -170,13 +170,12 @@ impl<'a> Reader<'a> {
     }
 
     fn optional_count(&mut self, name: &str) -> Option<u32> {
-        let min = match keys::find(self.section, name).map(|key| key.kind) {
-            Some(Kind::Count { min }) => min,
-            _ => 0,
+        let Kind::Count { min, max } = self.kind(name) else {
+            return None;
         };
         self.read(name, |value| {
             let count = u32::try_from(integer_of(value)?).ok()?;
-            (min..=i32::MAX as u32).contains(&count).then_some(count)
+            (min..=max).contains(&count).then_some(count)
         })
     }
 
@@ -185,7 +184,10 @@ impl<'a> Reader<'a> {
     }
 
     fn seconds(&mut self, name: &str) -> Option<Duration> {
-        self.read(name, |value| duration::parse(&number_or_text(value)?))
+        let kind = self.kind(name);
+        self.read(name, |value| {
+            duration::parse(&number_or_text(value)?).filter(|time| kind.takes(*time))
+        })
     }
 
     fn seconds_or_off(&mut self, name: &str) -> Option<Duration> {
@@ -197,10 +199,12 @@ impl<'a> Reader<'a> {
     }
 
     fn milliseconds(&mut self, name: &str) -> Option<Duration> {
+        let kind = self.kind(name);
         self.read(name, |value| {
             let text = number_or_text(value)?;
             let bare = text.trim().bytes().all(|b| b.is_ascii_digit() || b == b'.');
             duration::parse(&if bare { format!("{text}ms") } else { text })
+                .filter(|time| kind.takes(*time))
         })
     }
 
@@ -272,10 +276,14 @@ impl<'a> Reader<'a> {
         let value = self.dict?.get(name)?;
         let read = parse(value);
         if read.is_none() {
-            let kind = keys::find(self.section, name).map_or(Kind::Text, |key| key.kind);
+            let kind = self.kind(name);
             self.problem(name, kind, value, expected(kind, name, value));
         }
         read
+    }
+
+    fn kind(&self, name: &str) -> Kind {
+        keys::find(self.section, name).map_or(Kind::Text, |key| key.kind)
     }
 
     fn problem(&mut self, name: &str, of: Kind, value: &Value, expected: String) {

@@ -1,10 +1,13 @@
 //! The table of keys: what can be set, of which kind, with which default. Extraction, suggestions,
 //! redaction, the template and the reference page are driven by it.
 
+use std::time::Duration;
+
 use crate::choice::{
     ChannelBinding, Choice, ConnectionType, LoadBalanceHosts, Reset, SslMode, SslNegotiation,
     TargetSessionAttrs, TlsVersion,
 };
+use crate::pool::MOST_SESSIONS;
 
 /// A part of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +33,18 @@ pub(crate) enum Kind {
     Flag,
     Count {
         min: u32,
+        max: u32,
     },
-    /// Seconds, or with a unit.
-    Seconds,
-    /// Milliseconds, or with a unit.
-    Milliseconds,
+    /// Seconds, or with a unit; zero, or within the range.
+    Seconds {
+        min: u32,
+        max: u32,
+    },
+    /// Milliseconds, or with a unit; zero, or within the range.
+    Milliseconds {
+        min: u32,
+        max: u32,
+    },
     Word(fn() -> Vec<&'static str>),
     Methods,
     /// A mapping of its own.
@@ -54,13 +64,67 @@ impl Kind {
             Self::Addresses => "an IP address or a list of them".into(),
             Self::Ports => "a port from 1 to 65535, or one for each host".into(),
             Self::Flag => "true or false".into(),
-            Self::Count { min } => format!("a whole number from {min} to {}", i32::MAX),
-            Self::Seconds => "seconds, or a number with ms, s, m or h".into(),
-            Self::Milliseconds => "milliseconds, or a number with ms, s, m or h".into(),
+            Self::Count { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Seconds { min, max } => {
+                format!(
+                    "seconds, or a number with ms, s, m or h; {}",
+                    bounds(min, max, "s")
+                )
+            }
+            Self::Milliseconds { min, max } => {
+                format!(
+                    "milliseconds, or a number with ms, s, m or h; {}",
+                    bounds(min, max, "ms")
+                )
+            }
             Self::Word(words) => format!("one of {}", words().join(", ")),
             Self::Methods => "a list of authentication methods".into(),
             Self::Section => "a section (key: value lines)".into(),
         }
+    }
+}
+
+/// The range of a time in words.
+fn bounds(min: u32, max: u32, unit: &str) -> String {
+    match min {
+        0 => format!("at most {max} {unit}"),
+        _ => format!("0, or {min} to {max} {unit}"),
+    }
+}
+
+impl Kind {
+    /// Whether a time is in the range of its kind.
+    pub(crate) fn takes(self, time: Duration) -> bool {
+        let (min, max) = match self {
+            Self::Seconds { min, max } => (
+                Duration::from_secs(min.into()),
+                Duration::from_secs(max.into()),
+            ),
+            Self::Milliseconds { min, max } => (
+                Duration::from_millis(min.into()),
+                Duration::from_millis(max.into()),
+            ),
+            _ => return true,
+        };
+        time.is_zero() || (min..=max).contains(&time)
+    }
+}
+
+/// Longer times overflow the clocks of some systems.
+const SECONDS: Kind = Kind::Seconds {
+    min: 0,
+    max: u32::MAX,
+};
+
+/// Linux takes whole seconds up to this for a keepalive, and as many of them as a byte counts.
+const KEEPALIVE: Kind = Kind::Seconds { min: 1, max: 32767 };
+const KEEPALIVES: Kind = Kind::Count { min: 0, max: 127 };
+
+/// A number without a limit of its own.
+const fn count(min: u32) -> Kind {
+    Kind::Count {
+        min,
+        max: i32::MAX as u32,
     }
 }
 
@@ -132,31 +196,31 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "ssl_max_protocol_version", Kind::Word(words::<TlsVersion>), "", "The newest TLS version."),
     key(Connection, "channel_binding", Kind::Word(words::<ChannelBinding>), "prefer", "Whether SCRAM authentication is bound to the TLS channel."),
     key(Connection, "require_auth", Kind::Methods, "any", "Authentication methods the server may ask for: password, md5, gss, sspi, scram-sha-256, oauth, none; `!` forbids one."),
-    key(Connection, "connect_timeout", Kind::Seconds, "10", "Limit for one host's whole attempt, authentication included; 0 is none."),
+    key(Connection, "connect_timeout", SECONDS, "10", "Limit for one host's whole attempt, authentication included; 0 is none."),
     key(Connection, "application_name", Kind::Text, "", "What the session is called in `pg_stat_activity`."),
     key(Connection, "options", Kind::Text, "", "Command-line options for the server's session."),
     key(Connection, "keepalives", Kind::Flag, "true", "Whether TCP keepalives are sent."),
-    key(Connection, "keepalives_idle", Kind::Seconds, "the system's", "Silence before the first keepalive."),
-    key(Connection, "keepalives_interval", Kind::Seconds, "the system's", "Time between keepalives."),
-    key(Connection, "keepalives_count", Kind::Count { min: 0 }, "the system's", "Lost keepalives before the session counts as dead."),
-    key(Connection, "tcp_user_timeout", Kind::Milliseconds, "the system's", "How long sent data may stay unacknowledged."),
+    key(Connection, "keepalives_idle", KEEPALIVE, "the system's", "Silence before the first keepalive."),
+    key(Connection, "keepalives_interval", KEEPALIVE, "the system's", "Time between keepalives."),
+    key(Connection, "keepalives_count", KEEPALIVES, "the system's", "Lost keepalives before the session counts as dead."),
+    key(Connection, "tcp_user_timeout", Kind::Milliseconds { min: 1, max: i32::MAX as u32 }, "the system's", "How long sent data may stay unacknowledged."),
     key(Connection, "target_session_attrs", Kind::Word(words::<TargetSessionAttrs>), "any", "Which servers are good enough."),
     key(Connection, "load_balance_hosts", Kind::Word(words::<LoadBalanceHosts>), "disable", "`random` shuffles the hosts for each session."),
     key(Connection, "client_encoding", Kind::Word(encodings), "UTF8", "The drivers speak UTF-8 and nothing else."),
     key(Connection, "autocommit", Kind::Flag, "false", "Whether a scope commits each statement by itself instead of as one transaction."),
 
-    key(Pool, "min_size", Kind::Count { min: 0 }, "1", "Sessions opened at start and kept."),
-    key(Pool, "max_size", Kind::Count { min: 1 }, "10, or min_size if that is more", "Most sessions, idle and borrowed together."),
-    key(Pool, "timeout", Kind::Seconds, "30", "Longest wait for a session; 0 does not wait."),
-    key(Pool, "max_idle", Kind::Seconds, "600", "A session over min_size ends after being idle this long."),
-    key(Pool, "max_lifetime", Kind::Seconds, "3600", "Age at which a session ends, give or take a tenth; 0 is never."),
+    key(Pool, "min_size", Kind::Count { min: 0, max: MOST_SESSIONS }, "1", "Sessions opened at start and kept."),
+    key(Pool, "max_size", Kind::Count { min: 1, max: MOST_SESSIONS }, "10, or min_size if that is more", "Most sessions, idle and borrowed together."),
+    key(Pool, "timeout", SECONDS, "30", "Longest wait for a session; 0 does not wait."),
+    key(Pool, "max_idle", SECONDS, "600", "A session over min_size ends after being idle this long."),
+    key(Pool, "max_lifetime", SECONDS, "3600", "Age at which a session ends, give or take a tenth; 0 is never."),
     key(Pool, "check_on_checkout", Kind::Flag, "false", "Whether a session is asked with a round trip before it is lent."),
-    key(Pool, "max_waiting", Kind::Count { min: 0 }, "0", "Most callers waiting at once; 0 is no limit."),
-    key(Pool, "reconnect_timeout", Kind::Seconds, "300", "How long the pool keeps trying to reach a server that is away before it reports it as failed; 0 is for ever."),
-    key(Pool, "num_workers", Kind::Count { min: 1 }, "3", "Sessions opened side by side in the background."),
+    key(Pool, "max_waiting", count(0), "0", "Most callers waiting at once; 0 is no limit."),
+    key(Pool, "reconnect_timeout", SECONDS, "300", "How long the pool keeps trying to reach a server that is away before it reports it as failed; 0 is for ever."),
+    key(Pool, "num_workers", Kind::Count { min: 1, max: 256 }, "3", "Sessions opened side by side in the background."),
     key(Pool, "reset", Kind::Word(words::<Reset>), "transaction", "What is undone when a session comes back; `session` also takes back settings, role, temporary objects, LISTENs and advisory locks."),
-    key(Pool, "statement_cache", Kind::Count { min: 0 }, "256", "Prepared statements kept per session, also by a single connection; 0 is none, for a pooler in transaction mode."),
-    key(Pool, "leak_warning", Kind::Seconds, "off", "A session held longer than this is logged once with where it was acquired; 0 is off."),
+    key(Pool, "statement_cache", count(0), "256", "Prepared statements kept per session, also by a single connection; 0 is none, for a pooler in transaction mode."),
+    key(Pool, "leak_warning", SECONDS, "off", "A session held longer than this is logged once with where it was acquired; 0 is off."),
     key(AsyncPool, "multiplex", Kind::Flag, "false", "Whether standalone statements may share a session by pipelining when no session is idle."),
 ];
 

@@ -77,7 +77,7 @@ pub use export::Exposed;
 pub use fingerprint::Fingerprint;
 pub use loaded::{Effective, Loaded};
 pub use loader::{Loader, UnknownKeys};
-pub use pool::PoolSettings;
+pub use pool::{MOST_SESSIONS, PoolSettings};
 pub use redact::{is_connection_string, redact};
 pub use reference::reference;
 pub use secret::{REDACTED, Secret};

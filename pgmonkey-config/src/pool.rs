@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use crate::choice::Reset;
 
+/// Most sessions of a pool, 262,143: PostgreSQL cannot have more backends.
+pub const MOST_SESSIONS: u32 = 262_143;
+
 /// `pool_settings` and `async_pool_settings`: how many sessions a pool holds, and for how long.
 ///
 /// ```

@@ -13,14 +13,8 @@ use crate::redact::{has_stray_word, suspicion};
 use crate::secret::{REDACTED, Secret};
 use crate::session::SessionSettings;
 
-/// Longer times overflow the clocks of some systems; nobody means them.
-const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
-
 const MARK: &str =
     "the value is the mark that hides a secret from readers; put the secret itself here";
-
-/// Most sessions of a pool: PostgreSQL cannot have more backends.
-const MOST_SESSIONS: u32 = 262_143;
 
 /// Writes "not set" in one way: an empty text and a zero limit are `None`.
 pub(crate) fn normalise(mut settings: Settings) -> Settings {
@@ -120,7 +114,10 @@ fn connection(found: &mut Found, settings: &ConnectionSettings) {
         ("keepalives_interval", settings.keepalives_interval),
         ("tcp_user_timeout", settings.tcp_user_timeout),
     ] {
-        duration(found, &format!("connection_settings.{name}"), time);
+        duration(found, "connection_settings", name, time);
+    }
+    if let Some(value) = settings.keepalives_count {
+        count(found, "connection_settings", "keepalives_count", value);
     }
 }
 
@@ -316,14 +313,36 @@ fn tls(found: &mut Found, settings: &ConnectionSettings) {
     }
 }
 
-fn duration(found: &mut Found, key: &str, time: Option<Duration>) {
-    if let Some(time) = time.filter(|time| *time > LONGEST) {
+fn duration(found: &mut Found, section: &str, name: &str, time: Option<Duration>) {
+    let Some((time, kind)) = time.zip(kind(section, name)) else {
+        return;
+    };
+    if !kind.takes(time) {
         found.invalid(
-            key,
-            Some(format!("{} s", time.as_secs())),
-            format!("at most {} s", LONGEST.as_secs()),
+            &format!("{section}.{name}"),
+            Some(format!("{time:?}")),
+            kind.expected(),
         );
     }
+}
+
+fn count(found: &mut Found, section: &str, name: &str, value: u32) -> bool {
+    let Some(kind @ Kind::Count { min, max }) = kind(section, name) else {
+        return true;
+    };
+    let fits = (min..=max).contains(&value);
+    if !fits {
+        found.invalid(
+            &format!("{section}.{name}"),
+            Some(value.to_string()),
+            kind.expected(),
+        );
+    }
+    fits
+}
+
+fn kind(section: &str, name: &str) -> Option<Kind> {
+    keys::find(section, name).map(|key| key.kind)
 }
 
 fn session(found: &mut Found, section: &str, settings: &SessionSettings) {
@@ -360,28 +379,24 @@ fn is_parameter(name: &str) -> bool {
 }
 
 fn pool(found: &mut Found, section: &str, settings: &PoolSettings) {
-    let key = |name: &str| format!("{section}.{name}");
-    if settings.max_size == 0 || settings.max_size > MOST_SESSIONS {
-        found.invalid(
-            &key("max_size"),
-            Some(settings.max_size.to_string()),
-            format!("a whole number from 1 to {MOST_SESSIONS}"),
-        );
-    } else if settings.min_size > settings.max_size {
+    let in_range = count(found, section, "max_size", settings.max_size)
+        & count(found, section, "min_size", settings.min_size);
+    if in_range && settings.min_size > settings.max_size {
         found.conflict(
-            &key("min_size"),
+            &format!("{section}.min_size"),
             format!(
                 "min_size {} is more than max_size {}",
                 settings.min_size, settings.max_size
             ),
         );
     }
-    if settings.num_workers == 0 {
-        found.invalid(
-            &key("num_workers"),
-            Some("0".into()),
-            Kind::Count { min: 1 }.expected(),
-        );
+    let cache = u32::try_from(settings.statement_cache).unwrap_or(u32::MAX);
+    for (name, value) in [
+        ("num_workers", settings.num_workers),
+        ("max_waiting", settings.max_waiting.unwrap_or_default()),
+        ("statement_cache", cache),
+    ] {
+        count(found, section, name, value);
     }
     for (name, time) in [
         ("timeout", Some(settings.timeout)),
@@ -390,6 +405,6 @@ fn pool(found: &mut Found, section: &str, settings: &PoolSettings) {
         ("reconnect_timeout", settings.reconnect_timeout),
         ("leak_warning", settings.leak_warning),
     ] {
-        duration(found, &key(name), time);
+        duration(found, section, name, time);
     }
 }

@@ -267,8 +267,10 @@ prop_compose! {
         ),
         tls13: [bool; 2],
         auth in select(vec!["", "md5", "!md5", "none,scram-sha-256", "!password,!none"]),
-        times in [option::of(duration()), option::of(duration()), option::of(duration()), option::of(duration())],
-        count in option::of(0..i32::MAX as u32),
+        limit in option::of(duration()),
+        keepalives in [option::of(1..=32767u32), option::of(1..=32767u32)],
+        unacknowledged in option::of(1..=i32::MAX as u32),
+        count in option::of(0..=127u32),
         flags: [bool; 3],
         attrs in select(vec![TargetSessionAttrs::Any, TargetSessionAttrs::PreferStandby]),
         balance in select(vec![LoadBalanceHosts::Disable, LoadBalanceHosts::Random]),
@@ -296,7 +298,10 @@ prop_compose! {
         c.ssl_max_protocol_version = tls13[1].then_some(TlsVersion::Tls13);
         c.channel_binding = if flags[0] { ChannelBinding::Disable } else { ChannelBinding::Prefer };
         c.require_auth = auth.parse().unwrap();
-        [c.connect_timeout, c.keepalives_idle, c.keepalives_interval, c.tcp_user_timeout] = times;
+        c.connect_timeout = limit;
+        [c.keepalives_idle, c.keepalives_interval] =
+            keepalives.map(|time| time.map(|seconds| Duration::from_secs(seconds.into())));
+        c.tcp_user_timeout = unacknowledged.map(|millis| Duration::from_millis(millis.into()));
         c.keepalives_count = count;
         [c.sslsni, c.keepalives, c.autocommit] = flags;
         c.target_session_attrs = attrs;

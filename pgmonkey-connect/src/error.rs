@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
+use pgmonkey_config::MOST_SESSIONS;
+
 use crate::driver::{self, DriverText};
 use crate::failure::ConnectFailure;
 use crate::hook::HookFailure;
@@ -84,7 +86,7 @@ pub enum Error {
 
     /// Sizes that no pool can have.
     #[error(
-        "a pool cannot have min_size {min_size} and max_size {max_size}: the first must not be more than the second, and the second not 0"
+        "a pool cannot have min_size {min_size} and max_size {max_size}: the first must not be more than the second, and the second is 1 to {MOST_SESSIONS}"
     )]
     Sizes {
         /// As asked for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgmonkey_config::PoolSettings;
+use pgmonkey_config::{MOST_SESSIONS, PoolSettings};
 
 use crate::status::Status;
 use crate::{Error, retry};
@@ -16,6 +16,19 @@ const SHORTEST: Duration = Duration::from_millis(20);
 /// How long to leave a server alone that refused for good: only a changed password or database
 /// helps, and whoever acquires in the meantime asks anyway.
 const REFUSED: Duration = Duration::from_secs(30);
+
+/// Checks sizes that a pool is to have from now on.
+///
+/// # Errors
+///
+/// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0 or more than
+/// [`MOST_SESSIONS`]: r2d2 allocates for each one.
+pub fn check_sizes(min_size: u32, max_size: u32) -> Result<(), Error> {
+    match (1..=MOST_SESSIONS).contains(&max_size) && min_size <= max_size {
+        true => Ok(()),
+        false => Err(Error::Sizes { min_size, max_size }),
+    }
+}
 
 /// The pause between two looks: a second, less for a pool whose ages are shorter than a few.
 pub fn interval(settings: &PoolSettings) -> Duration {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgmonkey::Error;
-use pgmonkey_tests::twin;
+use pgmonkey_tests::{load, twin};
 
 twin! {
     fn an_exhausted_pool_says_who_has_the_sessions(on, driver, go, work) {
@@ -123,6 +123,23 @@ twin! {
         );
         assert_eq!(asked, 1, "an empty query was the last");
         assert_eq!(go!(guard.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        Ok(())
+    }
+}
+
+/// Over TCP: the ranges are those that the operating system takes.
+twin! {
+    fn the_largest_numbers_that_load_connect(on, driver, go, work) {
+        let pools = "{ min_size: 1, max_size: 262143, num_workers: 256, timeout: 4294967295, max_idle: 4294967295, \
+                       max_lifetime: 4294967295, reconnect_timeout: 4294967295, leak_warning: 4294967295, \
+                       max_waiting: 2147483647, statement_cache: 2147483647 }";
+        let connection = "connect_timeout: 4294967295, keepalives_idle: 32767, keepalives_interval: 32767, \
+                          keepalives_count: 127, tcp_user_timeout: 2147483647";
+        let yaml = on.yaml(&format!("pool_settings: {pools}\nasync_pool_settings: {pools}\n"));
+        let config = load(&yaml.replace("connect_timeout: 5", connection));
+        assert_eq!(config.connection_settings.keepalives_count, Some(127));
+        let pool = go!(driver::Pool::new(&config))?;
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
         Ok(())
     }
 }

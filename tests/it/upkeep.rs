@@ -104,7 +104,7 @@ twin! {
         drop(go!(pool.acquire())?);
         pool.resize(3, 4)?;
         on.until("the new min_size is opened", || pool.status().idle == 3);
-        for (min_size, max_size) in [(2, 1), (0, 0)] {
+        for (min_size, max_size) in [(2, 1), (0, 0), (0, 4_000_000_000)] {
             let error = pool.resize(min_size, max_size).expect_err("no such sizes");
             assert!(matches!(error, Error::Sizes { .. }), "{error}");
         }

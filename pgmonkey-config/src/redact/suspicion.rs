@@ -100,7 +100,9 @@ pub(crate) fn may_be_told(name: &str, kind: Kind, text: &str) -> bool {
             .split(',')
             .all(|item| is_near(item.trim().trim_start_matches('!'), METHODS.to_vec())),
         Kind::Flag => is_near(text, vec!["true", "false"]) || is_number(text),
-        Kind::Ports | Kind::Count { .. } | Kind::Seconds | Kind::Milliseconds => is_number(text),
+        Kind::Ports | Kind::Count { .. } | Kind::Seconds { .. } | Kind::Milliseconds { .. } => {
+            is_number(text)
+        }
         Kind::Addresses => text
             .chars()
             .all(|c| c.is_ascii_hexdigit() || ".:, ".contains(c)),
@@ -226,8 +228,8 @@ mod tests {
         for (kind, text) in [
             (Kind::Ports, "70000"),
             (Kind::Ports, "5432x"),
-            (Kind::Seconds, "-1"),
-            (Kind::Seconds, "10 min"),
+            (Kind::Seconds { min: 0, max: 0 }, "-1"),
+            (Kind::Seconds { min: 0, max: 0 }, "10 min"),
             (Kind::Flag, "tru"),
             (Kind::Addresses, "10.0.0"),
             (Kind::Hosts, "[::1]"),
@@ -237,7 +239,7 @@ mod tests {
         }
         for kind in [
             Kind::Ports,
-            Kind::Seconds,
+            Kind::Seconds { min: 0, max: 0 },
             Kind::Flag,
             Kind::Hosts,
             Kind::Text,

@@ -745,3 +745,115 @@ fn a_config_goes_everywhere() {
         [Host::Name("db".into())]
     );
 }
+
+/// Key, smallest, largest, and what is too much; the error and the reference name the largest.
+#[test]
+fn every_number_has_a_range_that_the_reference_names() {
+    let most = u32::MAX.to_string();
+    let rows = [
+        ("connection_settings", "port", "1", "65535", "65536"),
+        (
+            "connection_settings",
+            "connect_timeout",
+            "0.1",
+            &most,
+            "4294967296",
+        ),
+        (
+            "connection_settings",
+            "keepalives_idle",
+            "1",
+            "32767",
+            "32768",
+        ),
+        (
+            "connection_settings",
+            "keepalives_interval",
+            "1",
+            "32767",
+            "10h",
+        ),
+        ("connection_settings", "keepalives_count", "0", "127", "128"),
+        (
+            "connection_settings",
+            "tcp_user_timeout",
+            "1",
+            "2147483647",
+            "31536000000",
+        ),
+        ("pool_settings", "min_size", "0", "262143", "262144"),
+        ("pool_settings", "max_size", "1", "262143", "4000000000"),
+        ("pool_settings", "timeout", "0.1", &most, "4294967296"),
+        ("pool_settings", "max_idle", "0.1", &most, "4294967296"),
+        ("pool_settings", "max_lifetime", "0.1", &most, "4294967296"),
+        (
+            "pool_settings",
+            "max_waiting",
+            "0",
+            "2147483647",
+            "2147483648",
+        ),
+        (
+            "pool_settings",
+            "reconnect_timeout",
+            "0.1",
+            &most,
+            "4294967296",
+        ),
+        ("pool_settings", "num_workers", "1", "256", "257"),
+        (
+            "pool_settings",
+            "statement_cache",
+            "0",
+            "2147483647",
+            "2147483648",
+        ),
+        ("pool_settings", "leak_warning", "0.1", &most, "4294967296"),
+    ];
+    let reference = pgmonkey_config::reference();
+    for (section, key, least, largest, beyond) in rows {
+        let with = |value: &str| format!("{section}: {{ {key}: {value} }}");
+        good(&with(least));
+        good(&with(largest));
+        has(&bad(&with(beyond)), &[key, largest]);
+        let row = format!("| `{key}` |");
+        let row = reference.lines().find(|line| line.starts_with(&row));
+        has(row.expect("a row of the reference"), &[largest]);
+    }
+    for zero in ["keepalives_idle", "keepalives_interval", "tcp_user_timeout"] {
+        let with = |value: &str| format!("connection_settings: {{ {zero}: {value} }}");
+        good(&with("0"));
+        // The system takes whole units, and would take nothing for zero.
+        has(&bad(&with("0.5ms")), &[zero, "0, or 1 to"]);
+    }
+}
+
+#[test]
+fn ranges_hold_for_settings_of_the_program_too() {
+    let refused = |change: &dyn Fn(&mut Settings), parts: &[&str]| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        has(&Config::new(settings).unwrap_err().to_string(), parts);
+    };
+    let time = Duration::from_secs;
+    refused(
+        &|s| s.connection_settings.tcp_user_timeout = Some(time(31_536_000)),
+        &["tcp_user_timeout", "2147483647 ms"],
+    );
+    refused(
+        &|s| s.connection_settings.keepalives_idle = Some(time(32_768)),
+        &["keepalives_idle", "32767 s"],
+    );
+    refused(
+        &|s| s.connection_settings.keepalives_count = Some(128),
+        &["keepalives_count", "127"],
+    );
+    refused(
+        &|s| s.async_pool_settings.max_size = 4_000_000_000,
+        &["async_pool_settings.max_size", "262143"],
+    );
+    refused(
+        &|s| s.pool_settings.num_workers = 1_000_000,
+        &["num_workers", "256"],
+    );
+}

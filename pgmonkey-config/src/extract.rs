@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::connection::{ConnectionSettings, Host, RootCert};
 use crate::duration;
 use crate::error::ProblemKind;
-use crate::keys::{self, Kind};
+use crate::keys::{self, Kind, MOST_HOSTS};
 use crate::layer::not_resolved;
 use crate::pool::PoolSettings;
 use crate::redact::suspicion;
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
 
     fn hosts(&mut self, name: &str) -> Vec<Host> {
         let hosts = self.read(name, |value| {
-            let items = items_of(value)?;
+            let items = hosts_of(value)?;
             Some(items.iter().map(|item| Host::new(item)).collect())
         });
         hosts.unwrap_or_default()
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
 
     fn addresses(&mut self, name: &str) -> Vec<IpAddr> {
         let addresses = self.read(name, |value| {
-            let items = items_of(value)?;
+            let items = hosts_of(value)?;
             items.iter().map(|item| item.parse().ok()).collect()
         });
         addresses.unwrap_or_default()
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
 
     fn ports(&mut self, name: &str) -> Vec<u16> {
         let ports = self.read(name, |value| {
-            let items = items_of(value)?;
+            let items = hosts_of(value)?;
             items.iter().map(|item| port_of(item)).collect()
         });
         ports.unwrap_or_default()
@@ -387,6 +387,15 @@ fn items_of(value: &Value) -> Option<Vec<String>> {
                 .collect(),
         ),
     }
+}
+
+/// The same for what there may be one of for each host.
+fn hosts_of(value: &Value) -> Option<Vec<String>> {
+    let count = match value {
+        Value::Array(_, items) => items.len(),
+        value => value.as_str().map_or(1, |text| text.split(',').count()),
+    };
+    (count <= MOST_HOSTS).then(|| items_of(value)).flatten()
 }
 
 /// An empty item in a list of ports is the default port, as in libpq.

@@ -60,9 +60,13 @@ impl Kind {
             Self::Url => "postgres://... or key=value text".into(),
             Self::Path => "a path".into(),
             Self::Roots => "a path or `system`".into(),
-            Self::Hosts => "a name, an address or a /directory, or a list of them".into(),
-            Self::Addresses => "an IP address or a list of them".into(),
-            Self::Ports => "a port from 1 to 65535, or one for each host".into(),
+            Self::Hosts => format!(
+                "a name, an address or a /directory, or a list of at most {MOST_HOSTS} of them"
+            ),
+            Self::Addresses => format!("an IP address or a list of at most {MOST_HOSTS} of them"),
+            Self::Ports => {
+                format!("a port from 1 to 65535, or one for each host, at most {MOST_HOSTS}")
+            }
             Self::Flag => "true or false".into(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Seconds { min, max } => {
@@ -127,6 +131,9 @@ const fn count(min: u32) -> Kind {
         max: i32::MAX as u32,
     }
 }
+
+/// Most servers of one configuration. Each one is tried for each session, until one answers.
+pub(crate) const MOST_HOSTS: usize = 256;
 
 /// One row.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use crate::choice::SslMode;
 use crate::config::Settings;
 use crate::connection::{ConnectionSettings, Host, RootCert};
 use crate::error::ProblemKind;
-use crate::keys::{self, Kind};
+use crate::keys::{self, Kind, MOST_HOSTS};
 use crate::pool::PoolSettings;
 use crate::redact::{has_stray_word, suspicion};
 use crate::secret::{REDACTED, Secret};
@@ -198,7 +198,16 @@ fn no_zero_byte(found: &mut Found, key: &str, text: &str) {
 }
 
 fn hosts(found: &mut Found, settings: &ConnectionSettings) {
-    for host in &settings.host {
+    for (key, count, kind) in [
+        ("host", settings.host.len(), Kind::Hosts),
+        ("hostaddr", settings.hostaddr.len(), Kind::Addresses),
+    ] {
+        if count > MOST_HOSTS {
+            let key = format!("connection_settings.{key}");
+            found.invalid(&key, Some(format!("{count} of them")), kind.expected());
+        }
+    }
+    for host in settings.host.iter().take(MOST_HOSTS) {
         if let Some(reason) = host_problem(host) {
             found.conflict("connection_settings.host", reason);
         }

@@ -12,8 +12,11 @@ use crate::files;
 /// Line and column, both from 1.
 pub(crate) type Position = (u64, u64);
 
-/// Where a key stands: told by the parser, or as a byte of the text. Counting lines for every key
-/// would take long in a large text, so that is done only for what is told.
+/// Keys and values of a text, those that aliases repeat included. A file with every key and
+/// twenty profiles has about a thousand.
+pub(super) const MOST_VALUES: usize = 10_000;
+
+/// Where a key stands: told by the parser, or as a byte of the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spot {
     Position(Position),
@@ -52,8 +55,7 @@ impl Syntax {
 pub(crate) struct Document {
     path: Option<PathBuf>,
     pub(crate) root: Dict,
-    text: String,
-    spots: BTreeMap<Vec<String>, Spot>,
+    spots: BTreeMap<Vec<String>, Position>,
 }
 
 impl Document {
@@ -93,12 +95,9 @@ impl Document {
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let node = parse(syntax, text).map_err(fail)?;
-        let mut document = Self {
-            path: None,
-            root: Dict::new(),
-            text: text.to_owned(),
-            spots: BTreeMap::new(),
-        };
+        if let Some(reason) = node.excess() {
+            return Err(fail(Defect::new(reason, None)));
+        }
         let Node::Map(entries) = node else {
             let reason = match node {
                 Node::Null => format!("the {} text is empty", syntax.name()),
@@ -106,9 +105,13 @@ impl Document {
             };
             return Err(fail(Defect::new(reason, None)));
         };
-        document.root = document.dict(entries, &mut Vec::new());
-        document.path = path;
-        Ok(document)
+        let mut spots = BTreeMap::new();
+        let root = dict(entries, &mut Vec::new(), &mut spots);
+        Ok(Self {
+            path,
+            root,
+            spots: positions(spots, text),
+        })
     }
 
     /// The folder that relative paths in the file start from.
@@ -124,39 +127,64 @@ impl Document {
 
     /// The place of a key, or of the nearest section around it.
     pub(crate) fn place(&self, key: &[String]) -> Place {
-        let spot = (1..=key.len())
+        let position = (1..=key.len())
             .rev()
             .find_map(|length| self.spots.get(&key[..length]));
-        let position = spot.map(|spot| match spot {
-            Spot::Position(position) => *position,
-            Spot::Byte(at) => end_of(&self.text.as_bytes()[..*at]),
-        });
-        place(self.path.clone(), position)
+        place(self.path.clone(), position.copied())
     }
+}
 
-    fn dict(&mut self, entries: Vec<Entry>, path: &mut Vec<String>) -> Dict {
-        let mut dict = Dict::new();
-        for entry in entries {
-            path.push(entry.key.clone());
-            self.spots.insert(path.clone(), entry.spot);
-            let value = self.value(entry.value, path);
-            path.pop();
-            dict.insert(entry.key, value);
+fn dict(
+    entries: Vec<Entry>,
+    path: &mut Vec<String>,
+    spots: &mut BTreeMap<Vec<String>, Spot>,
+) -> Dict {
+    let mut dict = Dict::new();
+    for entry in entries {
+        path.push(entry.key.clone());
+        spots.insert(path.clone(), entry.spot);
+        let value = value(entry.value, path, spots);
+        path.pop();
+        dict.insert(entry.key, value);
+    }
+    dict
+}
+
+fn value(node: Node, path: &mut Vec<String>, spots: &mut BTreeMap<Vec<String>, Spot>) -> Value {
+    match node {
+        Node::Null => Value::Empty(Tag::Default, Empty::Unit),
+        Node::Scalar(value) => value,
+        Node::List(nodes) => {
+            let items = nodes.into_iter().map(|node| value(node, path, spots));
+            Value::Array(Tag::Default, items.collect())
         }
-        dict
+        Node::Map(entries) => Value::Dict(Tag::Default, dict(entries, path, spots)),
     }
+}
 
-    fn value(&mut self, node: Node, path: &mut Vec<String>) -> Value {
-        match node {
-            Node::Null => Value::Empty(Tag::Default, Empty::Unit),
-            Node::Scalar(value) => value,
-            Node::List(nodes) => {
-                let items = nodes.into_iter().map(|node| self.value(node, path));
-                Value::Array(Tag::Default, items.collect())
+/// Counts lines once for all keys, however many there are.
+fn positions(spots: BTreeMap<Vec<String>, Spot>, text: &str) -> BTreeMap<Vec<String>, Position> {
+    let mut spots: Vec<_> = spots.into_iter().collect();
+    spots.sort_by_key(|(_, spot)| match spot {
+        Spot::Position(_) => 0,
+        Spot::Byte(at) => *at,
+    });
+    let (mut line, mut column, mut done) = (1, 1, 0);
+    let mut position = |spot| match spot {
+        Spot::Position(position) => position,
+        Spot::Byte(at) => {
+            for letter in text.get(done..at).unwrap_or_default().chars() {
+                (line, column) = match letter {
+                    '\n' => (line + 1, 1),
+                    _ => (line, column + 1),
+                };
             }
-            Node::Map(entries) => Value::Dict(Tag::Default, self.dict(entries, path)),
+            done = at;
+            (line, column)
         }
-    }
+    };
+    let found = spots.into_iter().map(|(key, spot)| (key, position(spot)));
+    found.collect()
 }
 
 /// What the parsers give, whatever the format.
@@ -165,6 +193,23 @@ pub(super) enum Node {
     Scalar(Value),
     List(Vec<Self>),
     Map(Vec<Entry>),
+}
+
+impl Node {
+    /// What is wrong with its size, if anything is.
+    fn excess(&self) -> Option<String> {
+        (self.count() > MOST_VALUES)
+            .then(|| format!("too large: at most {MOST_VALUES} keys and values"))
+    }
+
+    fn count(&self) -> usize {
+        let inside = match self {
+            Self::Null | Self::Scalar(_) => 0,
+            Self::List(nodes) => nodes.iter().map(Self::count).sum(),
+            Self::Map(entries) => entries.iter().map(|entry| 1 + entry.value.count()).sum(),
+        };
+        1 + inside
+    }
 }
 
 pub(super) struct Entry {

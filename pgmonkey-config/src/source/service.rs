@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::files;
 use crate::passfile::{is_missing, set, user_file};
 
+/// Settings of one service. libpq has about sixty.
+const MOST_SETTINGS: usize = 256;
+
 /// Why a service file could not be used. The text names file and line, never a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +19,9 @@ pub(crate) enum ServiceError {
     /// The file is there, but cannot be read or is not UTF-8.
     #[error("cannot read service file {path}: {reason}", path = path.display())]
     Read { path: PathBuf, reason: io::Error },
+    /// More settings than any service has.
+    #[error("{path}:{line}: more than {MOST_SETTINGS} settings in one service", path = path.display())]
+    Many { path: PathBuf, line: usize },
     /// A line of the service that is not `key=value`.
     #[error("{path}:{line}: expected key=value in the service file", path = path.display())]
     Syntax { path: PathBuf, line: usize },
@@ -101,6 +107,12 @@ fn group(
         } else if let Some(settings) = &mut settings {
             let (key, value) = setting(line, path, index + 1)?;
             if !settings.iter().any(|(known, _)| *known == key) {
+                if settings.len() == MOST_SETTINGS {
+                    return Err(ServiceError::Many {
+                        path: path.to_owned(),
+                        line: index + 1,
+                    });
+                }
                 settings.push((key, value));
             }
         }
@@ -227,6 +239,29 @@ user=app
         assert!(message("ldap").starts_with("/etc/svc.conf:21: looking a service up in LDAP"));
         assert!(!message("secretive").contains("tricky"));
         assert!(!format!("{:?}", of("secretive")).contains("tricky"));
+    }
+
+    #[test]
+    fn a_service_has_a_bounded_number_of_settings() {
+        let name = |mut n: usize| {
+            let mut name = String::from("k");
+            while n > 0 {
+                name.push(char::from(b'a' + (n % 26) as u8));
+                n /= 26;
+            }
+            name
+        };
+        let file = |count: usize| {
+            let lines = (0..count).map(|n| format!("{}=1\n", name(n)));
+            format!("[a]\n{}", lines.collect::<String>())
+        };
+        let settings = group(&file(256), Path::new("f"), "a").expect("the limit itself");
+        assert_eq!(settings.map(|settings| settings.len()), Some(256));
+        let error = group(&file(257), Path::new("f"), "a").expect_err("one more");
+        assert_eq!(
+            error.to_string(),
+            "f:258: more than 256 settings in one service"
+        );
     }
 
     #[test]

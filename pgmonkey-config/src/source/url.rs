@@ -306,8 +306,9 @@ impl<'a> Uri<'a> {
         Ok(())
     }
 
+    /// Counts characters for an error only: for every part of a long text it would take long.
     fn decode(&self, raw: &str, at: usize) -> Result<String, UrlError> {
-        decode(raw, self.position(at))
+        decode(raw).map_err(|(defect, offset)| defect(self.position(at) + offset))
     }
 
     fn position(&self, byte: usize) -> usize {
@@ -319,20 +320,23 @@ fn position(text: &str, byte: usize) -> usize {
     text[..byte].chars().count() + 1
 }
 
-/// Takes the percent-encoding away; `at` is the position of the first character.
-fn decode(raw: &str, at: usize) -> Result<String, UrlError> {
+/// What is wrong, given the position of it.
+type Defect = fn(usize) -> UrlError;
+
+/// Takes the percent-encoding away; an error with the character, from 0, that is to blame.
+fn decode(raw: &str) -> Result<String, (Defect, usize)> {
     let text = raw.trim();
-    let at = at + raw.chars().take_while(|c| c.is_whitespace()).count();
+    let blanks = raw.chars().take_while(|c| c.is_whitespace()).count();
     let mut bytes = Vec::with_capacity(text.len());
     let mut chars = text.char_indices();
-    let mut here = at;
+    let mut here = blanks;
     while let Some((index, c)) = chars.next() {
         if c.is_whitespace() {
-            return Err(UrlError::Blank { at: here });
+            return Err((|at| UrlError::Blank { at }, here));
         }
         if c == '%' {
             let byte = text.get(index + 1..index + 3).and_then(hex_byte);
-            bytes.push(byte.ok_or(UrlError::Percent { at: here })?);
+            bytes.push(byte.ok_or((percent as Defect, here))?);
             chars.nth(1);
             here += 2;
         } else {
@@ -343,7 +347,11 @@ fn decode(raw: &str, at: usize) -> Result<String, UrlError> {
     String::from_utf8(bytes)
         .ok()
         .filter(|text| !text.contains('\0'))
-        .ok_or(UrlError::Text { at })
+        .ok_or((|at| UrlError::Text { at }, blanks))
+}
+
+fn percent(at: usize) -> UrlError {
+    UrlError::Percent { at }
 }
 
 fn hex_byte(digits: &str) -> Option<u8> {
@@ -389,14 +397,14 @@ impl<'a> Pairs<'a> {
         {}
         let key = &self.text[start..self.here()];
         self.blanks();
-        let at = position(self.text, start);
+        let at = || position(self.text, start);
         if self.chars.next_if(|(_, c)| *c == '=').is_none() {
-            return Err(UrlError::Separator { at });
+            return Err(UrlError::Separator { at: at() });
         }
         if KEYWORDS.contains(&key) {
             Ok(key)
         } else {
-            Err(UrlError::Keyword { at })
+            Err(UrlError::Keyword { at: at() })
         }
     }
 

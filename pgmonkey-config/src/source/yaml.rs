@@ -7,11 +7,14 @@ use figment::value::{Num, Tag, Value};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::document::{Defect, Entry, Node, Spot};
+use super::document::{Defect, Entry, MOST_VALUES, Node, Spot};
 
 /// A file needs seven levels: wrapper, profile, section, key, list. The parser recurses with large
 /// frames, of which an unoptimised build has no room for sixty on the stack of a thread.
 const DEEPEST: usize = 16;
+
+/// Bytes of all texts, those that aliases repeat included: a few times the largest file.
+const MOST_BYTES: usize = 4 << 20;
 
 /// serde-saphyr with our options as a format of figment.
 struct Yaml;
@@ -23,7 +26,21 @@ impl Format for Yaml {
 
     fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_depth: DEEPEST, max_documents: 2 },
+            budget: serde_saphyr::budget! {
+                max_depth: DEEPEST,
+                max_documents: 2,
+                max_nodes: MOST_VALUES,
+                max_events: 4 * MOST_VALUES,
+                max_aliases: MOST_VALUES,
+                max_anchors: MOST_VALUES,
+                max_recorded_anchor_events: MOST_VALUES,
+                max_merge_keys: MOST_VALUES,
+                max_total_scalar_bytes: MOST_BYTES,
+                max_recorded_anchor_bytes: MOST_BYTES,
+            },
+            alias_limits: serde_saphyr::alias_limits! {
+                max_total_replayed_events: MOST_VALUES,
+            },
             duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
             strict_booleans: true,
             leading_zero_numbers_as_strings: true,
@@ -46,9 +63,9 @@ fn defect(error: &Error) -> Defect {
     Defect::new(reason(error), position)
 }
 
-fn reason(error: &Error) -> &'static str {
-    match error {
-        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => reason(error),
+fn reason(error: &Error) -> String {
+    let text = match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return reason(error),
         Error::DuplicateMappingKey { .. } => "the same key twice",
         Error::MultipleDocuments { .. } => "more than one YAML document",
         Error::Budget { .. }
@@ -56,7 +73,9 @@ fn reason(error: &Error) -> &'static str {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => {
-            "nested too deeply, or grown too large by aliases"
+            return format!(
+                "too large: at most {DEEPEST} levels, {MOST_VALUES} keys and values and {MOST_BYTES} bytes of text, those that aliases (*) repeat included"
+            );
         }
         Error::UnknownAnchor { .. } => {
             "an alias (*) of nothing; put a value that starts with * in quotes"
@@ -66,7 +85,8 @@ fn reason(error: &Error) -> &'static str {
             "not valid YAML; put a value that starts with one of * & ! % @ ` or that holds \
              `: ` or ` #` in quotes"
         }
-    }
+    };
+    text.to_owned()
 }
 
 fn position(location: Location) -> Option<(u64, u64)> {

@@ -190,6 +190,80 @@ fn exploding_aliases_are_refused_quickly() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
+/// The work is bounded by what is counted, so no test has to measure it.
+#[test]
+fn a_text_has_a_bounded_number_of_values() {
+    let limit = "10000 keys and values";
+    // Each list is ten of the list before.
+    let mut aliases = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (from, to) in "abc".chars().zip("bcd".chars()) {
+        let alias = vec![format!("*{from}"); 10].join(", ");
+        aliases.push_str(&format!("{to}: &{to} [{alias}]\n"));
+    }
+    assert!(aliases.len() < 200);
+    has(&bad(&aliases), &[limit, "aliases"]);
+    let long = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(50_000),
+        "*a, ".repeat(100)
+    );
+    has(&bad(&long), &["4194304 bytes of text", "aliases"]);
+
+    let items = |count: usize| vec!["1"; count].join(",");
+    let json = |count| Config::from_json(&format!("{{\"a\": [{}]}}", items(count)));
+    let toml = |count| Config::from_toml(&format!("a = [{}]", items(count)));
+    let yaml = |count| load(&format!("a: [{}]", items(count)));
+    for read in [&json as &dyn Fn(usize) -> Result<Config, _>, &toml, &yaml] {
+        // The key, its list and the mapping around them count too.
+        let error = read(9_990).unwrap_err().to_string();
+        has(&error, &["unknown key"]);
+        has(&read(10_001).unwrap_err().to_string(), &[limit]);
+    }
+}
+
+#[test]
+fn there_is_a_bounded_number_of_hosts() {
+    let hosts = |count: usize, between: &str| {
+        let hosts: Vec<_> = (0..count).map(|n| format!("db{n}")).collect();
+        hosts.join(between)
+    };
+    let limit = "at most 256";
+    for (settings, key) in [
+        ("host: 'HOSTS'", "connection_settings.host"),
+        ("host: [HOSTS]", "connection_settings.host"),
+        ("url: 'postgres://HOSTS/db'", "connection_settings.url"),
+        ("url: 'host=HOSTS'", "connection_settings.url"),
+    ] {
+        let with = |count| connection(&settings.replace("HOSTS", &hosts(count, ",")));
+        assert_eq!(good(&with(256)).connection_settings.host.len(), 256);
+        has(&bad(&with(257)), &[key, limit]);
+        has(&bad(&with(9_000)), &[key, limit]);
+    }
+    let ports = |count: usize| connection(&format!("port: [{}]", vec!["1"; count].join(",")));
+    has(&bad(&ports(257)), &["connection_settings.port", limit]);
+    let mut settings = pgmonkey_config::Settings::default();
+    settings.connection_settings.host = vec![pgmonkey_config::Host::new("db"); 100_000];
+    let error = Config::new(settings).unwrap_err().to_string();
+    has(
+        &error,
+        &["connection_settings.host", "100000 of them", limit],
+    );
+}
+
+#[test]
+fn the_place_of_a_key_is_right_however_many_there_are() {
+    let lines: String = (0..100).map(|n| format!("\n  \"ü{n}\": 1,")).collect();
+    let json =
+        format!("{{\"sync_settings\": {{{lines}\n \"b\": 1 }},\n\"x\": {{}}, \"y\": {{}} }}");
+    let error = Config::from_json(&json).unwrap_err().to_string();
+    has(&error, &["line 103, column 1:", "line 103, column 10:"]);
+    let error = Config::from_toml("# ü\ny = 1\n  x = 1\n").unwrap_err();
+    has(
+        &error.to_string(),
+        &["line 2, column 1", "line 3, column 3"],
+    );
+}
+
 #[test]
 fn deep_nesting_is_refused_quickly_in_every_format() {
     let start = Instant::now();
@@ -585,7 +659,8 @@ fn errors_come_in_the_order_of_lines() {
 #[test]
 fn large_texts_take_no_long_time() {
     let start = Instant::now();
-    let count = 20_000;
+    // As many as there may be.
+    let count = 4_990;
     let keys = |quote: &str, equals: &str| -> Vec<String> {
         (0..count)
             .map(|n| format!("{quote}k{n}{quote}{equals}1"))

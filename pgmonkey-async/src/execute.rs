@@ -268,11 +268,11 @@ execute!([] Scoped<Transaction>, Transaction, Nested<'a>, |db| db.transaction())
 
 impl OpenTransaction for Transaction {
     async fn commit(self) -> Result<(), Error> {
-        Transaction::commit(self).await
+        Self::commit(self).await
     }
 
     async fn rollback(self) -> Result<(), Error> {
-        Transaction::rollback(self).await
+        Self::rollback(self).await
     }
 }
 

@@ -254,11 +254,11 @@ execute!(['n] Nested<'n>, Nested<'n>, Nested<'a>, |db| db.transaction());
 
 impl OpenTransaction for Transaction {
     fn commit(self) -> Result<(), Error> {
-        Transaction::commit(self)
+        Self::commit(self)
     }
 
     fn rollback(self) -> Result<(), Error> {
-        Transaction::rollback(self)
+        Self::rollback(self)
     }
 }
 

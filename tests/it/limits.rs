@@ -127,7 +127,7 @@ twin! {
     }
 }
 
-/// Over TCP: the ranges are those that the operating system takes.
+// Over TCP: the ranges are those that the operating system takes.
 twin! {
     fn the_largest_numbers_that_load_connect(on, driver, go, work) {
         let pools = "{ min_size: 1, max_size: 262143, num_workers: 256, timeout: 4294967295, max_idle: 4294967295, \

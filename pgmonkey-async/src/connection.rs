@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use pgmonkey_config::{Config, ConnectionType, PoolSettings};
+use pgmonkey_config::{Config, ConnectionType, PoolSettings, Reset};
 use pgmonkey_connect::{Error, Report, Status};
 
 use crate::builder::Extras;
@@ -59,6 +59,8 @@ impl Connection {
         settings.min_size = 1;
         settings.max_size = 1;
         settings.num_workers = 1;
+        // What a borrower sets stays, as on any single connection.
+        settings.reset = Reset::Transaction;
         settings.timeout = TIMEOUT;
         settings.max_lifetime = None;
         settings.statement_cache = config

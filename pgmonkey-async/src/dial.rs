@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
-use pgmonkey_connect::{
-    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, recycle,
-};
+use pgmonkey_connect::recycle::Restore;
+use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way};
 use tokio::net::{UnixStream, lookup_host};
 use tokio::time::timeout_at;
 
@@ -25,12 +24,9 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// What puts it back as it is now; see [`recycle::restore`].
-    pub(crate) fn restore(&self, dialing: &Dialing) -> String {
-        match self.way {
-            Way::Startup => recycle::restore(""),
-            Way::Statements => recycle::restore(&dialing.statements()),
-        }
+    /// What puts it back as it is now.
+    pub(crate) fn restore(&self, dialing: &Dialing) -> Restore {
+        Restore::new(dialing, self.way, self.route.observer())
     }
 }
 
@@ -83,6 +79,7 @@ async fn reach(
             Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
                 let opened = open(opening, Way::Statements, terms.inbox).await?;
                 opened.client.batch_execute(&dialing.statements()).await?;
+                opened.route.observer().put_back();
                 opened
             }
             other => other?,

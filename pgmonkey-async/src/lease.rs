@@ -44,6 +44,7 @@ impl Lease {
         let reset = self.pool.settings.reset;
         let hooks = self.pool.hooks.clone().filter(Hooks::asks_after_release);
         if hooks.is_none() && self.loan().is_clean(reset) {
+            self.loan().tell_out_of_reach(reset);
             events::recycled(self.pool.ledger.name(), Verdict::Keep);
             return self.put();
         }

@@ -8,7 +8,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::plan::Address;
-use pgmonkey_connect::recycle::{Verdict, verdict};
+use pgmonkey_connect::recycle::{Restore, Undo, Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 use tokio::net::UnixStream;
@@ -41,7 +41,7 @@ pub(crate) struct Session {
     ledger: Arc<Ledger>,
     reason: CloseReason,
     /// What puts it back as it was when it was opened.
-    restore: String,
+    restore: Restore,
     /// How many requests there were when it was so last.
     restored_at: u32,
     was_lent: bool,
@@ -54,7 +54,7 @@ impl Session {
     pub(crate) fn new(
         opened: Opened,
         ends: Option<Instant>,
-        restore: String,
+        restore: Restore,
         ledger: Arc<Ledger>,
         prepared: Prepared,
     ) -> Self {
@@ -144,7 +144,7 @@ impl Session {
     pub(crate) fn is_clean(&self, reset: Reset) -> bool {
         self.turns.comes_to_rest()
             && verdict(self.state(), reset) == Verdict::Keep
-            && !self.is_changed(reset)
+            && self.undo(reset) == Undo::Nothing
     }
 
     /// Makes a session that came back clean; whether it is.
@@ -159,7 +159,13 @@ impl Session {
                 self.stop_if_lost().await;
                 false
             }
-            _ => self.drain().await && self.roll_back(reset).await,
+            _ => {
+                if verdict == Verdict::CancelAndDrain {
+                    // It may have done its work in the instant before it was stopped.
+                    self.observer.mark_changed();
+                }
+                self.drain().await && self.roll_back(reset).await
+            }
         };
         let clean = clean && self.put_back(reset).await;
         if !clean {
@@ -202,7 +208,9 @@ impl Session {
             Ok(HookVerdict::Keep) => {
                 self.reason = CloseReason::Shutdown;
                 // What the hook has set is to stay, what it left open is not.
-                self.recycle(Reset::Transaction).await
+                let clean = self.recycle(Reset::Transaction).await;
+                self.is_as_opened();
+                clean
             }
             Ok(HookVerdict::Discard) => false,
             Err(failure) => {
@@ -217,20 +225,44 @@ impl Session {
         self.reason = reason;
     }
 
-    /// Whether a borrower may have changed the session in a way that is to be undone.
-    fn is_changed(&self, reset: Reset) -> bool {
-        reset == Reset::Session && self.observer.requests() != self.restored_at
+    /// What is to be undone of what a borrower may have changed of the session.
+    fn undo(&self, reset: Reset) -> Undo {
+        let used = self.observer.requests() != self.restored_at;
+        self.restore
+            .undo(reset, Some(self.observer.left_behind()), used)
     }
 
-    /// Undoes what a borrower changed of the session, if that is asked for and he did anything.
+    /// Undoes what a borrower may have changed of the session, if that is asked for.
     async fn put_back(&mut self, reset: Reset) -> bool {
-        if !self.is_changed(reset) {
-            return true;
+        let undo = self.undo(reset);
+        if undo != Undo::PutBack {
+            return undo == Undo::Nothing;
         }
-        let restored = timeout(CANCEL_LIMIT, self.client.batch_execute(&self.restore)).await;
+        let restored = timeout(CANCEL_LIMIT, self.client.batch_execute(self.restore.text())).await;
+        if let Ok(Err(error)) = &restored
+            && self.restore.failed(error)
+        {
+            events::behind_pooler(self.ledger.name());
+        }
         self.settle().await;
+        if !matches!(restored, Ok(Ok(()))) {
+            return false;
+        }
+        self.is_as_opened();
+        true
+    }
+
+    /// Says so once if what was left behind is not undone.
+    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
+        let left = self.observer.left_behind();
+        if self.restore.tells_out_of_reach(reset, left) {
+            events::out_of_reach(self.ledger.name());
+        }
+    }
+
+    fn is_as_opened(&mut self) {
+        self.observer.put_back();
         self.restored_at = self.observer.requests();
-        matches!(restored, Ok(Ok(())))
     }
 
     /// Gives the driver a few turns, to send what is in its queue and to take an answer that has

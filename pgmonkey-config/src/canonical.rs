@@ -14,7 +14,7 @@ use crate::pool::PoolSettings;
 use crate::secret::Secret;
 use crate::session::SessionSettings;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Whether secrets are part of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,7 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
         tcp_user_timeout,
         target_session_attrs,
         load_balance_hosts,
+        pooler,
         autocommit,
     } = settings;
     for target in settings.targets() {
@@ -111,6 +112,7 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
     out.text(27, target_session_attrs.as_str());
     out.text(28, load_balance_hosts.as_str());
     out.flag(29, *autocommit);
+    out.optional_text(30, pooler.map(|pooler| pooler.as_str()));
 }
 
 fn write_target(out: &mut Writer, target: &Target) {
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(hex(&digest), STABLE);
     }
 
-    const STABLE: &str = "63e0f24a5dfcb26665040927d55ab49eba56607311ca9c0ffc77b8c45f7652c7";
+    const STABLE: &str = "1491cfda56402ff2f26ddfa3727df773f2a09f547922172e075934f88fe86da2";
 
     #[test]
     fn secrets_can_be_left_out() {

@@ -208,13 +208,38 @@ choice! {
     /// What is undone when a session comes back to its pool.
     #[derive(Default)]
     Reset {
-        /// An open transaction.
+        /// An open transaction; and settings, role, temporary objects, LISTENs and advisory locks
+        /// if a statement of the borrower can have changed them.
         #[default]
+        Auto = "auto",
+        /// An open transaction.
         Transaction = "transaction",
-        /// Also settings, role, temporary objects, LISTENs and advisory locks.
+        /// An open transaction, settings, role, temporary objects, LISTENs and advisory locks,
+        /// after every use.
         Session = "session",
         /// Nothing.
         None = "none",
+    }
+}
+
+choice! {
+    /// What stands between the program and the server.
+    Pooler {
+        /// Nothing: a session here is a session of the server.
+        None = "none",
+        /// A pooler that gives a session of the server to each client until it leaves.
+        Session = "session",
+        /// A pooler that gives each transaction a session of the server.
+        Transaction = "transaction",
+        /// A pooler that gives each statement a session of the server.
+        Statement = "statement",
+    }
+}
+
+impl Pooler {
+    /// Whether statements of one session here may run on different sessions of the server.
+    pub fn switches_sessions(self) -> bool {
+        matches!(self, Self::Transaction | Self::Statement)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::choice::{
-    ChannelBinding, LoadBalanceHosts, RequireAuth, SslMode, SslNegotiation, TargetSessionAttrs,
-    TlsVersion,
+    ChannelBinding, LoadBalanceHosts, Pooler, RequireAuth, SslMode, SslNegotiation,
+    TargetSessionAttrs, TlsVersion,
 };
 use crate::redact::told;
 use crate::secret::Secret;
@@ -185,6 +185,8 @@ pub struct ConnectionSettings {
     pub target_session_attrs: TargetSessionAttrs,
     /// The order in which hosts are tried. As written.
     pub load_balance_hosts: LoadBalanceHosts,
+    /// What stands between the program and the server. `None`: found out where it matters.
+    pub pooler: Option<Pooler>,
     /// Whether a scope commits each statement by itself instead of as one transaction. False.
     pub autocommit: bool,
 }
@@ -227,6 +229,7 @@ impl fmt::Debug for ConnectionSettings {
             tcp_user_timeout,
             target_session_attrs,
             load_balance_hosts,
+            pooler,
             autocommit,
         } = self;
         f.debug_struct("ConnectionSettings")
@@ -263,6 +266,7 @@ impl fmt::Debug for ConnectionSettings {
             .field("tcp_user_timeout", tcp_user_timeout)
             .field("target_session_attrs", target_session_attrs)
             .field("load_balance_hosts", load_balance_hosts)
+            .field("pooler", pooler)
             .field("autocommit", autocommit)
             .finish()
     }
@@ -309,6 +313,7 @@ impl Default for ConnectionSettings {
             tcp_user_timeout: None,
             target_session_attrs: TargetSessionAttrs::default(),
             load_balance_hosts: LoadBalanceHosts::default(),
+            pooler: None,
             autocommit: false,
         }
     }

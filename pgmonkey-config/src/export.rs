@@ -164,6 +164,8 @@ fn connection(settings: &ConnectionSettings, form: Form) -> Map {
         settings.target_session_attrs.as_str(),
     );
     map.text("load_balance_hosts", settings.load_balance_hosts.as_str());
+    let pooler = settings.pooler.map(|pooler| pooler.as_str());
+    map.optional_text("pooler", pooler);
     map.flag("autocommit", settings.autocommit);
     map
 }

@@ -95,6 +95,7 @@ fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {
         tcp_user_timeout: reader.milliseconds("tcp_user_timeout"),
         target_session_attrs: reader.word("target_session_attrs"),
         load_balance_hosts: reader.word("load_balance_hosts"),
+        pooler: reader.optional_word("pooler"),
         autocommit: reader.flag("autocommit", default.autocommit),
     }
 }

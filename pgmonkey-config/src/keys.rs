@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::choice::{
-    ChannelBinding, Choice, ConnectionType, LoadBalanceHosts, Reset, SslMode, SslNegotiation,
-    TargetSessionAttrs, TlsVersion,
+    ChannelBinding, Choice, ConnectionType, LoadBalanceHosts, Pooler, Reset, SslMode,
+    SslNegotiation, TargetSessionAttrs, TlsVersion,
 };
 use crate::pool::MOST_SESSIONS;
 
@@ -213,6 +213,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "tcp_user_timeout", Kind::Milliseconds { min: 1, max: i32::MAX as u32 }, "the system's", "How long sent data may stay unacknowledged."),
     key(Connection, "target_session_attrs", Kind::Word(words::<TargetSessionAttrs>), "any", "Which servers are good enough."),
     key(Connection, "load_balance_hosts", Kind::Word(words::<LoadBalanceHosts>), "disable", "`random` shuffles the hosts for each session."),
+    key(Connection, "pooler", Kind::Word(words::<Pooler>), "detected", "What stands between: none, or a pooler that gives a session of the server to each client (`session`), transaction or statement."),
     key(Connection, "client_encoding", Kind::Word(encodings), "UTF8", "The drivers speak UTF-8 and nothing else."),
     key(Connection, "autocommit", Kind::Flag, "false", "Whether a scope commits each statement by itself instead of as one transaction."),
 
@@ -225,7 +226,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Pool, "max_waiting", count(0), "0", "Most callers waiting at once; 0 is no limit."),
     key(Pool, "reconnect_timeout", SECONDS, "300", "How long the pool keeps trying to reach a server that is away before it reports it as failed; 0 is for ever."),
     key(Pool, "num_workers", Kind::Count { min: 1, max: 256 }, "3", "Sessions opened side by side in the background."),
-    key(Pool, "reset", Kind::Word(words::<Reset>), "transaction", "What is undone when a session comes back; `session` also takes back settings, role, temporary objects, LISTENs and advisory locks."),
+    key(Pool, "reset", Kind::Word(words::<Reset>), "auto", "What is undone when a session comes back: `auto`, an open transaction, and settings, role, temporary objects, LISTENs and advisory locks if a statement can have changed them; `session`, all of that after every use; `transaction`, an open transaction; `none`, nothing."),
     key(Pool, "statement_cache", count(0), "256", "Prepared statements kept per session, also by a single connection; 0 is none, for a pooler in transaction mode."),
     key(Pool, "leak_warning", SECONDS, "off", "A session held longer than this is logged once with where it was acquired; 0 is off."),
     key(AsyncPool, "multiplex", Kind::Flag, "false", "Whether standalone statements may share a session by pipelining when no session is idle."),

@@ -66,8 +66,8 @@ mod validate;
 mod readme {}
 
 pub use choice::{
-    AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, RequireAuth, RequireAuthError,
-    Reset, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion, UnknownWord,
+    AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, Pooler, RequireAuth,
+    RequireAuthError, Reset, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion, UnknownWord,
 };
 pub use config::{Config, Settings};
 pub use connection::{ConnectionSettings, Host, RootCert, Target};

@@ -37,7 +37,7 @@ pub struct PoolSettings {
     pub reconnect_timeout: Option<Duration>,
     /// Sessions opened side by side in the background. 3.
     pub num_workers: u32,
-    /// What is undone when a session comes back. The transaction.
+    /// What is undone when a session comes back. What can have been changed.
     pub reset: Reset,
     /// Prepared statements kept per session, also by a single connection; 0 is none, for a
     /// pooler in transaction mode. 256.
@@ -61,7 +61,7 @@ impl Default for PoolSettings {
             max_waiting: None,
             reconnect_timeout: Some(Duration::from_secs(300)),
             num_workers: 3,
-            reset: Reset::Transaction,
+            reset: Reset::Auto,
             statement_cache: 256,
             leak_warning: None,
             multiplex: false,

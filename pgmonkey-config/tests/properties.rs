@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgmonkey_config::{
     ChannelBinding, Config, ConnectionSettings, ConnectionType, Error, Host, LoadBalanceHosts,
-    Loader, PoolSettings, Reset, RootCert, Secret, SessionSettings, Settings, SslMode,
+    Loader, PoolSettings, Pooler, Reset, RootCert, Secret, SessionSettings, Settings, SslMode,
     TargetSessionAttrs, TlsVersion, redact,
 };
 use proptest::collection::{btree_map, vec};
@@ -75,7 +75,7 @@ const CHOICES: &[Choices] = &[
     of("pool_settings", "max_size", &[&["", "10", "'10'"], &["20"]]),
     of("pool_settings", "max_lifetime", &[&["", "3600", "1h", "60m"], &["0"]]),
     of("pool_settings", "leak_warning", &[&["", "0", "off"], &["60", "1m"]]),
-    of("async_pool_settings", "reset", &[&["", "transaction"], &["session"], &["none"]]),
+    of("async_pool_settings", "reset", &[&["", "auto"], &["transaction"], &["session"], &["none"]]),
     of("async_pool_settings", "multiplex", &[&["", "false"], &["true", "on"]]),
 ];
 
@@ -274,6 +274,7 @@ prop_compose! {
         flags: [bool; 3],
         attrs in select(vec![TargetSessionAttrs::Any, TargetSessionAttrs::PreferStandby]),
         balance in select(vec![LoadBalanceHosts::Disable, LoadBalanceHosts::Random]),
+        pooler in option::of(select(vec![Pooler::None, Pooler::Session, Pooler::Transaction, Pooler::Statement])),
     ) -> ConnectionSettings {
         let mut c = ConnectionSettings::default();
         c.host = hosts.iter().map(|(host, ..)| host.clone()).collect();
@@ -306,6 +307,7 @@ prop_compose! {
         [c.sslsni, c.keepalives, c.autocommit] = flags;
         c.target_session_attrs = attrs;
         c.load_balance_hosts = balance;
+        c.pooler = pooler;
         c
     }
 }
@@ -317,7 +319,7 @@ prop_compose! {
         limits in [option::of(duration()), option::of(duration()), option::of(duration())],
         (waiting, workers, cache) in (option::of(0..i32::MAX as u32), 1..100u32, 0..100_000usize),
         check: bool,
-        reset in select(vec![Reset::Transaction, Reset::Session, Reset::None]),
+        reset in select(vec![Reset::Auto, Reset::Transaction, Reset::Session, Reset::None]),
     ) -> PoolSettings {
         let mut p = PoolSettings::default();
         (p.min_size, p.max_size) = (min, min + more);

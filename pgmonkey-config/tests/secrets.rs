@@ -75,6 +75,7 @@ const TYPED: &[(&str, &str)] = &[
     ("connection_settings", "tcp_user_timeout"),
     ("connection_settings", "target_session_attrs"),
     ("connection_settings", "load_balance_hosts"),
+    ("connection_settings", "pooler"),
     ("connection_settings", "client_encoding"),
     ("connection_settings", "autocommit"),
     ("pool_settings", "min_size"),

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use pgmonkey_config::{Config, ConnectionSettings, ConnectionType, SessionSettings};
+use pgmonkey_config::{Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings};
 
 use crate::Error;
 use crate::connector::Setup;
@@ -24,6 +25,7 @@ pub struct Dialing {
     target: Arc<str>,
     name: Arc<str>,
     asks_provider: bool,
+    behind_pooler: Arc<AtomicBool>,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
 }
@@ -65,6 +67,7 @@ impl Dialing {
             section,
             session,
             asks_provider: false,
+            behind_pooler: Arc::default(),
             #[cfg(feature = "tls")]
             tls: TlsSetup::new(&config.connection_settings),
         };
@@ -96,6 +99,16 @@ impl Dialing {
     /// Begins a search for a server.
     pub fn dial(&self) -> Dial<'_> {
         Dial::new(self)
+    }
+
+    /// What the file says of what stands between.
+    pub(crate) fn pooler(&self) -> Option<Pooler> {
+        self.settings().pooler
+    }
+
+    /// Whether a session has found out that a pooler stands between.
+    pub(crate) fn behind_pooler(&self) -> &Arc<AtomicBool> {
+        &self.behind_pooler
     }
 
     /// `user@host:port/database`.

@@ -120,6 +120,26 @@ pub fn recycled(pool: &str, verdict: Verdict) {
     }
 }
 
+/// A statement may have changed a session that cannot be put back: behind a pooler that gives each
+/// transaction another session of the server.
+pub fn out_of_reach(pool: &str) {
+    warn!(
+        name: RECYCLE, target: TARGET, pool,
+        "a statement changed its session (SET, LISTEN, an advisory lock, a temporary table, ...), \
+         and behind a pooler in transaction mode that session is shared with other clients and is \
+         not put back: use SET LOCAL or transaction-scoped locks"
+    );
+}
+
+/// The statements that put a session back were answered by another session of the server.
+pub fn behind_pooler(pool: &str) {
+    warn!(
+        name: RECYCLE, target: TARGET, pool,
+        "a pooler stands in front of the server: sessions that a statement changed are replaced \
+         instead of put back; say `pooler: session` or `pooler: transaction` in connection_settings"
+    );
+}
+
 /// A session ended.
 pub fn discarded(pool: &str, reason: CloseReason) {
     debug!(name: DISCARD, target: TARGET, pool, reason = reason.as_str());

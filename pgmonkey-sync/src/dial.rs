@@ -7,10 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use pgmonkey_connect::plan::Address;
+use pgmonkey_connect::recycle::Restore;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{
-    Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, events, recycle,
-};
+use pgmonkey_connect::{Connector, Dialing, Error, OpenFailure, Opening, Route, Step, Way, events};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 
@@ -28,12 +27,9 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// What puts it back as it is now; see [`recycle::restore`].
-    pub(crate) fn restore(&self, dialing: &Dialing) -> String {
-        match self.way {
-            Way::Startup => recycle::restore(""),
-            Way::Statements => recycle::restore(&dialing.statements()),
-        }
+    /// What puts it back as it is now.
+    pub(crate) fn restore(&self, dialing: &Dialing) -> Restore {
+        Restore::new(dialing, self.way, self.route.observer())
     }
 
     /// What the session is doing; see [`state_of`].

@@ -9,7 +9,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::recycle::{Verdict, verdict};
+use pgmonkey_connect::recycle::{Restore, Undo, Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
@@ -69,7 +69,7 @@ pub(crate) struct Session {
     /// Whether the engine is to keep it when it is given back.
     kept: bool,
     /// What puts it back as it was when it was opened.
-    restore: String,
+    restore: Restore,
     /// How many requests there were when it was so last.
     restored_at: u32,
     was_lent: bool,
@@ -85,7 +85,7 @@ impl Session {
     pub(crate) fn new(
         opened: Opened,
         ends: Option<Instant>,
-        restore: String,
+        restore: Restore,
         ledger: Arc<Ledger>,
         prepared: Prepared,
     ) -> Self {
@@ -216,6 +216,7 @@ impl Session {
     /// clean already. Inside an async task, where nothing may be sent, only such a session is kept.
     pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
         let clean = if self.is_clean(reset) {
+            self.tell_out_of_reach(reset);
             events::recycled(self.ledger.name(), Verdict::Keep);
             true
         } else {
@@ -233,7 +234,7 @@ impl Session {
     fn is_clean(&self, reset: Reset) -> bool {
         let observer = self.observer.as_ref();
         observer.is_some_and(|observer| {
-            verdict(observer.state(), reset) == Verdict::Keep && !self.is_changed(reset)
+            verdict(observer.state(), reset) == Verdict::Keep && self.undo(reset) == Undo::Nothing
         })
     }
 
@@ -269,7 +270,9 @@ impl Session {
             Ok(HookVerdict::Keep) => {
                 self.reason = CloseReason::Shutdown;
                 // What the hook has set is to stay, what it left open is not.
-                self.recycle(Reset::Transaction)
+                let clean = self.recycle(Reset::Transaction);
+                self.is_as_opened();
+                clean
             }
             Ok(HookVerdict::Discard) => false,
             Err(failure) => {
@@ -305,24 +308,53 @@ impl Session {
         self.kept
     }
 
-    /// Whether a borrower may have changed the session in a way that is to be undone.
-    fn is_changed(&self, reset: Reset) -> bool {
+    /// What is to be undone of what a borrower may have changed of the session.
+    fn undo(&self, reset: Reset) -> Undo {
         let observer = self.observer.as_ref();
-        reset == Reset::Session
-            && observer.is_none_or(|observer| observer.requests() != self.restored_at)
+        let used = observer.is_none_or(|observer| observer.requests() != self.restored_at);
+        let left = observer.map(|observer| observer.left_behind());
+        self.restore.undo(reset, left, used)
     }
 
-    /// Undoes what a borrower changed of the session, if that is asked for and it did anything.
+    /// Undoes what a borrower may have changed of the session, if that is asked for.
     fn put_back(&mut self, reset: Reset) -> bool {
-        if !self.is_changed(reset) {
-            return true;
+        let undo = self.undo(reset);
+        if undo != Undo::PutBack {
+            return undo == Undo::Nothing;
         }
-        let restore = std::mem::take(&mut self.restore);
-        let done = self.client_mut().batch_execute(&restore).is_ok();
-        self.restore = restore;
+        let client = self.client.as_mut();
+        let client = client.expect("only the drop takes the client");
+        if let Err(error) = client.batch_execute(self.restore.text()) {
+            if self.restore.failed(&error) {
+                events::behind_pooler(self.ledger.name());
+            }
+            return false;
+        }
+        self.is_as_opened();
+        true
+    }
+
+    /// Says so once if what was left behind is not undone.
+    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
         let observer = self.observer.as_ref();
-        self.restored_at = observer.map_or(0, |observer| observer.requests());
-        done
+        let left = observer.map(|observer| observer.left_behind());
+        if left.is_some_and(|left| self.restore.tells_out_of_reach(reset, left)) {
+            events::out_of_reach(self.ledger.name());
+        }
+    }
+
+    fn is_as_opened(&mut self) {
+        if let Some(observer) = &self.observer {
+            observer.put_back();
+            self.restored_at = observer.requests();
+        }
+    }
+
+    /// A statement that was abandoned may have done its work in the instant before it was stopped.
+    fn mark_changed(&self) {
+        if let Some(observer) = &self.observer {
+            observer.mark_changed();
+        }
     }
 
     fn make_clean(&mut self, reset: Reset) -> bool {
@@ -332,7 +364,10 @@ impl Session {
         let clean = match verdict {
             Verdict::Keep => true,
             Verdict::RollBack => self.roll_back(),
-            Verdict::CancelAndDrain => self.cancel() && self.roll_back(),
+            Verdict::CancelAndDrain => {
+                self.mark_changed();
+                self.cancel() && self.roll_back()
+            }
             _ => {
                 self.stop_if_lost();
                 false

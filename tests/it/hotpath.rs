@@ -120,3 +120,46 @@ twin! {
         Ok(())
     }
 }
+
+twin! {
+    fn nothing_is_put_back_that_was_not_changed(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let harmless = [
+            "SELECT 'SET work_mem = 1', temp, hold FROM (VALUES (1, 2)) AS t(temp, hold)",
+            "BEGIN; SET LOCAL work_mem = '7MB'; COMMIT",
+            "BEGIN; SET TRANSACTION READ ONLY; ROLLBACK",
+            "BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'; COMMIT",
+            "SELECT set_config('work_mem', '7MB', true), pg_advisory_xact_lock(1)",
+            "CREATE TABLE temp (n int); DROP TABLE temp",
+            "SELECT count(*) FROM pg_settings",
+            "/* LISTEN field */ NOTIFY field",
+        ];
+        let seen = on.server().log().len();
+        for text in harmless {
+            go!(pool.batch_execute(text))?;
+        }
+        assert_eq!(sent(&on, seen), harmless);
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    fn what_was_changed_is_put_back_in_one_text(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        for text in ["SET work_mem = '7MB'", "LISTEN field", "SELECT pg_advisory_lock(1)"] {
+            let seen = on.server().log().len();
+            go!(pool.batch_execute(text))?;
+            go!(pool.batch_execute("SELECT 1"))?;
+            let sent = sent(&on, seen);
+            assert_eq!(sent.len(), 3, "{sent:?}");
+            assert!(sent[0] == text && sent[1].contains("RESET ALL") && sent[2] == "SELECT 1", "{sent:?}");
+        }
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}

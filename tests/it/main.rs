@@ -18,6 +18,7 @@ mod exit;
 mod hooks;
 mod hostile;
 mod hotpath;
+mod leftovers;
 mod limits;
 mod listener;
 mod multiplex;

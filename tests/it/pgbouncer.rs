@@ -255,3 +255,33 @@ fn drop_queries_through(pooler: &Pgbouncer, sslmode: &str) -> Outcome {
     sync::Connection::new(&config)?.ping()?;
     Ok(())
 }
+
+/// With one session of the server for all clients, a reset would undo a stranger's settings.
+#[test]
+fn a_reset_never_reaches_another_clients_session() -> Outcome {
+    let Some(pooler) = in_front(&[("default_pool_size", "1")])? else {
+        return Ok(());
+    };
+    let mut stranger = postgres::Client::connect(&pooler.endpoint().url(), postgres::NoTls)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    for key in ["", ", pooler: transaction"] {
+        let sizes = "{ max_size: 1, statement_cache: 0 }";
+        let sections = format!("pool_settings: {sizes}\nasync_pool_settings: {sizes}\n");
+        let config = config_with(pooler.endpoint(), &format!("prefer{key}"), &sections);
+        stranger.batch_execute("SET work_mem = '9MB'")?;
+        let change = "SET statement_timeout = '1h'";
+        let pool = sync::Pool::new(&config)?;
+        pool.batch_execute(change)?;
+        pool.batch_execute("SELECT 1")?;
+        runtime.block_on(async {
+            let pool = aio::Pool::new(&config).await?;
+            pool.batch_execute(change).await?;
+            pool.batch_execute("SELECT 1").await
+        })?;
+        let row = stranger.query_typed_one("SELECT current_setting('work_mem')", &[])?;
+        assert_eq!(row.get::<_, &str>(0), "9MB", "{key}");
+        let replaced = pool.status().opened > 1;
+        assert_eq!(replaced, key.is_empty(), "{key}: {}", pool.status());
+    }
+    Ok(())
+}

@@ -276,7 +276,7 @@ twin! {
 
 twin! {
     everywhere fn reset_transaction_leaves_the_rest_of_the_session(on, driver, go, work) {
-        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: transaction }")))?;
         let mut guard = go!(pool.acquire())?;
         go!(guard.batch_execute("SET work_mem = '7MB'"))?;
         drop(guard);
@@ -295,6 +295,51 @@ twin! {
         let mut guard = go!(pool.acquire())?;
         go!(guard.commit())?;
         assert_eq!(on.rows(), 1);
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn reset_auto_puts_back_what_a_borrower_changed(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
+        let mut guard = go!(pool.acquire())?;
+        let undoable = LEFT.replace("; PREPARE mine AS SELECT 1", "");
+        go!(guard.batch_execute(&undoable))?;
+        drop(guard);
+        let row = go!(pool.query_one(SEEN, &[]))?;
+        let seen: Vec<bool> = (0..7).map(|column| row.get(column)).collect();
+        assert_eq!(seen, [false; 7]);
+        assert_eq!(pool.status().opened, 1, "put back");
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.batch_execute(LEFT))?;
+        drop(guard);
+        let row = go!(pool.query_one(SEEN, &[]))?;
+        let seen: Vec<bool> = (0..7).map(|column| row.get(column)).collect();
+        assert_eq!(seen, [false; 7]);
+        assert_eq!(pool.status().opened, 2, "a prepared statement cannot be put back: replaced");
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_session_that_lost_its_prepared_statements_is_replaced(on, driver, go, work) {
+        for (reset, opened) in [("auto", 2), ("transaction", 2), ("none", 2), ("session", 2)] {
+            let pools = format!("{{ min_size: 1, max_size: 1, reset: {reset} }}");
+            let pool = go!(driver::Pool::new(&on.pools(&pools)))?;
+            go!(pool.batch_execute("DISCARD ALL"))?;
+            assert_eq!(go!(pool.query_one("SELECT $1::int", &[&1]))?.get::<_, i32>(0), 1);
+            assert_eq!(pool.status().opened, opened, "{reset}");
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    everywhere fn a_connection_keeps_what_its_borrower_set(on, driver, go, work) {
+        let connection = go!(driver::Connection::new(&on.config("")))?;
+        go!(connection.batch_execute("SET work_mem = '7MB'"))?;
+        let row = go!(connection.query_one("SHOW work_mem", &[]))?;
+        assert_eq!(row.get::<_, &str>(0), "7MB");
         Ok(())
     }
 }

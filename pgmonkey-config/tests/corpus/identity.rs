@@ -133,6 +133,8 @@ fn every_value_counts() {
         "tcp_user_timeout: 1",
         "target_session_attrs: primary",
         "load_balance_hosts: random",
+        "pooler: none",
+        "pooler: session",
         "autocommit: 1",
     ];
     let mut seen = HashSet::from([print(&good("{}"), ConnectionType::Normal)]);

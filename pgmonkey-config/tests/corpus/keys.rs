@@ -46,6 +46,7 @@ fn every_key_has_its_effect() {
         "tcp_user_timeout: 1",
         "target_session_attrs: primary",
         "load_balance_hosts: random",
+        "pooler: transaction",
         "autocommit: true",
     ] {
         assert_ne!(good(&connection(line)), default, "{line}");
@@ -133,6 +134,7 @@ fn empty_and_null_mean_not_set() {
         "tcp_user_timeout",
         "target_session_attrs",
         "load_balance_hosts",
+        "pooler",
         "client_encoding",
         "autocommit",
         "gssencmode",
@@ -235,6 +237,7 @@ fn values_of_the_wrong_type_are_named() {
             "load_balance_hosts: 1",
             ["load_balance_hosts", "`1`", "random"],
         ),
+        ("pooler: pgbouncer", ["line 2", "pooler", "statement"]),
     ] {
         let error = bad(&connection(line));
         has(&error, &parts);
@@ -265,7 +268,11 @@ fn values_of_the_wrong_type_are_named() {
         ),
         (
             "reset: all",
-            ["pool_settings.reset", "`all`", "transaction, session, none"],
+            [
+                "pool_settings.reset",
+                "`all`",
+                "auto, transaction, session, none",
+            ],
         ),
     ] {
         has(&bad(&format!("pool_settings:\n  {line}\n")), &parts);

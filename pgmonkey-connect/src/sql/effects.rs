@@ -21,10 +21,12 @@ impl Effects {
     /// `LISTEN`, a temporary object, a cursor, an advisory lock.
     pub const CHANGES: Self = Self(2);
     /// It may leave behind what cannot be put back: a prepared statement, a library, a connection
-    /// of `dblink`; or it takes away what the driver has prepared.
+    /// of `dblink`.
     pub const LASTS: Self = Self(4);
     /// It may end the whole transaction, rather than go back to a savepoint.
     pub const ENDS: Self = Self(8);
+    /// It takes away what the driver has prepared for itself, for good.
+    pub const FORGETS: Self = Self(16);
     /// What a text that cannot be read may do.
     pub const UNKNOWN: Self = Self(15);
 
@@ -58,6 +60,7 @@ impl BitOrAssign for Effects {
 const EXCLUSIVE: Effects = Effects::EXCLUSIVE;
 const CHANGES: Effects = Effects(Effects::EXCLUSIVE.0 | Effects::CHANGES.0);
 const LASTS: Effects = Effects(Effects::EXCLUSIVE.0 | Effects::CHANGES.0 | Effects::LASTS.0);
+const FORGETS: Effects = Effects(LASTS.0 | Effects::FORGETS.0);
 const ENDS: Effects = Effects(Effects::EXCLUSIVE.0 | Effects::ENDS.0);
 
 /// Longer words are names of the program's own.
@@ -152,7 +155,12 @@ fn of_verb(word: &[u8], after: &Lexer<'_>) -> Effects {
             b"extension" => CHANGES,
             _ => EXCLUSIVE,
         },
-        b"deallocate" | b"discard" | b"load" => LASTS,
+        b"deallocate" => FORGETS,
+        b"discard" => match Lower::next(after.clone()).as_bytes() {
+            b"plans" | b"sequences" | b"temp" | b"temporary" => EXCLUSIVE,
+            _ => FORGETS,
+        },
+        b"load" => LASTS,
         b"begin" | b"start" | b"savepoint" | b"release" | b"show" | b"explain" | b"copy"
         | b"declare" | b"fetch" | b"move" | b"close" | b"lock" | b"notify" | b"alter" | b"drop"
         | b"truncate" | b"grant" | b"revoke" | b"comment" | b"vacuum" | b"analyze" | b"analyse"
@@ -329,6 +337,7 @@ mod tests {
         "/* SET x = 1 */ SELECT 1",
         "(SELECT 1) UNION (SELECT 2)",
         "NOTIFY c",
+        "DISCARD PLANS; DISCARD TEMP",
     ];
 
     /// Texts after which it may be another, and can be put back.
@@ -374,7 +383,6 @@ mod tests {
         "PREPARE p AS SELECT 1",
         "DEALLOCATE ALL",
         "DISCARD ALL",
-        "discard plans",
         "LOAD 'auto_explain'",
         "SELECT dblink_connect('x')",
         "SELECT pg_backup_start('x')",
@@ -400,6 +408,14 @@ mod tests {
             let found = effects(text);
             assert!(found.has(LASTS), "{text}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_the_driver_has_prepared_is_gone_for_good() {
+        for text in ["DISCARD ALL", "deallocate all", "SELECT 1; DEALLOCATE s1"] {
+            assert!(effects(text).has(FORGETS), "{text}");
+        }
+        assert!(!effects("PREPARE p AS SELECT 1").has(Effects::FORGETS));
     }
 
     #[test]

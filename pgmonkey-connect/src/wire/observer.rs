@@ -57,6 +57,9 @@ const LASTING: u64 = 1 << 18;
 const ANNOUNCED: u64 = 1 << 19;
 const CONDEMNED: u64 = 1 << 20;
 const STANDARD_STRINGS: u64 = 1 << 21;
+const FORGOTTEN: u64 = 1 << 22;
+/// What the next borrower must not find.
+const LEFT_BEHIND: u64 = CHANGED | LASTING | ANNOUNCED | FORGOTTEN;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
 /// Follows one session's messages and says what state it is in.
@@ -136,26 +139,29 @@ impl Observer {
     }
 
     /// What statements may have left behind in the session since it was opened, or since
-    /// [`put_back`](Self::put_back): [`Effects::CHANGES`], [`Effects::LASTS`], or nothing.
+    /// [`put_back`](Self::put_back): [`Effects::CHANGES`], [`Effects::LASTS`] and
+    /// [`Effects::FORGETS`], or nothing.
     /// Costs one load.
     #[inline]
     pub fn left_behind(&self) -> Effects {
         let word = self.word.load(Ordering::Acquire);
-        if word & (CHANGED | LASTING | ANNOUNCED) == 0 {
+        if word & LEFT_BEHIND == 0 {
             return Effects::NONE;
         }
-        match word & LASTING {
-            0 => Effects::CHANGES,
-            _ => Effects::CHANGES | Effects::LASTS,
+        let mut left = Effects::CHANGES;
+        for (bit, effects) in [(LASTING, Effects::LASTS), (FORGOTTEN, Effects::FORGETS)] {
+            if word & bit != 0 {
+                left |= effects;
+            }
         }
+        left
     }
 
     /// Says that the session is as it was opened.
     pub fn put_back(&self) {
         let mut parameters = self.parameters();
         parameters.before.clear();
-        self.word
-            .fetch_and(!(CHANGED | LASTING | ANNOUNCED), Ordering::AcqRel);
+        self.word.fetch_and(!LEFT_BEHIND, Ordering::AcqRel);
     }
 
     /// Says that the session may be another than it was opened, for a reason that its messages
@@ -177,15 +183,18 @@ impl Observer {
     }
 
     fn note_effects(&self, effects: Effects) {
-        let mut bits = 0;
-        if effects.has(Effects::CHANGES) {
-            bits |= CHANGED;
+        if !effects.has_any(Effects::CHANGES | Effects::LASTS | Effects::FORGETS) {
+            return;
         }
-        if effects.has(Effects::LASTS) {
-            bits |= LASTING;
-        }
-        if bits != 0 {
-            self.word.fetch_or(bits, Ordering::AcqRel);
+        let bits = [
+            (Effects::CHANGES, CHANGED),
+            (Effects::LASTS, LASTING),
+            (Effects::FORGETS, FORGOTTEN),
+        ];
+        for (effect, bit) in bits {
+            if effects.has(effect) {
+                self.set(bit, true);
+            }
         }
     }
 

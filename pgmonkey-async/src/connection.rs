@@ -204,6 +204,24 @@ impl Connection {
         self.0.status()
     }
 
+    /// Has every session learn anew what it knows of types of the database's own (enums, domains,
+    /// composites): statements that use them are prepared again, and the types looked up. Sends
+    /// nothing by itself.
+    ///
+    /// A change that makes a statement fail is noticed by itself. Call this after one that does
+    /// not, as `ALTER TYPE … ADD VALUE` before the new value is read by `Row::get`. Without it such
+    /// statements are learnt again after five minutes.
+    ///
+    /// ```no_run
+    /// # async fn example(connection: pgmonkey_async::Connection) -> Result<(), pgmonkey_async::Error> {
+    /// connection.batch_execute("ALTER TYPE mood ADD VALUE 'great'").await?;
+    /// connection.forget_types();
+    /// # Ok(()) }
+    /// ```
+    pub fn forget_types(&self) {
+        self.0.forget_types();
+    }
+
     /// `user@host:port/database`, as the file says it.
     ///
     /// ```no_run

@@ -271,6 +271,24 @@ impl Database {
         self.handle.pool().status()
     }
 
+    /// Has every session learn anew what it knows of types of the database's own (enums, domains,
+    /// composites): statements that use them are prepared again, and the types looked up. Sends
+    /// nothing by itself.
+    ///
+    /// A change that makes a statement fail is noticed by itself. Call this after one that does
+    /// not, as `ALTER TYPE … ADD VALUE` before the new value is read by `Row::get`. Without it such
+    /// statements are learnt again after five minutes.
+    ///
+    /// ```no_run
+    /// # async fn example(database: pgmonkey_async::Database) -> Result<(), pgmonkey_async::Error> {
+    /// database.batch_execute("ALTER TYPE mood ADD VALUE 'great'").await?;
+    /// database.forget_types();
+    /// # Ok(()) }
+    /// ```
+    pub fn forget_types(&self) {
+        self.handle.pool().forget_types();
+    }
+
     /// `user@host:port/database`, as the file says it.
     ///
     /// ```no_run

@@ -120,6 +120,20 @@ impl ClientGuard {
         Nested::within(self).await
     }
 
+    /// Forgets the prepared statements of this session and the types that the driver has learnt:
+    /// after a change of the schema that no error tells of, for this session alone.
+    /// [`Pool::forget_types`](crate::Pool::forget_types) does it for all.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+    /// client.batch_execute("ALTER TYPE mood ADD VALUE 'great'").await?;
+    /// client.clear_statements();
+    /// # Ok(()) }
+    /// ```
+    pub fn clear_statements(&self) {
+        self.session().forget_statements();
+    }
+
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
     /// ```no_run

@@ -326,6 +326,7 @@ impl SharedSession {
             Err(error) => {
                 let failed = Failed {
                     error,
+                    statement,
                     kept,
                     company: Company::Shared,
                 };
@@ -349,7 +350,7 @@ impl SharedSession {
         match outcome {
             Some(outcome) => outcome,
             // The runtime that it was to happen in has ended.
-            None => Ok(self.session().prepare(text, &[]).await?),
+            None => self.session().prepare(text, &[]).await,
         }
     }
 
@@ -362,8 +363,8 @@ impl SharedSession {
             return Err(one.prepared.clone());
         }
         // Somebody was quicker: it is kept before it is no longer being prepared.
-        if let Some(statement) = self.session().prepared().cache().peek(text, &[]) {
-            return Ok(statement);
+        if let Some(kept) = self.session().prepared().cache().peek(text, &[]) {
+            return Ok(kept.statement);
         }
         let (announce, prepared) = watch::channel(None);
         preparing.push(Preparing {
@@ -375,7 +376,7 @@ impl SharedSession {
         self.session().runtime().spawn(async move {
             let outcome = shared.session().prepare(&text, &[]).await;
             shared.end_preparing(&text);
-            let _ = announce.send(Some(outcome.map_err(Error::from)));
+            let _ = announce.send(Some(outcome));
         });
         Err(prepared)
     }

@@ -83,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) recycled: Notify,
     pub(crate) settings: PoolSettings,
     pub(crate) hooks: Option<Hooks>,
+    pub(crate) statements: Statements,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
     /// Sessions that several callers use at the same time, if the pool may have such.
@@ -146,7 +147,7 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
-            statements,
+            statements: statements.clone(),
             opening: Arc::default(),
         };
         let opening = Arc::clone(&manager.opening);
@@ -163,6 +164,7 @@ impl Pool {
             recycled: Notify::new(),
             settings,
             hooks: extras.hooks,
+            statements,
             signal: Arc::default(),
             multiplex,
         });
@@ -344,6 +346,24 @@ impl Pool {
     /// ```
     pub fn status(&self) -> Status {
         self.0.shared.ledger.status()
+    }
+
+    /// Has every session learn anew what it knows of types of the database's own (enums, domains,
+    /// composites): statements that use them are prepared again, and the types looked up. Sends
+    /// nothing by itself.
+    ///
+    /// A change that makes a statement fail is noticed by itself. Call this after one that does
+    /// not, as `ALTER TYPE … ADD VALUE` before the new value is read by `Row::get`. Without it such
+    /// statements are learnt again after five minutes.
+    ///
+    /// ```no_run
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// pool.batch_execute("ALTER TYPE mood ADD VALUE 'great'").await?;
+    /// pool.forget_types();
+    /// # Ok(()) }
+    /// ```
+    pub fn forget_types(&self) {
+        self.0.shared.statements.forget_types();
     }
 
     /// `user@host:port/database`, as the file says it.

@@ -1,11 +1,14 @@
 //! Statements by text: prepared once for a session, or sent without a name.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pgmonkey_connect::Error;
+use pgmonkey_connect::healing::{self, Blame, Kept, blame};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
-use pgmonkey_connect::statement_cache::{Condition, StatementCache, StatementCounts, condition};
+use pgmonkey_connect::sql::Effects;
+use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
 use pgmonkey_connect::wire::WireState;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
@@ -19,6 +22,8 @@ pub(crate) struct Statements {
     capacity: usize,
     counts: Arc<StatementCounts>,
     types: Arc<ParameterTypes>,
+    /// How often the program had the types forgotten.
+    forgets: Arc<AtomicU32>,
 }
 
 impl Statements {
@@ -27,7 +32,15 @@ impl Statements {
             capacity,
             counts: Arc::clone(ledger.statements()),
             types: Arc::default(),
+            forgets: Arc::default(),
         }
+    }
+
+    /// Has each session forget its statements with types of the database's own, and those types,
+    /// before it runs the next one.
+    pub(crate) fn forget_types(&self) {
+        self.types.clear();
+        self.forgets.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether statements are sent without a name, so that the types of their parameters must
@@ -43,7 +56,10 @@ impl Statements {
     /// For a session that begins.
     pub(crate) fn begin(&self) -> Prepared {
         Prepared {
-            off: self.capacity == 0,
+            capacity: self.capacity,
+            counts: Arc::clone(&self.counts),
+            forgets: Arc::clone(&self.forgets),
+            forgotten: AtomicU32::new(self.forgets.load(Ordering::Relaxed)),
             cache: Mutex::new(StatementCache::new(self.capacity, Arc::clone(&self.counts))),
             types: Arc::clone(&self.types),
         }
@@ -52,7 +68,11 @@ impl Statements {
 
 /// A session's statements.
 pub(crate) struct Prepared {
-    off: bool,
+    capacity: usize,
+    counts: Arc<StatementCounts>,
+    /// How often the program had the types forgotten, and how often this session has done so.
+    forgets: Arc<AtomicU32>,
+    forgotten: AtomicU32,
     cache: Mutex<StatementCache>,
     /// Used while the cache is off.
     types: Arc<ParameterTypes>,
@@ -65,7 +85,18 @@ impl Prepared {
     }
 
     pub(crate) fn is_off(&self) -> bool {
-        self.off
+        self.capacity == 0
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether the types are to be forgotten, once.
+    fn take_forget(&self) -> bool {
+        let forgets = self.forgets.load(Ordering::Relaxed);
+        self.forgotten.load(Ordering::Relaxed) != forgets
+            && self.forgotten.swap(forgets, Ordering::Relaxed) != forgets
     }
 }
 
@@ -81,48 +112,61 @@ pub(crate) enum Company {
 /// A run that failed.
 pub(crate) struct Failed {
     pub(crate) error: tokio_postgres::Error,
+    pub(crate) statement: Statement,
     /// Whether its statement came from the cache.
     pub(crate) kept: bool,
     pub(crate) company: Company,
 }
 
-impl Failed {
-    /// Whether it can end otherwise with the statement prepared anew. A value that does not fit
-    /// a statement just prepared will not fit the next one; but the schema may have changed
-    /// since.
-    fn may_do_better(&self) -> bool {
-        match condition(&self.error) {
-            Condition::Stale => self.kept || self.error.as_db_error().is_some(),
-            Condition::Lost => true,
-            _ => false,
-        }
-    }
-}
-
 impl Session {
-    /// The statement for this text, if the session has it.
+    /// The statement for this text, if the session has it and it need not be learnt again.
     pub(crate) fn find_prepared(&self, text: &str, types: &[Type]) -> Option<Statement> {
         if self.observer().take_stale() {
             // Somebody met a stale statement outside of what we see.
-            let stale = self.prepared().cache().clear();
-            drop(stale);
+            self.forget_statements();
         }
-        self.prepared().cache().get(text, types)
+        if self.prepared().take_forget() {
+            self.forget_foreign();
+        }
+        let kept = self.prepared().cache().get(text, types)?;
+        if kept.is_due() {
+            self.forget_foreign();
+            return None;
+        }
+        Some(kept.statement)
+    }
+
+    /// Forgets all statements, and the types that the driver has learnt.
+    pub(crate) fn forget_statements(&self) {
+        let forgotten = self.prepared().cache().clear();
+        drop(forgotten);
+        self.client().clear_type_cache();
+    }
+
+    /// Forgets what has types of the database's own.
+    fn forget_foreign(&self) {
+        let forgotten = self.prepared().cache().remove_where(Kept::is_foreign);
+        drop(forgotten);
+        self.client().clear_type_cache();
     }
 
     /// Prepares a statement and keeps it.
-    pub(crate) async fn prepare(
-        &self,
-        text: &str,
-        types: &[Type],
-    ) -> Result<Statement, tokio_postgres::Error> {
-        let statement = self.client().prepare_typed(text, types).await?;
-        let evicted = self
-            .prepared()
-            .cache()
-            .insert(text, types, statement.clone());
+    pub(crate) async fn prepare(&self, text: &str, types: &[Type]) -> Result<Statement, Error> {
+        let prepared = self.client().prepare_typed(text, types).await;
+        let statement = prepared.map_err(|error| self.explain_prepare(error))?;
+        let kept = Kept::new(statement.clone());
+        let evicted = self.prepared().cache().insert(text, types, kept);
         drop(evicted);
         Ok(statement)
+    }
+
+    /// An error of preparing: whether the driver's own statements are gone.
+    fn explain_prepare(&self, error: tokio_postgres::Error) -> Error {
+        let forgot = self.observer().left_behind().has(Effects::FORGETS);
+        match forgot && blame(&error) == Blame::All {
+            true => Error::TypeLookupsLost(Arc::new(error)),
+            false => error.into(),
+        }
     }
 
     /// As the driver's `prepare_typed`, from the cache if it is there.
@@ -132,11 +176,12 @@ impl Session {
         types: &[Type],
     ) -> Result<Statement, Error> {
         if self.prepared().is_off() {
-            return Ok(self.client().prepare_typed(text, types).await?);
+            let prepared = self.client().prepare_typed(text, types).await;
+            return prepared.map_err(|error| self.explain_prepare(error));
         }
         match self.find_prepared(text, types) {
             Some(statement) => Ok(statement),
-            None => Ok(self.prepare(text, types).await?),
+            None => self.prepare(text, types).await,
         }
     }
 
@@ -160,6 +205,7 @@ impl Session {
             Err(error) => {
                 let failed = Failed {
                     error,
+                    statement,
                     kept,
                     company: Company::Alone,
                 };
@@ -168,43 +214,63 @@ impl Session {
         }
     }
 
-    /// Takes a failed statement out of the cache if it is to blame, and runs it once more,
-    /// prepared anew, if that is safe and can help: nothing of it has run, and no transaction
-    /// was open that its error has ended.
+    /// Forgets a failed statement if it is to blame, and runs it once more, prepared anew, if that
+    /// is safe and can help: nothing of it has run, and no transaction was open that its error has
+    /// ended.
     pub(crate) async fn run_anew<A: Answer>(
         &self,
         text: &str,
         params: Params<'_>,
         failed: Failed,
     ) -> Result<A::Output, Error> {
-        let helps = failed.may_do_better();
-        let error = self.give_up_on(text, failed.error);
-        let safe = || async {
-            failed.company == Company::Shared
-                || matches!(self.state_at_rest().await, Ok(WireState::Idle))
+        let Failed {
+            error,
+            statement,
+            kept,
+            company,
+        } = failed;
+        let seen = self.observer().last_failure();
+        let helps = self.forget_if_to_blame(&error, &statement)
+            && healing::has_not_run(&error, seen.as_ref())
+            && healing::can_do_better(&error, kept, healing::is_foreign(&statement));
+        let is_safe = || async {
+            company == Company::Shared || matches!(self.state_at_rest().await, Ok(WireState::Idle))
         };
-        if !helps || !safe().await {
-            return Err(error);
+        if !helps || !is_safe().await {
+            return Err(error.into());
         }
         let statement = self.prepare(text, &[]).await?;
         match A::run(self.client(), &statement, params).await {
-            Ok(output) => Ok(output),
-            Err(error) => Err(self.give_up_on(text, error)),
+            Ok(output) => {
+                self.prepared().counts.count_healed();
+                Ok(output)
+            }
+            Err(error) => {
+                self.forget_if_to_blame(&error, &statement);
+                Err(error.into())
+            }
         }
     }
 
-    /// Takes out what must not be used again after this error.
-    fn give_up_on(&self, text: &str, error: tokio_postgres::Error) -> Error {
-        let mut useless = Vec::new();
-        match condition(&error) {
-            Condition::Sound => {}
-            Condition::Lost => useless = self.prepared().cache().clear(),
-            _ => useless.extend(self.prepared().cache().remove(text, &[])),
+    /// Forgets what must not be used again after this error; whether that was anything.
+    pub(crate) fn forget_if_to_blame(
+        &self,
+        error: &tokio_postgres::Error,
+        statement: &Statement,
+    ) -> bool {
+        match blame(error) {
+            Blame::Nothing => return false,
+            Blame::All => self.forget_statements(),
+            _ => {
+                let is_it = |kept: &Kept| kept.is(statement);
+                let forgotten = self.prepared().cache().remove_where(is_it);
+                drop(forgotten);
+                self.client().clear_type_cache();
+            }
         }
         // The observer has seen it too; it is dealt with.
         self.observer().take_stale();
-        drop(useless);
-        error.into()
+        true
     }
 
     /// Runs one statement without preparing it: what a pooler in transaction mode can follow,
@@ -227,10 +293,13 @@ impl Session {
         match A::run_typed(self.client(), text, &typed(params, &types)).await {
             Ok(output) => Ok(output),
             Err(error) => {
-                let condition = condition(&error);
-                let forgotten = condition != Condition::Sound && self.prepared().types.forget(text);
+                let forgotten =
+                    blame(&error) != Blame::Nothing && self.prepared().types.forget(text);
+                if forgotten {
+                    self.client().clear_type_cache();
+                }
                 // The driver refused a value: nothing was sent. Asking takes a transaction.
-                let helps = forgotten && remembered && condition == Condition::Stale;
+                let helps = forgotten && remembered && healing::is_misfit(&error);
                 if !helps || company == Company::Shared {
                     return Err(error.into());
                 }

@@ -1,20 +1,15 @@
 //! One server session with what the pool must know of it.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::plan::Address;
-use pgmonkey_connect::recycle::{Restore, Undo, Verdict, verdict};
+use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
-use tokio_postgres::NoTls;
 
 use crate::dial::Opened;
 use crate::driver::Turns;
@@ -22,14 +17,7 @@ use crate::hooks::Hooks;
 use crate::prepared::Prepared;
 
 mod nesting;
-
-/// How long an answer that is on its way may take before the statement counts as running.
-const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancelled statement may take to end. Beyond it the session is not worth more
-/// waiting than opening another.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a cancel request is given to take effect before another is sent.
-const CANCEL_AGAIN: Duration = Duration::from_millis(250);
+mod recycling;
 
 /// A live session. Dropping it ends it: the driver's task sends the farewell.
 pub(crate) struct Session {
@@ -139,44 +127,6 @@ impl Session {
         self.turns.at_rest()
     }
 
-    /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in
-    /// the driver's queue, and nothing else is to be undone.
-    pub(crate) fn is_clean(&self, reset: Reset) -> bool {
-        self.turns.comes_to_rest()
-            && verdict(self.state(), reset) == Verdict::Keep
-            && self.undo(reset) == Undo::Nothing
-    }
-
-    /// Makes a session that came back clean; whether it is.
-    pub(crate) async fn recycle(&mut self, reset: Reset) -> bool {
-        self.settle().await;
-        let state = self.state();
-        let verdict = verdict(state, reset);
-        events::recycled(self.ledger.name(), verdict);
-        let clean = match verdict {
-            Verdict::Keep if self.turns.at_rest() => true,
-            Verdict::Discard => {
-                self.stop_if_lost().await;
-                false
-            }
-            _ => {
-                if verdict == Verdict::CancelAndDrain {
-                    // It may have done its work in the instant before it was stopped.
-                    self.observer.mark_changed();
-                }
-                self.drain().await && self.roll_back(reset).await
-            }
-        };
-        let clean = clean && self.put_back(reset).await;
-        if !clean {
-            self.reason = match state {
-                WireState::Closed => CloseReason::Dead,
-                _ => CloseReason::Dirty,
-            };
-        }
-        clean
-    }
-
     /// Asks the hook whether it may be lent.
     pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
         self.reason = CloseReason::Hook;
@@ -223,123 +173,6 @@ impl Session {
     /// Says why it ends.
     pub(crate) fn ends_for(&mut self, reason: CloseReason) {
         self.reason = reason;
-    }
-
-    /// What is to be undone of what a borrower may have changed of the session.
-    fn undo(&self, reset: Reset) -> Undo {
-        let used = self.observer.requests() != self.restored_at;
-        self.restore
-            .undo(reset, Some(self.observer.left_behind()), used)
-    }
-
-    /// Undoes what a borrower may have changed of the session, if that is asked for.
-    async fn put_back(&mut self, reset: Reset) -> bool {
-        let undo = self.undo(reset);
-        if undo != Undo::PutBack {
-            return undo == Undo::Nothing;
-        }
-        let restored = timeout(CANCEL_LIMIT, self.client.batch_execute(self.restore.text())).await;
-        if let Ok(Err(error)) = &restored
-            && self.restore.failed(error)
-        {
-            events::behind_pooler(self.ledger.name());
-        }
-        self.settle().await;
-        if !matches!(restored, Ok(Ok(()))) {
-            return false;
-        }
-        self.is_as_opened();
-        true
-    }
-
-    /// Says so once if what was left behind is not undone.
-    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
-        let left = self.observer.left_behind();
-        if self.restore.tells_out_of_reach(reset, left) {
-            events::out_of_reach(self.ledger.name());
-        }
-    }
-
-    fn is_as_opened(&mut self) {
-        self.observer.put_back();
-        self.restored_at = self.observer.requests();
-    }
-
-    /// Gives the driver a few turns, to send what is in its queue and to take an answer that has
-    /// come: a failed statement is reported before the server says that it is ready again, and
-    /// the end of a statement that was prepared for one query is sent behind it.
-    async fn settle(&self) {
-        let settled = || self.turns.comes_to_rest() && !matches!(self.state(), WireState::Busy(_));
-        for _ in 0..16 {
-            if settled() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        let end = Instant::now() + GRACE;
-        while !settled() && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// Waits until every request before it is answered; cancels what is still running after the
-    /// grace of [`settle`](Self::settle), again and again: a cancel request that arrives before its
-    /// statement stops nothing.
-    async fn drain(&self) -> bool {
-        let is_busy = || matches!(self.state(), WireState::Busy(_));
-        if !is_busy() && self.turns.at_rest() {
-            return true;
-        }
-        let end = Instant::now() + CANCEL_LIMIT;
-        let mut busy = is_busy();
-        let mut rest = pin!(self.client.batch_execute(""));
-        while Instant::now() < end {
-            if busy && !self.cancel().await {
-                return false;
-            }
-            if let Ok(done) = timeout(CANCEL_AGAIN, &mut rest).await {
-                return done.is_ok();
-            }
-            busy = true;
-        }
-        false
-    }
-
-    /// Asks the server to stop what it is doing for this session.
-    async fn cancel(&self) -> bool {
-        let token = self.client.cancel_token();
-        let sent = async {
-            let connector = self.route.canceller(None);
-            match self.route.address() {
-                Address::Unix(directory, port) => {
-                    let path = directory.join(format!(".s.PGSQL.{port}"));
-                    let socket = UnixStream::connect(path).await.ok()?;
-                    let stream = connector.observe(socket);
-                    token.cancel_query_raw(stream, NoTls).await.ok()
-                }
-                _ => token.cancel_query(connector).await.ok(),
-            }
-        };
-        matches!(timeout(CANCEL_LIMIT, sent).await, Ok(Some(())))
-    }
-
-    async fn roll_back(&self, reset: Reset) -> bool {
-        match verdict(self.state(), reset) {
-            Verdict::Keep => true,
-            Verdict::RollBack => {
-                let undone = timeout(CANCEL_LIMIT, self.client.batch_execute("ROLLBACK")).await;
-                matches!(undone, Ok(Ok(()))) && self.state() == WireState::Idle
-            }
-            _ => false,
-        }
-    }
-
-    /// Stops what the server does for a session that ends with its answers uncounted: it would
-    /// not notice the end while it waits for a lock.
-    async fn stop_if_lost(&self) {
-        if self.observer.has_lost_count() {
-            self.cancel().await;
-        }
     }
 
     fn note_dead(&mut self, dead: bool) -> bool {

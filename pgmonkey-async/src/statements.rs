@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use bytes::Buf;
-use pgmonkey_connect::{AsStatement, Error};
+use pgmonkey_connect::{AsStatement, Error, StatementRef};
 
 use crate::answer::{Answer, CopyIn, CopyOut, Params, Stream};
 use crate::guard::ClientGuard;
@@ -69,9 +69,14 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        match statement.text() {
-            Some(text) => self.run_text::<A>(text, params).await,
-            None => Ok(A::run(self.client(), statement, params).await?),
+        match statement.as_statement() {
+            StatementRef::Text(text) => self.run_text::<A>(text, params).await,
+            StatementRef::Prepared(prepared) => {
+                let done = A::run(self.client(), prepared, params).await;
+                Ok(done.inspect_err(|error| {
+                    self.forget_if_to_blame(error, prepared);
+                })?)
+            }
         }
     }
 

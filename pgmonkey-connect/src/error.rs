@@ -164,6 +164,12 @@ pub enum Error {
         advice: &'static str,
     },
 
+    /// A statement could not be prepared because the driver's own statements, which look types up, are
+    /// gone: `DISCARD ALL` or `DEALLOCATE ALL` was sent on the session, which is replaced when it
+    /// comes back.
+    #[error("{TYPE_LOOKUPS_LOST}: {}", DriverText(.0))]
+    TypeLookupsLost(Arc<tokio_postgres::Error>),
+
     /// The server or the driver failed a statement.
     #[error(fmt = write_database)]
     Database(Arc<tokio_postgres::Error>),
@@ -180,6 +186,8 @@ pub enum Error {
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
 }
+
+const TYPE_LOOKUPS_LOST: &str = "the session can look up no more types: DISCARD ALL or DEALLOCATE ALL has removed the driver's own statements; acquire another session";
 
 /// The text of [`Error::DroppedInTask`], which the driver's own calls fail with as well.
 pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was given up, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
@@ -204,7 +212,7 @@ impl Error {
     /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {
-            Self::Database(error) => error.code(),
+            Self::Database(error) | Self::TypeLookupsLost(error) => error.code(),
             Self::Connect(failure) => failure.code(),
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),

@@ -20,7 +20,8 @@
 //! | when a session must go | [`expiry`] |
 //! | what a program's hook means for a session | [`hook`] |
 //! | whether to try again, and when | [`retry`] |
-//! | which statements are prepared already, and which of those are stale | [`statement_cache`] |
+//! | which statements are prepared already | [`statement_cache`] |
+//! | which of those have outlived the schema | [`healing`] |
 //! | what a statement's text can do to the session | [`sql`] |
 //! | which statements may share a session | [`sharing`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
@@ -46,6 +47,7 @@ pub mod exit;
 pub mod expiry;
 pub mod failure;
 mod files;
+pub mod healing;
 pub mod hook;
 mod inventory;
 pub mod ledger;

@@ -41,6 +41,12 @@ impl ParameterTypes {
         self.known().get(text, &[])
     }
 
+    /// Forgets the types of all texts.
+    pub fn clear(&self) {
+        let forgotten = self.known().clear();
+        drop(forgotten);
+    }
+
     /// Whether the types of this text were learnt.
     pub fn knows(&self, text: &str) -> bool {
         self.known().peek(text, &[]).is_some()

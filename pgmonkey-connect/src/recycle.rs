@@ -66,6 +66,16 @@ pub enum Undo {
     Replace,
 }
 
+/// How many statements a session may have on the server beyond what its cache keeps: the driver's own,
+/// and those of futures that were dropped while they prepared one, which nobody can close.
+const STATEMENTS_BEYOND: usize = 32;
+
+/// Whether a session has so many statements on the server that it is to be replaced.
+#[inline]
+pub fn has_too_many(statements: u32, capacity: usize) -> bool {
+    statements as usize > capacity.saturating_add(STATEMENTS_BEYOND)
+}
+
 /// How a session is put back as it was when it was opened.
 #[derive(Debug)]
 pub struct Restore {

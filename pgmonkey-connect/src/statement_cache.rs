@@ -1,7 +1,5 @@
-//! Prepared statements kept by one session, least recently used out first, and what a failed
-//! statement says of the one it ran.
+//! Prepared statements kept by one session, least recently used out first.
 
-use std::error::Error as _;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::RawEntryMut;
 use tokio_postgres::Statement;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{Type, WrongType};
+use tokio_postgres::types::Type;
 
+use crate::healing::Kept;
 use crate::status::StatementCacheStatus;
 
 /// What the standalone statements take: SQL text, which goes through the statement cache, or a
@@ -74,6 +72,7 @@ pub struct StatementCounts {
     misses: AtomicU64,
     evictions: AtomicU64,
     stale: AtomicU64,
+    healed: AtomicU64,
 }
 
 /// Each session counts its own, so that sessions on different cores do not wait for each other's
@@ -114,6 +113,11 @@ impl StatementCounts {
         self.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts a statement that was run once more, prepared anew, and succeeded.
+    pub fn count_healed(&self) {
+        self.healed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The numbers now.
     pub fn status(&self) -> StatementCacheStatus {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -124,6 +128,7 @@ impl StatementCounts {
             misses: read(&self.misses),
             evictions: read(&self.evictions),
             stale: read(&self.stale),
+            healed: read(&self.healed),
         }
     }
 }
@@ -145,7 +150,7 @@ impl StatementCounts {
 /// assert_eq!(cache.insert("SELECT 2", &[], "s1"), Some("s0"));
 /// assert_eq!((counts.status().hits, counts.status().evictions), (1, 1));
 /// ```
-pub struct StatementCache<S = Statement> {
+pub struct StatementCache<S = Kept> {
     kept: LinkedHashMap<Key, S>,
     capacity: usize,
     counts: Arc<StatementCounts>,
@@ -274,6 +279,23 @@ impl<S: Clone> StatementCache<S> {
         removed
     }
 
+    /// Takes out those for which `is_stale` says so.
+    #[must_use = "dropping a statement closes it: better not under a lock"]
+    pub fn remove_where(&mut self, is_stale: impl Fn(&S) -> bool) -> Vec<S> {
+        let mut removed = Vec::new();
+        self.kept.retain(|_, statement| {
+            let stale = is_stale(statement);
+            if stale {
+                removed.push(statement.clone());
+            }
+            !stale
+        });
+        self.counts
+            .stale
+            .fetch_add(removed.len() as u64, Ordering::Relaxed);
+        removed
+    }
+
     fn entry(
         &mut self,
         text: &str,
@@ -298,55 +320,6 @@ impl<S> fmt::Debug for StatementCache<S> {
             .field("kept", &self.kept.len())
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a failed run says of the prepared statement it used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Condition {
-    /// It is as good as before.
-    Sound,
-    /// It may have been prepared for a schema that is no more: it should not be kept.
-    Suspect,
-    /// It was prepared for a schema that is no more, and refused before anything ran: prepared
-    /// anew, it would do.
-    Stale,
-    /// The server does not know it, and may not know the others either; nothing ran.
-    Lost,
-}
-
-/// What this error says of the prepared statement that it failed.
-///
-/// A stale plan shows in three ways. Its result has changed: the server refuses it (0A000). Its
-/// parameters have: the driver refuses a value that would fit now. Or its text means something
-/// else or nothing: the server's errors of class 42, which a wrong text gets as well.
-pub fn condition(error: &tokio_postgres::Error) -> Condition {
-    let Some(refused) = error.as_db_error() else {
-        let misfit = error
-            .source()
-            .is_some_and(|source| source.is::<WrongType>());
-        return if misfit {
-            Condition::Stale
-        } else {
-            Condition::Sound
-        };
-    };
-    // With a context it was raised inside a function that ran.
-    let raised_by = |routine: &str| {
-        refused.where_().is_none() && refused.routine().is_none_or(|found| found == routine)
-    };
-    match refused.code() {
-        code if *code == SqlState::FEATURE_NOT_SUPPORTED && raised_by("RevalidateCachedQuery") => {
-            Condition::Stale
-        }
-        code if *code == SqlState::INVALID_SQL_STATEMENT_NAME
-            && raised_by("FetchPreparedStatement") =>
-        {
-            Condition::Lost
-        }
-        code if code.code().starts_with("42") => Condition::Suspect,
-        _ => Condition::Sound,
     }
 }
 

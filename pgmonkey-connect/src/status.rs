@@ -47,6 +47,9 @@ pub struct StatementCacheStatus {
     pub evictions: u64,
     /// Statements closed because the schema changed or the server did not know them any more.
     pub stale: u64,
+    /// Statements that failed because the schema had changed, were prepared anew and succeeded: the
+    /// caller noticed nothing.
+    pub healed: u64,
 }
 
 impl fmt::Display for Status {

@@ -126,6 +126,20 @@ impl ClientGuard {
         Nested::within(self)
     }
 
+    /// Forgets the prepared statements of this session and the types that the driver has learnt:
+    /// after a change of the schema that no error tells of, for this session alone.
+    /// [`Pool::forget_types`](crate::Pool::forget_types) does it for all.
+    ///
+    /// ```no_run
+    /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+    /// client.batch_execute("ALTER TYPE mood ADD VALUE 'great'")?;
+    /// client.clear_statements();
+    /// # Ok(()) }
+    /// ```
+    pub fn clear_statements(&mut self) {
+        self.session_mut().forget_statements();
+    }
+
     /// Asks the server for a sign of life and says what answered. One round trip.
     ///
     /// ```no_run

@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) settings: PoolSettings,
     pub(crate) hooks: Option<Hooks>,
+    pub(crate) statements: Statements,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
 }
@@ -119,6 +120,7 @@ impl Pool {
             settings.max_size,
         ));
         let closing = Arc::new(AtomicBool::new(false));
+        let statements = Statements::new(settings.statement_cache, &ledger);
         let manager = Manager {
             what,
             dialing,
@@ -127,7 +129,7 @@ impl Pool {
             ledger: Arc::clone(&ledger),
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
-            statements: Statements::new(settings.statement_cache, &ledger),
+            statements: statements.clone(),
             opening: AtomicU32::new(0),
         };
         let shared = Arc::new(Shared {
@@ -139,6 +141,7 @@ impl Pool {
             closing,
             settings,
             hooks: extras.hooks,
+            statements,
             signal: Arc::default(),
         });
         let mut owner = Owner {
@@ -307,6 +310,24 @@ impl Pool {
     /// ```
     pub fn status(&self) -> Status {
         self.0.shared.ledger.status()
+    }
+
+    /// Has every session learn anew what it knows of types of the database's own (enums, domains,
+    /// composites): statements that use them are prepared again, and the types looked up. Sends
+    /// nothing by itself.
+    ///
+    /// A change that makes a statement fail is noticed by itself. Call this after one that does
+    /// not, as `ALTER TYPE … ADD VALUE` before the new value is read by `Row::get`. Without it such
+    /// statements are learnt again after five minutes.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// pool.batch_execute("ALTER TYPE mood ADD VALUE 'great'")?;
+    /// pool.forget_types();
+    /// # Ok(()) }
+    /// ```
+    pub fn forget_types(&self) {
+        self.0.shared.statements.forget_types();
     }
 
     /// `user@host:port/database`, as the file says it.

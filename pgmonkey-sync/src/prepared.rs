@@ -1,11 +1,14 @@
 //! Statements by text: prepared once for a session, or sent without a name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgmonkey_connect::Error;
+use pgmonkey_connect::healing::{self, Blame, Kept, blame};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
-use pgmonkey_connect::statement_cache::{Condition, StatementCache, StatementCounts, condition};
+use pgmonkey_connect::sql::Effects;
+use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
 use pgmonkey_connect::wire::WireState;
 use postgres::Statement;
 use postgres::types::Type;
@@ -19,6 +22,8 @@ pub(crate) struct Statements {
     capacity: usize,
     counts: Arc<StatementCounts>,
     types: Arc<ParameterTypes>,
+    /// How often the program had the types forgotten.
+    forgets: Arc<AtomicU32>,
 }
 
 impl Statements {
@@ -27,12 +32,24 @@ impl Statements {
             capacity,
             counts: Arc::clone(ledger.statements()),
             types: Arc::default(),
+            forgets: Arc::default(),
         }
+    }
+
+    /// Has each session forget its statements with types of the database's own, and those types,
+    /// before it runs the next one.
+    pub(crate) fn forget_types(&self) {
+        self.types.clear();
+        self.forgets.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For a session that begins.
     pub(crate) fn begin(&self) -> Prepared {
         Prepared {
+            capacity: self.capacity,
+            counts: Arc::clone(&self.counts),
+            forgets: Arc::clone(&self.forgets),
+            forgotten: self.forgets.load(Ordering::Relaxed),
             cache: StatementCache::new(self.capacity, Arc::clone(&self.counts)),
             types: Arc::clone(&self.types),
         }
@@ -41,6 +58,11 @@ impl Statements {
 
 /// A session's statements.
 pub(crate) struct Prepared {
+    capacity: usize,
+    counts: Arc<StatementCounts>,
+    /// How often the program had the types forgotten, and how often this session has done so.
+    forgets: Arc<AtomicU32>,
+    forgotten: u32,
     cache: StatementCache,
     /// Used while the cache is off.
     types: Arc<ParameterTypes>,
@@ -50,48 +72,72 @@ impl Prepared {
     pub(crate) fn is_off(&self) -> bool {
         self.cache.is_off()
     }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether the types are to be forgotten, once.
+    fn take_forget(&mut self) -> bool {
+        let forgets = self.forgets.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.forgotten, forgets) != forgets
+    }
 }
 
 /// A run that failed.
 pub(crate) struct Failed {
     pub(crate) error: postgres::Error,
+    pub(crate) statement: Statement,
     /// Whether its statement came from the cache.
     pub(crate) kept: bool,
 }
 
-impl Failed {
-    /// Whether it can end otherwise with the statement prepared anew. A value that does not fit
-    /// a statement just prepared will not fit the next one; but the schema may have changed
-    /// since.
-    fn may_do_better(&self) -> bool {
-        match condition(&self.error) {
-            Condition::Stale => self.kept || self.error.as_db_error().is_some(),
-            Condition::Lost => true,
-            _ => false,
-        }
-    }
-}
-
 impl Session {
-    /// The statement for this text, if the session has it.
+    /// The statement for this text, if the session has it and it need not be learnt again.
     pub(crate) fn find_prepared(&mut self, text: &str, types: &[Type]) -> Option<Statement> {
         if self.take_stale() {
             // Somebody met a stale statement outside of what we see.
-            drop(self.prepared_mut().cache.clear());
+            self.forget_statements();
         }
-        self.prepared_mut().cache.get(text, types)
+        if self.prepared_mut().take_forget() {
+            self.forget_foreign();
+        }
+        let kept = self.prepared_mut().cache.get(text, types)?;
+        if kept.is_due() {
+            self.forget_foreign();
+            return None;
+        }
+        Some(kept.statement)
+    }
+
+    /// Forgets all statements, and the types that the driver has learnt.
+    pub(crate) fn forget_statements(&mut self) {
+        drop(self.prepared_mut().cache.clear());
+        self.client().clear_type_cache();
+    }
+
+    /// Forgets what has types of the database's own.
+    fn forget_foreign(&mut self) {
+        drop(self.prepared_mut().cache.remove_where(Kept::is_foreign));
+        self.client().clear_type_cache();
     }
 
     /// Prepares a statement and keeps it.
-    pub(crate) fn prepare(
-        &mut self,
-        text: &str,
-        types: &[Type],
-    ) -> Result<Statement, postgres::Error> {
-        let statement = self.client_mut().prepare_typed(text, types)?;
-        let kept = statement.clone();
+    pub(crate) fn prepare(&mut self, text: &str, types: &[Type]) -> Result<Statement, Error> {
+        let prepared = self.client_mut().prepare_typed(text, types);
+        let statement = prepared.map_err(|error| self.explain_prepare(error))?;
+        let kept = Kept::new(statement.clone());
         drop(self.prepared_mut().cache.insert(text, types, kept));
         Ok(statement)
+    }
+
+    /// An error of preparing: whether the driver's own statements are gone.
+    fn explain_prepare(&self, error: postgres::Error) -> Error {
+        let forgot = self.left_behind().has(Effects::FORGETS);
+        match forgot && blame(&error) == Blame::All {
+            true => Error::TypeLookupsLost(Arc::new(error)),
+            false => error.into(),
+        }
     }
 
     /// As the driver's `prepare_typed`, from the cache if it is there.
@@ -102,11 +148,12 @@ impl Session {
     ) -> Result<Statement, Error> {
         self.check_given_up()?;
         if self.prepared_mut().cache.is_off() {
-            return Ok(self.client_mut().prepare_typed(text, types)?);
+            let prepared = self.client_mut().prepare_typed(text, types);
+            return prepared.map_err(|error| self.explain_prepare(error));
         }
         match self.find_prepared(text, types) {
             Some(statement) => Ok(statement),
-            None => Ok(self.prepare(text, types)?),
+            None => self.prepare(text, types),
         }
     }
 
@@ -128,7 +175,14 @@ impl Session {
         };
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => Ok(output),
-            Err(error) => self.run_anew::<A>(text, params, Failed { error, kept }),
+            Err(error) => {
+                let failed = Failed {
+                    error,
+                    statement,
+                    kept,
+                };
+                self.run_anew::<A>(text, params, failed)
+            }
         }
     }
 
@@ -141,34 +195,58 @@ impl Session {
     ) -> Result<A::Output, Error> {
         let statement = self.prepare_anew(text, failed)?;
         match A::run(self.client_mut(), &statement, params) {
-            Ok(output) => Ok(output),
-            Err(error) => Err(self.give_up_on(text, error)),
+            Ok(output) => {
+                self.count_healed();
+                Ok(output)
+            }
+            Err(error) => {
+                self.forget_if_to_blame(&error, &statement);
+                Err(error.into())
+            }
         }
     }
 
-    /// Takes a failed statement out of the cache if it is to blame, and prepares it anew if to run
-    /// it once more is safe and can help: nothing of it has run, and no transaction was open that
-    /// its error has ended.
+    /// Forgets a failed statement if it is to blame, and prepares it anew if to run it once more is
+    /// safe and can help: nothing of it has run, and no transaction was open that its error has
+    /// ended.
     pub(crate) fn prepare_anew(&mut self, text: &str, failed: Failed) -> Result<Statement, Error> {
-        let helps = failed.may_do_better();
-        let error = self.give_up_on(text, failed.error);
+        let Failed {
+            error,
+            statement,
+            kept,
+        } = failed;
+        let seen = self.last_failure();
+        let helps = self.forget_if_to_blame(&error, &statement)
+            && healing::has_not_run(&error, seen.as_ref())
+            && healing::can_do_better(&error, kept, healing::is_foreign(&statement));
         if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
-            return Err(error);
+            return Err(error.into());
         }
-        Ok(self.prepare(text, &[])?)
+        self.prepare(text, &[])
     }
 
-    /// Takes out what must not be used again after this error.
-    pub(crate) fn give_up_on(&mut self, text: &str, error: postgres::Error) -> Error {
-        let cache = &mut self.prepared_mut().cache;
-        match condition(&error) {
-            Condition::Sound => {}
-            Condition::Lost => drop(cache.clear()),
-            _ => drop(cache.remove(text, &[])),
+    pub(crate) fn count_healed(&mut self) {
+        self.prepared_mut().counts.count_healed();
+    }
+
+    /// Forgets what must not be used again after this error; whether that was anything.
+    pub(crate) fn forget_if_to_blame(
+        &mut self,
+        error: &postgres::Error,
+        statement: &Statement,
+    ) -> bool {
+        match blame(error) {
+            Blame::Nothing => return false,
+            Blame::All => self.forget_statements(),
+            _ => {
+                let is_it = |kept: &Kept| kept.is(statement);
+                drop(self.prepared_mut().cache.remove_where(is_it));
+                self.client().clear_type_cache();
+            }
         }
         // The observer has seen it too; it is dealt with.
         self.take_stale();
-        error.into()
+        true
     }
 
     /// Runs one statement without preparing it: what a pooler in transaction mode can follow,
@@ -190,11 +268,13 @@ impl Session {
         match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
             Ok(output) => Ok(output),
             Err(error) => {
-                let condition = condition(&error);
                 let forgotten =
-                    condition != Condition::Sound && self.prepared_mut().types.forget(text);
+                    blame(&error) != Blame::Nothing && self.prepared_mut().types.forget(text);
+                if forgotten {
+                    self.client().clear_type_cache();
+                }
                 // The driver refused a value: nothing was sent.
-                if !(forgotten && remembered && condition == Condition::Stale) {
+                if !(forgotten && remembered && healing::is_misfit(&error)) {
                     return Err(error.into());
                 }
                 let types = self.learn_types(text)?;

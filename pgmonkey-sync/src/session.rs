@@ -2,16 +2,17 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::recycle::{Restore, Undo, Verdict, verdict};
+use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
-use pgmonkey_connect::wire::{Observer, WireState};
+use pgmonkey_connect::sql::Effects;
+use pgmonkey_connect::wire::{Observer, ServerFailure, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 
 use crate::context;
@@ -20,14 +21,10 @@ use crate::hooks::Hooks;
 use crate::prepared::Prepared;
 
 mod nesting;
+mod recycling;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
-
-/// How long an answer that is on its way may take before the statement counts as running.
-const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancel request may take to be sent.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a session is doing. Costs nothing over TCP; on a Unix socket, where nobody watches the
 /// wire, the server is asked.
@@ -132,6 +129,17 @@ impl Session {
             .is_some_and(|observer| observer.take_stale())
     }
 
+    /// What statements may have left behind; on a Unix socket nobody knows.
+    pub(crate) fn left_behind(&self) -> Effects {
+        let observer = self.observer.as_ref();
+        observer.map_or(Effects::NONE, |observer| observer.left_behind())
+    }
+
+    /// The last failure that the wire showed; on a Unix socket nobody knows.
+    pub(crate) fn last_failure(&self) -> Option<ServerFailure> {
+        self.observer.as_ref()?.last_failure()
+    }
+
     pub(crate) fn route(&self) -> &Route {
         &self.route
     }
@@ -212,32 +220,6 @@ impl Session {
         !self.note_dead(!alive)
     }
 
-    /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
-    /// clean already. Inside an async task, where nothing may be sent, only such a session is kept.
-    pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
-        let clean = if self.is_clean(reset) {
-            self.tell_out_of_reach(reset);
-            events::recycled(self.ledger.name(), Verdict::Keep);
-            true
-        } else {
-            context::may_block()
-                && context::block(|| self.make_clean(reset) && self.put_back(reset))
-        };
-        if !clean && self.reason == CloseReason::Shutdown {
-            self.reason = CloseReason::Dirty;
-        }
-        clean
-    }
-
-    /// Whether it can go straight back: nothing is open and nothing is to be undone. On a Unix
-    /// socket that takes a question to the server.
-    fn is_clean(&self, reset: Reset) -> bool {
-        let observer = self.observer.as_ref();
-        observer.is_some_and(|observer| {
-            verdict(observer.state(), reset) == Verdict::Keep && self.undo(reset) == Undo::Nothing
-        })
-    }
-
     /// Asks the hook whether it may be lent.
     pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
         self.reason = CloseReason::Hook;
@@ -306,120 +288,6 @@ impl Session {
     /// Whether the engine keeps it.
     pub(crate) fn is_kept(&self) -> bool {
         self.kept
-    }
-
-    /// What is to be undone of what a borrower may have changed of the session.
-    fn undo(&self, reset: Reset) -> Undo {
-        let observer = self.observer.as_ref();
-        let used = observer.is_none_or(|observer| observer.requests() != self.restored_at);
-        let left = observer.map(|observer| observer.left_behind());
-        self.restore.undo(reset, left, used)
-    }
-
-    /// Undoes what a borrower may have changed of the session, if that is asked for.
-    fn put_back(&mut self, reset: Reset) -> bool {
-        let undo = self.undo(reset);
-        if undo != Undo::PutBack {
-            return undo == Undo::Nothing;
-        }
-        let client = self.client.as_mut();
-        let client = client.expect("only the drop takes the client");
-        if let Err(error) = client.batch_execute(self.restore.text()) {
-            if self.restore.failed(&error) {
-                events::behind_pooler(self.ledger.name());
-            }
-            return false;
-        }
-        self.is_as_opened();
-        true
-    }
-
-    /// Says so once if what was left behind is not undone.
-    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
-        let observer = self.observer.as_ref();
-        let left = observer.map(|observer| observer.left_behind());
-        if left.is_some_and(|left| self.restore.tells_out_of_reach(reset, left)) {
-            events::out_of_reach(self.ledger.name());
-        }
-    }
-
-    fn is_as_opened(&mut self) {
-        if let Some(observer) = &self.observer {
-            observer.put_back();
-            self.restored_at = observer.requests();
-        }
-    }
-
-    /// A statement that was abandoned may have done its work in the instant before it was stopped.
-    fn mark_changed(&self) {
-        if let Some(observer) = &self.observer {
-            observer.mark_changed();
-        }
-    }
-
-    fn make_clean(&mut self, reset: Reset) -> bool {
-        let state = self.settled_state();
-        let verdict = verdict(state, reset);
-        events::recycled(self.ledger.name(), verdict);
-        let clean = match verdict {
-            Verdict::Keep => true,
-            Verdict::RollBack => self.roll_back(),
-            Verdict::CancelAndDrain => {
-                self.mark_changed();
-                self.cancel() && self.roll_back()
-            }
-            _ => {
-                self.stop_if_lost();
-                false
-            }
-        };
-        if !clean {
-            self.reason = match state {
-                WireState::Closed => CloseReason::Dead,
-                _ => CloseReason::Dirty,
-            };
-        }
-        clean
-    }
-
-    /// The state once an answer that is on its way has had the time to come: a failed statement
-    /// is reported before the server says that it is ready again.
-    fn settled_state(&mut self) -> WireState {
-        let state = self.state();
-        if !matches!(state, WireState::Busy(_)) {
-            return state;
-        }
-        let end = Instant::now() + GRACE;
-        while matches!(self.state(), WireState::Busy(_)) && Instant::now() < end {
-            if let Some(observer) = &self.observer {
-                observer.request_probe();
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            let mut notifications = self.client_mut().notifications();
-            if notifications.timeout_iter(left).next().is_err() {
-                break;
-            }
-        }
-        self.state()
-    }
-
-    fn roll_back(&mut self) -> bool {
-        self.client_mut().batch_execute("ROLLBACK").is_ok() && self.state() == WireState::Idle
-    }
-
-    /// Stops what still runs; the answers are taken by the statement that follows.
-    fn cancel(&self) -> bool {
-        let connector = self.route.canceller(Some(Instant::now() + CANCEL_LIMIT));
-        self.client().cancel_token().cancel_query(connector).is_ok()
-    }
-
-    /// Stops what the server does for a session that ends with its answers uncounted: it would
-    /// not notice the end while it waits for a lock.
-    fn stop_if_lost(&self) {
-        let observer = self.observer.as_ref();
-        if observer.is_some_and(|observer| observer.has_lost_count()) {
-            self.cancel();
-        }
     }
 
     fn note_dead(&mut self, dead: bool) -> bool {

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use pgmonkey_connect::{AsStatement, Error};
+use pgmonkey_connect::{AsStatement, Error, StatementRef};
 
 use crate::answer::{Answer, Params};
 use crate::pool::Pool;
@@ -42,9 +42,14 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         self.check_given_up()?;
-        match statement.text() {
-            Some(text) => self.run_text::<A>(text, params),
-            None => Ok(A::run(self.client_mut(), statement, params)?),
+        match statement.as_statement() {
+            StatementRef::Text(text) => self.run_text::<A>(text, params),
+            StatementRef::Prepared(prepared) => {
+                let done = A::run(self.client_mut(), prepared, params);
+                Ok(done.inspect_err(|error| {
+                    self.forget_if_to_blame(error, prepared);
+                })?)
+            }
         }
     }
 

@@ -109,7 +109,11 @@ macro_rules! send {
                     Ok(sent) => break 'sent sent,
                     Err(error) => error,
                 };
-                let failed = Failed { error, kept };
+                let failed = Failed {
+                    error,
+                    statement: prepared.clone(),
+                    kept,
+                };
                 let prepared = $session.prepare_anew(&text, failed)?;
                 let $statement = &prepared;
                 $send?

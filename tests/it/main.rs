@@ -34,6 +34,7 @@ mod recycle;
 mod regressions;
 mod roles;
 mod runtimes;
+mod schema_changes;
 mod secrets;
 mod session_settings;
 mod sources;

@@ -73,6 +73,7 @@ pub struct Observer {
     deadline_held: AtomicBool,
     auth_method: OnceLock<AuthMethod>,
     backend_pid: AtomicU32,
+    statements: AtomicU32,
     /// Low half: how many transactions have ended. High half: how the last one did.
     ends: AtomicU64,
     parameters: Mutex<Parameters>,
@@ -223,6 +224,19 @@ impl Observer {
         let count = (self.ends.load(Ordering::Relaxed) as u32).wrapping_add(1);
         let ends = u64::from(count) | last << 32;
         self.ends.store(ends, Ordering::Release);
+    }
+
+    /// How many statements with names the session has on the server. Costs one load.
+    #[inline]
+    pub fn statements(&self) -> u32 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    fn note_statements(&self, more: i32) {
+        // One writer.
+        let now = self.statements.load(Ordering::Relaxed);
+        let now = now.saturating_add_signed(more);
+        self.statements.store(now, Ordering::Relaxed);
     }
 
     /// The server's process for this session, as it said at the login; a pooler says a number of

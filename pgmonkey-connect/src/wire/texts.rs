@@ -37,8 +37,9 @@ impl Texts {
         effects
     }
 
-    /// `Parse`: a name, NUL, the text, NUL, types; the end of the text may be missing.
-    pub(super) fn parse(&mut self, observer: &Observer, body: &[u8], whole: bool) {
+    /// `Parse`: a name, NUL, the text, NUL, types; the end of the text may be missing. Whether the
+    /// statement has a name.
+    pub(super) fn parse(&mut self, observer: &Observer, body: &[u8], whole: bool) -> bool {
         let (name, rest) = cut(body);
         let effects = match rest {
             Some(rest) if whole => sql::of(cut(rest).0, observer.has_standard_strings()),
@@ -53,6 +54,7 @@ impl Texts {
         } else if !self.named.is_empty() {
             self.named.remove(name);
         }
+        !name.is_empty()
     }
 
     /// `Bind`: a portal's name, NUL, the statement's name, NUL, and more.
@@ -68,35 +70,37 @@ impl Texts {
         known.unwrap_or_default() | self.crowd
     }
 
-    /// `Close`: `S` and a statement's name, or `P` and a portal's.
-    pub(super) fn close(&mut self, body: &[u8]) {
-        if let Some((b'S', name)) = body.split_first()
-            && !self.named.is_empty()
-        {
-            self.named.remove(cut(name).0);
+    /// `Close`: `S` and a statement's name, or `P` and a portal's. Whether a named statement is
+    /// closed.
+    pub(super) fn close(&mut self, body: &[u8]) -> bool {
+        let Some((b'S', name)) = body.split_first() else {
+            return false;
+        };
+        let name = cut(name).0;
+        if !self.named.is_empty() {
+            self.named.remove(name);
         }
+        !name.is_empty()
     }
 
-    /// A message that came in pieces; what it can do by itself.
+    /// A message that came in pieces: what it can do by itself, and how many statements it prepares
+    /// by name, less those it closes.
     pub(super) fn late(
         &mut self,
         observer: &Observer,
         kind: u8,
         body: &[u8],
         whole: bool,
-    ) -> Effects {
+    ) -> (Effects, i32) {
         match kind {
-            b'Q' if whole => self.query(observer, body),
-            b'Q' => Effects::UNKNOWN,
-            b'B' => self.bind(body),
+            b'Q' if whole => (self.query(observer, body), 0),
+            b'Q' => (Effects::UNKNOWN, 0),
+            b'B' => (self.bind(body), 0),
             b'P' => {
-                self.parse(observer, body, whole);
-                Effects::NONE
+                let named = self.parse(observer, body, whole);
+                (Effects::NONE, i32::from(named))
             }
-            _ => {
-                self.close(body);
-                Effects::NONE
-            }
+            _ => (Effects::NONE, -i32::from(self.close(body))),
         }
     }
 }

@@ -26,6 +26,15 @@ enum Kind {
     Close,
 }
 
+/// A request that waits for its `ReadyForQuery`.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    kind: Kind,
+    effects: Effects,
+    /// How many statements it prepares by name, less those it closes.
+    prepares: i32,
+}
+
 /// The writing side of an [`Observer`]: lives in the stream, one a session.
 #[derive(Debug, Default)]
 pub(in crate::wire) struct Tracker {
@@ -33,11 +42,15 @@ pub(in crate::wire) struct Tracker {
     frontend: FrontendFraming,
     texts: Texts,
     /// The requests that a `ReadyForQuery` will answer, oldest first, and what they can do.
-    unanswered: VecDeque<(Kind, Effects)>,
+    unanswered: VecDeque<Request>,
     /// What came since the last Sync: `None` for nothing yet, `Close` for nothing else.
     since_sync: Option<Kind>,
-    /// What the statements bound since the last Sync can do.
+    /// What the messages since the last Sync can do.
     gathered: Effects,
+    /// How many statements they prepare by name, less those they close.
+    prepares: i32,
+    /// Whether the request that is being answered has failed.
+    failed: bool,
     copy_ended: bool,
     login: Login,
 }
@@ -75,6 +88,7 @@ impl Tracker {
             unanswered,
             since_sync,
             gathered,
+            prepares,
             copy_ended,
             ..
         } = self;
@@ -88,12 +102,16 @@ impl Tracker {
                     _ => Effects::UNKNOWN,
                 };
                 observer.note_effects(effects);
-                unanswered.push_back((Kind::Query, effects));
+                unanswered.push_back(Request {
+                    kind: Kind::Query,
+                    effects,
+                    prepares: 0,
+                });
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
             }
             Frontend::Parse(body) => {
                 if let Some(body) = body {
-                    texts.parse(observer, body, true);
+                    *prepares += i32::from(texts.parse(observer, body, true));
                 }
                 *since_sync = Some(Kind::Sync);
             }
@@ -107,15 +125,19 @@ impl Tracker {
             }
             Frontend::Sync => {
                 observer.requests.fetch_add(1, Ordering::Relaxed);
-                let effects = std::mem::take(gathered);
+                let mut request = |kind| Request {
+                    kind,
+                    effects: std::mem::take(gathered),
+                    prepares: std::mem::take(prepares),
+                };
                 // The drivers close a statement that they prepared for one query when it is
                 // dropped, and wait for no answer. Nobody has to: whatever follows stands
                 // behind it, and it changes nothing that a borrower could see.
                 if since_sync.take() == Some(Kind::Close) {
-                    unanswered.push_back((Kind::Close, effects));
+                    unanswered.push_back(request(Kind::Close));
                     return;
                 }
-                unanswered.push_back((Kind::Sync, effects));
+                unanswered.push_back(request(Kind::Sync));
                 observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
                 if std::mem::take(copy_ended) {
                     observer.word.fetch_and(!COPYING, Ordering::AcqRel);
@@ -136,7 +158,7 @@ impl Tracker {
             }
             Frontend::Close(body) => {
                 if let Some(body) = body {
-                    texts.close(body);
+                    *prepares -= i32::from(texts.close(body));
                 }
                 *since_sync = since_sync.or(Some(Kind::Close));
             }
@@ -144,10 +166,11 @@ impl Tracker {
             Frontend::Startup => {}
             Frontend::Other => *since_sync = Some(Kind::Sync),
             Frontend::Late { kind, body, whole } => {
-                let effects = texts.late(observer, kind, body, whole);
+                let (effects, prepared) = texts.late(observer, kind, body, whole);
                 observer.note_effects(effects);
+                *prepares += prepared;
                 match (kind, unanswered.back_mut()) {
-                    (b'Q', Some((_, of_request))) => *of_request = effects,
+                    (b'Q', Some(request)) => request.effects = effects,
                     _ => *gathered |= effects,
                 }
             }
@@ -171,6 +194,7 @@ impl Tracker {
         let Self {
             backend,
             unanswered,
+            failed,
             copy_ended,
             login,
             ..
@@ -179,7 +203,12 @@ impl Tracker {
             Backend::Ready(status) => {
                 *copy_ended = false;
                 login.ends();
-                let counted = matches!(unanswered.pop_front(), Some((Kind::Query | Kind::Sync, _)));
+                let request = unanswered.pop_front();
+                let counted = request.is_some_and(|request| request.kind != Kind::Close);
+                let prepares = request.map_or(0, |request| request.prepares);
+                if !std::mem::take(failed) && prepares != 0 {
+                    observer.note_statements(prepares);
+                }
                 if observer.state() == WireState::Starting {
                     observer.put_back();
                 }
@@ -190,7 +219,7 @@ impl Tracker {
                 // to the one behind CopyDone. A simple query has none to ignore.
                 if unanswered
                     .front()
-                    .is_some_and(|(kind, _)| *kind == Kind::Sync)
+                    .is_some_and(|first| first.kind == Kind::Sync)
                 {
                     unanswered.pop_front();
                     observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
@@ -208,11 +237,12 @@ impl Tracker {
             }
             Backend::Error { fields, bound } => {
                 observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
+                *failed = true;
                 note_failure(observer, fields, bound);
             }
             Backend::Ended(end) => {
                 // Going back to a savepoint has the tag of a rollback; its text tells.
-                let may_end = |(_, effects): &(Kind, Effects)| effects.has(Effects::ENDS);
+                let may_end = |request: &Request| request.effects.has(Effects::ENDS);
                 if end != TransactionEnd::Rollback || unanswered.front().is_none_or(may_end) {
                     observer.note_end(end);
                 }
@@ -320,6 +350,38 @@ fn note_role(observer: &Observer, standby: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements_that_are_prepared_and_closed_are_counted() {
+        let (observer, mut tracker) = started();
+        let request = |tracker: &mut Tracker, messages: &[(u8, &[u8])], answer: &[(u8, &[u8])]| {
+            for (kind, body) in messages {
+                tracker.sent(&observer, &message(*kind, body));
+            }
+            tracker.sent(&observer, &message(b'S', b""));
+            for (kind, body) in answer {
+                tracker.received(&observer, &message(*kind, body));
+            }
+            tracker.received(&observer, &message(b'Z', b"I"));
+            observer.statements()
+        };
+        let parse: (u8, &[u8]) = (b'P', b"s1\0SELECT 1\0\0\0");
+        assert_eq!(request(&mut tracker, &[parse], &[(b'1', b"")]), 1);
+        let unnamed: (u8, &[u8]) = (b'P', b"\0SELECT 1\0\0\0");
+        assert_eq!(request(&mut tracker, &[unnamed], &[(b'1', b"")]), 1);
+        let error: (u8, &[u8]) = (b'E', b"SERROR\0C42601\0\0");
+        assert_eq!(request(&mut tracker, &[parse], &[error]), 1, "it failed");
+        assert_eq!(request(&mut tracker, &[parse], &[(b'1', b"")]), 2);
+        assert_eq!(
+            request(&mut tracker, &[(b'C', b"Ss1\0")], &[(b'3', b"")]),
+            1
+        );
+        assert_eq!(
+            request(&mut tracker, &[(b'C', b"P\0")], &[(b'3', b"")]),
+            1,
+            "a portal"
+        );
+    }
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
         let mut out = vec![kind];

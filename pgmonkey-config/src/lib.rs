@@ -44,6 +44,9 @@ mod export;
 mod extract;
 pub mod files;
 mod fingerprint;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod interpolate;
 mod keys;
 mod layer;

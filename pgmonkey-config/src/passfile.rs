@@ -64,13 +64,17 @@ impl PassFile {
             return Ok(None);
         }
         let bytes = Zeroizing::new(files::read(path, files::SHARED_LIMIT).map_err(read_error)?);
-        Ok(Some(Self {
+        Ok(Some(Self::of(path, &bytes)))
+    }
+
+    pub(crate) fn of(path: &Path, bytes: &[u8]) -> Self {
+        Self {
             path: path.to_owned(),
             lines: bytes
                 .split(|byte| *byte == b'\n')
                 .filter_map(Line::parse)
                 .collect(),
-        }))
+        }
     }
 
     /// The password of the first line that matches, or `None`; an empty one counts as none.

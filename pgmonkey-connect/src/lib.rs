@@ -47,6 +47,9 @@ pub mod exit;
 pub mod expiry;
 pub mod failure;
 mod files;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod healing;
 pub mod hook;
 mod inventory;

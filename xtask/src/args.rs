@@ -11,6 +11,9 @@ usage: cargo xtask <task> [options]
   bench [options] [name...]    ours, the other pools and the bare drivers, side by side: pools, pinned,
                                handles, observer
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
+  fuzz [--seconds N] [--install] [target...]
+                               the fuzz targets, each from its kept corpus (default 60 seconds), two at
+                               a time; --install or CI=true may install cargo-fuzz
   ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
   tidy                         crate borders, file sizes and names, compiler version
   docs [--install]             check the book, make HTML of it where mdbook is installed (or is to
@@ -34,10 +37,23 @@ pub(crate) enum Task {
     Test(Options),
     Demo(Options),
     Bench(Options),
-    Soak { options: Options, minutes: String },
-    Ci { options: Options, tests: bool },
+    Soak {
+        options: Options,
+        minutes: String,
+    },
+    Fuzz {
+        seconds: u32,
+        targets: Vec<String>,
+        install: bool,
+    },
+    Ci {
+        options: Options,
+        tests: bool,
+    },
     Tidy,
-    Docs { install: bool },
+    Docs {
+        install: bool,
+    },
 }
 
 /// What the tasks that need servers have in common.
@@ -71,6 +87,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
             minutes: rest.minutes.take().unwrap_or_else(|| "2".to_owned()),
             options: rest.without_filters()?,
         },
+        "fuzz" => Task::Fuzz {
+            seconds: rest.seconds.take().unwrap_or(60),
+            targets: std::mem::take(&mut rest.words),
+            install: std::mem::take(&mut rest.install),
+        },
         "ci" => Task::Ci {
             tests: !std::mem::take(&mut rest.no_test),
             options: rest.without_filters()?,
@@ -85,6 +106,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     if rest.no_test {
         bail!("--no-test belongs to `ci`");
     }
+    if rest.seconds.is_some() {
+        bail!("--seconds belongs to `fuzz`");
+    }
+    if rest.postgres.is_some() || rest.image.is_some() {
+        bail!("this task starts no servers");
+    }
     if rest.minutes.is_some() {
         bail!("--minutes belongs to `soak`");
     }
@@ -98,6 +125,7 @@ struct Rest {
     install: bool,
     no_test: bool,
     minutes: Option<String>,
+    seconds: Option<u32>,
     words: Vec<String>,
 }
 
@@ -119,6 +147,13 @@ impl Rest {
                 "--install" => rest.install = true,
                 "--no-test" => rest.no_test = true,
                 "--minutes" => rest.minutes = Some(minutes(value()?)?),
+                "--seconds" => {
+                    let text = value()?;
+                    let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+                    rest.seconds = Some(
+                        seconds.with_context(|| format!("--seconds is a number, not `{text}`"))?,
+                    );
+                }
                 // What follows is the test programs' business, as with `cargo test`.
                 "--" => rest.words.extend(args.by_ref()),
                 _ if name.starts_with('-') => bail!("there is no option `{name}`"),
@@ -244,6 +279,28 @@ mod tests {
         let installing = Task::Docs { install: true };
         assert_eq!(parsed("docs --install").unwrap(), installing);
         assert!(parsed("docs --postgres local").is_err());
+    }
+
+    #[test]
+    fn fuzz_takes_a_time_and_targets() {
+        let Task::Fuzz {
+            seconds,
+            targets,
+            install,
+        } = parsed("fuzz csv --seconds 5 hba").unwrap()
+        else {
+            panic!("another task");
+        };
+        assert_eq!((seconds, install), (5, false));
+        assert_eq!(targets, ["csv", "hba"]);
+        for line in [
+            "fuzz --seconds 0",
+            "fuzz --seconds x",
+            "fuzz --postgres local",
+            "ci --seconds 5",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
     }
 
     #[test]

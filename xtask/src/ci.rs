@@ -13,7 +13,14 @@ use crate::{book, docs, test, tidy};
 /// Stops at the first step that fails, and says how long each took.
 pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     step("format", || {
-        process::run(&mut cargo(&["fmt", "--all", "--check"]))
+        process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        // No member of the workspace.
+        process::run(&mut cargo(&[
+            "fmt",
+            "--manifest-path",
+            "fuzz/Cargo.toml",
+            "--check",
+        ]))
     })?;
     step("tidy", tidy::run)?;
     step("clippy", clippy)?;

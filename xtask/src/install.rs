@@ -66,7 +66,7 @@ fn keep_servers_off() -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {CLUSTER_CONF}"))
 }
 
-fn in_ci() -> bool {
+pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 

@@ -11,6 +11,7 @@ mod book;
 mod ci;
 mod demo;
 mod docs;
+mod fuzz;
 mod install;
 mod process;
 mod servers;
@@ -45,6 +46,11 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
         Task::Bench(options) => demo::run(&options, &demo::BENCH),
+        Task::Fuzz {
+            seconds,
+            targets,
+            install,
+        } => fuzz::run(seconds, &targets, install),
         Task::Soak { options, minutes } => soak::run(&options, &minutes),
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),

@@ -10,7 +10,6 @@ use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::DecoderResult;
 
 use super::charset::{Charset, Endian};
-use super::source::fill;
 
 /// How much beyond the first byte that is not UTF-8 is looked at before an encoding is guessed.
 const GUESSED_FROM: usize = 1 << 20;
@@ -301,6 +300,23 @@ fn undecodable(buffer: &[u8], at: usize) -> Undecodable {
         at,
         bytes: buffer[at..buffer.len().min(at + 1)].to_vec(),
     }
+}
+
+/// Appends up to `amount` bytes; fewer only at the end of the file.
+fn fill(input: &mut impl Read, buffer: &mut Vec<u8>, amount: usize) -> io::Result<usize> {
+    let begin = buffer.len();
+    buffer.resize(begin + amount, 0);
+    let mut end = begin;
+    let outcome = loop {
+        match input.read(&mut buffer[end..]) {
+            Ok(0) => break Ok(end - begin),
+            Ok(read) => end += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    buffer.truncate(end);
+    outcome
 }
 
 #[cfg(test)]

@@ -76,27 +76,6 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Appends up to `amount` bytes; fewer only at the end of the file.
-pub(crate) fn fill(
-    input: &mut impl Read,
-    buffer: &mut Vec<u8>,
-    amount: usize,
-) -> io::Result<usize> {
-    let begin = buffer.len();
-    buffer.resize(begin + amount, 0);
-    let mut end = begin;
-    let outcome = loop {
-        match input.read(&mut buffer[end..]) {
-            Ok(0) => break Ok(end - begin),
-            Ok(read) => end += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break Err(error),
-        }
-    };
-    buffer.truncate(end);
-    outcome
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,7 +84,7 @@ pub(crate) fn read(
     }
 }
 
-fn group(
+pub(crate) fn group(
     text: &str,
     path: &Path,
     service: &str,

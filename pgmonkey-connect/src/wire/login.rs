@@ -117,6 +117,10 @@ impl Login {
         if !self.over && missing > LOGIN_BYTES {
             return Some(LoginRefused::TooLong { bytes: missing });
         }
+        // Before the rest of it is waited for.
+        if !self.over && self.bytes.saturating_add(missing) > LOGIN_BYTES {
+            return Some(LoginRefused::Limit(LimitExceeded::LoginBytes));
+        }
         self.refusal.take()
     }
 
@@ -221,6 +225,7 @@ mod tests {
         let mut login = Login::default();
         login.count(LOGIN_BYTES, LOGIN_MESSAGES);
         assert_eq!(exceeded(&mut login), None, "the limits themselves");
+        assert!(login.refusal(1).is_some(), "what is announced counts");
         login.asked(&request(0, b""));
         login.count(1, LOGIN_MESSAGES);
         assert_eq!(exceeded(&mut login), Some(LimitExceeded::LoginBytes));

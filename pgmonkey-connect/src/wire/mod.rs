@@ -13,5 +13,7 @@ pub use complaint::ServerFailure;
 pub use framing::TransactionEnd;
 pub use limit::LimitExceeded;
 pub use login::LoginRefused;
+#[cfg(feature = "__fuzz")]
+pub(crate) use observer::exercise::exercise;
 pub use observer::{Observer, TransactionEnds, WireState};
 pub use stream::ObservedStream;

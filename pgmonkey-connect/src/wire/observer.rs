@@ -11,6 +11,8 @@ use super::framing::TransactionEnd;
 use super::limit::LimitExceeded;
 use crate::sql::Effects;
 
+#[cfg(feature = "__fuzz")]
+pub(super) mod exercise;
 mod tracker;
 
 pub(super) use tracker::Tracker;

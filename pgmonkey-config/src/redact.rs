@@ -65,6 +65,10 @@ pub(crate) fn told<'a>(key: &str, text: &'a str) -> Cow<'a, str> {
         "url" => redact_connection_string(text),
         "options" => options(text),
         _ if NAMES.contains(&key) && suspicion::is_named(key, text) => return Cow::Borrowed(text),
+        "user" if !suspicion::is_connection_string(text) => {
+            let name = text.split(':').next().unwrap_or_default();
+            format!("{name}:{REDACTED}")
+        }
         _ if NAMES.contains(&key) => REDACTED.to_owned(),
         _ => redact_text(text),
     };
@@ -162,7 +166,7 @@ mod tests {
         }
         let tree = json!({ "user": "app:S3cret", "options": "-c my.token=S3cret -c geqo=off" });
         let shown = redact(&tree);
-        assert_eq!(shown["user"], REDACTED);
+        assert_eq!(shown["user"], "app:***REDACTED***");
         assert_eq!(shown["options"], "-c my.token=***REDACTED*** -c geqo=off");
         let plain = json!({ "user": "app", "dbname": "me@corp", "application_name": "a: b@c" });
         assert_eq!(redact(&plain), plain);

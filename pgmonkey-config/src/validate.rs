@@ -153,6 +153,7 @@ fn texts(found: &mut Found, settings: &ConnectionSettings) {
             no_connection_string(found, &key, name, text);
         }
     }
+    no_password_in_user(found, settings);
     for (name, secret) in [
         ("password", &settings.password),
         ("sslpassword", &settings.sslpassword),
@@ -173,21 +174,32 @@ fn no_connection_string(found: &mut Found, key: &str, name: &str, text: &str) {
     let wrong = match name {
         // Options may hold secrets, which are hidden, but no connection string.
         "options" => !text.trim_start().starts_with('-') && suspicion::is_login(text),
+        "user" => suspicion::is_connection_string(text),
         _ => !suspicion::is_named(name, text),
     };
-    match name {
-        "user" if wrong && !suspicion::is_connection_string(text) => {
-            found.conflict(
-                key,
-                "a role's name, and here is a colon: `password` takes what follows it",
-            );
-        }
-        "options" if !wrong && has_stray_word(text) => found.conflict(
+    if wrong {
+        found.conflict(key, suspicion::ADVICE);
+    } else if name == "options" && has_stray_word(text) {
+        found.conflict(
             key,
             "a word that is no option stands beside a secret: write `-c name=value`, and a blank in the value as `\\ `",
-        ),
-        _ if wrong => found.conflict(key, suspicion::ADVICE),
-        _ => {}
+        );
+    }
+}
+
+/// `user: name:password` would be shown wherever the role is, by the server's errors too. A role may
+/// have a colon in its name; then its password is known to stand elsewhere.
+fn no_password_in_user(found: &mut Found, settings: &ConnectionSettings) {
+    let user = settings.user.as_deref().unwrap_or_default();
+    let Some((_, rest)) = user.split_once(':') else {
+        return;
+    };
+    let password = settings.password.as_ref().map(Secret::expose);
+    if password.is_none_or(|password| password == rest) && !suspicion::is_connection_string(user) {
+        found.conflict(
+            "connection_settings.user",
+            "a role's name, and here is a colon: `password` takes what follows it, or the password of a role with a colon in its name",
+        );
     }
 }
 

@@ -488,6 +488,10 @@ fn a_connection_string_in_the_place_of_a_name_is_refused() {
         &bad(&connection("user: 'u:S3cret'")),
         &["connection_settings.user", "`password` takes"],
     );
+    // The password of a role with a colon in its name stands elsewhere.
+    let c = settings("user: 'o:d'\n  password: S3cret");
+    assert_eq!(c.user.as_deref(), Some("o:d"));
+    assert!(!bad(&connection("user: 'u:S3cret'\n  password: S3cret")).contains("S3cret"));
     has(
         &bad(&connection("url: 'postgres://u:/7MrEdHz@h/d'")),
         &["connection_settings.url", "%2F"],

@@ -322,31 +322,48 @@ type Recorded =
     BTreeMap<(String, BTreeMap<String, String>), (MetricKind, Option<String>, DebugValue)>;
 
 /// What was recorded of the handle called `name` since the last time.
+///
+/// A snapshot takes from the handles of all tests, so what is another's is kept for it.
 fn recorded_of(name: &str) -> Recorded {
-    let snapshot = metrics().snapshot().into_vec().into_iter();
-    snapshot
-        .filter_map(|(key, unit, _, value)| {
-            let labels: BTreeMap<_, _> = key
-                .key()
-                .labels()
-                .map(|label| (label.key().to_owned(), label.value().to_owned()))
-                .collect();
-            let unit = unit.map(|unit| unit.as_str().to_owned());
-            let pool = labels.get("pool");
-            // What has no label is mobc's, as the book says.
-            assert!(
-                pool.is_some() || key.key().name().starts_with("mobc_"),
-                "{key:?}"
-            );
-            let is_of = pool.is_some_and(|pool| pool == name);
-            is_of.then(|| {
-                (
-                    (key.key().name().to_owned(), labels),
-                    (key.kind(), unit, value),
-                )
-            })
-        })
-        .collect()
+    static LEFT: Mutex<Recorded> = Mutex::new(BTreeMap::new());
+    let mut left = LEFT.lock().expect("no panic");
+    for (key, unit, _, value) in metrics().snapshot().into_vec() {
+        let labels: BTreeMap<_, _> = key
+            .key()
+            .labels()
+            .map(|label| (label.key().to_owned(), label.value().to_owned()))
+            .collect();
+        let unit = unit.map(|unit| unit.as_str().to_owned());
+        // What has no label is mobc's, as the book says.
+        assert!(
+            labels.contains_key("pool") || key.key().name().starts_with("mobc_"),
+            "{key:?}"
+        );
+        let (kind, key) = (key.kind(), (key.key().name().to_owned(), labels));
+        let value = match left.remove(&key) {
+            Some((_, _, before)) => sum(before, value),
+            None => value,
+        };
+        left.insert(key, (kind, unit, value));
+    }
+    let is_of = |labels: &BTreeMap<String, String>| labels.get("pool").is_some_and(|p| p == name);
+    let (own, others) = std::mem::take(&mut *left)
+        .into_iter()
+        .partition(|((_, labels), _)| is_of(labels));
+    *left = others;
+    own
+}
+
+/// Two amounts of one metric, one after the other.
+fn sum(before: DebugValue, after: DebugValue) -> DebugValue {
+    match (before, after) {
+        (DebugValue::Counter(a), DebugValue::Counter(b)) => DebugValue::Counter(a + b),
+        (DebugValue::Gauge(a), DebugValue::Gauge(b)) => DebugValue::Gauge(a + b),
+        (DebugValue::Histogram(a), DebugValue::Histogram(b)) => {
+            DebugValue::Histogram([a, b].concat())
+        }
+        (_, after) => after,
+    }
 }
 
 twin! {

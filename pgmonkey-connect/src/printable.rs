@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// The most characters of a text that [`line`] shows.
+/// The most characters of a text that [`line()`] shows.
 pub const LONGEST: usize = 2_000;
 
 /// The text as one line: control and format characters, line ends among them, are escaped as in
@@ -100,7 +100,7 @@ pub fn is_escaped(letter: char) -> bool {
         )
 }
 
-/// Shows whatever it holds as [`line`] does.
+/// Shows whatever it holds as [`line()`] does.
 pub(crate) struct Line<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Line<T> {

@@ -139,10 +139,16 @@ pub(crate) fn of(text: &[u8], standard: bool) -> Effects {
 
 /// The effects of the first word of a statement, with a look at what follows.
 fn of_verb(word: &[u8], after: &Lexer<'_>) -> Effects {
+    // Nearly every statement.
+    if [&b"select"[..], b"insert", b"update", b"delete"]
+        .iter()
+        .any(|verb| word.eq_ignore_ascii_case(verb))
+    {
+        return Effects::NONE;
+    }
     let lower = Lower::new(word);
     match lower.as_bytes() {
-        b"select" | b"insert" | b"update" | b"delete" | b"merge" | b"with" | b"values"
-        | b"table" => Effects::NONE,
+        b"merge" | b"with" | b"values" | b"table" => Effects::NONE,
         b"commit" | b"end" => ENDS,
         b"rollback" | b"abort" => of_rollback(after.clone()),
         b"set" => of_set(after.clone()),

@@ -82,12 +82,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    #[inline]
     fn word(&mut self) -> Token<'a> {
-        let length = self
-            .rest
-            .iter()
-            .position(|byte| !IN_WORD[usize::from(*byte)])
-            .unwrap_or(self.rest.len());
+        let mut length = 1;
+        while let Some(byte) = self.rest.get(length)
+            && IN_WORD[usize::from(*byte)]
+        {
+            length += 1;
+        }
         let (word, after) = self.rest.split_at(length);
         self.rest = after;
         match (word, after.first()) {

@@ -39,6 +39,8 @@ pub(crate) struct Manager {
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) statements: Statements,
+    /// Whether its one session never leaves its transaction.
+    pub(crate) for_tests: bool,
     /// How many sessions are being opened now.
     pub(crate) opening: Arc<AtomicU32>,
 }
@@ -100,6 +102,7 @@ impl mobc::Manager for Manager {
 
     async fn connect(&self) -> Result<Session, Error> {
         self.check_open()?;
+        self.check_first()?;
         let _opening = Opening::begin(&self.opening);
         let began = Instant::now();
         let terms = Terms {
@@ -117,7 +120,11 @@ impl mobc::Manager for Manager {
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.dialing);
         let (ledger, prepared) = (Arc::clone(&self.ledger), self.statements.begin());
-        Ok(Session::new(opened, ends, restore, ledger, prepared))
+        let mut session = Session::new(opened, ends, restore, ledger, prepared);
+        if self.for_tests {
+            Box::pin(session.begin_outer()).await?;
+        }
+        Ok(session)
     }
 
     /// Never asked: sessions are judged outside, where their discarding is known.
@@ -148,6 +155,14 @@ impl Drop for Opening<'_> {
 }
 
 impl Manager {
+    /// A second session would not see what the first one holds.
+    fn check_first(&self) -> Result<(), Error> {
+        match self.for_tests && self.ledger.ever_opened() {
+            true => Err(Error::TestTransactionOver),
+            false => Ok(()),
+        }
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         match self.closing.load(Ordering::Acquire) {
             true => Err(Error::Closed { what: self.what }),

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use pgmonkey_connect::nesting::Mark;
+use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, PING, Report};
 
 use crate::lease::Lease;
@@ -59,7 +60,8 @@ impl ClientGuard {
     ///
     /// [`Error::Database`].
     pub async fn begin(&mut self) -> Result<(), Error> {
-        self.by_hand = Some(self.session().begin(0).await?);
+        let depth = self.session().outermost();
+        self.by_hand = Some(self.session().begin(depth).await?);
         Ok(())
     }
 
@@ -156,6 +158,14 @@ impl ClientGuard {
         match self.by_hand.take() {
             Some(mark) => Ok(mark),
             None => self.session().mark_open(action).await,
+        }
+    }
+
+    /// Whether a transaction is open as far as the caller is concerned.
+    pub(crate) async fn is_inside(&self) -> Result<bool, Error> {
+        match self.session().outermost() {
+            0 => Ok(self.session().state_at_rest().await? != WireState::Idle),
+            _ => Ok(self.by_hand.is_some()),
         }
     }
 

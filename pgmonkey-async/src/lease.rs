@@ -41,6 +41,9 @@ impl Lease {
 
     /// Takes the session back: at once if it is clean, else as soon as it was made clean.
     pub(crate) fn release(self) {
+        if let Some(holder) = &self.pool.holder {
+            holder.release();
+        }
         let reset = self.pool.settings.reset;
         let hooks = self.pool.hooks.clone().filter(Hooks::asks_after_release);
         if hooks.is_none() && self.loan().is_clean(reset) {

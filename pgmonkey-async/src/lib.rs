@@ -50,6 +50,7 @@ mod scoped;
 mod session;
 mod statements;
 mod stream;
+mod test_transaction;
 mod transaction;
 
 pub use builder::Builder;

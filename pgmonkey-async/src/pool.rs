@@ -11,6 +11,7 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::shelf::Shelf;
+use pgmonkey_connect::test_transaction::Holder;
 use pgmonkey_connect::{Dialing, Error, Report, Status, upkeep};
 use tokio::sync::{Notify, Semaphore};
 
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) settings: PoolSettings,
     pub(crate) hooks: Option<Hooks>,
     pub(crate) statements: Statements,
+    /// Who has the session of a pool for tests.
+    pub(crate) holder: Option<Holder>,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
     /// Sessions that several callers use at the same time, if the pool may have such.
@@ -148,6 +151,7 @@ impl Pool {
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
             statements: statements.clone(),
+            for_tests: extras.for_tests,
             opening: Arc::default(),
         };
         let opening = Arc::clone(&manager.opening);
@@ -165,6 +169,7 @@ impl Pool {
             settings,
             hooks: extras.hooks,
             statements,
+            holder: extras.for_tests.then(Holder::default),
             signal: Arc::default(),
             multiplex,
         });
@@ -175,7 +180,7 @@ impl Pool {
         owner.shared.fill().await?;
         exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
         // A single connection has no ages and no sizes to keep.
-        if connection_type == ConnectionType::AsyncPool {
+        if connection_type == ConnectionType::AsyncPool && owner.shared.holder.is_none() {
             owner._maintenance = Some(Maintenance::start(&owner.shared));
         }
         Ok(Self(Apart::new(Handle {
@@ -209,15 +214,30 @@ impl Pool {
     /// [`Error::Connect`] at once when no retry can help.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
-        self.acquire_at(Location::caller())
+        self.hold(Location::caller())
     }
 
     /// As [`acquire`](Self::acquire), for code at `place`.
-    pub(crate) fn acquire_at(
+    pub(crate) async fn hold(
         &self,
         place: &'static Location<'static>,
-    ) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
-        self.0.shared.acquire(place)
+    ) -> Result<ClientGuard, Error> {
+        let guard = self.acquire_at(place).await?;
+        if let Some(holder) = &self.0.shared.holder {
+            holder.take(place);
+        }
+        Ok(guard)
+    }
+
+    /// The same for one statement: it is given back without fail.
+    pub(crate) async fn acquire_at(
+        &self,
+        place: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
+        if let Some(holder) = &self.0.shared.holder {
+            holder.check()?;
+        }
+        self.0.shared.acquire(place).await
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -16,11 +16,16 @@ use crate::driver::Turns;
 use crate::hooks::Hooks;
 use crate::prepared::Prepared;
 
+use self::outer::Outer;
+
 mod nesting;
+mod outer;
 mod recycling;
 
 /// A live session. Dropping it ends it: the driver's task sends the farewell.
 pub(crate) struct Session {
+    /// The transaction that it never leaves, if it is one for tests.
+    outer: Option<Outer>,
     client: tokio_postgres::Client,
     observer: Arc<Observer>,
     turns: Arc<Turns>,
@@ -48,6 +53,7 @@ impl Session {
     ) -> Self {
         ledger.opened();
         Self {
+            outer: None,
             prepared,
             was_lent: false,
             restore,

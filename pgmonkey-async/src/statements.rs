@@ -39,11 +39,9 @@ impl Pool {
         statement: &S,
         params: Params<'_>,
     ) -> Result<(A::Output, Option<ClientGuard>), Error> {
-        let guard = self.acquire_at(place).await?;
+        let guard = self.hold(place).await?;
         let session = guard.session();
-        let output = session
-            .run_statement::<A, S>(place, statement, params)
-            .await?;
+        let output = session.run_plain::<A, S>(statement, params).await?;
         Ok((output, Some(guard)))
     }
 
@@ -53,11 +51,8 @@ impl Pool {
         place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        self.acquire_at(place)
-            .await?
-            .session()
-            .run(statements)
-            .await
+        let guard = self.acquire_at(place).await?;
+        guard.session().run_batch(place, statements).await
     }
 }
 
@@ -66,6 +61,21 @@ impl Session {
     pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
         _place: &'static Location<'static>,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        // Built where it is awaited: a future that moves is copied.
+        match self.is_standalone() {
+            true => {
+                let run = self.run_plain::<A, S>(statement, params);
+                Box::pin(self.in_savepoint(run)).await
+            }
+            false => self.run_plain::<A, S>(statement, params).await,
+        }
+    }
+
+    async fn run_plain<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
@@ -83,11 +93,12 @@ impl Session {
     /// Runs one statement; its stream is the session's only.
     async fn run_apart<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
-        place: &'static Location<'static>,
+        _place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<(A::Output, Option<ClientGuard>), Error> {
-        let output = self.run_statement::<A, S>(place, statement, params).await?;
+        // A stream outlives the call: in a test it has no savepoint.
+        let output = self.run_plain::<A, S>(statement, params).await?;
         Ok((output, None))
     }
 
@@ -97,7 +108,10 @@ impl Session {
         _place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        self.run(statements).await
+        match self.is_standalone() {
+            true => Box::pin(self.in_savepoint(self.run(statements))).await,
+            false => self.run(statements).await,
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use pgmonkey_connect::nesting::Mark;
-use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, nesting};
 
 use crate::guard::ClientGuard;
@@ -38,7 +37,8 @@ pub struct Transaction {
 
 impl Transaction {
     pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
-        let mark = guard.session().begin(0).await?;
+        let depth = guard.session().outermost();
+        let mark = guard.session().begin(depth).await?;
         Ok(Self { guard, mark })
     }
 
@@ -58,7 +58,7 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Nested<'_>, Error> {
-        Nested::open(&mut self.guard, 1).await
+        Nested::open(&mut self.guard, self.mark.depth + 1).await
     }
 
     /// Makes the work permanent.
@@ -126,8 +126,8 @@ pub struct Nested<'a> {
 impl<'a> Nested<'a> {
     /// A transaction, or a savepoint if one is open already.
     pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
-        let inside = guard.session().state_at_rest().await? != WireState::Idle;
-        Self::open(guard, u32::from(inside)).await
+        let depth = guard.session().outermost() + u32::from(guard.is_inside().await?);
+        Self::open(guard, depth).await
     }
 
     async fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
@@ -224,6 +224,7 @@ impl Drop for Nested<'_> {
         // The driver queues a statement when its future is polled first; nobody needs the
         // answer, and whatever follows on the session stands behind it.
         let statement = nesting::rollback(self.mark.depth);
+        self.guard.session().note_ended(self.mark.depth);
         let mut undo = pin!(self.guard.session().run(&statement));
         let _ = undo.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }

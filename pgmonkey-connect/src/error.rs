@@ -135,6 +135,23 @@ pub enum Error {
     )]
     Kept,
 
+    /// A task or thread that holds the one session of a `test_transaction` asked for another.
+    #[error(
+        "the one session of this test transaction is held by the same task or thread, acquired at {}:{}: a second one would wait for ever, so use the guard or the transaction that is there, or drop it first",
+        .place.file(),
+        .place.line()
+    )]
+    TestSessionHeld {
+        /// Where the session was acquired.
+        place: &'static Location<'static>,
+    },
+
+    /// The session of a `test_transaction` is gone, and with it what its transaction held.
+    #[error(
+        "the test transaction is over, because its session was lost or an SQL text ended it: make another one"
+    )]
+    TestTransactionOver,
+
     /// A blocking handle was used inside an async task.
     #[error(
         "{what} blocks and was called inside an async task: use {twin} there, or tokio::task::spawn_blocking"

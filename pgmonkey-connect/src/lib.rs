@@ -28,6 +28,7 @@
 //! | who holds what | [`ledger`] |
 //! | what a listener is subscribed to, and when it tries again | [`listening`] |
 //! | which sessions are idle, and who waits for one | [`shelf`] |
+//! | who holds the one session of a pool for tests | [`test_transaction`] |
 //! | what a pool does by itself | [`upkeep`] |
 //! | what is told of it | [`events`] |
 //! | how text that a server sent is shown | [`printable`] |
@@ -73,6 +74,7 @@ pub mod sql;
 pub mod startup;
 pub mod statement_cache;
 mod status;
+pub mod test_transaction;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod upkeep;

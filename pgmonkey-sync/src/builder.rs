@@ -48,6 +48,8 @@ pub(crate) struct Extras {
     pub(crate) provider: Option<Provider>,
     pub(crate) hooks: Option<Hooks>,
     pub(crate) name: Option<Arc<str>>,
+    /// Whether its one session never leaves its transaction.
+    pub(crate) for_tests: bool,
 }
 
 /// What tells handles of one configuration apart: the identities of provider and hooks.

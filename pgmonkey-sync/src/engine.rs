@@ -58,6 +58,8 @@ pub(crate) struct Manager {
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) statements: Statements,
+    /// Whether its one session never leaves its transaction.
+    pub(crate) for_tests: bool,
     /// How many sessions are being opened now.
     pub(crate) opening: AtomicU32,
 }
@@ -204,6 +206,7 @@ impl ManageConnection for Opener {
 impl Manager {
     fn open(&self) -> Result<Slot, Error> {
         self.check_open()?;
+        self.check_first()?;
         let _span = events::connect(self.ledger.name()).entered();
         let began = Instant::now();
         let terms = Terms {
@@ -219,8 +222,19 @@ impl Manager {
         let ends = expiry::end_of_life(Instant::now(), self.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.dialing);
         let (ledger, prepared) = (Arc::clone(&self.ledger), self.statements.begin());
-        let session = Session::new(opened, ends, restore, ledger, prepared);
+        let mut session = Session::new(opened, ends, restore, ledger, prepared);
+        if self.for_tests {
+            session.begin_outer()?;
+        }
         Ok(Slot::Open(Box::new(session)))
+    }
+
+    /// A second session would not see what the first one holds.
+    fn check_first(&self) -> Result<(), Error> {
+        match self.for_tests && self.ledger.ever_opened() {
+            true => Err(Error::TestTransactionOver),
+            false => Ok(()),
+        }
     }
 
     fn check_open(&self) -> Result<(), Error> {

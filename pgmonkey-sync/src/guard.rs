@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use pgmonkey_connect::ledger::LoanId;
 use pgmonkey_connect::nesting::Mark;
+use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, PING, Report};
 
 use crate::engine::{Loan, Slot};
@@ -65,7 +66,8 @@ impl ClientGuard {
     ///
     /// [`Error::Database`].
     pub fn begin(&mut self) -> Result<(), Error> {
-        self.by_hand = Some(self.session_mut().begin(0)?);
+        let depth = self.session().outermost();
+        self.by_hand = Some(self.session_mut().begin(depth)?);
         Ok(())
     }
 
@@ -163,6 +165,14 @@ impl ClientGuard {
         match self.by_hand.take() {
             Some(mark) => Ok(mark),
             None => self.session_mut().mark_open(action),
+        }
+    }
+
+    /// Whether a transaction is open as far as the caller is concerned.
+    pub(crate) fn is_inside(&mut self) -> Result<bool, Error> {
+        match self.session().outermost() {
+            0 => Ok(self.session_mut().state_at_rest()? != WireState::Idle),
+            _ => Ok(self.by_hand.is_some()),
         }
     }
 

@@ -170,6 +170,9 @@ impl Shared {
 
     /// Takes a session back: clean, or not at all.
     pub(crate) fn release(&self, mut loan: Loan, number: LoanId, right: Place) {
+        if let Some(holder) = &self.holder {
+            holder.release();
+        }
         let now = Instant::now();
         let clean = match &mut **loan {
             Slot::Open(session) => {

@@ -46,6 +46,7 @@ mod prepared;
 mod session;
 mod statements;
 mod stream;
+mod test_transaction;
 mod transaction;
 
 pub use builder::Builder;

@@ -12,6 +12,7 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::shelf::Shelf;
+use pgmonkey_connect::test_transaction::Holder;
 use pgmonkey_connect::{Dialing, Error, Report, Status, upkeep};
 
 use crate::builder::Extras;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) settings: PoolSettings,
     pub(crate) hooks: Option<Hooks>,
     pub(crate) statements: Statements,
+    /// Who has the session of a pool for tests.
+    pub(crate) holder: Option<Holder>,
     /// Wakes the maintenance.
     pub(crate) signal: Arc<Signal>,
 }
@@ -130,6 +133,7 @@ impl Pool {
             closing: Arc::clone(&closing),
             max_lifetime: settings.max_lifetime,
             statements: statements.clone(),
+            for_tests: extras.for_tests,
             opening: AtomicU32::new(0),
         };
         let shared = Arc::new(Shared {
@@ -142,6 +146,7 @@ impl Pool {
             settings,
             hooks: extras.hooks,
             statements,
+            holder: extras.for_tests.then(Holder::default),
             signal: Arc::default(),
         });
         let mut owner = Owner {
@@ -151,7 +156,7 @@ impl Pool {
         owner.shared.fill()?;
         exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
         // A single connection has no ages and no sizes to keep.
-        if connection_type == ConnectionType::Pool {
+        if connection_type == ConnectionType::Pool && owner.shared.holder.is_none() {
             owner._maintenance = Some(Maintenance::start(&owner.shared));
         }
         Ok(Self(Apart::new(Handle {
@@ -186,15 +191,27 @@ impl Pool {
     /// task.
     #[track_caller]
     pub fn acquire(&self) -> Result<ClientGuard, Error> {
-        self.acquire_at(Location::caller())
+        self.hold(Location::caller())
     }
 
     /// As [`acquire`](Self::acquire), for code at `place`.
+    pub(crate) fn hold(&self, place: &'static Location<'static>) -> Result<ClientGuard, Error> {
+        let guard = self.acquire_at(place)?;
+        if let Some(holder) = &self.0.shared.holder {
+            holder.take(place);
+        }
+        Ok(guard)
+    }
+
+    /// The same for one statement: it is given back without fail.
     pub(crate) fn acquire_at(
         &self,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
         context::check("Pool::acquire", "pgmonkey_async::Pool")?;
+        if let Some(holder) = &self.0.shared.holder {
+            holder.check()?;
+        }
         self.0.shared.acquire(place)
     }
 

@@ -20,7 +20,10 @@ use crate::dial::Opened;
 use crate::hooks::Hooks;
 use crate::prepared::Prepared;
 
+use self::outer::Outer;
+
 mod nesting;
+mod outer;
 mod recycling;
 
 /// Whether a transaction is open, asked of the server: inside one, `now()` stands still.
@@ -54,6 +57,8 @@ pub(crate) fn state_of(client: &mut postgres::Client, observer: Option<&Observer
 
 /// A live session. Dropping it ends it, politely and wherever that happens.
 pub(crate) struct Session {
+    /// The transaction that it never leaves, if it is one for tests.
+    outer: Option<Outer>,
     prepared: Prepared,
     /// `Some` until the drop takes it.
     client: Option<postgres::Client>,
@@ -88,6 +93,7 @@ impl Session {
     ) -> Self {
         ledger.opened();
         Self {
+            outer: None,
             prepared,
             was_lent: false,
             back_at: None,

@@ -29,7 +29,8 @@ impl Pool {
         place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        self.acquire_at(place)?.session_mut().run(statements)
+        let mut guard = self.acquire_at(place)?;
+        guard.session_mut().run_batch(place, statements)
     }
 }
 
@@ -42,14 +43,18 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         self.check_given_up()?;
-        match statement.as_statement() {
-            StatementRef::Text(text) => self.run_text::<A>(text, params),
+        let run = |session: &mut Self| match statement.as_statement() {
+            StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {
-                let done = A::run(self.client_mut(), prepared, params);
+                let done = A::run(session.client_mut(), prepared, params);
                 Ok(done.inspect_err(|error| {
-                    self.forget_if_to_blame(error, prepared);
+                    session.forget_if_to_blame(error, prepared);
                 })?)
             }
+        };
+        match self.is_standalone() {
+            true => self.in_savepoint(run),
+            false => run(self),
         }
     }
 
@@ -59,7 +64,10 @@ impl Session {
         _place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        self.run(statements)
+        match self.is_standalone() {
+            true => self.in_savepoint(|session| session.run(statements)),
+            false => self.run(statements),
+        }
     }
 }
 
@@ -98,7 +106,7 @@ macro_rules! streams {
     };
 }
 
-streams!(Pool, (&), 'static, |pool, place| Holder::Owned(pool.acquire_at(place)?));
+streams!(Pool, (&), 'static, |pool, place| Holder::Owned(pool.hold(place)?));
 streams!(Session, (&mut), '_, |session, _place| Holder::Borrowed(session));
 
 /// Gives a type the methods that run a statement; `$target` is the pool or the session that does.

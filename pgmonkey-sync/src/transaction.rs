@@ -5,7 +5,6 @@ use std::ops::{Deref, DerefMut};
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::nesting::Mark;
-use pgmonkey_connect::wire::WireState;
 
 use crate::context;
 use crate::guard::ClientGuard;
@@ -37,7 +36,8 @@ pub struct Transaction {
 
 impl Transaction {
     pub(crate) fn begin(mut guard: ClientGuard) -> Result<Self, Error> {
-        let mark = guard.session_mut().begin(0)?;
+        let depth = guard.session().outermost();
+        let mark = guard.session_mut().begin(depth)?;
         Ok(Self { guard, mark })
     }
 
@@ -57,7 +57,7 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Nested<'_>, Error> {
-        Nested::open(&mut self.guard, 1)
+        Nested::open(&mut self.guard, self.mark.depth + 1)
     }
 
     /// Makes the work permanent.
@@ -125,8 +125,8 @@ pub struct Nested<'a> {
 impl<'a> Nested<'a> {
     /// A transaction, or a savepoint if one is open already.
     pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
-        let inside = guard.session_mut().state_at_rest()? != WireState::Idle;
-        Self::open(guard, u32::from(inside))
+        let depth = guard.session().outermost() + u32::from(guard.is_inside()?);
+        Self::open(guard, depth)
     }
 
     fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {

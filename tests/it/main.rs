@@ -41,6 +41,7 @@ mod sources;
 mod statement_cache;
 mod statements;
 mod streams;
+mod test_transaction;
 mod tls;
 mod traffic;
 mod transaction;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_tests::{Fixture, LONG, Outcome};
 use tempfile::TempDir;
 
+mod rolled_back;
 mod shared_pool;
 mod web;
 mod worker;

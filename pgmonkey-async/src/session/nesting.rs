@@ -10,6 +10,7 @@ impl Session {
     /// Begins a transaction at depth 0, a savepoint further inward.
     pub(crate) async fn begin(&self, depth: u32) -> Result<Mark, Error> {
         self.run(&nesting::begin(depth)).await?;
+        self.note_begun(depth);
         Ok(self.mark(depth))
     }
 
@@ -20,6 +21,7 @@ impl Session {
 
     /// Commits a transaction, or releases a savepoint, if it is still the one that was begun.
     pub(crate) async fn commit(&self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
         match self.look(mark).await? {
             Found::Open => {
                 self.run(&nesting::commit(mark.depth)).await?;
@@ -36,6 +38,7 @@ impl Session {
     /// Rolls a transaction back, or goes back to a savepoint, if it is still the one that was
     /// begun.
     pub(crate) async fn roll_back_to(&self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
         match self.look(mark).await? {
             Found::Open | Found::Failed => {
                 self.run(&nesting::rollback(mark.depth)).await?;
@@ -58,7 +61,7 @@ impl Session {
         Err(nesting::ended(action, by))
     }
 
-    async fn look(&self, mark: Mark) -> Result<Found, Error> {
+    pub(super) async fn look(&self, mark: Mark) -> Result<Found, Error> {
         let state = self.state_at_rest().await?;
         if state == WireState::Closed {
             // The driver says why.
@@ -75,6 +78,8 @@ impl Session {
     pub(crate) async fn mark_open(&self, action: &'static str) -> Result<Mark, Error> {
         match self.state_at_rest().await? {
             WireState::Idle => Err(Error::NoTransaction { action }),
+            // The one that is open is not the caller's.
+            _ if self.outermost() > 0 => Err(Error::NoTransaction { action }),
             _ => Ok(self.mark(0)),
         }
     }

@@ -26,7 +26,8 @@ impl Session {
     /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in
     /// the driver's queue, and nothing else is to be undone.
     pub(crate) fn is_clean(&self, reset: Reset) -> bool {
-        self.turns.comes_to_rest()
+        self.outer.is_none()
+            && self.turns.comes_to_rest()
             && verdict(self.state(), reset) == Verdict::Keep
             && self.undo(reset) == Undo::Nothing
     }
@@ -51,7 +52,11 @@ impl Session {
                 self.drain().await && self.roll_back(reset).await
             }
         };
-        let clean = clean && self.put_back(reset).await;
+        let clean = clean
+            && match &self.outer {
+                Some(outer) => self.keep_outer(outer).await,
+                None => self.put_back(reset).await,
+            };
         if !clean {
             self.reason = match state {
                 WireState::Closed => CloseReason::Dead,

@@ -14,6 +14,7 @@ impl Session {
     pub(crate) fn begin(&mut self, depth: u32) -> Result<Mark, Error> {
         if self.observer.is_some() || depth > 0 {
             self.run(&nesting::begin(depth))?;
+            self.note_begun(depth);
         } else {
             self.unwatched += 1;
             let number = self.unwatched;
@@ -22,13 +23,14 @@ impl Session {
         Ok(self.mark(depth))
     }
 
-    fn mark(&self, depth: u32) -> Mark {
+    pub(super) fn mark(&self, depth: u32) -> Mark {
         let ends = self.ends().map_or(self.unwatched, |ends| ends.count);
         Mark { depth, ends }
     }
 
     /// Commits a transaction, or releases a savepoint, if it is still the one that was begun.
     pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
         match self.look(mark)? {
             Found::Open => {
                 self.run(&nesting::commit(mark.depth))?;
@@ -48,6 +50,7 @@ impl Session {
     /// Rolls a transaction back, or goes back to a savepoint, if it is still the one that was
     /// begun.
     pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
         match self.look(mark)? {
             Found::Open | Found::Failed => {
                 self.run(&nesting::rollback(mark.depth))?;
@@ -73,7 +76,7 @@ impl Session {
         Err(nesting::ended(action, by))
     }
 
-    fn look(&mut self, mark: Mark) -> Result<Found, Error> {
+    pub(super) fn look(&mut self, mark: Mark) -> Result<Found, Error> {
         let state = self.state_at_rest()?;
         if state == WireState::Closed {
             // The driver says why.
@@ -85,7 +88,7 @@ impl Session {
         }
     }
 
-    fn ends(&self) -> Option<TransactionEnds> {
+    pub(super) fn ends(&self) -> Option<TransactionEnds> {
         let observer = self.observer.as_ref();
         observer.map(|observer| observer.transaction_ends())
     }
@@ -117,7 +120,8 @@ impl Session {
     /// [`Error::NoTransaction`] if none is open.
     pub(crate) fn mark_open(&mut self, action: &'static str) -> Result<Mark, Error> {
         let state = self.state_at_rest()?;
-        if state == WireState::Idle {
+        // In a test the one that is open is not the caller's.
+        if state == WireState::Idle || self.outermost() > 0 {
             return Err(Error::NoTransaction { action });
         }
         if self.observer.is_none() && state == WireState::InTransaction {

@@ -26,7 +26,13 @@ impl Session {
             true
         } else {
             context::may_block()
-                && context::block(|| self.make_clean(reset) && self.put_back(reset))
+                && context::block(|| {
+                    self.make_clean(reset)
+                        && match self.outer.is_some() {
+                            true => self.keep_outer(),
+                            false => self.put_back(reset),
+                        }
+                })
         };
         if !clean && self.reason == CloseReason::Shutdown {
             self.reason = CloseReason::Dirty;
@@ -37,7 +43,7 @@ impl Session {
     /// Whether it can go straight back: nothing is open and nothing is to be undone. On a Unix
     /// socket that takes a question to the server.
     pub(super) fn is_clean(&self, reset: Reset) -> bool {
-        let observer = self.observer.as_ref();
+        let observer = self.observer.as_ref().filter(|_| self.outer.is_none());
         observer.is_some_and(|observer| {
             verdict(observer.state(), reset) == Verdict::Keep && self.undo(reset) == Undo::Nothing
         })

@@ -1,0 +1,93 @@
+//! A session that never leaves its transaction, for tests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::nesting::{self, Found, Mark};
+use pgmonkey_connect::test_transaction::{KEEP, KEEP_MORE, UNDO};
+use pgmonkey_connect::wire::WireState;
+use tokio::sync::Mutex;
+
+use super::Session;
+
+/// The transaction around everything.
+pub(super) struct Outer {
+    mark: Mark,
+    /// Whether a borrower has begun what it takes for a transaction.
+    begun: AtomicBool,
+    /// Savepoints do not overlap: statements that would be pipelined take turns.
+    turn: Mutex<()>,
+}
+
+impl Session {
+    /// Begins the transaction.
+    pub(crate) async fn begin_outer(&mut self) -> Result<(), Error> {
+        let mark = self.begin(0).await?;
+        self.run(KEEP).await?;
+        self.outer = Some(Outer {
+            mark,
+            begun: AtomicBool::new(false),
+            turn: Mutex::new(()),
+        });
+        Ok(())
+    }
+
+    /// The depth of what a borrower takes for a transaction.
+    pub(crate) fn outermost(&self) -> u32 {
+        u32::from(self.outer.is_some())
+    }
+
+    pub(crate) fn note_begun(&self, depth: u32) {
+        self.note(depth, true);
+    }
+
+    pub(crate) fn note_ended(&self, depth: u32) {
+        self.note(depth, false);
+    }
+
+    fn note(&self, depth: u32, begun: bool) {
+        if let Some(outer) = self.outer.as_ref().filter(|_| depth == 1) {
+            outer.begun.store(begun, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a statement has to have a savepoint of its own.
+    pub(crate) fn is_standalone(&self) -> bool {
+        let outer = self.outer.as_ref();
+        outer.is_some_and(|outer| !outer.begun.load(Ordering::Relaxed))
+    }
+
+    /// Does `work` in a savepoint of its own: kept if it succeeds.
+    pub(crate) async fn in_savepoint<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let Some(outer) = &self.outer else {
+            return work.await;
+        };
+        let _turn = outer.turn.lock().await;
+        self.run(&nesting::begin(1)).await?;
+        let mark = self.mark(1);
+        match work.await {
+            Ok(value) => self.commit(mark).await.map(|()| value),
+            // That a text has ended everything is more than that another one has failed.
+            Err(error) => self.roll_back_to(mark).await.and(Err(error)),
+        }
+    }
+
+    /// Gets ready for the next borrower: keeps what this one has done, but for what it left
+    /// open and what has failed. Whether the transaction is still there.
+    pub(super) async fn keep_outer(&self, outer: &Outer) -> bool {
+        if outer.begun.swap(false, Ordering::Relaxed)
+            && self.run(&nesting::rollback(1)).await.is_err()
+        {
+            return false;
+        }
+        let next = match self.state_at_rest().await {
+            Ok(WireState::Failed) => UNDO,
+            _ => KEEP_MORE,
+        };
+        let kept = self.run(next).await.is_ok();
+        kept && matches!(self.look(outer.mark).await, Ok(Found::Open))
+    }
+}

@@ -1,0 +1,81 @@
+//! A session that never leaves its transaction, for tests.
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::nesting::{self, Found, Mark};
+use pgmonkey_connect::test_transaction::{KEEP, KEEP_MORE, UNDO};
+use pgmonkey_connect::wire::WireState;
+
+use super::Session;
+
+/// The transaction around everything.
+pub(super) struct Outer {
+    mark: Mark,
+    /// Whether a borrower has begun what it takes for a transaction.
+    begun: bool,
+}
+
+impl Session {
+    /// Begins the transaction.
+    pub(crate) fn begin_outer(&mut self) -> Result<(), Error> {
+        let mark = self.begin(0)?;
+        self.run(KEEP)?;
+        self.outer = Some(Outer { mark, begun: false });
+        Ok(())
+    }
+
+    /// The depth of what a borrower takes for a transaction.
+    pub(crate) fn outermost(&self) -> u32 {
+        u32::from(self.outer.is_some())
+    }
+
+    pub(crate) fn note_begun(&mut self, depth: u32) {
+        self.note(depth, true);
+    }
+
+    pub(crate) fn note_ended(&mut self, depth: u32) {
+        self.note(depth, false);
+    }
+
+    fn note(&mut self, depth: u32, begun: bool) {
+        if let Some(outer) = self.outer.as_mut().filter(|_| depth == 1) {
+            outer.begun = begun;
+        }
+    }
+
+    /// Whether a statement has to have a savepoint of its own.
+    pub(crate) fn is_standalone(&self) -> bool {
+        self.outer.as_ref().is_some_and(|outer| !outer.begun)
+    }
+
+    /// Does `work` in a savepoint of its own: kept if it succeeds.
+    pub(crate) fn in_savepoint<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.run(&nesting::begin(1))?;
+        let mark = self.mark(1);
+        match work(self) {
+            Ok(value) => self.commit(mark).map(|()| value),
+            // That a text has ended everything is more than that another one has failed.
+            Err(error) => self.roll_back_to(mark).and(Err(error)),
+        }
+    }
+
+    /// Gets ready for the next borrower: keeps what this one has done, but for what it left
+    /// open and what has failed. Whether the transaction is still there.
+    pub(super) fn keep_outer(&mut self) -> bool {
+        let Some(outer) = &mut self.outer else {
+            return true;
+        };
+        let (mark, begun) = (outer.mark, std::mem::replace(&mut outer.begun, false));
+        if begun && self.run(&nesting::rollback(1)).is_err() {
+            return false;
+        }
+        let next = match self.state_at_rest() {
+            Ok(WireState::Failed) => UNDO,
+            _ => KEEP_MORE,
+        };
+        let kept = self.run(next).is_ok();
+        kept && matches!(self.look(mark), Ok(Found::Open))
+    }
+}

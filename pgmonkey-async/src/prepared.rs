@@ -298,9 +298,13 @@ impl Session {
                 if forgotten {
                     self.client().clear_type_cache();
                 }
-                // The driver refused a value: nothing was sent. Asking takes a transaction.
-                let helps = forgotten && remembered && healing::is_misfit(&error);
-                if !helps || company == Company::Shared {
+                let seen = self.observer().last_failure();
+                let helps = forgotten && remembered && healing::has_not_run(&error, seen.as_ref());
+                // Asking for the types takes a transaction.
+                if !helps
+                    || company == Company::Shared
+                    || !matches!(self.state_at_rest().await, Ok(WireState::Idle))
+                {
                     return Err(error.into());
                 }
                 let types = self.learn_types(text, company).await?;

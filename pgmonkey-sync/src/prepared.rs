@@ -273,8 +273,9 @@ impl Session {
                 if forgotten {
                     self.client().clear_type_cache();
                 }
-                // The driver refused a value: nothing was sent.
-                if !(forgotten && remembered && healing::is_misfit(&error)) {
+                let seen = self.last_failure();
+                let helps = forgotten && remembered && healing::has_not_run(&error, seen.as_ref());
+                if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
                     return Err(error.into());
                 }
                 let types = self.learn_types(text)?;

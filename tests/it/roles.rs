@@ -360,7 +360,11 @@ fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
     for (server, attrs, statement, ended) in rows {
         let servers = [server.endpoint(), server.endpoint()];
         let mut text = hosts(servers, &format!(", target_session_attrs: {attrs}"));
-        text.push_str("pool_settings: { max_size: 1 }\nasync_pool_settings: { max_size: 1 }\n");
+        // What a borrower has set is to stay.
+        let sizes = "{ max_size: 1, reset: transaction }";
+        text.push_str(&format!(
+            "pool_settings: {sizes}\nasync_pool_settings: {sizes}\n"
+        ));
         let config = load(&text);
         let pool = sync::Pool::new(&config)?;
         let async_pool = runtime.block_on(aio::Pool::new(&config))?;

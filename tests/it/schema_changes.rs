@@ -108,6 +108,23 @@ twin! {
 }
 
 twin! {
+    fn types_made_anew_are_learnt_anew_without_a_cache(on, driver, go, work) {
+        let settings = "{ min_size: 1, max_size: 1, statement_cache: 0 }";
+        let pool = go!(driver::Pool::new(&on.pools(settings)))?;
+        let insert = format!("INSERT INTO {}_typed (m) VALUES ($1)", on.name);
+        for round in 0..3 {
+            recreate(&on);
+            for turn in 0..2 {
+                let ran = go!(pool.execute(&insert, &[&Label("ok")]));
+                assert!(ran.is_ok(), "{round}.{turn}: {ran:?}");
+            }
+        }
+        drop_types(&on);
+        Ok(())
+    }
+}
+
+twin! {
     fn a_value_added_to_an_enum_is_known_to_the_next_parameter(on, driver, go, work) {
         recreate(&on);
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;

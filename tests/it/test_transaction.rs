@@ -18,7 +18,7 @@ macro_rules! seen {
 }
 
 twin! {
-    fn nothing_of_a_test_stays_and_a_failure_undoes_no_more_than_itself(on, driver, go, work) {
+    everywhere fn nothing_of_a_test_stays_and_a_failure_undoes_no_more_than_itself(on, driver, go, work) {
         on.run(&format!("ALTER TABLE {} ADD UNIQUE (n)", on.name));
         let insert = insert(&on);
         for settings in ONE_EACH {
@@ -55,7 +55,7 @@ twin! {
 }
 
 twin! {
-    fn transactions_of_a_test_are_savepoints(on, driver, go, work) {
+    everywhere fn transactions_of_a_test_are_savepoints(on, driver, go, work) {
         let insert = insert(&on);
         let pool = go!(driver::Pool::test_transaction(&on.pools("{ max_size: 1 }")))?;
         let kept: Result<(), Error> = go!(pool.transaction(work!(|tx| {
@@ -112,7 +112,7 @@ twin! {
 }
 
 twin! {
-    fn a_second_session_is_refused_at_once_to_its_holder(on, driver, go, work) {
+    everywhere fn a_second_session_is_refused_at_once_to_its_holder(on, driver, go, work) {
         let pool = go!(driver::Pool::test_transaction(&on.pools("{ max_size: 5, timeout: 3600 }")))?;
         let guard = go!(pool.acquire())?;
         for refused in [
@@ -136,7 +136,7 @@ twin! {
 }
 
 twin! {
-    fn a_commit_in_a_text_is_an_error_and_the_end_of_the_test(on, driver, go, work) {
+    everywhere fn a_commit_in_a_text_is_an_error_and_the_end_of_the_test(on, driver, go, work) {
         for text in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN", "ROLLBACK AND CHAIN"] {
             let pool = go!(driver::Pool::test_transaction(&on.pools("{ max_size: 1 }")))?;
             let error = go!(pool.batch_execute(text)).expect_err("it ends everything");

@@ -431,3 +431,49 @@ twin! {
         Ok(())
     }
 }
+
+/// On a Unix socket nobody watches the wire: the server is asked, with one statement more.
+#[test]
+fn a_transaction_that_a_text_ended_is_told_on_a_unix_socket() -> Outcome {
+    let on = Fixture::new();
+    let Some(socket) = on.server().socket_dir() else {
+        println!("skipped: the server has no Unix socket");
+        return Ok(());
+    };
+    let socket = socket.display().to_string();
+    let sizes = "pool_settings: { max_size: 1 }\n";
+    let config = pgmonkey_tests::load(&on.yaml_at(&socket, on.server().port(), sizes));
+    let pool = pgmonkey::Pool::new(&config)?;
+    let insert = insert(&on);
+    let mut rows = 0;
+    for (ending, _) in ENDINGS {
+        let ended = pool.transaction(|tx| {
+            tx.execute(&insert, &[])?;
+            Ok(tx.batch_execute(ending)?)
+        });
+        check_ended(&ended.expect_err(ending), "commit", "a statement");
+        rows += stays(ending);
+        assert_eq!(on.rows(), rows, "{ending}");
+        let mut guard = pool.acquire()?;
+        guard.begin()?;
+        guard.batch_execute(ending)?;
+        check_ended(
+            &guard.rollback().expect_err(ending),
+            "rollback",
+            "a statement",
+        );
+    }
+    pool.transaction(|tx| {
+        tx.batch_execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")?;
+        let mut savepoint = tx.transaction()?;
+        savepoint.execute(&insert, &[])?;
+        savepoint.commit()
+    })?;
+    assert_eq!(on.rows(), rows + 1);
+    let failed = pool.transaction(|tx| {
+        let _ = tx.batch_execute("nonsense");
+        Ok(())
+    });
+    assert!(matches!(failed, Err(Error::RolledBack)), "{failed:?}");
+    Ok(())
+}

@@ -103,6 +103,7 @@ pub(crate) enum Frontend<'a> {
 }
 
 impl<'a> Frontend<'a> {
+    #[inline]
     fn of(kind: u8, body: Option<&'a [u8]>) -> Self {
         match kind {
             b'Q' => Self::Query(body),
@@ -223,47 +224,58 @@ impl BackendFraming {
             if bytes.is_empty() {
                 return;
             }
-            if !self.in_body {
-                if !self.frame.take_header(&mut bytes, 5) {
-                    return;
-                }
-                self.in_body = true;
-                self.long_parameter |=
-                    self.frame.header[0] == b'S' && self.frame.body_left > LONGEST_PARAMETER;
-            }
-            let kind = self.frame.header[0];
-            let keep = if is_looked_into(kind) { BODY_KEPT } else { 0 };
-            if !self.frame.take_body(&mut bytes, keep) {
-                return;
-            }
-            self.messages = self.messages.saturating_add(1);
-            let body = &*self.frame.kept;
-            match kind {
-                b'Z' => {
-                    self.ready = true;
-                    self.bound = false;
-                    event(Backend::Ready(body.first().copied().unwrap_or(0)));
-                }
-                b'G' | b'W' => event(Backend::CopyIn),
-                b'S' => event(Backend::Parameter(body)),
-                b'R' => event(Backend::Authentication(body)),
-                b'E' => event(Backend::Error {
-                    fields: body,
-                    bound: self.bound,
-                }),
-                b'2' => self.bound = true,
-                b'C' => TransactionEnd::of_tag(body)
-                    .into_iter()
-                    .for_each(|end| event(Backend::Ended(end))),
-                b'K' => body
-                    .first_chunk()
-                    .into_iter()
-                    .for_each(|pid| event(Backend::Key(u32::from_be_bytes(*pid)))),
-                _ => {}
-            }
-            self.frame.reset();
-            self.in_body = false;
+            bytes = self.feed_piece(bytes, &mut event);
         }
+    }
+
+    /// Feeds one message, or a part of it. Apart, so that what nearly every byte goes through stays
+    /// short.
+    fn feed_piece<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        event: &mut dyn FnMut(Backend<'_>),
+    ) -> &'a [u8] {
+        if !self.in_body {
+            if !self.frame.take_header(&mut bytes, 5) {
+                return bytes;
+            }
+            self.in_body = true;
+            self.long_parameter |=
+                self.frame.header[0] == b'S' && self.frame.body_left > LONGEST_PARAMETER;
+        }
+        let kind = self.frame.header[0];
+        let keep = if is_looked_into(kind) { BODY_KEPT } else { 0 };
+        if !self.frame.take_body(&mut bytes, keep) {
+            return bytes;
+        }
+        self.messages = self.messages.saturating_add(1);
+        let body = &*self.frame.kept;
+        match kind {
+            b'Z' => {
+                self.ready = true;
+                self.bound = false;
+                event(Backend::Ready(body.first().copied().unwrap_or(0)));
+            }
+            b'G' | b'W' => event(Backend::CopyIn),
+            b'S' => event(Backend::Parameter(body)),
+            b'R' => event(Backend::Authentication(body)),
+            b'E' => event(Backend::Error {
+                fields: body,
+                bound: self.bound,
+            }),
+            b'2' => self.bound = true,
+            b'C' => TransactionEnd::of_tag(body)
+                .into_iter()
+                .for_each(|end| event(Backend::Ended(end))),
+            b'K' => body
+                .first_chunk()
+                .into_iter()
+                .for_each(|pid| event(Backend::Key(u32::from_be_bytes(*pid)))),
+            _ => {}
+        }
+        self.frame.reset();
+        self.in_body = false;
+        bytes
     }
 
     /// How many bytes the message under way still lacks.
@@ -341,35 +353,46 @@ impl FrontendFraming {
                 bytes = rest;
                 continue;
             }
-            if !self.in_body {
-                let size = if self.started { 5 } else { 4 };
-                if !self.frame.take_header(&mut bytes, size) {
-                    return;
-                }
-                self.in_body = true;
-                event(match self.started {
-                    true => Frontend::of(self.frame.header[0], None),
-                    false => Frontend::Startup,
-                });
-            }
-            let kind = match self.started {
-                true => self.frame.header[0],
-                false => 0,
-            };
-            if !self.frame.take_body(&mut bytes, kept_of(kind)) {
-                return;
-            }
-            if kept_of(kind) > 0 {
-                event(Frontend::Late {
-                    kind,
-                    body: &self.frame.kept,
-                    whole: !self.frame.dropped,
-                });
-            }
-            self.started = true;
-            self.frame.reset();
-            self.in_body = false;
+            bytes = self.feed_piece(bytes, &mut event);
         }
+    }
+
+    /// Feeds a part of a message that was not written whole.
+    #[cold]
+    fn feed_piece<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        event: &mut dyn FnMut(Frontend<'_>),
+    ) -> &'a [u8] {
+        if !self.in_body {
+            let size = if self.started { 5 } else { 4 };
+            if !self.frame.take_header(&mut bytes, size) {
+                return bytes;
+            }
+            self.in_body = true;
+            event(match self.started {
+                true => Frontend::of(self.frame.header[0], None),
+                false => Frontend::Startup,
+            });
+        }
+        let kind = match self.started {
+            true => self.frame.header[0],
+            false => 0,
+        };
+        if !self.frame.take_body(&mut bytes, kept_of(kind)) {
+            return bytes;
+        }
+        if kept_of(kind) > 0 {
+            event(Frontend::Late {
+                kind,
+                body: &self.frame.kept,
+                whole: !self.frame.dropped,
+            });
+        }
+        self.started = true;
+        self.frame.reset();
+        self.in_body = false;
+        bytes
     }
 }
 

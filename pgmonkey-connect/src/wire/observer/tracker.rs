@@ -202,15 +202,15 @@ impl Tracker {
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
                 *copy_ended = false;
-                login.ends();
+                if !login.is_over() {
+                    login.ends();
+                    observer.put_back();
+                }
                 let request = unanswered.pop_front();
                 let counted = request.is_some_and(|request| request.kind != Kind::Close);
                 let prepares = request.map_or(0, |request| request.prepares);
                 if !std::mem::take(failed) && prepares != 0 {
                     observer.note_statements(prepares);
-                }
-                if observer.state() == WireState::Starting {
-                    observer.put_back();
                 }
                 answered(observer, counted, status);
             }

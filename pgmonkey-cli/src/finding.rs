@@ -17,6 +17,8 @@ pub(crate) enum Severity {
     Error,
     /// It can, but somebody should look.
     Warning,
+    /// Nothing is wrong: something to know.
+    Note,
 }
 
 /// One thing to say about a file.
@@ -72,11 +74,23 @@ impl Finding {
         }
     }
 
+    /// Something to know of a key, which nothing is wrong with.
+    pub(crate) fn note(key: &str, place: Option<&Place>, message: String) -> Self {
+        Self {
+            severity: Severity::Note,
+            key: Some(key.to_owned()),
+            message,
+            place: place.cloned(),
+            excerpt: None,
+        }
+    }
+
     /// Says it on stderr, with the line and a mark under what is meant.
     pub(crate) fn tell(&self) {
         let (style, kind) = match self.severity {
             Severity::Error => (notes::ERROR, "error"),
             Severity::Warning => (notes::WARNING, "warning"),
+            Severity::Note => (notes::HINT, "note"),
         };
         let place = self.place.as_ref().map(|place| format!("{place}: "));
         let key = self.key.as_ref().map(|key| format!("{key}: "));

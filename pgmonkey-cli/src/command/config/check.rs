@@ -54,6 +54,7 @@ impl Check {
                 warnings
                     .chain(encryption(loaded, &text))
                     .chain(unenforced_root(loaded, &text))
+                    .chain(unwatched(loaded))
                     .collect()
             }
             Err(error) => {
@@ -67,7 +68,11 @@ impl Check {
         if let (true, Ok(loaded)) = (self.connect, &loaded) {
             findings.extend(pools(loaded, &text)?);
         }
-        let wrong = |finding: &Finding| self.strict || finding.severity == Severity::Error;
+        let wrong = |finding: &Finding| match finding.severity {
+            Severity::Error => true,
+            Severity::Warning => self.strict,
+            Severity::Note => false,
+        };
         let ok = !findings.iter().any(wrong);
         let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
         self.report(out, ok, config, &findings)
@@ -134,6 +139,23 @@ fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
     Some(Finding::advice(key, loaded.source(key), message, text))
 }
 
+/// A blocking session on a Unix socket, where the driver gives no way to watch its messages.
+fn unwatched(loaded: &Loaded) -> Option<Finding> {
+    let config = &loaded.config;
+    let on_socket = |target: &Target| matches!(target.host, Host::Unix(_));
+    if config.connection_type.is_async()
+        || !config.connection_settings.targets().iter().any(on_socket)
+    {
+        return None;
+    }
+    let key = "connection_settings.host";
+    let message = "over a Unix socket a blocking session cannot be watched: `reset: auto` acts as \
+                   `session`, and a commit asks the server with one statement more; over TCP, and for \
+                   async types, neither costs anything"
+        .to_owned();
+    Some(Finding::note(key, loaded.source(key), message))
+}
+
 /// Whether the way there leads over a network.
 fn is_remote(target: &Target) -> bool {
     let local = |address: IpAddr| address.to_canonical().is_loopback();
@@ -185,6 +207,22 @@ mod tests {
             assert_eq!(warned(&format!("{remote}, sslmode: require")), None);
         }
         assert!(warned("host: localhost, hostaddr: 10.0.0.5").is_some());
+    }
+
+    #[test]
+    fn a_blocking_session_on_a_unix_socket_is_noted() {
+        let noted = |text: &str| {
+            let loader = Config::loader().libpq_sources(false).yaml(text);
+            let loaded = loader.load_with_sources().expect("it is right");
+            unwatched(&loaded).map(|finding| finding.severity)
+        };
+        let socket = "connection_settings: { host: /tmp }";
+        assert_eq!(noted(socket), Some(Severity::Note));
+        assert_eq!(
+            noted(&format!("{socket}\nconnection_type: async_pool")),
+            None
+        );
+        assert_eq!(noted("connection_settings: { host: localhost }"), None);
     }
 
     #[test]

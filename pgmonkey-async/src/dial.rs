@@ -78,7 +78,12 @@ async fn reach(
         let mut opened = match open(opening, Way::Startup, terms.inbox).await {
             Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
                 let opened = open(opening, Way::Statements, terms.inbox).await?;
-                opened.client.batch_execute(&dialing.statements()).await?;
+                if let Some(settings) = dialing.settings_statement() {
+                    let client = &opened.client;
+                    client
+                        .query_typed(settings.text(), &settings.parameters())
+                        .await?;
+                }
                 opened.route.observer().put_back();
                 opened
             }

@@ -12,7 +12,7 @@ use crate::connector::Setup;
 use crate::dial::Dial;
 use crate::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
 use crate::plan::{self, Attempt, Encryption};
-use crate::startup;
+use crate::startup::{self, SettingStatement};
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
 
@@ -178,9 +178,9 @@ impl Dialing {
         config
     }
 
-    /// The statements to run on a session that was opened by [`Way::Statements`].
-    pub fn statements(&self) -> String {
-        startup::set_statements(&self.session)
+    /// What to run on a session that was opened by [`Way::Statements`], if anything is to be set.
+    pub fn settings_statement(&self) -> Option<SettingStatement> {
+        SettingStatement::new(&self.session)
     }
 
     /// Whether to open again, this time by statements: the server refused the startup packet

@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::dialing::{Dialing, Way};
 use crate::sql::Effects;
+use crate::startup::SettingStatement;
 use crate::wire::{Observer, WireState};
 
 /// What to do with a session that came back.
@@ -80,6 +81,7 @@ pub fn has_too_many(statements: u32, capacity: usize) -> bool {
 #[derive(Debug)]
 pub struct Restore {
     text: String,
+    settings: Option<SettingStatement>,
     pooler: Option<Pooler>,
     /// Whether a pooler stands in front of the server, as found out by any session of the handle.
     behind: Arc<AtomicBool>,
@@ -91,8 +93,8 @@ impl Restore {
     /// For a session that was opened just now, by `way`.
     pub fn new(dialing: &Dialing, way: Way, observer: &Observer) -> Self {
         let settings = match way {
-            Way::Startup => String::new(),
-            Way::Statements => dialing.statements(),
+            Way::Startup => None,
+            Way::Statements => dialing.settings_statement(),
         };
         let pooler = dialing.pooler();
         let behind = Arc::clone(dialing.behind_pooler());
@@ -101,13 +103,14 @@ impl Restore {
             behind.store(true, Ordering::Relaxed);
         }
         let text = match (pooler, observer.backend_pid()) {
-            (None, pid) if pid != 0 => format!("{}{}", only_on(pid), restore(&settings)),
-            _ => restore(&settings),
+            (None, pid) if pid != 0 => format!("{}{RESTORE}", only_on(pid)),
+            _ => RESTORE.to_owned(),
         };
         let was_changed = observer.left_behind() != Effects::NONE;
         observer.put_back();
         Self {
             text,
+            settings,
             pooler,
             behind,
             was_changed,
@@ -118,6 +121,12 @@ impl Restore {
     /// stands between, they begin with one that fails on any other session of the server.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What gives it its settings again, where a pooler took none with the startup packet: the
+    /// statements have reset them.
+    pub fn settings(&self) -> Option<&SettingStatement> {
+        self.settings.as_ref()
     }
 
     /// What is to be undone of a session that came back. `left` is what its statements may have
@@ -177,16 +186,9 @@ fn only_on(pid: u32) -> String {
 /// What puts a session back as it was when it was opened, in one round trip: settings, role,
 /// cursors, listens, advisory locks and temporary objects. Prepared statements stay.
 ///
-/// `settings` are the statements that gave it its settings, where a pooler took none with the
-/// startup packet: `RESET ALL` would undo them.
-///
 /// Reference: PostgreSQL, `DISCARD`, whose `ALL` it is but for the prepared statements.
-pub fn restore(settings: &str) -> String {
-    format!(
-        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; CLOSE ALL; UNLISTEN *; \
-         SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; RESET ALL; {settings}"
-    )
-}
+const RESTORE: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; CLOSE ALL; UNLISTEN *; \
+     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; RESET ALL";
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +222,8 @@ mod tests {
 
     fn restorer(pooler: Option<Pooler>) -> Restore {
         Restore {
-            text: restore(""),
+            text: RESTORE.to_owned(),
+            settings: None,
             pooler,
             behind: Arc::default(),
             was_changed: false,

@@ -1,13 +1,20 @@
 //! Session settings on their way to the server: in the startup packet, so that they cost no
-//! round trip and survive `RESET ALL`; as `SET` statements where a pooler takes no `options`.
+//! round trip and survive `RESET ALL`; by a statement where a pooler takes no `options`.
 //!
 //! Reference: PostgreSQL, "Server Configuration: Shell Interaction" and libpq `options`.
 
-use pgmonkey_config::SessionSettings;
+use std::error::Error as StdError;
+use std::fmt;
+
+use bytes::BytesMut;
+use pgmonkey_config::{REDACTED, SessionSettings};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::Error;
-use crate::sql::literal;
+use crate::parameter_types::TypedParameter;
+
+type BoxError = Box<dyn StdError + Sync + Send>;
 
 /// The `options` text of the startup packet: what the file's `options` say, then each session
 /// setting as `-c name=value`, blanks and backslashes escaped as the server reads them.
@@ -41,19 +48,63 @@ pub fn options(
     Ok((!text.is_empty()).then_some(text))
 }
 
-/// The same settings as one text of `SET` statements, quoted, for a server that refused
-/// [`options`].
-pub fn set_statements(settings: &SessionSettings) -> String {
-    settings
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "SELECT pg_catalog.set_config({}, {}, false);",
-                literal(name),
-                literal(value)
-            )
+/// The same settings as one statement with parameters, for a server that refused [`options`].
+///
+/// The drivers write the texts they send, and the `Debug` form of parameters, to the log of the
+/// program: a setting may hold a secret, so that it travels as a parameter that hides itself there.
+#[derive(Debug)]
+pub struct SettingStatement {
+    text: String,
+    parameters: Vec<Hidden>,
+}
+
+impl SettingStatement {
+    /// `None` where nothing is to be set.
+    pub fn new(settings: &SessionSettings) -> Option<Self> {
+        let mut parameters = Vec::new();
+        let mut calls = Vec::new();
+        for (name, value) in settings.iter() {
+            let at = parameters.len() + 1;
+            calls.push(format!("pg_catalog.set_config(${at}, ${}, false)", at + 1));
+            parameters.extend([Hidden(name.to_owned()), Hidden(value.to_owned())]);
+        }
+        (!calls.is_empty()).then(|| Self {
+            text: format!("SELECT {}", calls.join(", ")),
+            parameters,
         })
-        .collect()
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its parameters, names and values in turns.
+    pub fn parameters(&self) -> Vec<TypedParameter<'_>> {
+        let typed = |parameter| (parameter as &(dyn ToSql + Sync), Type::TEXT);
+        self.parameters.iter().map(typed).collect()
+    }
+}
+
+/// A text that does not show in `Debug`.
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl ToSql for Hidden {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+        self.0.to_sql(kind, out)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <String as ToSql>::accepts(kind)
+    }
+
+    to_sql_checked!();
 }
 
 /// Whether the server, most likely a pooler, refused the startup packet for its `options`.
@@ -143,14 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_quoted() {
+    fn a_setting_travels_as_a_parameter_that_hides_itself() {
+        let statement = SettingStatement::new(&settings(&[("a.token", "it's"), ("b", "2")]));
+        let statement = statement.expect("something is to be set");
         assert_eq!(
-            set_statements(&settings(&[("search_path", "it's, b")])),
-            "SELECT pg_catalog.set_config('search_path', 'it''s, b', false);"
+            statement.text(),
+            "SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false)"
         );
-        assert_eq!(
-            set_statements(&settings(&[("my.x", "a\\'b")])),
-            "SELECT pg_catalog.set_config('my.x', E'a\\\\''b', false);"
+        let shown = format!("{:?} {statement:?}", statement.parameters());
+        assert!(
+            !shown.contains("it's") && shown.contains(REDACTED),
+            "{shown}"
         );
+        assert!(SettingStatement::new(&settings(&[])).is_none());
     }
 }

@@ -81,7 +81,11 @@ fn reach(
     let mut opened = match open(opening, Way::Startup) {
         Err(OpenFailure::Driver(error)) if dialing.needs_statements(&error) => {
             let mut opened = open(opening, Way::Statements)?;
-            opened.client.batch_execute(&dialing.statements())?;
+            if let Some(settings) = dialing.settings_statement() {
+                let client = &mut opened.client;
+                client.query_typed(settings.text(), &settings.parameters())?;
+            }
+            opened.route.observer().put_back();
             opened
         }
         other => other?,

@@ -129,7 +129,7 @@ macro_rules! borrow {
 }
 
 twin! {
-    fn nothing_of_a_borrower_is_found_by_the_next(on, driver, go, work) {
+    everywhere fn nothing_of_a_borrower_is_found_by_the_next(on, driver, go, work) {
         let pool = borrow!(on.pools("{ min_size: 1, max_size: 1 }"), driver, go, "-");
         let status = pool.status();
         assert!(status.opened < 110, "most sessions were put back, not replaced: {status}");

@@ -285,3 +285,36 @@ fn a_reset_never_reaches_another_clients_session() -> Outcome {
     }
     Ok(())
 }
+
+/// Settings that a pooler takes by statement are those that a reset goes back to, and no text that
+/// a driver logs holds one.
+#[test]
+fn a_reset_goes_back_to_the_settings_that_went_by_statement() -> Outcome {
+    let Some(pooler) = in_front(&[("pool_mode", "session")])? else {
+        return Ok(());
+    };
+    let settings = "{ statement_timeout: '12345', my.token: 'S3cret' }";
+    let sizes = "{ max_size: 1, statement_cache: 0 }";
+    let config = config_with(
+        pooler.endpoint(),
+        "prefer, pooler: session",
+        &format!(
+            "sync_settings: {settings}\nasync_settings: {settings}\npool_settings: {sizes}\nasync_pool_settings: {sizes}\n"
+        ),
+    );
+    let change = "SET statement_timeout = '1h'; SET my.token = 'x'";
+    let ask = "SELECT current_setting('statement_timeout') || current_setting('my.token')";
+    let pool = sync::Pool::new(&config)?;
+    pool.batch_execute(change)?;
+    assert_eq!(pool.query_one(ask, &[])?.get::<_, &str>(0), "12345msS3cret");
+    assert_eq!(pool.status().opened, 1);
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let pool = aio::Pool::new(&config).await?;
+        pool.batch_execute(change).await?;
+        let row = pool.query_one(ask, &[]).await?;
+        assert_eq!(row.get::<_, &str>(0), "12345msS3cret");
+        assert_eq!(pool.status().opened, 1);
+        Ok::<_, pgmonkey::Error>(())
+    })?;
+    Ok(())
+}

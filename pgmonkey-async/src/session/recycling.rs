@@ -82,7 +82,17 @@ impl Session {
         if undo != Undo::PutBack {
             return undo == Undo::Nothing;
         }
-        let restored = timeout(CANCEL_LIMIT, self.client.batch_execute(self.restore.text())).await;
+        let restore = async {
+            self.client.batch_execute(self.restore.text()).await?;
+            if let Some(settings) = self.restore.settings() {
+                let parameters = settings.parameters();
+                self.client
+                    .query_typed(settings.text(), &parameters)
+                    .await?;
+            }
+            Ok(())
+        };
+        let restored = timeout(CANCEL_LIMIT, restore).await;
         if let Ok(Err(error)) = &restored
             && self.restore.failed(error)
         {

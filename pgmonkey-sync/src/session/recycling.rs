@@ -69,7 +69,15 @@ impl Session {
         }
         let client = self.client.as_mut();
         let client = client.expect("only the drop takes the client");
-        if let Err(error) = client.batch_execute(self.restore.text()) {
+        let restored = client.batch_execute(self.restore.text()).and_then(|()| {
+            match self.restore.settings() {
+                None => Ok(()),
+                Some(settings) => client
+                    .query_typed(settings.text(), &settings.parameters())
+                    .map(drop),
+            }
+        });
+        if let Err(error) = restored {
             if self.restore.failed(&error) {
                 events::behind_pooler(self.ledger.name());
             }

@@ -7,6 +7,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
+use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, WireState};
 use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
 use tokio::runtime::Handle;
@@ -136,6 +137,7 @@ impl Session {
     /// Asks the hook whether it may be lent.
     pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
         self.reason = CloseReason::Hook;
+        let as_opened = self.observer.left_behind() == Effects::NONE;
         let mut answer = hooks.ask_before_acquire(&mut self.client).await;
         if answer.is_ok() {
             self.settle().await;
@@ -151,6 +153,10 @@ impl Session {
         }
         let approval = approval(answer, self.was_lent);
         if let Approval::Lend = approval {
+            if as_opened {
+                // What the hook has set is the program's, not the borrower's.
+                self.is_as_opened();
+            }
             self.reason = CloseReason::Shutdown;
             self.was_lent = true;
         }

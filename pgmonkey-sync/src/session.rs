@@ -229,6 +229,7 @@ impl Session {
     /// Asks the hook whether it may be lent.
     pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
         self.reason = CloseReason::Hook;
+        let as_opened = self.left_behind() == Effects::NONE;
         let mut answer = hooks.ask_before_acquire(self.client_mut());
         if let Ok(HookVerdict::Keep) = answer
             && verdict(self.settled_state(), reset) != Verdict::Keep
@@ -242,6 +243,10 @@ impl Session {
         }
         let approval = approval(answer, self.was_lent);
         if let Approval::Lend = approval {
+            if as_opened {
+                // What the hook has set is the program's, not the borrower's.
+                self.is_as_opened();
+            }
             self.reason = CloseReason::Shutdown;
             self.was_lent = true;
         }

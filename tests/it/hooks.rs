@@ -378,3 +378,24 @@ twin! {
         Ok(())
     }
 }
+
+twin! {
+    everywhere fn what_the_hooks_set_is_no_change_of_the_borrowers(on, driver, go, work) {
+        let connect = Script::new("SET work_mem = '6MB'", Answer::Keep);
+        let acquire = Script::new("SET statement_timeout = '1h'", Answer::Keep);
+        let hooks = driver::Hooks::new("test").after_connect(connect.clone()).before_acquire(acquire.clone());
+        let config = on.pools("{ min_size: 1, max_size: 1 }");
+        let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
+        let ask = "SELECT current_setting('work_mem') || ' ' || current_setting('statement_timeout')";
+        for _ in 0..3 {
+            let row = go!(pool.query_one(ask, &[]))?;
+            assert_eq!(row.get::<_, &str>(0), "6MB 1h");
+        }
+        assert_eq!(pool.status().opened, 1, "nothing was to be undone");
+        go!(pool.batch_execute("SET work_mem = '9MB'; SET statement_timeout = '2h'"))?;
+        let row = go!(pool.query_one(ask, &[]))?;
+        assert_eq!(row.get::<_, &str>(0), "6MB 1h");
+        assert_eq!(connect.asked(), 2, "a reset would have undone what this hook has set");
+        Ok(())
+    }
+}

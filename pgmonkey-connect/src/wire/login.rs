@@ -108,6 +108,13 @@ impl Login {
         self.over = true;
     }
 
+    /// Whether it is over and there is nothing to refuse.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        self.over && self.refusal.is_none()
+    }
+
+    #[inline]
     pub(super) fn is_over(&self) -> bool {
         self.over
     }

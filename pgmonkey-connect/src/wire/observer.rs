@@ -264,13 +264,15 @@ impl Observer {
         self.word.fetch_or(CLOSED | CONDEMNED, Ordering::AcqRel);
     }
 
-    /// Why the session was [`condemn`](Self::condemn)ed, if it was. Costs one load.
+    /// Whether the session was [`condemn`](Self::condemn)ed. Costs one load.
     #[inline]
+    pub(super) fn is_condemned(&self) -> bool {
+        self.word.load(Ordering::Acquire) & CONDEMNED != 0
+    }
+
+    /// Why the session was [`condemn`](Self::condemn)ed, if it was.
     pub fn condemned(&self) -> Option<&'static str> {
-        match self.word.load(Ordering::Acquire) & CONDEMNED {
-            0 => None,
-            _ => self.condemned.get().copied(),
-        }
+        self.condemned.get().copied()
     }
 
     /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it

@@ -129,6 +129,7 @@ impl<S> ObservedStream<S> {
     }
 
     /// Takes what a session that was given up is asked, in the server's place.
+    #[cold]
     fn swallow(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
         self.refused += self.tracker.requests_in(bytes);
         cx.waker().wake_by_ref();
@@ -136,7 +137,9 @@ impl<S> ObservedStream<S> {
     }
 
     /// Refuses one request of a session that was given up.
-    fn refuse(&mut self, reason: &str, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    #[cold]
+    fn refuse(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let reason = self.observer.condemned().unwrap_or_default();
         let Some(left) = self.refused.checked_sub(1) else {
             return Poll::Pending;
         };
@@ -199,8 +202,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
             this.unread.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
-        if let Some(reason) = this.observer.condemned() {
-            return this.refuse(reason, buf);
+        if this.observer.is_condemned() {
+            return this.refuse(buf);
         }
         // Before the read, so that a server that never stops talking runs into it as well.
         if let Err(error) = this.check_deadline(cx) {
@@ -238,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.observer.condemned().is_some() {
+        if this.observer.is_condemned() {
             return Poll::Ready(Ok(this.swallow(cx, bytes)));
         }
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);

@@ -66,7 +66,18 @@ impl Tracker {
 
     /// Why the session must not go on, if it must not. Asked before the reader gets what was
     /// received, so that no answer leaves and the driver keeps nothing of it.
+    #[inline]
     pub(in crate::wire) fn refusal(&mut self, observer: &Observer) -> Option<io::Error> {
+        let settled = self.login.is_settled()
+            && !self.backend.has_long_parameter()
+            && observer.exceeded().is_none();
+        match settled {
+            true => None,
+            false => self.refuse(observer),
+        }
+    }
+
+    fn refuse(&mut self, observer: &Observer) -> Option<io::Error> {
         let refused = |error: LoginRefused| io::Error::new(io::ErrorKind::PermissionDenied, error);
         if let Some(refusal) = self.login.refusal(self.backend.missing()) {
             return Some(refused(refusal));
@@ -249,7 +260,9 @@ impl Tracker {
             }
             Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
         });
-        login.count(bytes.len(), backend.messages());
+        if !login.is_over() {
+            login.count(bytes.len(), backend.messages());
+        }
     }
 
     /// Whether the next byte from the server starts a message.

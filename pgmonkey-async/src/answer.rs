@@ -6,6 +6,7 @@ use bytes::Buf;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, CopyOutStream, Error, Row, RowStream, ToStatement};
 
+use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::parameter_types::TypedParameter;
 
 /// A statement's parameters.
@@ -14,6 +15,7 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// What is taken of a statement's answer.
 pub(crate) trait Answer {
     type Output: Send;
+    const TAKES: Takes = Takes::Rows;
 
     fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,
@@ -98,6 +100,7 @@ pub(crate) enum CopyOut {}
 
 impl Answer for CopyOut {
     type Output = CopyOutStream;
+    const TAKES: Takes = Takes::CopyOut;
 
     async fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,
@@ -121,6 +124,7 @@ pub(crate) struct CopyIn<U>(PhantomData<U>);
 
 impl<U: Buf + Send + 'static> Answer for CopyIn<U> {
     type Output = CopyInSink<U>;
+    const TAKES: Takes = Takes::CopyIn;
 
     async fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,

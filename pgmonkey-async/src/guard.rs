@@ -150,7 +150,8 @@ impl ClientGuard {
     pub async fn ping(&mut self) -> Result<Report, Error> {
         let session = self.session();
         let began = Instant::now();
-        let row = session.client().query_typed_one(PING, &[]).await?;
+        let row = session.client().query_typed_one(PING, &[]).await;
+        let row = row.map_err(|error| session.explain(error))?;
         Ok(Report::from_row(&row, began.elapsed(), session.route())?)
     }
 

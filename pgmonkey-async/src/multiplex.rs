@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use pgmonkey_connect::parameter_types::check_count;
 use pgmonkey_connect::sharing::may_share;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, events};
@@ -321,6 +322,7 @@ impl SharedSession {
             Some(statement) => statement,
             None => Box::pin(self.prepare_once(text)).await?,
         };
+        check_count(params.len(), statement.params())?;
         match A::run(session.client(), &statement, params).await {
             Ok(output) => Ok(output),
             Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pgmonkey_connect::Error;
 use pgmonkey_connect::healing::{self, Blame, Kept, blame};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
+use pgmonkey_connect::parameter_types::{ParameterTypes, check_count, too_many, typed};
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
 use pgmonkey_connect::wire::WireState;
@@ -160,12 +160,16 @@ impl Session {
         Ok(statement)
     }
 
-    /// An error of preparing: whether the driver's own statements are gone.
+    /// An error of preparing: whether the driver's own statements are gone, or there are too many
+    /// parameters.
     fn explain_prepare(&self, error: tokio_postgres::Error) -> Error {
+        if let Some(error) = too_many(&error) {
+            return error;
+        }
         let forgot = self.observer().left_behind().has(Effects::FORGETS);
         match forgot && blame(&error) == Blame::All {
             true => Error::TypeLookupsLost(Arc::new(error)),
-            false => error.into(),
+            false => self.explain(error),
         }
     }
 
@@ -200,6 +204,7 @@ impl Session {
             Some(statement) => statement,
             None => self.prepare(text, &[]).await?,
         };
+        check_count(params.len(), statement.params())?;
         match A::run(self.client(), &statement, params).await {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -237,7 +242,7 @@ impl Session {
             company == Company::Shared || matches!(self.state_at_rest().await, Ok(WireState::Idle))
         };
         if !helps || !is_safe().await {
-            return Err(error.into());
+            return Err(self.explain_answer(error, A::TAKES));
         }
         let statement = self.prepare(text, &[]).await?;
         match A::run(self.client(), &statement, params).await {
@@ -247,7 +252,7 @@ impl Session {
             }
             Err(error) => {
                 self.forget_if_to_blame(&error, &statement);
-                Err(error.into())
+                Err(self.explain_answer(error, A::TAKES))
             }
         }
     }
@@ -282,7 +287,8 @@ impl Session {
         company: Company,
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
-            return Ok(A::run_typed(self.client(), text, &[]).await?);
+            let done = A::run_typed(self.client(), text, &[]).await;
+            return done.map_err(|error| self.explain_answer(error, A::TAKES));
         }
         let known = self.prepared().types.get(text);
         let remembered = known.is_some();
@@ -290,6 +296,7 @@ impl Session {
             Some(types) => types,
             None => self.learn_types(text, company).await?,
         };
+        check_count(params.len(), &types)?;
         match A::run_typed(self.client(), text, &typed(params, &types)).await {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -305,10 +312,11 @@ impl Session {
                     || company == Company::Shared
                     || !matches!(self.state_at_rest().await, Ok(WireState::Idle))
                 {
-                    return Err(error.into());
+                    return Err(self.explain_answer(error, A::TAKES));
                 }
                 let types = self.learn_types(text, company).await?;
-                Ok(A::run_typed(self.client(), text, &typed(params, &types)).await?)
+                let done = A::run_typed(self.client(), text, &typed(params, &types)).await;
+                done.map_err(|error| self.explain_answer(error, A::TAKES))
             }
         }
     }
@@ -325,7 +333,7 @@ impl Session {
         if !inside {
             self.run("ROLLBACK").await?;
         }
-        Ok(learnt?)
+        learnt.map_err(|error| self.explain_prepare(error))
     }
 }
 

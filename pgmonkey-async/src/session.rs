@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_config::Reset;
+use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
 use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
@@ -86,7 +87,7 @@ impl Session {
         &self.prepared
     }
 
-    pub(crate) fn observer(&self) -> &Observer {
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
         &self.observer
     }
 
@@ -213,7 +214,18 @@ impl Session {
 
     /// Begins, ends or undoes: a statement that the session itself needs.
     pub(crate) async fn run(&self, statement: &str) -> Result<(), Error> {
-        Ok(self.client.batch_execute(statement).await?)
+        let done = self.client.batch_execute(statement).await;
+        done.map_err(|error| self.explain_answer(error, Takes::Rows))
+    }
+
+    /// The same for a statement of which this was taken.
+    pub(crate) fn explain_answer(&self, error: tokio_postgres::Error, takes: Takes) -> Error {
+        takes.explain(error, Some(&self.observer))
+    }
+
+    /// An error of the driver's, with the reason if the session has ended.
+    pub(crate) fn explain(&self, error: tokio_postgres::Error) -> Error {
+        Error::of_session(error, &*self.observer)
     }
 }
 

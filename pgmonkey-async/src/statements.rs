@@ -1,15 +1,16 @@
 //! The statements, the same on every handle, guard and transaction.
 
 use std::panic::Location;
+use std::sync::Arc;
 
 use bytes::Buf;
+use pgmonkey_connect::parameter_types::{check_count, check_number};
 use pgmonkey_connect::{AsStatement, Error, StatementRef};
 
 use crate::answer::{Answer, CopyIn, CopyOut, Params, Stream};
-use crate::guard::ClientGuard;
 use crate::pool::Pool;
 use crate::session::Session;
-use crate::stream::{CopyInSink, CopyOutStream, RowStream};
+use crate::stream::{CopyInSink, CopyOutStream, Origin, RowStream};
 
 impl Pool {
     /// Runs one statement on a session of its own, or on one that is shared if it may: a text
@@ -20,6 +21,7 @@ impl Pool {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        check_number(params.len())?;
         if let (Some(multiplex), Some(text)) = (&self.shared().multiplex, statement.text())
             && multiplex.takes(text, params)
         {
@@ -38,11 +40,12 @@ impl Pool {
         place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
-    ) -> Result<(A::Output, Option<ClientGuard>), Error> {
+    ) -> Result<(A::Output, Origin), Error> {
         let guard = self.hold(place).await?;
         let session = guard.session();
         let output = session.run_plain::<A, S>(statement, params).await?;
-        Ok((output, Some(guard)))
+        let observer = Arc::clone(session.observer());
+        Ok((output, Origin::new(observer, Some(guard))))
     }
 
     /// Runs statements that are separated by semicolons on a session of its own.
@@ -79,13 +82,16 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        check_number(params.len())?;
         match statement.as_statement() {
             StatementRef::Text(text) => self.run_text::<A>(text, params).await,
             StatementRef::Prepared(prepared) => {
+                check_count(params.len(), prepared.params())?;
                 let done = A::run(self.client(), prepared, params).await;
-                Ok(done.inspect_err(|error| {
-                    self.forget_if_to_blame(error, prepared);
-                })?)
+                done.map_err(|error| {
+                    self.forget_if_to_blame(&error, prepared);
+                    self.explain_answer(error, A::TAKES)
+                })
             }
         }
     }
@@ -96,10 +102,10 @@ impl Session {
         _place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
-    ) -> Result<(A::Output, Option<ClientGuard>), Error> {
+    ) -> Result<(A::Output, Origin), Error> {
         // A stream outlives the call: in a test it has no savepoint.
         let output = self.run_plain::<A, S>(statement, params).await?;
-        Ok((output, None))
+        Ok((output, Origin::new(Arc::clone(self.observer()), None)))
     }
 
     /// Runs statements that are separated by semicolons.
@@ -125,10 +131,10 @@ macro_rules! streams {
                 statement: &S,
                 params: Params<'_>,
             ) -> Result<RowStream, Error> {
-                let (rows, guard) = self
+                let (rows, origin) = self
                     .run_apart::<Stream, S>(place, statement, params)
                     .await?;
-                Ok(RowStream::new(rows, guard))
+                Ok(RowStream::new(rows, origin))
             }
 
             pub(crate) async fn copy_from<S: ?Sized + Sync + AsStatement>(
@@ -136,8 +142,8 @@ macro_rules! streams {
                 place: &'static Location<'static>,
                 statement: &S,
             ) -> Result<CopyOutStream, Error> {
-                let (data, guard) = self.run_apart::<CopyOut, S>(place, statement, &[]).await?;
-                Ok(CopyOutStream::new(data, guard))
+                let (data, origin) = self.run_apart::<CopyOut, S>(place, statement, &[]).await?;
+                Ok(CopyOutStream::new(data, origin))
             }
 
             pub(crate) async fn copy_to<S, U>(
@@ -149,10 +155,10 @@ macro_rules! streams {
                 S: ?Sized + Sync + AsStatement,
                 U: Buf + Send + 'static,
             {
-                let (sink, guard) = self
+                let (sink, origin) = self
                     .run_apart::<CopyIn<U>, S>(place, statement, &[])
                     .await?;
-                Ok(CopyInSink::new(sink, guard))
+                Ok(CopyInSink::new(sink, origin))
             }
         }
     };

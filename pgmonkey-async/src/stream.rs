@@ -3,15 +3,36 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use futures_sink::Sink;
 use pgmonkey_connect::Error;
+use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::wire::Observer;
 use tokio_postgres::Row;
 
 use crate::guard::ClientGuard;
+
+/// The session of a stream.
+pub(crate) struct Origin {
+    observer: Arc<Observer>,
+    /// That of a handle, which goes back at the end of the stream.
+    guard: Option<ClientGuard>,
+}
+
+impl Origin {
+    pub(crate) fn new(observer: Arc<Observer>, guard: Option<ClientGuard>) -> Self {
+        Self { observer, guard }
+    }
+
+    /// An error of the driver's, with the reason if the session has ended.
+    fn explain(&self, error: tokio_postgres::Error) -> Error {
+        Takes::Rows.explain(error, Some(&self.observer))
+    }
+}
 
 /// Rows as they come from the server: a [`Stream`], or [`next`](Self::next) in a loop.
 ///
@@ -30,16 +51,16 @@ use crate::guard::ClientGuard;
 pub struct RowStream {
     rows: Pin<Box<tokio_postgres::RowStream>>,
     /// Behind the rows, so that it is dropped after them.
-    guard: Option<ClientGuard>,
+    origin: Origin,
     /// The driver's stream must not be asked again then.
     ended: bool,
 }
 
 impl RowStream {
-    pub(crate) fn new(rows: tokio_postgres::RowStream, guard: Option<ClientGuard>) -> Self {
+    pub(crate) fn new(rows: tokio_postgres::RowStream, origin: Origin) -> Self {
         Self {
             rows: Box::pin(rows),
-            guard,
+            origin,
             ended: false,
         }
     }
@@ -68,9 +89,9 @@ impl Stream for RowStream {
         }
         let row = ready!(self.rows.as_mut().poll_next(cx));
         if row.is_none() {
-            (self.ended, self.guard) = (true, None);
+            (self.ended, self.origin.guard) = (true, None);
         }
-        Poll::Ready(row.map(|row| row.map_err(Error::from)))
+        Poll::Ready(row.map(|row| row.map_err(|error| self.origin.explain(error))))
     }
 }
 
@@ -88,15 +109,15 @@ impl Stream for RowStream {
 #[must_use = "data comes as it is read"]
 pub struct CopyOutStream {
     data: Pin<Box<tokio_postgres::CopyOutStream>>,
-    guard: Option<ClientGuard>,
+    origin: Origin,
     ended: bool,
 }
 
 impl CopyOutStream {
-    pub(crate) fn new(data: tokio_postgres::CopyOutStream, guard: Option<ClientGuard>) -> Self {
+    pub(crate) fn new(data: tokio_postgres::CopyOutStream, origin: Origin) -> Self {
         Self {
             data: Box::pin(data),
-            guard,
+            origin,
             ended: false,
         }
     }
@@ -120,9 +141,9 @@ impl Stream for CopyOutStream {
         }
         let piece = ready!(self.data.as_mut().poll_next(cx));
         if piece.is_none() {
-            (self.ended, self.guard) = (true, None);
+            (self.ended, self.origin.guard) = (true, None);
         }
-        Poll::Ready(piece.map(|piece| piece.map_err(Error::from)))
+        Poll::Ready(piece.map(|piece| piece.map_err(|error| self.origin.explain(error))))
     }
 }
 
@@ -139,13 +160,13 @@ impl Stream for CopyOutStream {
 #[must_use = "a copy that is not finished is aborted"]
 pub struct CopyInSink<U> {
     sink: Pin<Box<tokio_postgres::CopyInSink<U>>>,
-    guard: Option<ClientGuard>,
+    origin: Origin,
 }
 
 impl<U: Buf + Send + 'static> CopyInSink<U> {
-    pub(crate) fn new(sink: tokio_postgres::CopyInSink<U>, guard: Option<ClientGuard>) -> Self {
+    pub(crate) fn new(sink: tokio_postgres::CopyInSink<U>, origin: Origin) -> Self {
         let sink = Box::pin(sink);
-        Self { sink, guard }
+        Self { sink, origin }
     }
 
     /// Sends one piece. Pieces need not end where rows do.
@@ -154,9 +175,9 @@ impl<U: Buf + Send + 'static> CopyInSink<U> {
     ///
     /// [`Error::Database`].
     pub async fn send(&mut self, piece: U) -> Result<(), Error> {
-        poll_fn(|cx| self.sink.as_mut().poll_ready(cx)).await?;
-        self.sink.as_mut().start_send(piece)?;
-        Ok(poll_fn(|cx| self.sink.as_mut().poll_flush(cx)).await?)
+        poll_fn(|cx| Pin::new(&mut *self).poll_ready(cx)).await?;
+        Pin::new(&mut *self).start_send(piece)?;
+        poll_fn(|cx| Pin::new(&mut *self).poll_flush(cx)).await
     }
 
     /// Ends the copy; returns the number of rows.
@@ -166,8 +187,8 @@ impl<U: Buf + Send + 'static> CopyInSink<U> {
     /// [`Error::Database`], also for what was wrong with a piece sent before.
     pub async fn finish(&mut self) -> Result<u64, Error> {
         let copied = self.sink.as_mut().finish().await;
-        self.guard = None;
-        Ok(copied?)
+        self.origin.guard = None;
+        copied.map_err(|error| self.origin.explain(error))
     }
 }
 
@@ -175,19 +196,23 @@ impl<U: Buf + Send + 'static> Sink<U> for CopyInSink<U> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.sink.as_mut().poll_ready(cx).map_err(Error::from)
+        let ready = self.sink.as_mut().poll_ready(cx);
+        ready.map_err(|error| self.origin.explain(error))
     }
 
     fn start_send(mut self: Pin<&mut Self>, piece: U) -> Result<(), Error> {
-        Ok(self.sink.as_mut().start_send(piece)?)
+        let sent = self.sink.as_mut().start_send(piece);
+        sent.map_err(|error| self.origin.explain(error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.sink.as_mut().poll_flush(cx).map_err(Error::from)
+        let flushed = self.sink.as_mut().poll_flush(cx);
+        flushed.map_err(|error| self.origin.explain(error))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.sink.as_mut().poll_close(cx).map_err(Error::from)
+        let closed = self.sink.as_mut().poll_close(cx);
+        closed.map_err(|error| self.origin.explain(error))
     }
 }
 

@@ -75,12 +75,32 @@ fn find<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
 /// Transient: the socket failed, the server is starting, stopping or full, or another transaction
 /// was in the way. Else what the server's reason is about.
 pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
-    let Some(code) = error.code() else {
-        return match error.is_closed() || find::<io::Error>(error).is_some() {
-            true => ErrorKind::Transient,
-            false => ErrorKind::Other,
-        };
-    };
+    match error.code() {
+        Some(code) => kind_of(code),
+        None if is_loss(error) => ErrorKind::Transient,
+        None => ErrorKind::Other,
+    }
+}
+
+/// Whether the session was lost, for a reason that the server has not given here.
+pub(crate) fn is_loss(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none() && (error.is_closed() || find::<io::Error>(error).is_some())
+}
+
+/// Whether the server answered with a message that the call had no use for.
+pub(crate) fn is_unexpected(error: &tokio_postgres::Error) -> bool {
+    // The driver tells its own errors apart by their text alone.
+    error.source().is_none() && error.to_string() == "unexpected message from server"
+}
+
+/// Whether a statement that was prepared has more parameters than the protocol can count.
+pub(crate) fn has_too_many_parameters(error: &tokio_postgres::Error) -> bool {
+    let io = find::<io::Error>(error);
+    io.is_some_and(|error| error.to_string().ends_with("parameters is not drained"))
+}
+
+/// What the server's reason is about.
+pub(crate) fn kind_of(code: &SqlState) -> ErrorKind {
     if is_conflict(code) {
         return ErrorKind::Transient;
     }

@@ -13,7 +13,9 @@ use pgmonkey_config::MOST_SESSIONS;
 use crate::driver::{self, DriverText};
 use crate::failure::ConnectFailure;
 use crate::hook::HookFailure;
+use crate::session_end::SessionEnd;
 use crate::status::Status;
+use crate::wire::Observer;
 
 /// Everything that can go wrong between asking for a session and giving it back.
 ///
@@ -191,6 +193,44 @@ pub enum Error {
     #[error(fmt = write_database)]
     Database(Arc<tokio_postgres::Error>),
 
+    /// The session ended between two statements or in the middle of one, for a reason that the
+    /// driver's error does not tell: the server was told to end it (SQLSTATE 57P01), crashed
+    /// (57P02), or ran out of patience (`idle_in_transaction_session_timeout`: 25P03,
+    /// `idle_session_timeout`: 57P05, `transaction_timeout`: 25P04); or the server exceeded a limit
+    /// of this side. A statement that was under way may have been run, also a COMMIT.
+    ///
+    /// Where the server's message was the answer to a statement it is [`Error::Database`], with the
+    /// same [`code`](Error::code).
+    #[error(transparent)]
+    SessionEnded(Arc<SessionEnd>),
+
+    /// A `COPY` was sent by a call that does not take it, or another statement by `copy_in` or
+    /// `copy_out`. Where the server waits for data the session is given up.
+    #[error("{advice}")]
+    WrongCopy {
+        /// What the call takes, and what to use instead.
+        advice: &'static str,
+    },
+
+    /// A statement was given another number of parameters than it has. Nothing was sent.
+    #[error("the statement takes {} and was given {given}", parameters(*.expected))]
+    ParameterCount {
+        /// How many it has.
+        expected: usize,
+        /// How many there were.
+        given: usize,
+    },
+
+    /// A statement has more parameters than the protocol can count. It was not run.
+    #[error(
+        "a statement takes at most {MOST_PARAMETERS} parameters{}: send many values as arrays (INSERT … SELECT * FROM unnest($1::int[], $2::text[])), by copy_in, or in several statements",
+        .given.map(|given| format!(" and was given {given}")).unwrap_or_default()
+    )]
+    TooManyParameters {
+        /// How many there were, where that is known.
+        given: Option<usize>,
+    },
+
     /// `query_one` found no row.
     #[error("the query returned no row: use query_opt where there may be none")]
     NoRow,
@@ -202,6 +242,14 @@ pub enum Error {
     /// An error of the caller's own, passed through a `transaction` closure.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
+}
+
+/// The most parameters that a statement can have: the protocol counts them with 16 bits.
+pub const MOST_PARAMETERS: usize = 65_535;
+
+fn parameters(count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} parameter{s}")
 }
 
 const TYPE_LOOKUPS_LOST: &str = "the session can look up no more types: DISCARD ALL or DEALLOCATE ALL has removed the driver's own statements; acquire another session";
@@ -221,6 +269,18 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
+    /// An error of the driver's, with the reason that the session's observer knows if the session has
+    /// ended and the driver does not say why.
+    pub fn of_session<'a>(
+        error: tokio_postgres::Error,
+        observer: impl Into<Option<&'a Observer>>,
+    ) -> Self {
+        match SessionEnd::of(error, observer.into()) {
+            Ok(end) => Self::SessionEnded(Arc::new(end)),
+            Err(error) => error.into(),
+        }
+    }
+
     /// Wraps an error of the caller's own, so that a `transaction` closure can fail with it.
     pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Other(Arc::from(error.into()))
@@ -231,6 +291,7 @@ impl Error {
         match self {
             Self::Database(error) | Self::TypeLookupsLost(error) => error.code(),
             Self::Connect(failure) => failure.code(),
+            Self::SessionEnded(end) => end.code(),
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
             Self::Hook(failure) => failure.code(),
@@ -317,6 +378,7 @@ impl Error {
             Self::Connect(failure) => failure.kind(),
             Self::Timeout(_) | Self::QueueFull { .. } => ErrorKind::Transient,
             Self::Database(error) => driver::kind(error),
+            Self::SessionEnded(end) => end.kind(),
             Self::Hook(failure) => failure.kind(),
             Self::Config(_)
             | Self::SessionSetting { .. }
@@ -330,6 +392,10 @@ impl Error {
     /// Whether trying the same again, unchanged, may work: the server is away, starting, or
     /// full, every session was in use, or another transaction was in the way
     /// ([`is_conflict`](Self::is_conflict)). Inside a transaction "the same" is all of it.
+    ///
+    /// A session that the server ended is judged by its SQLSTATE: 57P01, 57P02, 57P03 and 57P05
+    /// pass; 25P03 and 25P04 do not, for what took too long inside the transaction takes as long
+    /// the next time.
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }

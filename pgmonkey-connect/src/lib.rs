@@ -14,6 +14,7 @@
 //! | whether the server is the one asked for | [`role`] |
 //! | how to get from a socket to an encrypted session whose state is known | [`Connector`], [`wire`] |
 //! | why there is no session | [`failure`] |
+//! | why a session ended | [`SessionEnd`] |
 //! | how session settings reach the server | [`startup`] |
 //! | how a text is written into a statement | [`sql`] |
 //! | what a returned session needs | [`recycle`] |
@@ -24,6 +25,7 @@
 //! | which of those have outlived the schema | [`healing`] |
 //! | what a statement's text can do to the session | [`sql`] |
 //! | which statements may share a session | [`sharing`] |
+//! | what a call takes of a statement's answer | [`answer`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | who holds what | [`ledger`] |
 //! | what a listener is subscribed to, and when it tries again | [`listening`] |
@@ -36,6 +38,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod answer;
 mod connector;
 pub mod credentials;
 mod dial;
@@ -68,6 +71,7 @@ mod report;
 pub mod retry;
 pub mod role;
 mod route;
+mod session_end;
 pub mod sharing;
 pub mod shelf;
 pub mod sql;
@@ -92,6 +96,7 @@ pub use listening::Heard;
 pub use report::{PING, Report, Tls};
 pub use role::Role;
 pub use route::Route;
+pub use session_end::SessionEnd;
 pub use statement_cache::{AsStatement, StatementRef};
 pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
 

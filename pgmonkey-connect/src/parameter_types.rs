@@ -5,7 +5,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_postgres::Statement;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::error::MOST_PARAMETERS;
 use crate::statement_cache::StatementCache;
+use crate::{Error, driver};
+
+/// Whether a statement can have as many parameters.
+///
+/// # Errors
+///
+/// [`Error::TooManyParameters`].
+#[inline]
+pub fn check_number(given: usize) -> Result<(), Error> {
+    match given > MOST_PARAMETERS {
+        true => Err(Error::TooManyParameters { given: Some(given) }),
+        false => Ok(()),
+    }
+}
+
+/// Whether a statement with parameters of `types` was given as many.
+///
+/// # Errors
+///
+/// [`Error::ParameterCount`].
+#[inline]
+pub fn check_count(given: usize, types: &[Type]) -> Result<(), Error> {
+    let expected = types.len();
+    match given == expected {
+        true => Ok(()),
+        false => Err(Error::ParameterCount { expected, given }),
+    }
+}
+
+/// An error of preparing a statement, if it has too many parameters.
+pub fn too_many(error: &tokio_postgres::Error) -> Option<Error> {
+    driver::has_too_many_parameters(error).then_some(Error::TooManyParameters { given: None })
+}
 
 /// A value with the type it is sent as.
 pub type TypedParameter<'a> = (&'a (dyn ToSql + Sync), Type);

@@ -3,6 +3,7 @@
 use postgres::types::ToSql;
 use postgres::{Client, Error, Row, ToStatement};
 
+use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::parameter_types::TypedParameter;
 
 /// A statement's parameters.
@@ -11,6 +12,7 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// What is taken of a statement's answer.
 pub(crate) trait Answer {
     type Output;
+    const TAKES: Takes = Takes::Rows;
 
     fn run<S: ?Sized + ToStatement>(
         client: &mut Client,

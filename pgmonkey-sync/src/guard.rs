@@ -157,7 +157,8 @@ impl ClientGuard {
         let session = self.session_mut();
         session.check_given_up()?;
         let began = Instant::now();
-        let row = session.client_mut().query_typed_one(PING, &[])?;
+        let row = session.client_mut().query_typed_one(PING, &[]);
+        let row = row.map_err(|error| session.explain(error))?;
         Ok(Report::from_row(&row, began.elapsed(), session.route())?)
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgmonkey_connect::Error;
+use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::healing::{self, Blame, Kept, blame};
 use pgmonkey_connect::ledger::Ledger;
-use pgmonkey_connect::parameter_types::{ParameterTypes, typed};
+use pgmonkey_connect::parameter_types::{ParameterTypes, check_count, too_many, typed};
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
 use pgmonkey_connect::wire::WireState;
@@ -131,12 +132,16 @@ impl Session {
         Ok(statement)
     }
 
-    /// An error of preparing: whether the driver's own statements are gone.
+    /// An error of preparing: whether the driver's own statements are gone, or there are too many
+    /// parameters.
     fn explain_prepare(&self, error: postgres::Error) -> Error {
+        if let Some(error) = too_many(&error) {
+            return error;
+        }
         let forgot = self.left_behind().has(Effects::FORGETS);
         match forgot && blame(&error) == Blame::All {
             true => Error::TypeLookupsLost(Arc::new(error)),
-            false => error.into(),
+            false => self.explain(error),
         }
     }
 
@@ -164,6 +169,7 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         self.check_given_up()?;
+        self.check_text(text, A::TAKES)?;
         if self.prepared_mut().cache.is_off() {
             return self.run_unnamed::<A>(text, params);
         }
@@ -173,6 +179,7 @@ impl Session {
             Some(statement) => statement,
             None => self.prepare(text, &[])?,
         };
+        check_count(params.len(), statement.params())?;
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -193,7 +200,7 @@ impl Session {
         params: Params<'_>,
         failed: Failed,
     ) -> Result<A::Output, Error> {
-        let statement = self.prepare_anew(text, failed)?;
+        let statement = self.prepare_anew(text, failed, A::TAKES)?;
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => {
                 self.count_healed();
@@ -201,7 +208,7 @@ impl Session {
             }
             Err(error) => {
                 self.forget_if_to_blame(&error, &statement);
-                Err(error.into())
+                Err(self.explain_answer(error, A::TAKES))
             }
         }
     }
@@ -209,7 +216,12 @@ impl Session {
     /// Forgets a failed statement if it is to blame, and prepares it anew if to run it once more is
     /// safe and can help: nothing of it has run, and no transaction was open that its error has
     /// ended.
-    pub(crate) fn prepare_anew(&mut self, text: &str, failed: Failed) -> Result<Statement, Error> {
+    pub(crate) fn prepare_anew(
+        &mut self,
+        text: &str,
+        failed: Failed,
+        takes: Takes,
+    ) -> Result<Statement, Error> {
         let Failed {
             error,
             statement,
@@ -220,7 +232,7 @@ impl Session {
             && healing::has_not_run(&error, seen.as_ref())
             && healing::can_do_better(&error, kept, healing::is_foreign(&statement));
         if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
-            return Err(error.into());
+            return Err(self.explain_answer(error, takes));
         }
         self.prepare(text, &[])
     }
@@ -257,7 +269,8 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
-            return Ok(A::run_typed(self.client_mut(), text, &[])?);
+            let done = A::run_typed(self.client_mut(), text, &[]);
+            return done.map_err(|error| self.explain_answer(error, A::TAKES));
         }
         let known = self.prepared_mut().types.get(text);
         let remembered = known.is_some();
@@ -265,6 +278,7 @@ impl Session {
             Some(types) => types,
             None => self.learn_types(text)?,
         };
+        check_count(params.len(), &types)?;
         match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -276,14 +290,11 @@ impl Session {
                 let seen = self.last_failure();
                 let helps = forgotten && remembered && healing::has_not_run(&error, seen.as_ref());
                 if !helps || !matches!(self.state_at_rest(), Ok(WireState::Idle)) {
-                    return Err(error.into());
+                    return Err(self.explain_answer(error, A::TAKES));
                 }
                 let types = self.learn_types(text)?;
-                Ok(A::run_typed(
-                    self.client_mut(),
-                    text,
-                    &typed(params, &types),
-                )?)
+                let done = A::run_typed(self.client_mut(), text, &typed(params, &types));
+                done.map_err(|error| self.explain_answer(error, A::TAKES))
             }
         }
     }
@@ -308,7 +319,7 @@ impl Session {
         if !inside {
             self.run("ROLLBACK")?;
         }
-        Ok(learnt?)
+        learnt.map_err(|error| self.explain_prepare(error))
     }
 }
 

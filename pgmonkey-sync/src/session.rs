@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
+use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
@@ -77,8 +78,8 @@ pub(crate) struct Session {
     was_lent: bool,
     /// When it came back last.
     back_at: Option<Instant>,
-    /// Whether it was given up while a guard of it lives on.
-    given_up: bool,
+    /// Why it was given up while a guard of it lives on.
+    given_up: Option<Error>,
     /// How many transactions were begun where nobody watches the wire.
     unwatched: u32,
 }
@@ -97,7 +98,7 @@ impl Session {
             prepared,
             was_lent: false,
             back_at: None,
-            given_up: false,
+            given_up: None,
             unwatched: 0,
             restore,
             restored_at: opened.route.observer().requests(),
@@ -144,6 +145,11 @@ impl Session {
     /// The last failure that the wire showed; on a Unix socket nobody knows.
     pub(crate) fn last_failure(&self) -> Option<ServerFailure> {
         self.observer.as_ref()?.last_failure()
+    }
+
+    /// `None` on a Unix socket.
+    pub(crate) fn observer(&self) -> Option<&Arc<Observer>> {
+        self.observer.as_ref()
     }
 
     pub(crate) fn route(&self) -> &Route {
@@ -328,24 +334,55 @@ impl Session {
     /// Begins, ends or undoes: a statement that the session itself needs.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
         self.check_given_up()?;
-        Ok(self.client_mut().batch_execute(statement)?)
+        self.check_text(statement, Takes::Rows)?;
+        let done = self.client_mut().batch_execute(statement);
+        done.map_err(|error| self.explain_answer(error, Takes::Rows))
+    }
+
+    /// The same for a statement of which this was taken.
+    pub(crate) fn explain_answer(&mut self, error: postgres::Error, takes: Takes) -> Error {
+        let error = takes.explain(error, self.observer.as_deref());
+        self.give_up_for(&error);
+        error
+    }
+
+    /// On a Unix socket, whether this can be taken of a text.
+    pub(crate) fn check_text(&self, text: &str, takes: Takes) -> Result<(), Error> {
+        match self.observer {
+            Some(_) => Ok(()),
+            None => takes.check(text),
+        }
+    }
+
+    /// Lets nothing more run on it after a copy that its call does not take, where nobody sees
+    /// whether the server waits for data.
+    pub(crate) fn give_up_for(&mut self, error: &Error) {
+        if let (Error::WrongCopy { .. }, None) = (error, &self.observer) {
+            self.given_up = Some(error.clone());
+        }
+    }
+
+    /// An error of the driver's, with the reason if the session has ended; on a Unix socket nobody
+    /// knows more than the driver.
+    pub(crate) fn explain(&self, error: postgres::Error) -> Error {
+        Error::of_session(error, self.observer.as_deref())
     }
 
     /// Whether it was given up while a guard of it lives on.
     ///
     /// # Errors
     ///
-    /// [`Error::DroppedInTask`].
+    /// [`Error::DroppedInTask`], [`Error::WrongCopy`].
     pub(crate) fn check_given_up(&self) -> Result<(), Error> {
-        match self.given_up {
-            true => Err(Error::DroppedInTask),
-            false => Ok(()),
+        match &self.given_up {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
         }
     }
 
     /// Lets nothing more run on it: a transaction of it could not be rolled back.
     pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
+        self.given_up = Some(Error::DroppedInTask);
         if let Some(observer) = &self.observer {
             observer.condemn(DROPPED_IN_TASK);
         }
@@ -355,8 +392,13 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.ledger.closed(self.reason);
-        if let Some(client) = self.client.take() {
-            end(client);
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        match self.given_up {
+            // The driver waits for the end of a copy that may never come.
+            Some(Error::WrongCopy { .. }) => end_apart(client),
+            _ => end(client),
         }
     }
 }
@@ -367,6 +409,10 @@ pub(crate) fn end(client: postgres::Client) {
         return drop(client);
     }
     // The driver's own drop blocks, which panics inside a task and aborts while a panic unwinds.
+    end_apart(client);
+}
+
+fn end_apart(client: postgres::Client) {
     // If no thread can be had the client is leaked rather than dropped here.
     let client = ManuallyDrop::new(client);
     let _ = std::thread::Builder::new()

@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 
+use pgmonkey_connect::parameter_types::{check_count, check_number};
 use pgmonkey_connect::{AsStatement, Error, StatementRef};
 
 use crate::answer::{Answer, Params};
@@ -42,14 +43,17 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        check_number(params.len())?;
         self.check_given_up()?;
         let run = |session: &mut Self| match statement.as_statement() {
             StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {
+                check_count(params.len(), prepared.params())?;
                 let done = A::run(session.client_mut(), prepared, params);
-                Ok(done.inspect_err(|error| {
-                    session.forget_if_to_blame(error, prepared);
-                })?)
+                done.map_err(|error| {
+                    session.forget_if_to_blame(&error, prepared);
+                    session.explain_answer(error, A::TAKES)
+                })
             }
         };
         match self.is_standalone() {

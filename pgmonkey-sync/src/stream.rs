@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::vec;
 
 use fallible_iterator::FallibleIterator;
+use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::parameter_types::check_number;
+use pgmonkey_connect::wire::Observer;
 use pgmonkey_connect::{AsStatement, Error, StatementRef};
 use postgres::types::Type;
 use postgres::{Row, Statement};
@@ -35,6 +38,39 @@ impl Holder<'_> {
             Self::Owned(guard) => guard.session_mut(),
         }
     }
+
+    /// Says how the stream ended, before the session goes back.
+    fn close<T>(mut self, ended: Result<T, Error>) -> Result<T, Error> {
+        ended.inspect_err(|error| self.session().give_up_for(error))
+    }
+}
+
+/// What explains an error of a stream.
+struct Origin {
+    observer: Option<Arc<Observer>>,
+    takes: Takes,
+}
+
+impl Origin {
+    fn of(session: &Session, takes: Takes) -> Self {
+        Self {
+            observer: session.observer().cloned(),
+            takes,
+        }
+    }
+
+    /// An error of the driver's, with the reason if the session has ended.
+    fn explain(&self, error: postgres::Error) -> Error {
+        self.takes.explain(error, self.observer.as_deref())
+    }
+
+    /// The same for one that the standard library's traits have wrapped.
+    fn explain_io(&self, error: io::Error) -> Error {
+        match error.downcast() {
+            Ok(error) => self.explain(error),
+            Err(error) => Error::other(error),
+        }
+    }
 }
 
 /// How a statement is sent, free of the caller's borrow.
@@ -57,12 +93,15 @@ impl Plan {
         session: &mut Session,
         statement: &S,
         params: Params<'_>,
+        takes: Takes,
     ) -> Result<Self, Error> {
+        check_number(params.len())?;
         session.check_given_up()?;
         let text = match statement.as_statement() {
             StatementRef::Prepared(statement) => return Ok(Self::AsIs(statement.clone())),
             StatementRef::Text(text) => text.to_owned(),
         };
+        session.check_text(&text, takes)?;
         if session.prepared_mut().is_off() {
             let types = match params {
                 [] => Arc::default(),
@@ -93,11 +132,11 @@ impl Plan {
 
 /// Sends a statement by its plan; prepared anew if that is what an error asks for.
 macro_rules! send {
-    ($session:ident, $plan:ident, |$statement:ident| $send:expr, |$text:ident| $unnamed:expr) => {
+    ($session:ident, $plan:ident, $origin:ident, |$statement:ident| $send:expr, |$text:ident| $unnamed:expr) => {
         match $plan {
             Plan::AsIs(prepared) => {
                 let $statement = &prepared;
-                $send?
+                $send.map_err(|error| $origin.explain(error))?
             }
             Plan::Prepared {
                 text,
@@ -114,11 +153,13 @@ macro_rules! send {
                     statement: prepared.clone(),
                     kept,
                 };
-                let prepared = $session.prepare_anew(&text, failed)?;
+                let prepared = $session.prepare_anew(&text, failed, $origin.takes)?;
                 let $statement = &prepared;
-                $send?
+                $send.map_err(|error| $origin.explain(error))?
             }
-            Plan::Unnamed { text: $text, .. } => $unnamed?,
+            Plan::Unnamed { text: $text, .. } => {
+                $unnamed.map_err(|error| $origin.explain(error))?
+            }
         }
     };
 }
@@ -152,7 +193,7 @@ impl<'a> RowIter<'a> {
         params: Params<'_>,
     ) -> Result<Self, Error> {
         let session = holder.session();
-        let plan = Plan::of(session, statement, params)?;
+        let plan = Plan::of(session, statement, params, Takes::Rows)?;
         let Some(values) = encode(params, plan.types()) else {
             // They do not fit the statement: that is an error, or the statement is out of date.
             let rows = session.run_statement::<Rows, S>(Location::caller(), statement, params)?;
@@ -160,23 +201,29 @@ impl<'a> RowIter<'a> {
         };
         let mut rows = Coroutine::new(|turns| async move {
             let mut holder = holder;
-            let session = holder.session();
-            let mut rows = send!(
-                session,
-                plan,
-                |statement| session.client_mut().query_raw(statement, values.clone()),
-                |text| {
-                    let typed = values
-                        .iter()
-                        .map(|value| (value.clone(), value.kind().clone()));
-                    session.client_mut().query_typed_raw(&text, typed)
+            let ended = async {
+                let session = holder.session();
+                let origin = Origin::of(session, Takes::Rows);
+                let mut rows = send!(
+                    session,
+                    plan,
+                    origin,
+                    |statement| session.client_mut().query_raw(statement, values.clone()),
+                    |text| {
+                        let typed = values
+                            .iter()
+                            .map(|value| (value.clone(), value.kind().clone()));
+                        session.client_mut().query_typed_raw(&text, typed)
+                    }
+                );
+                turns.give(None).await;
+                while let Some(row) = rows.next().map_err(|error| origin.explain(error))? {
+                    turns.give(Some(row)).await;
                 }
-            );
-            turns.give(None).await;
-            while let Some(row) = rows.next()? {
-                turns.give(Some(row)).await;
-            }
-            Ok(())
+                Ok(())
+            };
+            let ended = ended.await;
+            holder.close(ended)
         });
         match rows.start() {
             Turn::Gave(_) => Ok(Self(Source::Server(rows))),
@@ -224,25 +271,34 @@ impl<'a> CopyOutReader<'a> {
         mut holder: Holder<'a>,
         statement: &S,
     ) -> Result<Self, Error> {
-        let plan = Plan::of(holder.session(), statement, &[])?;
+        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyOut)?;
         let mut data = Coroutine::new(|turns| async move {
             let mut holder = holder;
-            let session = holder.session();
-            let mut reader = send!(
-                session,
-                plan,
-                |statement| session.client_mut().copy_out(statement),
-                |text| session.client_mut().copy_out(&text)
-            );
-            turns.give(Vec::new()).await;
-            loop {
-                let block = reader.fill_buf().map_err(driver_error)?.to_vec();
-                if block.is_empty() {
-                    return Ok(());
+            let ended = async {
+                let session = holder.session();
+                let origin = Origin::of(session, Takes::CopyOut);
+                let mut reader = send!(
+                    session,
+                    plan,
+                    origin,
+                    |statement| session.client_mut().copy_out(statement),
+                    |text| session.client_mut().copy_out(&text)
+                );
+                turns.give(Vec::new()).await;
+                loop {
+                    let block = reader
+                        .fill_buf()
+                        .map_err(|error| origin.explain_io(error))?;
+                    let block = block.to_vec();
+                    if block.is_empty() {
+                        return Ok(());
+                    }
+                    reader.consume(block.len());
+                    turns.give(block).await;
                 }
-                reader.consume(block.len());
-                turns.give(block).await;
-            }
+            };
+            let ended = ended.await;
+            holder.close(ended)
         });
         match data.start() {
             Turn::Gave(block) => Ok(Self {
@@ -320,25 +376,31 @@ impl<'a> CopyInWriter<'a> {
         mut holder: Holder<'a>,
         statement: &S,
     ) -> Result<Self, Error> {
-        let plan = Plan::of(holder.session(), statement, &[])?;
+        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyIn)?;
         let mut copy = Coroutine::new(|turns| async move {
             let mut holder = holder;
-            let session = holder.session();
-            let mut writer = send!(
-                session,
-                plan,
-                |statement| session.client_mut().copy_in(statement),
-                |text| session.client_mut().copy_in(&text)
-            );
-            while let Input::Block(block) = turns.give(()).await {
-                let sent = writer.write_all(&block).and_then(|()| writer.flush());
-                if let Err(error) = sent {
-                    // The server's reason comes with the end.
-                    let reason = writer.finish().err().map(Error::from);
-                    return Err(reason.unwrap_or_else(|| driver_error(error)));
+            let ended = async {
+                let session = holder.session();
+                let origin = Origin::of(session, Takes::CopyIn);
+                let mut writer = send!(
+                    session,
+                    plan,
+                    origin,
+                    |statement| session.client_mut().copy_in(statement),
+                    |text| session.client_mut().copy_in(&text)
+                );
+                while let Input::Block(block) = turns.give(()).await {
+                    let sent = writer.write_all(&block).and_then(|()| writer.flush());
+                    if let Err(error) = sent {
+                        // The server's reason comes with the end.
+                        let reason = writer.finish().err().map(|error| origin.explain(error));
+                        return Err(reason.unwrap_or_else(|| origin.explain_io(error)));
+                    }
                 }
-            }
-            Ok(writer.finish()?)
+                writer.finish().map_err(|error| origin.explain(error))
+            };
+            let ended = ended.await;
+            holder.close(ended)
         });
         match copy.start() {
             Turn::Gave(()) => Ok(Self {
@@ -392,14 +454,6 @@ impl Write for CopyInWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.send().map_err(io::Error::other)
-    }
-}
-
-/// The driver's error, which the standard library's traits have wrapped.
-fn driver_error(error: io::Error) -> Error {
-    match error.downcast::<postgres::Error>() {
-        Ok(error) => error.into(),
-        Err(error) => Error::other(error),
     }
 }
 

@@ -21,7 +21,7 @@ pub use pgmonkey_connect::credentials::{
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
-    StatementCacheStatus, Status, Tls,
+    SessionEnd, StatementCacheStatus, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
 

@@ -36,6 +36,13 @@ impl Complaint {
     }
 }
 
+/// Whether a `NoticeResponse` says why the session is about to end: that of a server that crashed or
+/// is stopped at once, which sends no `ErrorResponse` then. Functions can raise the same code.
+pub(super) fn is_farewell(fields: &[u8]) -> bool {
+    let code = field(fields, b'C').unwrap_or_default();
+    code.starts_with(b"57P") && field(fields, b'R') == Some(b"quickdie")
+}
+
 /// An error of the server's, as the wire showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -28,6 +28,8 @@ pub(crate) enum Backend<'a> {
         /// have begun to run.
         bound: bool,
     },
+    /// `NoticeResponse`: its fields, as many as there was room for.
+    Notice(&'a [u8]),
     /// `CommandComplete` of a statement that ends transactions, or goes back to a savepoint.
     Ended(TransactionEnd),
     /// `BackendKeyData`: the process id in it.
@@ -263,6 +265,7 @@ impl BackendFraming {
                 fields: body,
                 bound: self.bound,
             }),
+            b'N' => event(Backend::Notice(body)),
             b'2' => self.bound = true,
             b'C' => TransactionEnd::of_tag(body)
                 .into_iter()
@@ -324,7 +327,7 @@ impl BackendFraming {
 fn is_looked_into(kind: u8) -> bool {
     matches!(
         kind,
-        b'Z' | b'G' | b'W' | b'S' | b'R' | b'E' | b'2' | b'C' | b'K'
+        b'Z' | b'G' | b'W' | b'S' | b'R' | b'E' | b'N' | b'2' | b'C' | b'K'
     )
 }
 

@@ -356,6 +356,11 @@ impl Observer {
         self.word.load(Ordering::Acquire) & LOST_COUNT != 0
     }
 
+    /// Whether the server waits for the data of a copy. Costs one load.
+    pub fn takes_copy_data(&self) -> bool {
+        self.word.load(Ordering::Acquire) & COPYING != 0
+    }
+
     /// The limit that the server exceeded, if the session was closed for that.
     pub fn exceeded(&self) -> Option<LimitExceeded> {
         self.exceeded.get().copied()

@@ -5,18 +5,25 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-use super::observer::{Observer, Tracker};
+use super::observer::{Observer, Tracker, WireState};
 use crate::MaybeTls;
+
+/// The driver's farewell.
+const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
 /// `NotificationResponse` from process 0 with an empty channel and payload: no server sends
 /// this, so the reader can tell it from a real one.
 const PROBE_ANSWER: [u8; 11] = [b'A', 0, 0, 0, 10, 0, 0, 0, 0, 0, 0];
+
+/// How long a write that failed is kept from the writer, so that the reader comes first.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A stream that shows every byte to an [`Observer`] and enforces the connect deadline until
 /// the server is ready.
@@ -31,6 +38,7 @@ pub struct ObservedStream<S> {
     unread: Unread,
     /// How many requests of a session that was given up are to be refused.
     refused: u32,
+    failed_write: Option<FailedWrite>,
     /// Whether closing the stream first waits for the server to close its end.
     lingers: bool,
 }
@@ -54,6 +62,7 @@ impl<S> ObservedStream<S> {
             probe_seen: false,
             unread: Unread::default(),
             refused: 0,
+            failed_write: None,
             lingers: false,
         }
     }
@@ -109,6 +118,33 @@ impl<S> ObservedStream<S> {
         error
     }
 
+    /// Whether a write has failed because the server has gone, without a word so far: then its
+    /// reason may be there to be read.
+    ///
+    /// The drivers give up at the first write that fails. A server that ends a session says why and
+    /// closes its end; what is written after that fails, often before the reader has looked.
+    fn may_say_why(&self, error: &io::Error, bytes: &[u8]) -> bool {
+        let state = self.observer.state();
+        matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ) && !matches!(state, WireState::Starting | WireState::Closed)
+            // Behind its farewell the driver reads nothing.
+            && !bytes.ends_with(&TERMINATE)
+    }
+
+    /// Gives a write's error to the writer when the reader has had its time.
+    #[cold]
+    fn poll_failed_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(failed) = &mut self.failed_write {
+            ready!(failed.until.as_mut().poll(cx));
+        }
+        let failed = self.failed_write.take().map(|failed| failed.error);
+        Poll::Ready(Err(
+            failed.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+        ))
+    }
+
     /// Answers a probe once the socket has been looked at and had nothing to say.
     fn answer_probe(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if !self.observer.probe_requested() || !self.tracker.at_boundary() {
@@ -140,6 +176,11 @@ impl<S> ObservedStream<S> {
     #[cold]
     fn refuse(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let reason = self.observer.condemned().unwrap_or_default();
+        if !self.tracker.at_boundary() {
+            return Poll::Ready(Err(io::Error::other(reason)));
+        }
+        // Those that were sent before come first; each has an end that the server never sends.
+        self.refused += self.tracker.take_unanswered();
         let Some(left) = self.refused.checked_sub(1) else {
             return Poll::Pending;
         };
@@ -148,6 +189,13 @@ impl<S> ObservedStream<S> {
         self.unread.hand_out(buf);
         Poll::Ready(Ok(()))
     }
+}
+
+/// A write that failed, and until when the reader comes first.
+#[derive(Debug)]
+struct FailedWrite {
+    error: io::Error,
+    until: Pin<Box<Sleep>>,
 }
 
 /// An answer that is handed out as the reader has room for it.
@@ -244,10 +292,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if this.observer.is_condemned() {
             return Poll::Ready(Ok(this.swallow(cx, bytes)));
         }
+        if this.failed_write.is_some() {
+            return this.poll_failed_write(cx);
+        }
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        match &written {
-            Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..*count]),
-            Poll::Ready(Err(_)) => this.observer.close(),
+        match written {
+            Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..count]),
+            Poll::Ready(Err(error)) => {
+                let waits = this.may_say_why(&error, bytes);
+                this.observer.close();
+                if !waits {
+                    return Poll::Ready(Err(error));
+                }
+                let until = Box::pin(tokio::time::sleep(LAST_WORDS));
+                this.failed_write = Some(FailedWrite { error, until });
+                return this.poll_failed_write(cx);
+            }
             Poll::Pending => {}
         }
         written

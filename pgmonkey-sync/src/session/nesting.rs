@@ -102,7 +102,8 @@ impl Session {
         }
         self.check_given_up()?;
         let ask = format!("SELECT pg_catalog.current_setting('{OWN_MARK}', true)");
-        let answer = self.client_mut().simple_query(&ask)?;
+        let answer = self.client_mut().simple_query(&ask);
+        let answer = answer.map_err(|error| self.explain(error))?;
         let same = answer.iter().any(|message| match message {
             postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some(&mark.ends.to_string()),
             _ => false,

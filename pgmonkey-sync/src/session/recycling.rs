@@ -20,7 +20,9 @@ impl Session {
     /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
     /// clean already. Inside an async task, where nothing may be sent, only such a session is kept.
     pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
-        let clean = if self.is_clean(reset) {
+        let clean = if self.given_up.is_some() {
+            false
+        } else if self.is_clean(reset) {
             self.tell_out_of_reach(reset);
             events::recycled(self.ledger.name(), Verdict::Keep);
             true

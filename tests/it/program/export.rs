@@ -296,6 +296,21 @@ fn a_killed_export_leaves_no_file_under_the_name() {
 }
 
 #[test]
+fn a_session_that_the_server_ends_says_why() {
+    let desk = Desk::new();
+    let child = desk.start(&["export", "--query", SLOW, "t.csv"]);
+    desk.until_copying();
+    desk.on.until("it writes", || desk.files().len() > 1);
+    assert!(desk.on.kill() > 0);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let reason = "terminating connection due to administrator command (SQLSTATE 57P01)";
+    assert!(said.contains(reason), "{said}");
+    assert_eq!(desk.files(), [FILE]);
+}
+
+#[test]
 fn a_server_that_stops_leaves_no_file() {
     let cluster = Cluster::builder().start().expect("a server");
     let desk = Desk::at(cluster.endpoint().clone());

@@ -731,6 +731,25 @@ fn a_killed_import_leaves_the_table_as_it_was() {
 }
 
 #[test]
+fn a_session_that_the_server_ends_says_why() {
+    for options in [&[][..], &["--jobs", "2"]] {
+        let desk = Desk::new();
+        desk.sql("CREATE TABLE t (id int, name text); INSERT INTO t VALUES (0, 'before')");
+        let (child, mut stdin) = half_way(&desk, options);
+        assert!(desk.on.kill() > 0);
+        // Whatever more there is has nowhere to go.
+        drop(stdin.write_all(many_rows().repeat(20).as_bytes()));
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let reason = "terminating connection due to administrator command (SQLSTATE 57P01)";
+        assert!(said.contains(reason), "{options:?}: {said}");
+        assert_eq!(desk.rows("t"), ["(0,before)"]);
+    }
+}
+
+#[test]
 fn a_server_that_stops_leaves_the_table_as_it_was() {
     let cluster = Cluster::builder().start().expect("a server");
     let desk = Desk::at(cluster.endpoint().clone());

@@ -235,7 +235,8 @@ fn torn(error: Error, committed: usize, all: usize) -> Error {
 impl Shared<'_> {
     /// Loads what is left of the file, or the part of it that the others do not take.
     async fn load(&self, client: &ClientGuard) -> Result<u64, Error> {
-        let statement = client.prepare(&self.copy).await.map_err(database)?;
+        let prepared = client.prepare_cached(&self.copy).await;
+        let statement = prepared.map_err(database)?;
         let mut total = 0;
         while let Some(first) = self.next().await? {
             let rows = self.copy(client, &statement, first).await?;

@@ -11,7 +11,7 @@ use super::{
     Parameters, READ_ONLY, ROLE_KNOWN, STALE, STANDARD_STRINGS, STANDBY, WireState, lock,
 };
 use crate::sql::Effects;
-use crate::wire::complaint::{Complaint, ServerFailure};
+use crate::wire::complaint::{Complaint, ServerFailure, is_farewell};
 use crate::wire::framing::{Backend, BackendFraming, Frontend, FrontendFraming, TransactionEnd};
 use crate::wire::limit::LimitExceeded;
 use crate::wire::login::{Login, LoginRefused};
@@ -51,6 +51,8 @@ pub(in crate::wire) struct Tracker {
     prepares: i32,
     /// Whether the request that is being answered has failed.
     failed: bool,
+    /// Whether the request that is being answered has had its Sync ignored, by a copy.
+    ignored: bool,
     copy_ended: bool,
     login: Login,
 }
@@ -201,11 +203,18 @@ impl Tracker {
         count
     }
 
+    /// How many requests the driver waits for the end of, once: of a session that was given up.
+    pub(in crate::wire) fn take_unanswered(&mut self) -> u32 {
+        let ignored = u32::from(std::mem::take(&mut self.ignored));
+        u32::try_from(std::mem::take(&mut self.unanswered).len()).unwrap_or(u32::MAX) + ignored
+    }
+
     pub(in crate::wire) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
         let Self {
             backend,
             unanswered,
             failed,
+            ignored,
             copy_ended,
             login,
             ..
@@ -213,6 +222,7 @@ impl Tracker {
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
                 *copy_ended = false;
+                *ignored = false;
                 if !login.is_over() {
                     login.ends();
                     observer.put_back();
@@ -233,6 +243,7 @@ impl Tracker {
                     .is_some_and(|first| first.kind == Kind::Sync)
                 {
                     unanswered.pop_front();
+                    *ignored = true;
                     observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
                 }
                 observer
@@ -250,6 +261,11 @@ impl Tracker {
                 observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
                 *failed = true;
                 note_failure(observer, fields, bound);
+            }
+            Backend::Notice(fields) => {
+                if observer.state() != WireState::Starting && is_farewell(fields) {
+                    *lock(&observer.end) = Some(ServerFailure::of(fields, false));
+                }
             }
             Backend::Ended(end) => {
                 // Going back to a savepoint has the tag of a rollback; its text tells.
@@ -468,6 +484,24 @@ mod tests {
         tracker.sent(&observer, &message(b'Q', b"SELECT 1\0"));
         tracker.received(&observer, &message(b'E', b"SFATAL\0VFATAL\0C57P01\0\0"));
         assert_eq!(observer.state(), WireState::Closed);
+    }
+
+    #[test]
+    fn the_farewell_of_a_server_that_crashed_is_kept() {
+        let (observer, mut tracker) = started();
+        let notice = |routine: &str| {
+            let fields = format!("SWARNING\0VWARNING\0C57P02\0Mcrash\0R{routine}\0\0");
+            message(b'N', fields.as_bytes())
+        };
+        tracker.received(&observer, &notice("exec_stmt_raise"));
+        assert_eq!(observer.end_reason(), None, "a function's");
+        tracker.received(&observer, &notice("quickdie"));
+        assert_eq!(observer.end_reason().expect("kept").code, "57P02");
+        assert_eq!(
+            observer.state(),
+            WireState::Idle,
+            "the stream has not ended"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Why a session ended: the server's reason comes with the next error of that session, whatever was
-//! called. Over TCP, plain and encrypted; on a Unix socket the blocking driver says what it knows.
+//! called. Over plain TCP; on a Unix socket the blocking driver says what it knows.
 
 use std::io::{Read, Write};
 

@@ -121,7 +121,7 @@ impl Session {
             Verdict::RollBack => self.roll_back(),
             Verdict::CancelAndDrain => {
                 self.mark_changed();
-                self.cancel() && self.roll_back()
+                self.cancel() && self.drain() && self.roll_back_unless_kept(reset)
             }
             _ => {
                 self.stop_if_lost();
@@ -156,6 +156,19 @@ impl Session {
             }
         }
         self.state()
+    }
+
+    /// Takes the answers to what was cancelled.
+    fn drain(&mut self) -> bool {
+        self.client_mut().batch_execute("").is_ok()
+    }
+
+    fn roll_back_unless_kept(&mut self, reset: Reset) -> bool {
+        match verdict(self.state(), reset) {
+            Verdict::Keep => true,
+            Verdict::RollBack => self.roll_back(),
+            _ => false,
+        }
     }
 
     pub(super) fn roll_back(&mut self) -> bool {

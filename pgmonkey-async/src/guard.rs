@@ -149,6 +149,7 @@ impl ClientGuard {
     /// [`Error::Database`].
     pub async fn ping(&mut self) -> Result<Report, Error> {
         let session = self.session();
+        session.check_usable()?;
         let began = Instant::now();
         let row = session.client().query_typed_one(PING, &[]).await;
         let row = row.map_err(|error| session.explain(error))?;

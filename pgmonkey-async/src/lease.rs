@@ -1,4 +1,5 @@
 //! A session on loan, and what becomes of it when it comes back.
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -41,6 +42,9 @@ impl Lease {
 
     /// Takes the session back: at once if it is clean, else as soon as it was made clean.
     pub(crate) fn release(self) {
+        if !self.pool.origin.is_here() {
+            return;
+        }
         if let Some(holder) = &self.pool.holder {
             holder.release();
         }
@@ -92,6 +96,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if !self.pool.origin.is_here() {
+            // Dropping them would wait for the parent's threads.
+            let pool = Arc::clone(&self.pool);
+            return mem::forget((pool, self.loan.take(), self.right.take()));
+        }
         self.end_loan();
         if let Some(loan) = self.loan.take() {
             self.pool.discard(loan);

@@ -29,6 +29,7 @@ impl Shared {
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
+        self.check_origin()?;
         let began = Instant::now();
         match events::acquire(self.ledger.name()) {
             Some(span) => Box::pin(self.lend(place, began).instrument(span)).await,
@@ -318,6 +319,11 @@ impl Shared {
         }
     }
 
+    /// Refuses a child of `fork` that inherited the pool.
+    pub(crate) fn check_origin(&self) -> Result<(), Error> {
+        self.origin.check(self.what)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -330,7 +336,7 @@ impl Shared {
     }
 
     pub(crate) fn close(&self) {
-        if self.closing.swap(true, Ordering::SeqCst) {
+        if self.closing.swap(true, Ordering::SeqCst) || !self.origin.is_here() {
             return;
         }
         self.gate.close();

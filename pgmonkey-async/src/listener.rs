@@ -1,6 +1,7 @@
 //! LISTEN and NOTIFY, on a session of its own.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
+use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::{Dialing, Error, Heard, events};
 use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -59,6 +61,7 @@ pub struct Listener {
     channels: Channels,
     ping_every: Option<Duration>,
     state: State,
+    origin: Origin,
 }
 
 enum State {
@@ -117,6 +120,7 @@ impl Listener {
             channels: Channels::default(),
             ping_every: None,
             state: State::Live(live),
+            origin: Origin::here(),
         })
     }
 
@@ -150,6 +154,7 @@ impl Listener {
     /// [`Error::Database`] if the server refuses it; [`Error::Unsupported`] for a name of more
     /// than 63 bytes.
     pub async fn listen(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
+        self.check()?;
         let channel = channel.as_ref();
         let statement = self.channels.add(channel)?;
         match self.tell(&statement).await {
@@ -174,11 +179,16 @@ impl Listener {
     ///
     /// [`Error::Database`] if the server refuses it.
     pub async fn unlisten(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
+        self.check()?;
         let statement = self.channels.remove(channel.as_ref());
         match self.tell(&statement).await {
             Err(error) if !is_lost(&error) => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.origin.check("listener")
     }
 
     async fn tell(&mut self, statement: &str) -> Result<(), tokio_postgres::Error> {
@@ -218,6 +228,7 @@ impl Listener {
     /// The reason why no session can be opened any more, such as a password that was changed.
     /// As long as a retry can help there is none. The next call tries again.
     pub async fn recv(&mut self) -> Result<Heard, Error> {
+        self.check()?;
         loop {
             match &mut self.state {
                 State::Live(live) => match live.next(self.ping_every).await {
@@ -282,13 +293,16 @@ impl Listener {
     /// listener.close().await;
     /// # Ok(()) }
     /// ```
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         events::closed(self.dialing.name(), "listener");
+        if !self.origin.is_here() {
+            return;
+        }
         if let State::Live(Live {
             client,
             mut inbox,
             watch,
-        }) = self.state
+        }) = self.take_state()
         {
             drop((client, watch));
             let _ = timeout(FAREWELL, async { while inbox.recv().await.is_some() {} }).await;
@@ -297,10 +311,16 @@ impl Listener {
 
     fn lose(&mut self, reason: &str) {
         events::listener_lost(self.dialing.name(), reason);
-        self.state = State::Away(Away {
+        drop(self.take_state());
+    }
+
+    /// Leaves the listener without a session.
+    fn take_state(&mut self) -> State {
+        let away = State::Away(Away {
             absence: Absence::begun(Instant::now()),
             attempt: None,
         });
+        mem::replace(&mut self.state, away)
     }
 
     async fn come_back(&mut self) -> Result<(), Error> {
@@ -336,6 +356,15 @@ impl Listener {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // The session is the parent's.
+            mem::forget(self.take_state());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use pgmonkey_cache::Cache;
 use pgmonkey_config::{Config, ConnectionType, Fingerprint};
 use pgmonkey_connect::credentials::AsyncPasswordProvider;
+use pgmonkey_connect::process::{Origin, PerProcess};
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
 
 use crate::builder::{Extras, Identity, Provider};
@@ -33,11 +34,12 @@ use crate::pool::Pool;
 /// ```
 #[derive(Clone, Default)]
 pub struct ConnectionManager {
-    shared: Arc<Shared>,
+    shared: Arc<PerProcess<Shared>>,
     extras: Extras,
 }
 
 struct Shared {
+    origin: Origin,
     /// A connection is a pool of one.
     cache: Cache<Key, Pool, Error>,
     files: ConfigFiles,
@@ -46,6 +48,7 @@ struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            origin: Origin::here(),
             cache: Cache::spreading(Pool::apart),
             files: ConfigFiles::default(),
         }
@@ -190,7 +193,7 @@ impl ConnectionManager {
     ///
     /// As [`connection`](Self::connection), and [`Error::Config`].
     pub async fn connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
-        self.connection(&self.shared.files.load(path.as_ref())?)
+        self.connection(&self.shared.get().files.load(path.as_ref())?)
             .await
     }
 
@@ -207,7 +210,8 @@ impl ConnectionManager {
     ///
     /// As [`pool`](Self::pool), and [`Error::Config`].
     pub async fn pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
-        self.pool(&self.shared.files.load(path.as_ref())?).await
+        self.pool(&self.shared.get().files.load(path.as_ref())?)
+            .await
     }
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
@@ -223,7 +227,8 @@ impl ConnectionManager {
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
     pub async fn database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        self.database(&self.shared.files.load(path.as_ref())?).await
+        self.database(&self.shared.get().files.load(path.as_ref())?)
+            .await
     }
 
     /// Opens a new connection for `config`, caches it in place of the old one, and only then
@@ -285,7 +290,7 @@ impl ConnectionManager {
     /// # Ok(()) }
     /// ```
     pub fn cache_info(&self) -> Vec<CacheEntry> {
-        let entries = self.shared.cache.entries().into_iter();
+        let entries = self.shared.get().cache.entries().into_iter();
         entries
             .map(|entry| {
                 let (fingerprint, connection_type, _) = entry.key;
@@ -311,7 +316,7 @@ impl ConnectionManager {
     /// # Ok(()) }
     /// ```
     pub async fn clear_cache_async(&self) -> usize {
-        let closed = self.shared.clear();
+        let closed = self.shared.get().clear();
         // The farewells are sent by the drivers' tasks, which get their turn here.
         tokio::task::yield_now().await;
         closed
@@ -330,11 +335,17 @@ impl ConnectionManager {
         let key = self.key(config, connection_type);
         // A handle that somebody closed by hand is never given out.
         let is_closed = Pool::is_closed;
-        if let Some(pool) = self.shared.cache.get(&key).filter(|pool| !is_closed(pool)) {
+        if let Some(pool) = self
+            .shared
+            .get()
+            .cache
+            .get(&key)
+            .filter(|pool| !is_closed(pool))
+        {
             return Ok(pool);
         }
         let open = || open(config, connection_type, self.extras.clone());
-        let cache = &self.shared.cache;
+        let cache = &self.shared.get().cache;
         let renewed = cache.get_or_try_renew_async(&key, is_closed, open).await?;
         Ok(renewed.new)
     }
@@ -346,7 +357,7 @@ impl ConnectionManager {
     ) -> Result<Pool, Error> {
         let key = self.key(config, connection_type);
         let open = || open(config, connection_type, self.extras.clone());
-        let replaced = self.shared.cache.replace_async(&key, open).await?;
+        let replaced = self.shared.get().cache.replace_async(&key, open).await?;
         if let Some(old) = replaced.old {
             old.close();
         }
@@ -364,7 +375,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.clear();
+        if self.origin.is_here() {
+            self.clear();
+        }
     }
 }
 

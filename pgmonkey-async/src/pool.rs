@@ -10,6 +10,7 @@ use pgmonkey_cache::Apart;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::shelf::Shelf;
 use pgmonkey_connect::test_transaction::Holder;
 use pgmonkey_connect::{Dialing, Error, Report, Status, upkeep};
@@ -66,11 +67,12 @@ struct Handle {
 /// in the background, have only what is shared.
 struct Owner {
     shared: Arc<Shared>,
-    _maintenance: Option<Maintenance>,
+    maintenance: Option<Maintenance>,
 }
 
 pub(crate) struct Shared {
     pub(crate) what: &'static str,
+    pub(crate) origin: Origin,
     pub(crate) engine: Engine,
     pub(crate) shelf: Shelf<Loan, Waiter>,
     pub(crate) gate: Gate,
@@ -157,6 +159,7 @@ impl Pool {
         let opening = Arc::clone(&manager.opening);
         let shared = Arc::new(Shared {
             what,
+            origin: Origin::here(),
             engine: engine::build(manager),
             shelf: Shelf::new(),
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
@@ -175,13 +178,13 @@ impl Pool {
         });
         let mut owner = Owner {
             shared,
-            _maintenance: None,
+            maintenance: None,
         };
         owner.shared.fill().await?;
         exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
         // A single connection has no ages and no sizes to keep.
         if connection_type == ConnectionType::AsyncPool && owner.shared.holder.is_none() {
-            owner._maintenance = Some(Maintenance::start(&owner.shared));
+            owner.maintenance = Some(Maintenance::start(&owner.shared));
         }
         Ok(Self(Apart::new(Handle {
             shared: Arc::clone(&owner.shared),
@@ -211,7 +214,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`Error::Timeout`] saying who has the sessions, [`Error::QueueFull`], [`Error::Closed`],
-    /// [`Error::Connect`] at once when no retry can help.
+    /// [`Error::OpenedBeforeFork`], [`Error::Connect`] at once when no retry can help.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
         self.hold(Location::caller())
@@ -416,6 +419,7 @@ impl Pool {
     /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0 or more than 262,143.
     pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
         upkeep::check_sizes(min_size, max_size)?;
+        self.0.shared.check_origin()?;
         self.0.shared.resize(min_size, max_size);
         Ok(())
     }
@@ -446,7 +450,8 @@ impl Pool {
     /// ```
     pub async fn close_timeout(&self, timeout: Duration) -> bool {
         self.close();
-        let is_over = || self.0.shared.ledger.status().size == 0;
+        let shared = &self.0.shared;
+        let is_over = || !shared.origin.is_here() || shared.ledger.status().size == 0;
         self.0.shared.gate.wait_back(timeout, is_over).await
     }
 
@@ -487,6 +492,9 @@ impl fmt::Debug for Pool {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if !self.shared.origin.is_here() {
+            return std::mem::forget((Arc::clone(&self.shared), self.maintenance.take()));
+        }
         self.shared.close();
     }
 }

@@ -179,6 +179,7 @@ impl Session {
         text: &str,
         types: &[Type],
     ) -> Result<Statement, Error> {
+        self.check_usable()?;
         if self.prepared().is_off() {
             let prepared = self.client().prepare_typed(text, types).await;
             return prepared.map_err(|error| self.explain_prepare(error));

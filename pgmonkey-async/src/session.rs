@@ -205,6 +205,7 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) async fn state_at_rest(&self) -> Result<WireState, Error> {
+        self.check_usable()?;
         self.settle().await;
         if !self.turns.at_rest() || matches!(self.state(), WireState::Busy(_)) {
             self.run("").await?;
@@ -212,8 +213,18 @@ impl Session {
         Ok(self.state())
     }
 
+    /// Refuses a session that a child of `fork` inherited.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenedBeforeFork`].
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        self.observer.origin().check("session")
+    }
+
     /// Begins, ends or undoes: a statement that the session itself needs.
     pub(crate) async fn run(&self, statement: &str) -> Result<(), Error> {
+        self.check_usable()?;
         let done = self.client.batch_execute(statement).await;
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
     }

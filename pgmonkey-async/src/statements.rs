@@ -25,6 +25,7 @@ impl Pool {
         if let (Some(multiplex), Some(text)) = (&self.shared().multiplex, statement.text())
             && multiplex.takes(text, params)
         {
+            self.shared().check_origin()?;
             return self.run_shared::<A>(multiplex, place, text, params).await;
         }
         let guard = self.acquire_at(place).await?;
@@ -82,6 +83,7 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        self.check_usable()?;
         check_number(params.len())?;
         match statement.as_statement() {
             StatementRef::Text(text) => self.run_text::<A>(text, params).await,

@@ -89,6 +89,16 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// A handle, session or listener of the parent was used in a child of `fork`. It is left alone:
+    /// the two processes share its socket.
+    #[error(
+        "the {what} was opened before fork, in the parent process: open handles in the child, after the fork"
+    )]
+    OpenedBeforeFork {
+        /// `pool`, `connection`, `session` or `listener`.
+        what: &'static str,
+    },
+
     /// Sizes that no pool can have.
     #[error(
         "a pool cannot have min_size {min_size} and max_size {max_size}: the first must not be more than the second, and the second is 1 to {MOST_SESSIONS}"

@@ -35,6 +35,7 @@
 //! | what is told of it | [`events`] |
 //! | how text that a server sent is shown | [`printable`] |
 //! | what is closed when the process ends | [`exit`] |
+//! | what a child of `fork` must leave alone | [`process`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -66,6 +67,7 @@ pub mod nesting;
 pub mod parameter_types;
 pub mod plan;
 pub mod printable;
+pub mod process;
 pub mod recycle;
 mod report;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! A borrowed session.
 
 use std::fmt;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -155,7 +156,7 @@ impl ClientGuard {
     /// [`Error::Database`].
     pub fn ping(&mut self) -> Result<Report, Error> {
         let session = self.session_mut();
-        session.check_given_up()?;
+        session.check_usable()?;
         let began = Instant::now();
         let row = session.client_mut().query_typed_one(PING, &[]);
         let row = row.map_err(|error| session.explain(error))?;
@@ -211,6 +212,9 @@ impl DerefMut for ClientGuard {
 
 impl Drop for ClientGuard {
     fn drop(&mut self) {
+        if !self.pool.origin.is_here() {
+            return mem::forget((self.loan.take(), Arc::clone(&self.pool)));
+        }
         if let Some((loan, number, place)) = self.loan.take() {
             self.pool.release(loan, number, place);
         }

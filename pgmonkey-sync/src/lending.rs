@@ -24,6 +24,7 @@ impl Shared {
         self: &Arc<Self>,
         place: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
+        self.check_origin()?;
         let _span = events::acquire(self.ledger.name()).map(Span::entered);
         let began = Instant::now();
         let right = self.gate.enter(&self.ledger, self.settings.timeout)?;
@@ -237,6 +238,11 @@ impl Shared {
         self.engine.nudge();
     }
 
+    /// Refuses a child of `fork` that inherited the pool.
+    pub(crate) fn check_origin(&self) -> Result<(), Error> {
+        self.origin.check(self.what)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -250,7 +256,7 @@ impl Shared {
     }
 
     pub(crate) fn close(&self) {
-        if self.closing.swap(true, Ordering::SeqCst) {
+        if self.closing.swap(true, Ordering::SeqCst) || !self.origin.is_here() {
             return;
         }
         self.gate.close();

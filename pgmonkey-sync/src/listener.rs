@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
+use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::wire::Observer;
 use pgmonkey_connect::{Dialing, Error, Heard, events};
 use postgres::{Client, Notification};
@@ -59,6 +60,7 @@ pub struct Listener {
     channels: Channels,
     ping_every: Option<Duration>,
     state: State,
+    origin: Origin,
 }
 
 enum State {
@@ -75,6 +77,7 @@ struct Live {
     next_ping: Option<Instant>,
     /// Why nothing comes any more but what is there.
     over: Option<String>,
+    origin: Origin,
 }
 
 struct Away {
@@ -102,7 +105,7 @@ impl Listener {
     }
 
     pub(crate) fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
-        check("opening a blocking listener")?;
+        context::check("opening a blocking listener", "pgmonkey_async::Listener")?;
         let dialing = Dialing::new(config, ConnectionType::Normal)?
             .asking_provider(extras.provider.is_some())
             .named(extras.name.clone());
@@ -113,6 +116,7 @@ impl Listener {
             channels: Channels::default(),
             ping_every: None,
             state: State::Live(Box::new(live)),
+            origin: Origin::here(),
         })
     }
 
@@ -146,7 +150,7 @@ impl Listener {
     /// [`Error::Database`] if the server refuses it; [`Error::Unsupported`] for a name of more
     /// than 63 bytes; [`Error::InsideAsync`] inside an async task.
     pub fn listen(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
-        check("Listener::listen")?;
+        self.check("Listener::listen")?;
         let channel = channel.as_ref();
         let statement = self.channels.add(channel)?;
         match self.tell(&statement) {
@@ -171,12 +175,17 @@ impl Listener {
     ///
     /// [`Error::Database`] if the server refuses it; [`Error::InsideAsync`] inside an async task.
     pub fn unlisten(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
-        check("Listener::unlisten")?;
+        self.check("Listener::unlisten")?;
         let statement = self.channels.remove(channel.as_ref());
         match self.tell(&statement) {
             Err(error) if !is_lost(&error) => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    fn check(&self, what: &'static str) -> Result<(), Error> {
+        context::check(what, "pgmonkey_async::Listener")?;
+        self.origin.check("listener")
     }
 
     fn tell(&mut self, statement: &str) -> Result<(), postgres::Error> {
@@ -221,7 +230,7 @@ impl Listener {
     /// As long as a retry can help there is none. The next call tries again.
     /// [`Error::InsideAsync`] inside an async task.
     pub fn recv(&mut self) -> Result<Heard, Error> {
-        check("Listener::recv")?;
+        self.check("Listener::recv")?;
         loop {
             if let Some(heard) = self.hear_until(Instant::now() + YEAR)? {
                 return Ok(heard);
@@ -245,7 +254,7 @@ impl Listener {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, limit: Duration) -> Result<Option<Heard>, Error> {
-        check("Listener::recv_timeout")?;
+        self.check("Listener::recv_timeout")?;
         self.hear_until(Instant::now() + limit.min(YEAR))
     }
 
@@ -263,7 +272,7 @@ impl Listener {
     ///
     /// As [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<Option<Heard>, Error> {
-        check("Listener::try_recv")?;
+        self.check("Listener::try_recv")?;
         self.hear_until(Instant::now())
     }
 
@@ -343,10 +352,6 @@ impl Listener {
     }
 }
 
-fn check(what: &'static str) -> Result<(), Error> {
-    context::check(what, "pgmonkey_async::Listener")
-}
-
 fn begin(
     dialing: &Arc<Dialing>,
     extras: &Extras,
@@ -381,6 +386,7 @@ fn open(dialing: &Dialing, extras: &Extras, subscribe: &str) -> Result<Live, Err
         observer: opened.observed.then(|| Arc::clone(opened.route.observer())),
         next_ping: None,
         over: None,
+        origin: Origin::here(),
     })
 }
 
@@ -478,9 +484,10 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            end(client);
-        }
+        let client = self.client.take();
+        client
+            .into_iter()
+            .for_each(|client| end(client, self.origin));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Weak};
@@ -11,6 +12,7 @@ use pgmonkey_cache::Apart;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::shelf::Shelf;
 use pgmonkey_connect::test_transaction::Holder;
 use pgmonkey_connect::{Dialing, Error, Report, Status, upkeep};
@@ -60,11 +62,13 @@ struct Handle {
 /// in the background, have only what is shared.
 struct Owner {
     shared: Arc<Shared>,
-    _maintenance: Option<Maintenance>,
+    maintenance: Option<Maintenance>,
 }
 
 pub(crate) struct Shared {
     pub(crate) what: &'static str,
+    /// A child of `fork` leaves all of it alone.
+    pub(crate) origin: Origin,
     pub(crate) engine: Engine,
     /// Nobody waits here: threads do at the engine.
     pub(crate) shelf: Shelf<Loan, Infallible>,
@@ -138,6 +142,7 @@ impl Pool {
         };
         let shared = Arc::new(Shared {
             what,
+            origin: Origin::here(),
             engine: Engine::new(manager, settings.max_size, settings.num_workers),
             shelf: Shelf::new(),
             gate: Gate::new(what, settings.max_size, settings.max_waiting),
@@ -151,13 +156,13 @@ impl Pool {
         });
         let mut owner = Owner {
             shared,
-            _maintenance: None,
+            maintenance: None,
         };
         owner.shared.fill()?;
         exit::register(Arc::downgrade(&owner.shared) as Weak<dyn CloseAtExit>);
         // A single connection has no ages and no sizes to keep.
         if connection_type == ConnectionType::Pool && owner.shared.holder.is_none() {
-            owner._maintenance = Some(Maintenance::start(&owner.shared));
+            owner.maintenance = Some(Maintenance::start(&owner.shared));
         }
         Ok(Self(Apart::new(Handle {
             shared: Arc::clone(&owner.shared),
@@ -187,6 +192,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`Error::Timeout`] saying who has the sessions, [`Error::QueueFull`], [`Error::Closed`],
+    /// [`Error::OpenedBeforeFork`] in a child that inherited the pool,
     /// [`Error::Connect`] at once when no retry can help, [`Error::InsideAsync`] inside an async
     /// task.
     #[track_caller]
@@ -374,9 +380,11 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0 or more than 262,143.
+    /// [`Error::Sizes`] if `min_size` is more than `max_size`, or that is 0 or more than 262,143;
+    /// [`Error::OpenedBeforeFork`].
     pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
         upkeep::check_sizes(min_size, max_size)?;
+        self.0.shared.check_origin()?;
         self.0.shared.resize(min_size, max_size);
         Ok(())
     }
@@ -407,6 +415,9 @@ impl Pool {
     /// ```
     pub fn close_timeout(&self, timeout: Duration) -> bool {
         self.close();
+        if !self.0.shared.origin.is_here() {
+            return true;
+        }
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + YEAR);
         let is_over = || self.0.shared.ledger.status().size == 0;
@@ -450,6 +461,10 @@ impl fmt::Debug for Pool {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if !self.shared.origin.is_here() {
+            // Dropping it would write to the parent's sockets, and wait for its threads.
+            return mem::forget((Arc::clone(&self.shared), self.maintenance.take()));
+        }
         self.shared.close();
     }
 }

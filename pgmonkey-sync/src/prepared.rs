@@ -151,7 +151,7 @@ impl Session {
         text: &str,
         types: &[Type],
     ) -> Result<Statement, Error> {
-        self.check_given_up()?;
+        self.check_usable()?;
         if self.prepared_mut().cache.is_off() {
             let prepared = self.client_mut().prepare_typed(text, types);
             return prepared.map_err(|error| self.explain_prepare(error));
@@ -168,7 +168,7 @@ impl Session {
         text: &str,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        self.check_given_up()?;
+        self.check_usable()?;
         self.check_text(text, A::TAKES)?;
         if self.prepared_mut().cache.is_off() {
             return self.run_unnamed::<A>(text, params);

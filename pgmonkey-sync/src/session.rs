@@ -10,6 +10,7 @@ use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::ledger::Ledger;
+use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
 use pgmonkey_connect::sql::Effects;
@@ -324,7 +325,7 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) fn state_at_rest(&mut self) -> Result<WireState, Error> {
-        self.check_given_up()?;
+        self.check_usable()?;
         if let WireState::Busy(_) = self.state() {
             self.run("")?;
         }
@@ -333,7 +334,7 @@ impl Session {
 
     /// Begins, ends or undoes: a statement that the session itself needs.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
-        self.check_given_up()?;
+        self.check_usable()?;
         self.check_text(statement, Takes::Rows)?;
         let done = self.client_mut().batch_execute(statement);
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
@@ -368,12 +369,14 @@ impl Session {
         Error::of_session(error, self.observer.as_deref())
     }
 
-    /// Whether it was given up while a guard of it lives on.
+    /// Refuses a session that was given up while a guard of it lives on, or that a child of `fork`
+    /// inherited.
     ///
     /// # Errors
     ///
-    /// [`Error::DroppedInTask`], [`Error::WrongCopy`].
-    pub(crate) fn check_given_up(&self) -> Result<(), Error> {
+    /// [`Error::DroppedInTask`], [`Error::WrongCopy`], [`Error::OpenedBeforeFork`].
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        self.route.observer().origin().check("session")?;
         match &self.given_up {
             Some(error) => Err(error.clone()),
             None => Ok(()),
@@ -398,13 +401,17 @@ impl Drop for Session {
         match self.given_up {
             // The driver waits for the end of a copy that may never come.
             Some(Error::WrongCopy { .. }) => end_apart(client),
-            _ => end(client),
+            _ => end(client, self.route.observer().origin()),
         }
     }
 }
 
 /// Ends a session, politely and wherever that happens.
-pub(crate) fn end(client: postgres::Client) {
+pub(crate) fn end(client: postgres::Client, origin: Origin) {
+    if !origin.is_here() {
+        // It would end for the parent, whose socket this is.
+        return std::mem::forget(client);
+    }
     if !context::near_a_runtime() {
         return drop(client);
     }

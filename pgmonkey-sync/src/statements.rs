@@ -44,7 +44,7 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         check_number(params.len())?;
-        self.check_given_up()?;
+        self.check_usable()?;
         let run = |session: &mut Self| match statement.as_statement() {
             StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {

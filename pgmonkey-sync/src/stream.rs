@@ -96,7 +96,7 @@ impl Plan {
         takes: Takes,
     ) -> Result<Self, Error> {
         check_number(params.len())?;
-        session.check_given_up()?;
+        session.check_usable()?;
         let text = match statement.as_statement() {
             StatementRef::Prepared(statement) => return Ok(Self::AsIs(statement.clone())),
             StatementRef::Text(text) => text.to_owned(),

@@ -16,6 +16,7 @@ mod ended;
 mod errors;
 mod execute;
 mod exit;
+mod fork;
 mod hooks;
 mod hostile;
 mod hotpath;

@@ -9,6 +9,7 @@ use pgmonkey_config::AuthMethod;
 use super::complaint::ServerFailure;
 use super::framing::TransactionEnd;
 use super::limit::LimitExceeded;
+use crate::process::{OPENED_BEFORE_FORK, Origin};
 use crate::sql::Effects;
 
 #[cfg(feature = "__fuzz")]
@@ -83,6 +84,8 @@ pub struct Observer {
     failure: Mutex<Option<ServerFailure>>,
     end: Mutex<Option<ServerFailure>>,
     condemned: OnceLock<&'static str>,
+    /// Where the session was opened.
+    origin: Origin,
 }
 
 #[derive(Debug, Default)]
@@ -264,15 +267,25 @@ impl Observer {
         self.word.fetch_or(CLOSED | CONDEMNED, Ordering::AcqRel);
     }
 
-    /// Whether the session was [`condemn`](Self::condemn)ed. Costs one load.
+    /// The process in which the session was opened.
     #[inline]
-    pub(super) fn is_condemned(&self) -> bool {
-        self.word.load(Ordering::Acquire) & CONDEMNED != 0
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
-    /// Why the session was [`condemn`](Self::condemn)ed, if it was.
+    /// Whether nothing more of the session reaches the server from here: it was
+    /// [`condemn`](Self::condemn)ed, or a child of `fork` inherited it. Costs two loads.
+    #[inline]
+    pub(super) fn is_condemned(&self) -> bool {
+        !self.origin.is_here() || self.word.load(Ordering::Acquire) & CONDEMNED != 0
+    }
+
+    /// Why nothing more of the session reaches the server from here, if that is so.
     pub fn condemned(&self) -> Option<&'static str> {
-        self.condemned.get().copied()
+        match self.origin.is_here() {
+            true => self.condemned.get().copied(),
+            false => Some(OPENED_BEFORE_FORK),
+        }
     }
 
     /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it

@@ -314,11 +314,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.observer.origin().is_here() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // It would end the parent's session.
+        if !this.observer.origin().is_here() {
+            return Poll::Ready(Ok(()));
+        }
         if !this.lingers {
             this.observer.close();
             return Pin::new(&mut this.inner).poll_shutdown(cx);

@@ -100,7 +100,7 @@ impl Session {
             WireState::Failed => return Ok(Found::Failed),
             _ => return Ok(Found::Over(None)),
         }
-        self.check_given_up()?;
+        self.check_usable()?;
         let ask = format!("SELECT pg_catalog.current_setting('{OWN_MARK}', true)");
         let answer = self.client_mut().simple_query(&ask);
         let answer = answer.map_err(|error| self.explain(error))?;

@@ -67,8 +67,6 @@ forked! {
     fn an_inherited_transaction_commits_nothing("commit") = format!("the session {REFUSED}");
     fn an_inherited_listener_subscribes_to_nothing("listen") = format!("the listener {REFUSED}");
     fn an_inherited_listener_hears_nothing("hear") = format!("the listener {REFUSED}");
-    fn a_child_opens_a_pool_of_its_own("new") = "answered";
-    fn an_inherited_manager_gives_the_child_handles_of_its_own("manager") = "answered";
 }
 
 #[test]
@@ -78,11 +76,22 @@ fn the_blocking_drivers_own_calls_are_refused_too() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn children_wait_for_no_lock_of_the_parents_threads() -> Outcome {
-    for family in ["sync", "async"] {
-        let told = run(family, "busy")?;
-        assert_eq!(told, "child: answered\n".repeat(20), "{family}");
-    }
+/// What both families promise of a child that opens handles of its own.
+fn opens_its_own(family: &str) -> Outcome {
+    assert_eq!(forked(family, "new")?, "child: answered", "{family}");
+    assert_eq!(forked(family, "manager")?, "child: answered", "{family}");
+    let told = run(family, "busy")?;
+    assert_eq!(told, "child: answered\n".repeat(20), "{family}");
     Ok(())
+}
+
+#[test]
+fn a_child_opens_async_handles_of_its_own() -> Outcome {
+    opens_its_own("async")
+}
+
+#[test]
+#[ignore = "r2d2 waits with parking_lot, which may spin for ever in a child: see decision 089"]
+fn a_child_opens_blocking_handles_of_its_own() -> Outcome {
+    opens_its_own("sync")
 }

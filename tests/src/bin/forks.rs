@@ -5,6 +5,7 @@
 //!
 //! The one program of the tests that needs `unsafe`: the standard library cannot fork.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -128,6 +129,31 @@ macro_rules! family {
             assert_eq!(parent(&mut held)?, before);
             println!("parent: the same sessions");
             Ok(())
+        }
+
+        /// Forks again and again while other threads hold whatever there is to be held.
+        fn among_busy_threads(config: &Config, mut fork: impl FnMut()) -> Result<(), Error> {
+            let over = AtomicBool::new(false);
+            let work = || -> Result<(), Error> {
+                let (place, manager) = ($place, ConnectionManager::global());
+                while !over.load(Ordering::Relaxed) {
+                    let pool = $go!(place, manager.pool(config))?;
+                    $go!(place, pool.query("SELECT 1", &[]))?;
+                    $go!(place, Pool::new(config))?;
+                    $go!(place, manager.reload_pool(config))?;
+                }
+                Ok(())
+            };
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+                let forked = catch_unwind(AssertUnwindSafe(|| (0..20).for_each(|_| fork())));
+                over.store(true, Ordering::Relaxed);
+                forked.unwrap_or_else(|panic| resume_unwind(panic));
+                let ends = threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("no panic"));
+                ends.collect()
+            })
         }
 
         fn child(

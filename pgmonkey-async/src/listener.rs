@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
-use pgmonkey_connect::process::Origin;
-use pgmonkey_connect::{Dialing, Error, Heard, events};
+use pgmonkey_connect::{Dialing, Error, Heard, Origin, events};
 use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};

@@ -95,6 +95,7 @@ pub use files::ConfigFiles;
 pub use hook::{HookFailure, HookVerdict};
 pub use inventory::CacheEntry;
 pub use listening::Heard;
+pub use process::Origin;
 pub use report::{PING, Report, Tls};
 pub use role::Role;
 pub use route::Route;

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
-use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::wire::Observer;
-use pgmonkey_connect::{Dialing, Error, Heard, events};
+use pgmonkey_connect::{Dialing, Error, Heard, Origin, events};
 use postgres::{Client, Notification};
 
 use crate::builder::Extras;
@@ -484,10 +483,9 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let client = self.client.take();
-        client
-            .into_iter()
-            .for_each(|client| end(client, self.origin));
+        if let Some(client) = self.client.take() {
+            end(client, self.origin);
+        }
     }
 }
 

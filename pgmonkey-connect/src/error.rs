@@ -244,6 +244,15 @@ pub enum Error {
         given: Option<usize>,
     },
 
+    /// The server did not answer a ping in time. The session is given up.
+    #[error("{address} did not answer within {limit:.1?}: it stands still, or the network does")]
+    Unanswered {
+        /// Where the session is.
+        address: String,
+        /// How long it was waited for.
+        limit: std::time::Duration,
+    },
+
     /// `query_one` found no row.
     #[error("the query returned no row: use query_opt where there may be none")]
     NoRow,
@@ -389,7 +398,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connect(failure) => failure.kind(),
-            Self::Timeout(_) | Self::QueueFull { .. } => ErrorKind::Transient,
+            Self::Timeout(_) | Self::QueueFull { .. } | Self::Unanswered { .. } => {
+                ErrorKind::Transient
+            }
             Self::Database(error) => driver::kind(error),
             Self::SessionEnded(end) => end.kind(),
             Self::Hook(failure) => failure.kind(),

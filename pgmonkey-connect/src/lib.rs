@@ -59,6 +59,7 @@ pub mod healing;
 pub mod hook;
 mod inventory;
 pub mod ledger;
+pub mod limits;
 pub mod listening;
 mod meters;
 #[cfg(feature = "tls")]

@@ -15,5 +15,5 @@ pub use limit::LimitExceeded;
 pub use login::LoginRefused;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
-pub use observer::{Observer, TransactionEnds, WireState};
+pub use observer::{Limited, Observer, TransactionEnds, WireState};
 pub use stream::ObservedStream;

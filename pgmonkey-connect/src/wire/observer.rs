@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::AuthMethod;
 
@@ -65,6 +66,11 @@ const FORGOTTEN: u64 = 1 << 22;
 const LEFT_BEHIND: u64 = CHANGED | LASTING | ANNOUNCED | FORGOTTEN;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
+/// What limits are counted from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// A limit that is over and stays so.
+const SILENT: u64 = 1;
+
 /// Follows one session's messages and says what state it is in.
 ///
 /// Written by the stream alone, read by anyone.
@@ -74,6 +80,8 @@ pub struct Observer {
     requests: AtomicU32,
     probe: AtomicBool,
     deadline_held: AtomicBool,
+    /// Microseconds since [`EPOCH`]; 0 without a limit, [`SILENT`] for good.
+    limit: AtomicU64,
     auth_method: OnceLock<AuthMethod>,
     backend_pid: AtomicU32,
     statements: AtomicU32,
@@ -338,6 +346,49 @@ impl Observer {
         self.state() == WireState::Starting || self.deadline_held.load(Ordering::Acquire)
     }
 
+    /// Holds the stream to this moment: whoever reads or writes later gets an error, and the
+    /// session is over. `None` lifts that. Returns the limit before.
+    ///
+    /// The stream sees it when it is polled next, and wakes its task then.
+    pub fn limit_to(&self, until: Option<Instant>) -> Option<Instant> {
+        let to = |until: Instant| {
+            let since = until.saturating_duration_since(*EPOCH).as_micros();
+            u64::try_from(since).unwrap_or(u64::MAX).max(SILENT + 1)
+        };
+        let to = until.map_or(0, to);
+        let unless_silent = |limit| (limit != SILENT).then_some(to);
+        let before = self
+            .limit
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_silent);
+        moment(before.unwrap_or(0))
+    }
+
+    /// Does so until what is returned is dropped.
+    #[must_use = "dropping it lifts the limit"]
+    pub fn limited(&self, until: Instant) -> Limited<'_> {
+        Limited {
+            observer: self,
+            before: self.limit_to(Some(until)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn limit(&self) -> Option<Instant> {
+        moment(self.limit.load(Ordering::Acquire))
+    }
+
+    /// Says that the server has not answered in time: the session is over, and the stream fails as
+    /// soon as it is polled.
+    pub fn fall_silent(&self) {
+        self.limit.store(SILENT, Ordering::Release);
+        self.close();
+    }
+
+    /// Whether it has not.
+    pub fn is_silent(&self) -> bool {
+        self.limit.load(Ordering::Acquire) == SILENT
+    }
+
     /// Asks the stream to look at the socket once and, if nothing came, to answer the reader
     /// with a notification of its own, from process 0.
     ///
@@ -382,6 +433,23 @@ impl Observer {
     pub(super) fn close(&self) {
         self.word.fetch_or(CLOSED, Ordering::AcqRel);
     }
+}
+
+/// A limit for as long as this lives.
+#[derive(Debug)]
+pub struct Limited<'a> {
+    observer: &'a Observer,
+    before: Option<Instant>,
+}
+
+impl Drop for Limited<'_> {
+    fn drop(&mut self) {
+        self.observer.limit_to(self.before);
+    }
+}
+
+fn moment(limit: u64) -> Option<Instant> {
+    (limit != 0).then(|| *EPOCH + Duration::from_micros(limit))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

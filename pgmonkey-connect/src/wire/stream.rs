@@ -5,11 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::observer::{Observer, Tracker, WireState};
@@ -33,6 +33,8 @@ pub struct ObservedStream<S> {
     observer: Arc<Observer>,
     tracker: Tracker,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// What wakes the reader at the observer's limit.
+    alarm: Option<Pin<Box<Sleep>>>,
     probe_seen: bool,
     /// What is left of an answer of our own: it comes before anything from the server.
     unread: Unread,
@@ -59,6 +61,7 @@ impl<S> ObservedStream<S> {
             observer,
             tracker: Tracker::default(),
             deadline,
+            alarm: None,
             probe_seen: false,
             unread: Unread::default(),
             refused: 0,
@@ -94,6 +97,38 @@ impl<S> ObservedStream<S> {
                 "no answer within connect_timeout",
             )),
         }
+    }
+
+    /// Fails once the observer's limit is over.
+    fn check_limit(&self) -> io::Result<()> {
+        match self.observer.limit() {
+            Some(limit) if Instant::now() >= limit => {
+                self.observer.fall_silent();
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the server did not answer in time",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the task look again at the observer's limit, unless it has something to do before.
+    fn set_alarm<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<T> {
+        let limit = self.observer.limit().filter(|_| polled.is_pending());
+        if let Some(limit) = limit.filter(|_| !self.probe_seen) {
+            let limit = limit.into();
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(sleep_until(limit)));
+            if alarm.deadline() != limit {
+                alarm.as_mut().reset(limit);
+            }
+            if alarm.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        polled
     }
 
     /// Takes what was read into account; the reader gets nothing of a login that must not go on.
@@ -250,23 +285,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
             this.unread.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
-        if this.observer.is_condemned() {
-            return this.refuse(buf);
-        }
-        // Before the read, so that a server that never stops talking runs into it as well.
-        if let Err(error) = this.check_deadline(cx) {
-            return Poll::Ready(Err(this.fail(error)));
-        }
-        let before = buf.filled().len();
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => Poll::Ready(this.read(buf, before)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(this.fail(error))),
-            Poll::Pending => this.answer_probe(cx, buf).map(Ok),
-        }
+        this.check_limit()?;
+        let polled = this.poll_fresh(cx, buf);
+        this.set_alarm(cx, polled)
     }
 }
 
 impl<S: AsyncRead + Unpin> ObservedStream<S> {
+    /// Reads what comes next, from the server or in its place.
+    fn poll_fresh(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.observer.is_condemned() {
+            return self.refuse(buf);
+        }
+        // Before the read, so that a server that never stops talking runs into it as well.
+        if let Err(error) = self.check_deadline(cx) {
+            return Poll::Ready(Err(self.fail(error)));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(self.read(buf, before)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.fail(error))),
+            Poll::Pending => self.answer_probe(cx, buf).map(Ok),
+        }
+    }
+
     /// Ready when the server has closed its end, or the deadline is over.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -292,6 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if this.observer.is_condemned() {
             return Poll::Ready(Ok(this.swallow(cx, bytes)));
         }
+        this.check_limit()?;
         if this.failed_write.is_some() {
             return this.poll_failed_write(cx);
         }
@@ -310,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
             }
             Poll::Pending => {}
         }
-        written
+        this.set_alarm(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -327,8 +370,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
             return Poll::Ready(Ok(()));
         }
         if !this.lingers {
+            this.check_limit()?;
             this.observer.close();
-            return Pin::new(&mut this.inner).poll_shutdown(cx);
+            let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
+            return this.set_alarm(cx, closed);
         }
         ready!(this.poll_end(cx))?;
         this.observer.close();
@@ -434,5 +479,32 @@ mod tests {
         let closed = stream.lingering(true).shutdown().await;
         let error = closed.expect_err("nobody closed it");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_is_waited_for_until_the_limit_and_never_again() {
+        use tokio::io::AsyncReadExt;
+        let observer = Arc::new(Observer::default());
+        let mut stream = ObservedStream::new(Silent, Arc::clone(&observer), None);
+        let limited = observer.limited(Instant::now());
+        for _ in 0..2 {
+            let error = stream.read_u8().await.expect_err("it says nothing");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        drop(limited);
+        assert!(observer.is_silent() && stream.read_u8().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_limit_wakes_its_task_and_gives_way_to_the_one_before() {
+        use tokio::io::AsyncReadExt;
+        let observer = Arc::new(Observer::default());
+        let mut stream = ObservedStream::new(Silent, Arc::clone(&observer), None);
+        let limit = Instant::now() + std::time::Duration::from_millis(20);
+        let outer = observer.limited(limit);
+        drop(observer.limited(Instant::now()));
+        assert!(stream.read_u8().await.is_err() && Instant::now() >= limit);
+        drop(outer);
+        assert!(observer.is_silent());
     }
 }

@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
 
 use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{Error, PING, Report};
+use pgmonkey_connect::{Error, Report, limits};
 
 use crate::lease::Lease;
 use crate::prepared::prepares;
@@ -136,7 +135,8 @@ impl ClientGuard {
         self.session().forget_statements();
     }
 
-    /// Asks the server for a sign of life and says what answered. One round trip.
+    /// Asks the server for a sign of life and says what answered. One round trip, which is
+    /// waited for as long as the pool's `timeout` and at least a second.
     ///
     /// ```no_run
     /// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
@@ -146,14 +146,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Unanswered`], [`Error::Database`].
     pub async fn ping(&mut self) -> Result<Report, Error> {
-        let session = self.session();
-        session.check_usable()?;
-        let began = Instant::now();
-        let row = session.client().query_typed_one(PING, &[]).await;
-        let row = row.map_err(|error| session.explain(error))?;
-        Ok(Report::from_row(&row, began.elapsed(), session.route())?)
+        let limit = limits::ping(self.lease().pool.settings.timeout);
+        self.session().check_usable()?;
+        self.session().ping(limit).await
     }
 
     async fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
@@ -171,11 +168,12 @@ impl ClientGuard {
         }
     }
 
+    fn lease(&self) -> &Lease {
+        self.lease.as_ref().expect("only the drop takes the lease")
+    }
+
     pub(crate) fn session(&self) -> &Session {
-        self.lease
-            .as_ref()
-            .expect("only the drop takes the lease")
-            .loan()
+        self.lease().loan()
     }
 
     pub(crate) fn session_mut(&mut self) -> &mut Session {

@@ -8,7 +8,7 @@ use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::retry::Patience;
 use pgmonkey_connect::shelf::{FRESH, Put};
-use pgmonkey_connect::{CloseReason, Error, events};
+use pgmonkey_connect::{CloseReason, Error, events, limits};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -42,8 +42,11 @@ impl Shared {
         place: &'static Location<'static>,
         began: Instant,
     ) -> Result<ClientGuard, Error> {
-        let right = self.enter().await?;
-        self.lend_to(right, place, began).await
+        let (right, now) = match self.gate.try_enter() {
+            Some(right) => (right, began),
+            None => (self.enter().await?, Instant::now()),
+        };
+        self.lend_to(right, place, began, now).await
     }
 
     /// A session that came back just now, is good, and needs not be asked.
@@ -84,14 +87,15 @@ impl Shared {
         self.gate.enter(&self.ledger, self.settings.timeout).await
     }
 
-    /// Lends a session to whom has the right to one.
+    /// Lends a session to whom has the right to one since `now`, and has asked at `began`.
     pub(crate) async fn lend_to(
         self: &Arc<Self>,
         right: Place,
         place: &'static Location<'static>,
         began: Instant,
+        now: Instant,
     ) -> Result<ClientGuard, Error> {
-        match self.take_good(began) {
+        match self.take_good(now) {
             Some(loan) => Ok(self.guard(loan, right, place, began)),
             None => Box::pin(self.look_for_one(right, place, began)).await,
         }
@@ -146,9 +150,9 @@ impl Shared {
     }
 
     /// An idle session that is still good; those that are not are discarded.
-    async fn take_idle(&self, now: Instant) -> Option<Loan> {
+    async fn take_idle(&self, began: Instant) -> Option<Loan> {
         while let Some(mut loan) = self.shelf.take() {
-            if self.is_good(&mut loan, now).await {
+            if self.is_good(&mut loan, began).await {
                 return Some(loan);
             }
             self.discard(loan);
@@ -156,11 +160,16 @@ impl Shared {
         None
     }
 
-    /// Whether a session may be handed out.
-    async fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
+    /// Whether a session may be handed out to a caller who asked at `began`.
+    async fn is_good(&self, loan: &mut Loan, began: Instant) -> bool {
         // What is closed meanwhile is discarded by whoever gets it.
-        self.is_closed()
-            || !loan.is_over(now) && (!self.settings.check_on_checkout || loan.answers().await)
+        if self.is_closed() {
+            return true;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(began);
+        let limit = limits::check(self.settings.timeout, waited);
+        !loan.is_over(now) && (!self.settings.check_on_checkout || loan.answers(limit).await)
     }
 
     /// A new session as soon as it is open, or one that comes back before. The time to open it is
@@ -191,7 +200,7 @@ impl Shared {
                 return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
             };
             let Handed { mut loan, place } = handed?;
-            if self.is_good(&mut loan, Instant::now()).await {
+            if self.is_good(&mut loan, began).await {
                 return Ok((loan, place));
             }
             self.discard(loan);

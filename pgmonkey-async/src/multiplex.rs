@@ -296,7 +296,10 @@ impl Pool {
             }
         };
         drop(queued);
-        let guard = self.shared().lend_to(right, place, began).await?;
+        let guard = self
+            .shared()
+            .lend_to(right, place, began, Instant::now())
+            .await?;
         match guard.session().state() {
             WireState::Idle => Ok(Lodging::Shared(multiplex.take_in(guard))),
             _ => Ok(Lodging::Alone(Box::new(guard))),

@@ -20,6 +20,7 @@ use crate::prepared::Prepared;
 
 use self::outer::Outer;
 
+mod limited;
 mod nesting;
 mod outer;
 mod recycling;
@@ -122,12 +123,6 @@ impl Session {
             || self.route.is_broken()
             || self.client.is_closed()
             || self.state() == WireState::Closed
-    }
-
-    /// Asks the server for a sign of life; remembers why if there is none.
-    pub(crate) async fn answers(&mut self) -> bool {
-        let alive = self.client.batch_execute("").await.is_ok();
-        !self.note_dead(!alive)
     }
 
     /// Whether its driver has taken in all that it was woken for.
@@ -243,5 +238,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.ledger.closed(self.reason);
+        self.take_leave();
     }
 }

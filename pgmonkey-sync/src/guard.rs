@@ -4,12 +4,11 @@ use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
 
 use pgmonkey_connect::ledger::LoanId;
 use pgmonkey_connect::nesting::Mark;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{Error, PING, Report};
+use pgmonkey_connect::{Error, Report, limits};
 
 use crate::engine::{Loan, Slot};
 use crate::gate::Place;
@@ -143,7 +142,8 @@ impl ClientGuard {
         self.session_mut().forget_statements();
     }
 
-    /// Asks the server for a sign of life and says what answered. One round trip.
+    /// Asks the server for a sign of life and says what answered. One round trip, which is
+    /// waited for as long as the pool's `timeout` and at least a second.
     ///
     /// ```no_run
     /// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
@@ -153,14 +153,11 @@ impl ClientGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Unanswered`], [`Error::Database`].
     pub fn ping(&mut self) -> Result<Report, Error> {
-        let session = self.session_mut();
-        session.check_usable()?;
-        let began = Instant::now();
-        let row = session.client_mut().query_typed_one(PING, &[]);
-        let row = row.map_err(|error| session.explain(error))?;
-        Ok(Report::from_row(&row, began.elapsed(), session.route())?)
+        let limit = limits::ping(self.pool.settings.timeout);
+        self.session_mut().check_usable()?;
+        self.session_mut().ping(limit)
     }
 
     fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {

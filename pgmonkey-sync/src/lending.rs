@@ -10,7 +10,7 @@ use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::ledger::LoanId;
 use pgmonkey_connect::retry::Patience;
 use pgmonkey_connect::shelf::Put;
-use pgmonkey_connect::{CloseReason, Error, events};
+use pgmonkey_connect::{CloseReason, Error, events, limits};
 use tracing::Span;
 
 use crate::engine::{Loan, Slot};
@@ -49,8 +49,7 @@ impl Shared {
     ) -> Result<Loan, Error> {
         let mut failures = 0;
         loop {
-            let now = Instant::now();
-            let Some(mut loan) = self.take_idle(now).or_else(|| self.open(began)) else {
+            let Some(mut loan) = self.take_idle(began).or_else(|| self.open(began)) else {
                 return Err(self.ledger.timed_out(began.elapsed(), Instant::now()));
             };
             if self.is_closed() {
@@ -78,9 +77,9 @@ impl Shared {
     }
 
     /// An idle session that is still good; those that are not are discarded.
-    fn take_idle(&self, now: Instant) -> Option<Loan> {
+    fn take_idle(&self, began: Instant) -> Option<Loan> {
         while let Some(mut loan) = self.shelf.take() {
-            if self.is_good(&mut loan, now) {
+            if self.is_good(&mut loan, began) {
                 return Some(loan);
             }
             self.discard(loan);
@@ -97,21 +96,27 @@ impl Shared {
             let left = timeout.saturating_sub(began.elapsed());
             let left = (!timeout.is_zero()).then_some(left);
             let mut loan = self.engine.open(left, || self.shelf.take())?;
-            if self.is_good(&mut loan, Instant::now()) {
+            if self.is_good(&mut loan, began) {
                 return Some(loan);
             }
             self.discard(loan);
         }
     }
 
-    /// Whether a session may be handed out. A failure is, for its reason.
-    fn is_good(&self, loan: &mut Loan, now: Instant) -> bool {
+    /// Whether a session may be handed out to a caller who asked at `began`. A failure is, for its
+    /// reason.
+    fn is_good(&self, loan: &mut Loan, began: Instant) -> bool {
         let Slot::Open(session) = &mut ***loan else {
             return true;
         };
         // What is closed meanwhile is discarded by whoever gets it.
-        self.is_closed()
-            || !session.is_over(now) && (!self.settings.check_on_checkout || session.answers())
+        if self.is_closed() {
+            return true;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(began);
+        let limit = limits::check(self.settings.timeout, waited);
+        !session.is_over(now) && (!self.settings.check_on_checkout || session.answers(limit))
     }
 
     /// Lets the hook see a session before it is lent; false for one that it refused, where

@@ -15,7 +15,7 @@ use pgmonkey_connect::recycle::{Restore, Verdict, verdict};
 use pgmonkey_connect::shelf::FRESH;
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, ServerFailure, WireState};
-use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events};
+use pgmonkey_connect::{CloseReason, Error, HookFailure, HookVerdict, Route, events, limits};
 
 use crate::context;
 use crate::dial::Opened;
@@ -24,6 +24,7 @@ use crate::prepared::Prepared;
 
 use self::outer::Outer;
 
+mod limited;
 mod nesting;
 mod outer;
 mod recycling;
@@ -176,10 +177,10 @@ impl Session {
         if self.is_fresh(now) {
             return false;
         }
-        let alive = match self.observer.clone() {
-            Some(observer) => self.probe(&observer),
-            None => self.client_mut().batch_execute("").is_ok(),
-        };
+        let alive = self.within(limits::LOOK, |session| match session.observer.clone() {
+            Some(observer) => session.probe(&observer),
+            None => session.client_mut().batch_execute("").is_ok(),
+        });
         self.note_dead(!alive)
     }
 
@@ -225,12 +226,6 @@ impl Session {
     fn is_seen_closed(&self) -> bool {
         let observer = self.observer.as_ref();
         observer.is_some_and(|observer| observer.state() == WireState::Closed)
-    }
-
-    /// Asks the server for a sign of life; remembers why if there is none.
-    pub(crate) fn answers(&mut self) -> bool {
-        let alive = self.client_mut().batch_execute("").is_ok();
-        !self.note_dead(!alive)
     }
 
     /// Asks the hook whether it may be lent.
@@ -398,6 +393,7 @@ impl Drop for Session {
         let Some(client) = self.client.take() else {
             return;
         };
+        self.take_leave();
         match self.given_up {
             // The driver waits for the end of a copy that may never come.
             Some(Error::WrongCopy { .. }) => end_apart(client),

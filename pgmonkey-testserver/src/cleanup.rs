@@ -136,7 +136,11 @@ pub fn signal_group(group: u32, name: &str) -> anyhow::Result<()> {
 }
 
 /// Sends the signal with this name to one process.
-pub(crate) fn signal(process: u32, name: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// When there is no such process or it belongs to somebody else.
+pub fn signal(process: u32, name: &str) -> anyhow::Result<()> {
     kill(name, &process.to_string())
 }
 

@@ -42,7 +42,7 @@ mod settings;
 mod standin;
 
 pub use certs::Certificates;
-pub use cleanup::{ScratchDir, Watchdog, signal_group};
+pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
 pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;

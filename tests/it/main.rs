@@ -40,6 +40,7 @@ mod runtimes;
 mod schema_changes;
 mod secrets;
 mod session_settings;
+mod silence;
 mod sources;
 mod statement_cache;
 mod statements;

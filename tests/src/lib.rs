@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod places;
+mod stopped;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pgmonkey_config::Config;
 use pgmonkey_testserver::{Endpoint, plain_or_start};
 use postgres::types::ToSql;
+
+pub use stopped::Stopped;
 
 /// What a test returns.
 pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -139,6 +142,20 @@ impl Fixture {
         // A runtime of several threads notices when one of them has seen the socket close.
         std::thread::sleep(Duration::from_millis(50));
         killed.len() as i64
+    }
+
+    /// Stops the server's processes for the sessions of this corner, so that they answer nothing,
+    /// until what is returned is dropped; `None`, and says so, where they run on another machine.
+    pub fn stop(&self) -> Option<Stopped> {
+        let ask = "SELECT pid, client_port FROM pg_stat_activity \
+                   WHERE application_name = $1 AND client_port > 0";
+        let rows = self.admin(|client| client.query(ask, &[&self.name]));
+        let backends = rows.iter().map(|row| (row.get(0), row.get(1)));
+        let stopped = Stopped::new(backends);
+        if stopped.is_none() {
+            eprintln!("skipped: the server's processes are out of reach");
+        }
+        stopped
     }
 
     /// Waits for something that is bound to come about.

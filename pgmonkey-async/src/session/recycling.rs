@@ -7,7 +7,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::{Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{CloseReason, events};
+use pgmonkey_connect::{CloseReason, events, limits};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
@@ -16,9 +16,6 @@ use super::Session;
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancelled statement may take to end. Beyond it the session is not worth more
-/// waiting than opening another.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 /// How long a cancel request is given to take effect before another is sent.
 const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
@@ -54,12 +51,16 @@ impl Session {
         };
         let clean = clean
             && match &self.outer {
-                Some(outer) => self.keep_outer(outer).await,
+                Some(outer) => {
+                    let kept = self.within(limits::STATEMENT, self.keep_outer(outer));
+                    kept.await.unwrap_or(false)
+                }
                 None => self.put_back(reset).await,
             };
         if !clean {
             self.reason = match state {
                 WireState::Closed => CloseReason::Dead,
+                _ if self.is_silent() => CloseReason::Dead,
                 _ => CloseReason::Dirty,
             };
         }
@@ -92,14 +93,14 @@ impl Session {
             }
             Ok(())
         };
-        let restored = timeout(CANCEL_LIMIT, restore).await;
-        if let Ok(Err(error)) = &restored
+        let restored = self.within(limits::STATEMENT, restore).await;
+        if let Some(Err(error)) = &restored
             && self.restore.failed(error)
         {
             events::behind_pooler(self.ledger.name());
         }
         self.settle().await;
-        if !matches!(restored, Ok(Ok(()))) {
+        if !matches!(restored, Some(Ok(()))) {
             return false;
         }
         self.is_as_opened();
@@ -144,7 +145,7 @@ impl Session {
         if !is_busy() && self.turns.at_rest() {
             return true;
         }
-        let end = Instant::now() + CANCEL_LIMIT;
+        let end = Instant::now() + limits::STATEMENT;
         let mut busy = is_busy();
         let mut rest = pin!(self.client.batch_execute(""));
         while Instant::now() < end {
@@ -156,6 +157,7 @@ impl Session {
             }
             busy = true;
         }
+        self.observer.fall_silent();
         false
     }
 
@@ -174,15 +176,16 @@ impl Session {
                 _ => token.cancel_query(connector).await.ok(),
             }
         };
-        matches!(timeout(CANCEL_LIMIT, sent).await, Ok(Some(())))
+        matches!(timeout(limits::STATEMENT, sent).await, Ok(Some(())))
     }
 
     pub(super) async fn roll_back(&self, reset: Reset) -> bool {
         match verdict(self.state(), reset) {
             Verdict::Keep => true,
             Verdict::RollBack => {
-                let undone = timeout(CANCEL_LIMIT, self.client.batch_execute("ROLLBACK")).await;
-                matches!(undone, Ok(Ok(()))) && self.state() == WireState::Idle
+                let undo = self.client.batch_execute("ROLLBACK");
+                let undone = self.within(limits::STATEMENT, undo).await;
+                matches!(undone, Some(Ok(()))) && self.state() == WireState::Idle
             }
             _ => false,
         }

@@ -6,15 +6,13 @@ use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::recycle::{Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_connect::{CloseReason, events};
+use pgmonkey_connect::{CloseReason, events, limits};
 
 use super::Session;
 use crate::context;
 
 /// How long an answer that is on its way may take before the statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancel request may take to be sent.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
@@ -31,12 +29,14 @@ impl Session {
                 && context::block(|| {
                     self.make_clean(reset)
                         && match self.outer.is_some() {
-                            true => self.keep_outer(),
+                            true => self.within(limits::STATEMENT, Self::keep_outer),
                             false => self.put_back(reset),
                         }
                 })
         };
-        if !clean && self.reason == CloseReason::Shutdown {
+        if self.is_silent() {
+            self.reason = CloseReason::Dead;
+        } else if !clean && self.reason == CloseReason::Shutdown {
             self.reason = CloseReason::Dirty;
         }
         clean
@@ -69,16 +69,7 @@ impl Session {
         if undo != Undo::PutBack {
             return undo == Undo::Nothing;
         }
-        let client = self.client.as_mut();
-        let client = client.expect("only the drop takes the client");
-        let restored = client.batch_execute(self.restore.text()).and_then(|()| {
-            match self.restore.settings() {
-                None => Ok(()),
-                Some(settings) => client
-                    .query_typed(settings.text(), &settings.parameters())
-                    .map(drop),
-            }
-        });
+        let restored = self.within(limits::STATEMENT, Self::restore);
         if let Err(error) = restored {
             if self.restore.failed(&error) {
                 events::behind_pooler(self.ledger.name());
@@ -87,6 +78,16 @@ impl Session {
         }
         self.is_as_opened();
         true
+    }
+
+    fn restore(&mut self) -> Result<(), postgres::Error> {
+        let client = self.client.as_mut();
+        let client = client.expect("only the drop takes the client");
+        client.batch_execute(self.restore.text())?;
+        if let Some(settings) = self.restore.settings() {
+            client.query_typed(settings.text(), &settings.parameters())?;
+        }
+        Ok(())
     }
 
     /// Says so once if what was left behind is not undone.
@@ -172,12 +173,15 @@ impl Session {
     }
 
     pub(super) fn roll_back(&mut self) -> bool {
-        self.client_mut().batch_execute("ROLLBACK").is_ok() && self.state() == WireState::Idle
+        let undo = |session: &mut Self| session.client_mut().batch_execute("ROLLBACK");
+        self.within(limits::STATEMENT, undo).is_ok() && self.state() == WireState::Idle
     }
 
     /// Stops what still runs; the answers are taken by the statement that follows.
     pub(super) fn cancel(&self) -> bool {
-        let connector = self.route.canceller(Some(Instant::now() + CANCEL_LIMIT));
+        let connector = self
+            .route
+            .canceller(Some(Instant::now() + limits::STATEMENT));
         self.client().cancel_token().cancel_query(connector).is_ok()
     }
 

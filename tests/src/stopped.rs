@@ -1,0 +1,68 @@
+//! Processes of the server that stand still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+use pgmonkey_testserver::signal;
+
+use crate::LONG;
+
+/// Server processes that are stopped until this is dropped, or a test hangs for too long: then
+/// they go on, so that the test ends and can fail.
+pub struct Stopped {
+    pids: Vec<u32>,
+    hung: Arc<AtomicBool>,
+    _over: Sender<()>,
+}
+
+impl Stopped {
+    /// Stops the processes with these numbers and ports of their clients.
+    pub(crate) fn new(backends: impl Iterator<Item = (i32, i32)>) -> Option<Self> {
+        let mut pids = Vec::new();
+        for (pid, port) in backends {
+            // The title of a process of PostgreSQL names its client.
+            let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+            if !title.starts_with("postgres") || !title.contains(&format!("({port})")) {
+                return None;
+            }
+            pids.push(u32::try_from(pid).ok()?);
+        }
+        assert!(!pids.is_empty(), "there are sessions to stop");
+        for pid in &pids {
+            signal(*pid, "STOP").expect("a process of the test's server");
+        }
+        let (over, ended) = channel();
+        let hung = Arc::new(AtomicBool::new(false));
+        let (watched, hangs) = (pids.clone(), Arc::clone(&hung));
+        std::thread::spawn(move || {
+            if ended.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+                hangs.store(true, Ordering::SeqCst);
+            }
+            go_on(&watched);
+        });
+        Some(Self {
+            pids,
+            hung,
+            _over: over,
+        })
+    }
+
+    /// Whether they still stand still: what was done since did not wait for them.
+    pub fn still(&self) -> bool {
+        !self.hung.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        go_on(&self.pids);
+    }
+}
+
+fn go_on(pids: &[u32]) {
+    for pid in pids {
+        // It may have ended.
+        let _ = signal(*pid, "CONT");
+    }
+}

@@ -47,6 +47,7 @@ twin! {
         on.until("its place is free", || pool.status().in_use == 0);
         assert_eq!(pool.status().closed.dead, 1);
         go!(pool.query_one("SELECT 1", &[]))?;
+        on.until("its socket is closed", || stopped.connections() == 0);
         assert!(stopped.still());
         Ok(())
     }
@@ -64,21 +65,6 @@ twin! {
         on.until("its place is free", || pool.status().in_use == 0);
         go!(pool.query_one("SELECT 1", &[]))?;
         assert!(stopped.still());
-        Ok(())
-    }
-}
-
-twin! {
-    fn a_silent_session_is_not_waited_for_at_its_end(on, driver, go, work) {
-        let pool = go!(driver::Pool::new(&on.pools("{ min_size: 3, max_size: 3 }")))?;
-        let Some(stopped) = on.stop() else {
-            return Ok(());
-        };
-        pool.close();
-        drop(pool);
-        assert!(stopped.still());
-        drop(stopped);
-        on.until("they are gone", || on.sessions() == 0);
         Ok(())
     }
 }

@@ -12,6 +12,8 @@ use crate::LONG;
 /// they go on, so that the test ends and can fail.
 pub struct Stopped {
     pids: Vec<u32>,
+    /// The ports of their clients.
+    ports: Vec<i32>,
     hung: Arc<AtomicBool>,
     _over: Sender<()>,
 }
@@ -19,7 +21,7 @@ pub struct Stopped {
 impl Stopped {
     /// Stops the processes with these numbers and ports of their clients.
     pub(crate) fn new(backends: impl Iterator<Item = (i32, i32)>) -> Option<Self> {
-        let mut pids = Vec::new();
+        let (mut pids, mut ports) = (Vec::new(), Vec::new());
         for (pid, port) in backends {
             // The title of a process of PostgreSQL names its client.
             let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
@@ -27,6 +29,7 @@ impl Stopped {
                 return None;
             }
             pids.push(u32::try_from(pid).ok()?);
+            ports.push(port);
         }
         assert!(!pids.is_empty(), "there are sessions to stop");
         for pid in &pids {
@@ -43,6 +46,7 @@ impl Stopped {
         });
         Some(Self {
             pids,
+            ports,
             hung,
             _over: over,
         })
@@ -51,6 +55,23 @@ impl Stopped {
     /// Whether they still stand still: what was done since did not wait for them.
     pub fn still(&self) -> bool {
         !self.hung.load(Ordering::SeqCst)
+    }
+
+    /// How many of their clients' sockets are open.
+    pub fn connections(&self) -> usize {
+        let sockets = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(std::fs::read_to_string);
+        let sockets = sockets.iter().flatten().flat_map(|table| table.lines());
+        let is_open = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Closed sockets that the kernel still has have no inode.
+            let [_, local, _, _, _, _, _, _, _, inode, ..] = fields[..] else {
+                return false;
+            };
+            let port = local.rsplit(':').next().unwrap_or_default();
+            let port = i32::from_str_radix(port, 16).unwrap_or_default();
+            self.ports.contains(&port) && inode != "0"
+        };
+        sockets.filter(is_open).count()
     }
 }
 

@@ -30,7 +30,7 @@ impl Session {
     ///
     /// [`Error::Unanswered`], [`Error::Database`].
     pub(crate) fn ping(&mut self, limit: Duration) -> Result<Report, Error> {
-        self.check_given_up()?;
+        self.check_usable()?;
         let began = Instant::now();
         let ask = |session: &mut Self| session.client_mut().query_typed_one(PING, &[]);
         match self.within(limit, ask) {

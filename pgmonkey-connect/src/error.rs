@@ -17,8 +17,10 @@ use crate::status::Status;
 use crate::wire::Observer;
 
 mod acquire_timeout;
+mod kind;
 
 pub use acquire_timeout::AcquireTimeout;
+pub use kind::ErrorKind;
 
 /// Everything that can go wrong between asking for a session and giving it back.
 ///
@@ -438,22 +440,6 @@ impl Error {
     pub fn is_configuration(&self) -> bool {
         self.kind() == ErrorKind::Configuration
     }
-}
-
-/// What kind of failure an [`Error`] is, for those who must decide what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The same, tried again unchanged, may work. Pools do so by themselves.
-    Transient,
-    /// The server did not believe who this is, or asked in a way that is not allowed.
-    Authentication,
-    /// The session could not be encrypted as asked.
-    Tls,
-    /// The configuration, or what it names, has to be changed.
-    Configuration,
-    /// None of these: a statement failed, or a handle was used as it must not be.
-    Other,
 }
 
 impl From<tokio_postgres::Error> for Error {

@@ -113,8 +113,10 @@ mod tests {
 
     #[test]
     fn a_value_of_another_process_is_not_given_out() {
-        let mut value = PerProcess::<u32>::default();
-        value.value = 1;
+        let mut value = PerProcess {
+            value: 1_u32,
+            ..PerProcess::default()
+        };
         assert_eq!(*value.get(), 1);
         value.origin = Origin(value.origin.0.wrapping_sub(1));
         assert_eq!(*value.get(), 0);

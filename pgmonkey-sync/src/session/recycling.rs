@@ -161,7 +161,8 @@ impl Session {
 
     /// Takes the answers to what was cancelled.
     fn drain(&mut self) -> bool {
-        self.client_mut().batch_execute("").is_ok()
+        let drain = |session: &mut Self| session.client_mut().batch_execute("").is_ok();
+        self.within(limits::STATEMENT, drain)
     }
 
     fn roll_back_unless_kept(&mut self, reset: Reset) -> bool {

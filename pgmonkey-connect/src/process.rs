@@ -4,7 +4,7 @@
 //! threads. What it inherited it must neither use nor take down: a session that two processes
 //! write to is lost to both, and one that the child ends is ended for the parent. So everything
 //! that leads to a session knows where it was made. Asking costs one relaxed load; the child is
-//! counted by a hook of `fork` (see [`exit`](crate::exit)), and where there is no `fork` the
+//! counted by a hook of `fork` (see [`exit`]), and where there is no `fork` the
 //! answer is a constant.
 
 use std::sync::OnceLock;

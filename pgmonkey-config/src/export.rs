@@ -61,7 +61,7 @@ pub(crate) fn rows(settings: &Settings) -> Vec<(String, serde_json::Value)> {
     rows
 }
 
-/// For whom a tree is.
+/// Who reads a tree: a person, or the loader.
 #[derive(Clone, Copy)]
 enum Form {
     /// A file, with all its secrets.

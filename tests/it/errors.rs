@@ -1,4 +1,4 @@
-//! What a handler may ask of an error, and what its text shows.
+//! What a handler may ask of an error, and what its text shows. Over TCP.
 
 use pgmonkey::{Error, ErrorKind};
 use pgmonkey_tests::{Fixture, twin};

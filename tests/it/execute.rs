@@ -1,4 +1,4 @@
-//! One trait for everything that runs statements: a repository is written once.
+//! One trait for everything that runs statements: a repository is written once. Over TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome};

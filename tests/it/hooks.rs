@@ -1,4 +1,4 @@
-//! What the program does to sessions at the turns of their life.
+//! What the program does to sessions at the turns of their life. Over TCP.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

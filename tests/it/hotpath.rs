@@ -1,4 +1,4 @@
-//! What a healthy handle sends: the user's statements, and nothing else.
+//! What a healthy handle sends: the user's statements, and nothing else. Over TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, twin};

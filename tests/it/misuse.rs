@@ -1,4 +1,5 @@
 //! What a caller got wrong is said so that it can be put right, and costs no more than the call.
+//! Over TCP; where a name says so, over a Unix socket.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What a borrower left open never reaches the next one.
+//! What a borrower left open never reaches the next one. Over TCP.
 
 use pgmonkey_tests::twin;
 

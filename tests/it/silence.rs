@@ -1,4 +1,5 @@
-//! A server that no longer answers: nothing that a pool does of its own accord waits for it.
+//! A server that no longer answers: nothing that a pool does by itself waits for it without a limit.
+//! Over TCP: on a Unix socket the blocking driver has no limits.
 
 use pgmonkey::Error;
 use pgmonkey_tests::twin;

@@ -1,4 +1,4 @@
-//! Statements by text are prepared once for a session, and anew when they have become stale.
+//! Statements by text are prepared once for a session, and anew when they have become stale. Over TCP.
 
 use pgmonkey_tests::twin;
 use tokio_postgres::error::SqlState;

@@ -1,4 +1,4 @@
-//! A statement means the same on a handle, a guard, a transaction, a savepoint and in a closure.
+//! A statement means the same on a handle, a guard, a transaction, a savepoint and in a closure. Over TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, twin};

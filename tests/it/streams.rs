@@ -1,4 +1,4 @@
-//! Rows and copies that are not in memory at once, on handles, guards, transactions and savepoints.
+//! Rows and copies that are not in memory at once, on handles, guards, transactions and savepoints. Over TCP.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! A pool for tests: one session in a transaction that is never committed.
+//! A pool for tests: one session in a transaction that is never committed. Over TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, twin};

@@ -1,4 +1,4 @@
-//! Committed on `Ok`, rolled back on everything else.
+//! Committed on `Ok`, rolled back on everything else. Over TCP; where a name says so, over a Unix socket.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, twin};

@@ -167,9 +167,14 @@ impl Shared {
             return true;
         }
         let now = Instant::now();
-        let waited = now.saturating_duration_since(began);
-        let limit = limits::check(self.settings.timeout, waited);
-        !loan.is_over(now) && (!self.settings.check_on_checkout || loan.answers(limit).await)
+        if loan.is_over(now) {
+            return false;
+        }
+        let waited = || now.saturating_duration_since(began);
+        !self.settings.check_on_checkout
+            || loan
+                .answers(limits::check(self.settings.timeout, waited()))
+                .await
     }
 
     /// A new session as soon as it is open, or one that comes back before. The time to open it is

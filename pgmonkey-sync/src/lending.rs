@@ -114,9 +114,12 @@ impl Shared {
             return true;
         }
         let now = Instant::now();
-        let waited = now.saturating_duration_since(began);
-        let limit = limits::check(self.settings.timeout, waited);
-        !session.is_over(now) && (!self.settings.check_on_checkout || session.answers(limit))
+        if session.is_over(now) {
+            return false;
+        }
+        let waited = || now.saturating_duration_since(began);
+        !self.settings.check_on_checkout
+            || session.answers(limits::check(self.settings.timeout, waited()))
     }
 
     /// Lets the hook see a session before it is lent; false for one that it refused, where

@@ -448,6 +448,7 @@ impl Drop for Limited<'_> {
     }
 }
 
+#[inline]
 fn moment(limit: u64) -> Option<Instant> {
     (limit != 0).then(|| *EPOCH + Duration::from_micros(limit))
 }

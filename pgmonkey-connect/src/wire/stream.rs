@@ -114,21 +114,28 @@ impl<S> ObservedStream<S> {
     }
 
     /// Has the task look again at the observer's limit, unless it has something to do before.
+    #[inline]
     fn set_alarm<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<T> {
-        let limit = self.observer.limit().filter(|_| polled.is_pending());
-        if let Some(limit) = limit.filter(|_| !self.probe_seen) {
-            let limit = limit.into();
-            let alarm = self
-                .alarm
-                .get_or_insert_with(|| Box::pin(sleep_until(limit)));
-            if alarm.deadline() != limit {
-                alarm.as_mut().reset(limit);
-            }
-            if alarm.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
+        if polled.is_pending()
+            && !self.probe_seen
+            && let Some(limit) = self.observer.limit()
+        {
+            self.set_alarm_to(limit, cx);
         }
         polled
+    }
+
+    fn set_alarm_to(&mut self, limit: Instant, cx: &mut Context<'_>) {
+        let limit = limit.into();
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if alarm.deadline() != limit {
+            alarm.as_mut().reset(limit);
+        }
+        if alarm.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Takes what was read into account; the reader gets nothing of a login that must not go on.

@@ -87,7 +87,7 @@ impl Shared {
         self.gate.enter(&self.ledger, self.settings.timeout).await
     }
 
-    /// Lends a session to whom has the right to one since `now`, and has asked at `began`.
+    /// Acquires a session for a caller that holds a permit since `now` and asked at `began`.
     pub(crate) async fn lend_to(
         self: &Arc<Self>,
         right: Place,

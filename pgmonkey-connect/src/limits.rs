@@ -1,4 +1,4 @@
-//! How long the server may take to answer what a pool asks of its own accord.
+//! How long the server may take to answer the statements that a pool makes by itself.
 
 use std::time::Duration;
 

@@ -346,7 +346,7 @@ impl Observer {
         self.state() == WireState::Starting || self.deadline_held.load(Ordering::Acquire)
     }
 
-    /// Holds the stream to this moment: whoever reads or writes later gets an error, and the
+    /// Holds the stream to this moment: a later read or write gets an error, and the
     /// session is over. `None` lifts that. Returns the limit before.
     ///
     /// The stream sees it when it is polled next, and wakes its task then.

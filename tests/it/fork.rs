@@ -90,8 +90,8 @@ fn a_child_opens_async_handles_of_its_own() -> Outcome {
     opens_its_own("async")
 }
 
-// `cargo xtask test a_child_opens_blocking -- --run-ignored all` runs it: it passes where the parent's
-// threads are idle, and may hang where they wait.
+// `cargo xtask test a_child_opens_blocking -- --ignored` runs it. Most children of a quiet parent pass,
+// and those of a busy one may hang.
 #[test]
 #[ignore = "r2d2 waits with parking_lot, which may spin for ever in a child: see decision 089"]
 fn a_child_opens_blocking_handles_of_its_own() -> Outcome {

@@ -1,17 +1,19 @@
-//! What handles cost beside the drivers and the other pools, side by side in one process against
-//! one server.
+//! Compares the cost of handles with the drivers and the other pools, in one process against one
+//! server.
 //!
 //! `cargo xtask bench [NAME]...`, or `pgmonkey-bench FILE [NAME]...` with a configuration file.
-//! Each round runs every contestant once, in turns, so that what disturbs the machine disturbs
+//! Each round runs every contestant once, in rotation, so that a disturbance of the machine affects
 //! all of them; medians of the rounds, and of their ratios, are printed.
 
 #![forbid(unsafe_code)]
 
+mod contention;
 mod handles;
 mod observer;
 mod pinned;
 mod report;
 mod round;
+mod switches;
 mod tasks;
 mod threads;
 
@@ -22,16 +24,44 @@ use anyhow::Context;
 use pgmonkey::Config;
 use pgmonkey::tokio_postgres::config::{Config as DriverConfig, SslMode};
 
-/// How often everybody has a turn.
+use crate::round::Work;
+
+/// How many rounds to run, unless `BENCH_ROUNDS` is set.
 const ROUNDS: usize = 25;
-/// How long a turn takes.
-const SPAN: Duration = Duration::from_millis(100);
 /// How many sessions each pool has.
 const SESSIONS: u32 = 8;
-/// How many callers there are at once.
+/// The numbers of concurrent callers.
 const CALLERS: [usize; 3] = [1, 16, 128];
+/// The same without a single caller, which would show nothing.
+const CROWDS: [usize; 2] = [16, 128];
 
-const BENCHES: [&str; 4] = ["pools", "pinned", "handles", "observer"];
+const SIMPLE: Work = Work {
+    what: "simple query",
+    statement: "SELECT 1",
+    span: Duration::from_millis(100),
+};
+const EXTENDED: Work = Work {
+    what: "extended query, prepared once where the pool can",
+    statement: "SELECT $1::int4",
+    span: Duration::from_millis(100),
+};
+/// PostgreSQL rounds up to whole milliseconds, and the last digit of its clock turns 0.001 into
+/// two. The span is longer than the others, so that each of 128 callers has some thirty turns per
+/// round.
+const MILLISECOND: Work = Work {
+    what: "simple query of a millisecond",
+    statement: "SELECT pg_sleep(0.0009)",
+    span: Duration::from_millis(400),
+};
+
+const BENCHES: [&str; 6] = [
+    "pools",
+    "millisecond",
+    "contention",
+    "handles",
+    "observer",
+    "pinned",
+];
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -41,25 +71,37 @@ fn main() -> anyhow::Result<()> {
     let config = Config::from_file(&path)?;
     let wanted: Vec<String> = args.collect();
     if let Some(unknown) = wanted.iter().find(|name| !BENCHES.contains(&name.as_str())) {
-        anyhow::bail!("there is no bench `{unknown}`: {}", BENCHES.join(", "));
+        anyhow::bail!("unknown bench `{unknown}`: {}", BENCHES.join(", "));
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if is_wanted("handles") {
         handles::run(&config)?;
     }
-    if is_wanted("pools") {
-        let mut contests = tasks::run(&config)?;
-        contests.extend(threads::run(&config)?);
+    if is_wanted("contention") {
+        let contests = contention::run(&config)?;
         contests.iter().for_each(report::Contest::print);
+    }
+    let mut contests = Vec::new();
+    if is_wanted("pools") {
+        contests.extend(tasks::run(&config)?);
+        contests.extend(threads::run(&config)?);
+    }
+    if is_wanted("pools") || is_wanted("millisecond") {
+        contests.extend(tasks::run_millisecond(&config)?);
+        contests.extend(threads::run_millisecond(&config)?);
+    }
+    contests.iter().for_each(report::Contest::print);
+    // Fewer rounds, or some of the contests, only give an impression.
+    if is_wanted("pools") && std::env::var_os(ROUNDS_VARIABLE).is_none() {
         report::write(&contests, Path::new("docs/benchmark"))?;
     }
-    // Last, for they keep this process to one core from then on: there is the least noise.
+    // Last, because they pin this process to one core, where there is the least noise.
     if is_wanted("observer") || is_wanted("pinned") {
         pinned::pin(&config)?;
     }
     if is_wanted("observer") {
         println!(
-            "\nthe wire observed and not, on one core, in turns; medians of rounds, and of their ratios"
+            "\nwith and without the wire observer, on one core, in rotation; medians of rounds, and of their ratios"
         );
         observer::run(&config)?;
     }
@@ -70,21 +112,32 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A contestant's name and its time for one query, round by round.
+const ROUNDS_VARIABLE: &str = "BENCH_ROUNDS";
+
+/// The number of rounds: `usual`, unless `BENCH_ROUNDS` is set.
+fn rounds(usual: usize) -> anyhow::Result<usize> {
+    let Ok(text) = std::env::var(ROUNDS_VARIABLE) else {
+        return Ok(usual);
+    };
+    let rounds = text.parse().ok().filter(|rounds| *rounds > 0);
+    rounds.with_context(|| format!("{ROUNDS_VARIABLE} is not a number of rounds: `{text}`"))
+}
+
+/// A contestant's name and its time per query, one value per round.
 struct Times(&'static str, Vec<Duration>);
 
-/// The same place with pools of the size that all pools have here.
+/// The same server with pools of the common size.
 fn with_pools(config: &Config, multiplex: bool) -> anyhow::Result<Config> {
     let sizes = format!("max_size: {SESSIONS}, timeout: 60");
     let pools = format!(
         "pool_settings: {{ {sizes} }}\nasync_pool_settings: {{ {sizes}, multiplex: {multiplex} }}\n"
     );
-    // The JSON form with its secrets is YAML too.
+    // The JSON form with its secrets is also YAML.
     let whole = serde_json::to_string(&config.exposed())?;
     Ok(Config::loader().json(whole).yaml(pools).load()?)
 }
 
-/// The same place and credentials for the driver alone.
+/// The same server and credentials for the driver alone.
 fn driver(config: &Config) -> DriverConfig {
     let settings = &config.connection_settings;
     let target = &settings.targets()[0];
@@ -101,7 +154,7 @@ fn driver(config: &Config) -> DriverConfig {
     driver
 }
 
-/// As [`report`], with ratios taken round by round and shorter lines.
+/// Like [`report`], with ratios per round and shorter lines.
 fn report_as(title: &str, contestants: &[Times]) {
     println!("\n{title}");
     for Times(name, times) in contestants {

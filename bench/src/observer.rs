@@ -1,5 +1,5 @@
-//! What watching the wire costs: the drivers bare, bare once more to tell the noise, and through
-//! the connector that observes, in turns.
+//! The cost of observing the wire: the drivers bare, bare again to show the noise, and through the
+//! observing connector, in rotation.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use pgmonkey_connect::Connector;
 
 use crate::{Times, driver, report_as};
 
-/// Rows of the large result.
+/// The number of rows in the large result.
 const ROWS: u32 = 300_000;
 
-/// One kind of work: its statement, how often it is done in a round, how many rounds.
+/// One kind of work: its statement, how often it runs per round, how many rounds.
 struct Work {
     title: &'static str,
     statement: String,
@@ -41,7 +41,7 @@ fn works() -> [Work; 2] {
 
 const NAMES: [&str; 3] = ["bare", "bare once more", "observed"];
 
-/// Runs both drivers through all works.
+/// Runs both drivers through all kinds of work.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     for work in works() {
         report_as(
@@ -56,7 +56,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The driver's settings under which it hands the socket to the connector.
+/// The driver settings with which it hands the socket to the connector.
 fn handing_over(config: &Config) -> tokio_postgres::Config {
     let mut driver = driver(config);
     driver
@@ -112,7 +112,7 @@ fn tasks(config: &Config, work: &Work) -> anyhow::Result<Vec<Times>> {
     })
 }
 
-/// Everybody comes first, second and last equally often.
+/// Each contestant is first, second and last equally often.
 fn order(round: usize) -> [usize; 3] {
     const ORDERS: [[usize; 3]; 6] = [
         [0, 1, 2],
@@ -129,7 +129,8 @@ fn take(answer: Vec<SimpleQueryMessage>) {
     std::hint::black_box(answer.len());
 }
 
-/// The median of each round's ratio to the first contestant: what disturbs a round disturbs both.
+/// The median of each round's ratio to the first contestant, because a disturbance affects the
+/// whole round.
 pub(crate) fn paired(bare: &[Duration], other: &[Duration]) -> f64 {
     let mut ratios: Vec<f64> = bare
         .iter()

@@ -5,16 +5,16 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use pgmonkey::{Config, Pool};
 
-/// Keeps this process, and the server that `config` leads to, to one core. Sessions that are open
-/// stay where they are, new ones inherit it from the server.
+/// Pins this process, and the server of `config`, to one core. Open sessions stay where they are;
+/// new ones inherit the setting from the server.
 pub(crate) fn pin(config: &Config) -> anyhow::Result<()> {
-    // Kept until its process was looked at.
+    // Kept open until its process has been found.
     let pool = Pool::new(config)?;
     let row = pool.query_one("SELECT pg_backend_pid()", &[])?;
     let backend: i32 = row.get(0);
     let stat = std::fs::read_to_string(format!("/proc/{backend}/stat"))
         .context("the server is not on this machine")?;
-    // Behind the name in brackets: the state, then the parent.
+    // After the name in brackets: the state, then the parent.
     let parent = stat
         .rsplit(')')
         .next()

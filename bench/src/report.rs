@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::round::{Contestant, Kind};
-use crate::{ROUNDS, SESSIONS, SPAN};
+use crate::SESSIONS;
+use crate::round::{Contestant, Kind, Work};
 
-/// One kind of work by one number of callers, and everybody who did it.
+/// One kind of work with one number of callers, and all contestants.
 pub(crate) struct Contest {
     place: &'static str,
-    what: &'static str,
+    work: Work,
     callers: usize,
     contestants: Vec<Contestant>,
 }
@@ -20,13 +20,13 @@ pub(crate) struct Contest {
 impl Contest {
     pub(crate) fn new(
         place: &'static str,
-        what: &'static str,
+        work: Work,
         callers: usize,
         contestants: Vec<Contestant>,
     ) -> Self {
         Self {
             place,
-            what,
+            work,
             callers,
             contestants,
         }
@@ -35,11 +35,15 @@ impl Contest {
     fn title(&self) -> String {
         let Self {
             place,
-            what,
+            work: Work { what, .. },
             callers,
             ..
         } = self;
         format!("{place}: {what}, {callers} callers over {SESSIONS} sessions")
+    }
+
+    fn rounds(&self) -> usize {
+        self.contestants.first().map_or(0, |one| one.rounds.len())
     }
 
     fn peers(&self) -> Vec<&Contestant> {
@@ -55,12 +59,14 @@ impl Contest {
     /// Prints the table.
     pub(crate) fn print(&self) {
         println!(
-            "\n{} ({ROUNDS} rounds of {SPAN:?}, in turns, medians)",
-            self.title()
+            "\n{} ({} rounds of {:?}, in rotation, medians)",
+            self.title(),
+            self.rounds(),
+            self.work.span,
         );
         println!(
-            "  {:<36} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8}",
-            "", "turns/s", "p50 µs", "p99 µs", "unlucky", "best peer", "bare"
+            "  {:<34} {:>9} {:>9} {:>9} {:>8} {:>7} {:>9} {:>10} {:>6}",
+            "", "turns/s", "p50 µs", "p99 µs", "unlucky", "waits", "preempts", "best peer", "bare"
         );
         let (peers, bare) = (self.peers(), self.of(Kind::Bare));
         for one in &self.contestants {
@@ -68,8 +74,11 @@ impl Contest {
                 one.ratio(others)
                     .map_or(String::new(), |ratio| format!("{ratio:.2}"))
             };
+            let [waits, preempts] = one.switches().map_or_else(Default::default, |counts| {
+                counts.map(|count| format!("{count:.3}"))
+            });
             println!(
-                "  {:<36} {:>9.0} {:>9.1} {:>9.1} {:>9.2} {:>10} {:>8}",
+                "  {:<34} {:>9.0} {:>9.1} {:>9.1} {:>8.2} {waits:>7} {preempts:>9} {:>10} {:>6}",
                 one.name,
                 one.per_second(),
                 one.p50().as_secs_f64() * 1e6,
@@ -93,6 +102,7 @@ impl Contest {
                     "p50_us": one.p50().as_secs_f64() * 1e6,
                     "p99_us": one.p99().as_secs_f64() * 1e6,
                     "unluckiest_share": one.unluckiest(),
+                    "switches_per_turn": one.switches(),
                     "ratio_to_best_peer": one.ratio(&peers),
                     "ratio_to_bare": one.ratio(&bare),
                 })
@@ -100,10 +110,11 @@ impl Contest {
             .collect();
         json!({
             "where": self.place,
-            "what": self.what,
+            "what": self.work.what,
             "callers": self.callers,
             "sessions": SESSIONS,
-            "rounds": ROUNDS,
+            "rounds": self.rounds(),
+            "span_ms": self.work.span.as_secs_f64() * 1e3,
             "contestants": contestants,
         })
     }
@@ -126,7 +137,8 @@ const WIDTH: f64 = 760.0;
 const NAMES: f64 = 250.0;
 const ROW: f64 = 18.0;
 
-/// One bar a contestant, a group a contest; black on nothing, so that it reads on any ground.
+/// One bar per contestant, one group per contest; black without a background, so that it is legible
+/// on any.
 fn chart(contests: &[Contest]) -> Result<String, std::fmt::Error> {
     let rows: usize = contests.iter().map(|one| one.contestants.len() + 2).sum();
     let height = ROW * rows as f64 + 20.0;

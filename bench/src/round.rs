@@ -1,20 +1,32 @@
-//! What one contestant did in one round, and in all of them.
+//! The results of one contestant in one round, and in all of them.
 
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
+
+use crate::switches::Switches;
+
+/// What every contestant does in its turns, and for how long in each round.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) what: &'static str,
+    pub(crate) statement: &'static str,
+    pub(crate) span: Duration,
+}
 
 /// One contestant's turns in one round.
 pub(crate) struct Round {
     per_second: f64,
     p50: Duration,
     p99: Duration,
-    /// The turns of the caller who had fewest, as a share of what each would have had.
+    /// The operations of the caller with the fewest, as a share of an equal distribution.
     unluckiest: f64,
+    /// Voluntary and involuntary context switches per turn.
+    switches: Option<[f64; 2]>,
 }
 
 impl Round {
-    /// Of the times of each caller's turns, over `span`.
-    fn of(turns: &[Vec<Duration>], span: Duration) -> Self {
+    /// From the times of each caller's turns, over `span`.
+    fn of(turns: &[Vec<Duration>], span: Duration, switches: Option<Switches>) -> Self {
         let mut all: Vec<Duration> = turns.iter().flatten().copied().collect();
         all.sort_unstable();
         let at = |share: f64| {
@@ -32,6 +44,10 @@ impl Round {
             } else {
                 0.0
             },
+            switches: switches.map(|switches| {
+                [switches.voluntary, switches.involuntary]
+                    .map(|count| count as f64 / all.len().max(1) as f64)
+            }),
         }
     }
 }
@@ -44,7 +60,7 @@ pub(crate) struct Contestant {
     pub(crate) rounds: Vec<Round>,
 }
 
-/// What a contestant is.
+/// The kind of a contestant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Ours,
@@ -77,16 +93,23 @@ impl Contestant {
         median(self.rounds.iter().map(|round| round.unluckiest).collect())
     }
 
+    /// Voluntary and involuntary context switches per turn, if the system counts them.
+    pub(crate) fn switches(&self) -> Option<[f64; 2]> {
+        let rounds = self.rounds.iter().map(|round| round.switches);
+        let rounds: Vec<_> = rounds.collect::<Option<_>>()?;
+        Some([0, 1].map(|which| median(rounds.iter().map(|counts| counts[which]).collect())))
+    }
+
     fn time(&self, of: impl Fn(&Round) -> Duration) -> Duration {
         let seconds = self.rounds.iter().map(|round| of(round).as_secs_f64());
         Duration::from_secs_f64(median(seconds.collect()))
     }
 
-    /// The least of its ratios to `others`, each the median over the rounds of this one's turns
-    /// to the other's in the same round.
+    /// The lowest of its ratios to `others`; each ratio is the median, over the rounds, of its
+    /// turns to the other's in the same round.
     ///
-    /// Not the ratio to whoever was luckiest in a round: where six differ by chance only, each of
-    /// them would have nine tenths of that.
+    /// A ratio to the fastest of each round would be biased: if six contestants differ only by
+    /// chance, each of them would get 0.9.
     pub(crate) fn ratio(&self, others: &[&Self]) -> Option<f64> {
         let to = |other: &&Self| {
             let rounds = self.rounds.iter().zip(&other.rounds);
@@ -100,12 +123,12 @@ impl Contestant {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Has `callers` tasks do `work` over and over for `span`; it is given the caller's number.
+/// Runs `work` in `callers` tasks, over and over for `span`; it receives the caller's number.
 pub(crate) async fn with_tasks<F>(
     callers: usize,
     span: Duration,
@@ -114,6 +137,7 @@ pub(crate) async fn with_tasks<F>(
 where
     F: Future<Output = anyhow::Result<Vec<Duration>>> + Send + 'static,
 {
+    let before = Switches::of_process();
     let tasks: Vec<_> = (0..callers)
         .map(|caller| tokio::spawn(work(caller)))
         .collect();
@@ -121,7 +145,9 @@ where
     for task in tasks {
         turns.push(task.await??);
     }
-    Ok(Round::of(&turns, span))
+    let after = Switches::of_process();
+    let switches = after.zip(before).map(|(after, before)| after - before);
+    Ok(Round::of(&turns, span, switches))
 }
 
 /// The same with threads.
@@ -131,28 +157,32 @@ pub(crate) fn with_threads(
     work: impl Fn() -> anyhow::Result<()> + Sync,
 ) -> anyhow::Result<Round> {
     let together = Arc::new(Barrier::new(callers));
-    let turns = std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..callers)
             .map(|_| {
                 let (together, work) = (Arc::clone(&together), &work);
                 scope.spawn(move || {
                     together.wait();
+                    let before = Switches::of_thread();
                     let (began, mut turns) = (Instant::now(), Vec::new());
                     while began.elapsed() < span {
                         let turn = Instant::now();
                         work()?;
                         turns.push(turn.elapsed());
                     }
-                    Ok::<_, anyhow::Error>(turns)
+                    let after = Switches::of_thread();
+                    let switches = after.zip(before).map(|(after, before)| after - before);
+                    Ok::<_, anyhow::Error>((turns, switches))
                 })
             })
             .collect();
-        let turns = threads.into_iter().map(|thread| thread.join());
-        turns
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
             .map(|joined| joined.map_err(|_| anyhow::anyhow!("a caller panicked"))?)
             .collect::<anyhow::Result<Vec<_>>>()
     })?;
-    Ok(Round::of(&turns, span))
+    let (turns, switches): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    Ok(Round::of(&turns, span, switches.into_iter().sum()))
 }
 
 /// One task's turns: `$work`, an expression that is awaited, over and over for `$span`.

@@ -1,6 +1,7 @@
-//! Pools for tasks: ours, the others at their fastest settings, and the bare driver.
+//! Pools for tasks: ours, the others with their fastest settings, and the bare driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bb8_postgres::PostgresConnectionManager;
 use deadpool_postgres::{ManagerConfig, RecyclingMethod};
@@ -8,45 +9,59 @@ use mobc_postgres::PgConnectionManager;
 use pgmonkey::tokio_postgres::{self, NoTls};
 use pgmonkey::{AsyncPool, Config};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::runtime::Runtime;
 
 use crate::report::Contest;
-use crate::round::{Contestant, Kind, turns, with_tasks};
-use crate::{CALLERS, ROUNDS, SESSIONS, SPAN, driver, with_pools};
+use crate::round::{Contestant, Kind, Round, Work, turns, with_tasks};
+use crate::{CALLERS, CROWDS, EXTENDED, MILLISECOND, ROUNDS, SESSIONS, SIMPLE};
+use crate::{driver, rounds, with_pools};
 
-const SIMPLE: &str = "SELECT 1";
-const EXTENDED: &str = "SELECT $1::int4";
-
-/// Everybody who takes part.
-struct Field {
-    ours: AsyncPool,
+/// All contestants.
+pub(crate) struct Field {
+    pub(crate) ours: AsyncPool,
     shared: AsyncPool,
     bare: Vec<Arc<tokio_postgres::Client>>,
     statements: Vec<tokio_postgres::Statement>,
-    deadpool: deadpool_postgres::Pool,
-    bb8: bb8_postgres::bb8::Pool<PostgresConnectionManager<NoTls>>,
+    pub(crate) deadpool: deadpool_postgres::Pool,
+    pub(crate) bb8: bb8_postgres::bb8::Pool<PostgresConnectionManager<NoTls>>,
     mobc: mobc::Pool<PgConnectionManager<NoTls>>,
-    mobc_unchecked: mobc::Pool<PgConnectionManager<NoTls>>,
-    sqlx: PgPool,
+    pub(crate) mobc_unchecked: mobc::Pool<PgConnectionManager<NoTls>>,
+    pub(crate) sqlx: PgPool,
 }
 
-/// All contests on a runtime with a thread for each core.
+/// The contests with quick statements, on a runtime with one thread per core.
 pub(crate) fn run(config: &Config) -> anyhow::Result<Vec<Contest>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism()?.get())
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let field = Field::open(config).await?;
         let mut contests = Vec::new();
         for callers in CALLERS {
-            contests.push(field.simple("tasks", callers).await?);
+            contests.push(field.simple("tasks", SIMPLE, callers).await?);
             contests.push(field.extended("tasks", callers).await?);
         }
         Ok(contests)
     })
 }
 
-/// One caller on one thread, where client and server share one core.
+/// The contests with statements that take the server a millisecond.
+pub(crate) fn run_millisecond(config: &Config) -> anyhow::Result<Vec<Contest>> {
+    runtime()?.block_on(async {
+        let field = Field::open(config).await?;
+        let mut contests = Vec::new();
+        for callers in CROWDS {
+            contests.push(field.simple("tasks", MILLISECOND, callers).await?);
+        }
+        Ok(contests)
+    })
+}
+
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism()?.get())
+        .enable_all()
+        .build()?)
+}
+
+/// One caller on one thread, with client and server on one core.
 pub(crate) fn run_pinned(config: &Config) -> anyhow::Result<Vec<Contest>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,21 +69,21 @@ pub(crate) fn run_pinned(config: &Config) -> anyhow::Result<Vec<Contest>> {
     runtime.block_on(async {
         let field = Field::open(config).await?;
         Ok(vec![
-            field.simple("tasks, one core", 1).await?,
+            field.simple("tasks, one core", SIMPLE, 1).await?,
             field.extended("tasks, one core", 1).await?,
         ])
     })
 }
 
 impl Field {
-    async fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let ours = AsyncPool::new(&with_pools(config, false)?).await?;
         let shared = AsyncPool::new(&with_pools(config, true)?).await?;
         let (mut bare, mut statements) = (Vec::new(), Vec::new());
         for _ in 0..SESSIONS {
             let (client, connection) = driver(config).connect(NoTls).await?;
             tokio::spawn(connection);
-            statements.push(client.prepare(EXTENDED).await?);
+            statements.push(client.prepare(EXTENDED.statement).await?);
             bare.push(Arc::new(client));
         }
         let fast = ManagerConfig {
@@ -110,7 +125,12 @@ impl Field {
         })
     }
 
-    async fn simple(&self, where_: &'static str, callers: usize) -> anyhow::Result<Contest> {
+    async fn simple(
+        &self,
+        place: &'static str,
+        work: Work,
+        callers: usize,
+    ) -> anyhow::Result<Contest> {
         let mut contestants = [
             Contestant::new("tokio-postgres, one connection", Kind::Bare),
             Contestant::new("pgmonkey async_pool", Kind::Ours),
@@ -120,58 +140,67 @@ impl Field {
             Contestant::new("mobc-postgres, check off", Kind::Peer),
             Contestant::new("sqlx, test off", Kind::Peer),
         ];
-        for _ in 0..ROUNDS {
-            let [bare, ours, deadpool, bb8, mobc, mobc_unchecked, sqlx] = &mut contestants;
-            let client = &self.bare[0];
-            // One caller at a time: the bare connection is what a pool cannot be faster than.
-            let round = with_tasks(1, SPAN, |_| {
-                let client = Arc::clone(client);
-                turns!(SPAN, client.simple_query(SIMPLE).await?)
-            });
-            bare.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.ours.clone();
-                turns!(SPAN, pool.acquire().await?.simple_query(SIMPLE).await?)
-            });
-            ours.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.deadpool.clone();
-                turns!(SPAN, pool.get().await?.simple_query(SIMPLE).await?)
-            });
-            deadpool.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.bb8.clone();
-                turns!(SPAN, pool.get().await?.simple_query(SIMPLE).await?)
-            });
-            bb8.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.mobc.clone();
-                turns!(SPAN, pool.get().await?.simple_query(SIMPLE).await?)
-            });
-            mobc.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.mobc_unchecked.clone();
-                turns!(SPAN, pool.get().await?.simple_query(SIMPLE).await?)
-            });
-            mobc_unchecked.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.sqlx.clone();
-                turns!(SPAN, {
-                    let mut session = pool.acquire().await?;
-                    sqlx::raw_sql(SIMPLE).execute(&mut *session).await?
-                })
-            });
-            sqlx.rounds.push(round.await?);
+        for _ in 0..rounds(ROUNDS)? {
+            let (statement, span) = (work.statement, work.span);
+            let round = self.simple_round(statement, span, callers).await?;
+            for (contestant, own) in contestants.iter_mut().zip(round) {
+                contestant.rounds.push(own);
+            }
         }
-        Ok(Contest::new(
-            where_,
-            "simple query",
-            callers,
-            contestants.into(),
-        ))
+        Ok(Contest::new(place, work, callers, contestants.into()))
     }
 
-    async fn extended(&self, where_: &'static str, callers: usize) -> anyhow::Result<Contest> {
+    /// One round of each contestant, in their order.
+    async fn simple_round(
+        &self,
+        statement: &'static str,
+        span: Duration,
+        callers: usize,
+    ) -> anyhow::Result<[Round; 7]> {
+        let client = &self.bare[0];
+        // One caller at a time: a pool cannot be faster than the bare connection.
+        let bare = with_tasks(1, span, |_| {
+            let client = Arc::clone(client);
+            turns!(span, client.simple_query(statement).await?)
+        })
+        .await?;
+        let ours = with_tasks(callers, span, |_| {
+            let pool = self.ours.clone();
+            turns!(span, pool.acquire().await?.simple_query(statement).await?)
+        })
+        .await?;
+        let deadpool = with_tasks(callers, span, |_| {
+            let pool = self.deadpool.clone();
+            turns!(span, pool.get().await?.simple_query(statement).await?)
+        })
+        .await?;
+        let bb8 = with_tasks(callers, span, |_| {
+            let pool = self.bb8.clone();
+            turns!(span, pool.get().await?.simple_query(statement).await?)
+        })
+        .await?;
+        let mobc = with_tasks(callers, span, |_| {
+            let pool = self.mobc.clone();
+            turns!(span, pool.get().await?.simple_query(statement).await?)
+        })
+        .await?;
+        let mobc_unchecked = with_tasks(callers, span, |_| {
+            let pool = self.mobc_unchecked.clone();
+            turns!(span, pool.get().await?.simple_query(statement).await?)
+        })
+        .await?;
+        let sqlx = with_tasks(callers, span, |_| {
+            let pool = self.sqlx.clone();
+            turns!(span, {
+                let mut session = pool.acquire().await?;
+                sqlx::raw_sql(statement).execute(&mut *session).await?
+            })
+        })
+        .await?;
+        Ok([bare, ours, deadpool, bb8, mobc, mobc_unchecked, sqlx])
+    }
+
+    async fn extended(&self, place: &'static str, callers: usize) -> anyhow::Result<Contest> {
         let mut contestants = [
             Contestant::new("tokio-postgres, pipelined over all", Kind::Bare),
             Contestant::new("pgmonkey async_pool", Kind::Ours),
@@ -181,61 +210,64 @@ impl Field {
             Contestant::new("mobc-postgres, check off", Kind::Peer),
             Contestant::new("sqlx, test off", Kind::Peer),
         ];
-        for _ in 0..ROUNDS {
-            let [bare, ours, shared, deadpool, bb8, mobc, sqlx] = &mut contestants;
-            let round = with_tasks(callers, SPAN, |caller| {
-                let which = caller % self.bare.len();
-                let client = Arc::clone(&self.bare[which]);
-                let statement = self.statements[which].clone();
-                turns!(SPAN, client.query_one(&statement, &[&1_i32]).await?)
-            });
-            bare.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.ours.clone();
-                turns!(SPAN, pool.query_one(EXTENDED, &[&1_i32]).await?)
-            });
-            ours.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.shared.clone();
-                turns!(SPAN, pool.query_one(EXTENDED, &[&1_i32]).await?)
-            });
-            shared.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.deadpool.clone();
-                turns!(SPAN, {
-                    let client = pool.get().await?;
-                    let statement = client.prepare_cached(EXTENDED).await?;
-                    client.query_one(&statement, &[&1_i32]).await?
-                })
-            });
-            deadpool.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.bb8.clone();
-                turns!(
-                    SPAN,
-                    pool.get().await?.query_one(EXTENDED, &[&1_i32]).await?
-                )
-            });
-            bb8.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.mobc_unchecked.clone();
-                turns!(
-                    SPAN,
-                    pool.get().await?.query_one(EXTENDED, &[&1_i32]).await?
-                )
-            });
-            mobc.rounds.push(round.await?);
-            let round = with_tasks(callers, SPAN, |_| {
-                let pool = self.sqlx.clone();
-                turns!(
-                    SPAN,
-                    sqlx::query(EXTENDED).bind(1_i32).fetch_one(&pool).await?
-                )
-            });
-            sqlx.rounds.push(round.await?);
+        for _ in 0..rounds(ROUNDS)? {
+            let round = self.extended_round(callers).await?;
+            for (contestant, own) in contestants.iter_mut().zip(round) {
+                contestant.rounds.push(own);
+            }
         }
-        let what = "extended query, prepared once where the pool can";
-        Ok(Contest::new(where_, what, callers, contestants.into()))
+        Ok(Contest::new(place, EXTENDED, callers, contestants.into()))
+    }
+
+    /// One round of each contestant, in their order.
+    async fn extended_round(&self, callers: usize) -> anyhow::Result<[Round; 7]> {
+        let Work {
+            statement: text,
+            span,
+            ..
+        } = EXTENDED;
+        let bare = with_tasks(callers, span, |caller| {
+            let which = caller % self.bare.len();
+            let client = Arc::clone(&self.bare[which]);
+            let statement = self.statements[which].clone();
+            turns!(span, client.query_one(&statement, &[&1_i32]).await?)
+        })
+        .await?;
+        let ours = with_tasks(callers, span, |_| {
+            let pool = self.ours.clone();
+            turns!(span, pool.query_one(text, &[&1_i32]).await?)
+        })
+        .await?;
+        let shared = with_tasks(callers, span, |_| {
+            let pool = self.shared.clone();
+            turns!(span, pool.query_one(text, &[&1_i32]).await?)
+        })
+        .await?;
+        let deadpool = with_tasks(callers, span, |_| {
+            let pool = self.deadpool.clone();
+            turns!(span, {
+                let client = pool.get().await?;
+                let statement = client.prepare_cached(text).await?;
+                client.query_one(&statement, &[&1_i32]).await?
+            })
+        })
+        .await?;
+        let bb8 = with_tasks(callers, span, |_| {
+            let pool = self.bb8.clone();
+            turns!(span, pool.get().await?.query_one(text, &[&1_i32]).await?)
+        })
+        .await?;
+        let mobc = with_tasks(callers, span, |_| {
+            let pool = self.mobc_unchecked.clone();
+            turns!(span, pool.get().await?.query_one(text, &[&1_i32]).await?)
+        })
+        .await?;
+        let sqlx = with_tasks(callers, span, |_| {
+            let pool = self.sqlx.clone();
+            turns!(span, sqlx::query(text).bind(1_i32).fetch_one(&pool).await?)
+        })
+        .await?;
+        Ok([bare, ours, shared, deadpool, bb8, mobc, sqlx])
     }
 }
 

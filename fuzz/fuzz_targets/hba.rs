@@ -7,7 +7,7 @@ use self::hba::{Client, Rule, Verdict, first_match, quoted};
 
 /// The program's own, which no crate exports.
 #[allow(dead_code)]
-#[path = "../../pgmonkey-cli/src/hba.rs"]
+#[path = "../../pgmonkey-cli/src/server/hba.rs"]
 mod hba;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| lines(data));

@@ -1,23 +1,23 @@
-//! Handles with more than a file can say.
+//! Opens handles with options that a config file cannot hold.
 
 use std::sync::Arc;
 
 use pgmonkey_config::Config;
 use pgmonkey_connect::Error;
-use pgmonkey_connect::credentials::{AsyncPasswordProvider, Named};
+use pgmonkey_connect::credentials::AsyncPasswordProvider;
 
-use crate::connection::Connection;
-use crate::database::Database;
-use crate::hooks::Hooks;
+use crate::handle::connection::Connection;
+use crate::handle::database::Database;
+use crate::handle::pool::Pool;
 use crate::listener::Listener;
-use crate::pool::Pool;
+use crate::options::HandleOptions;
+use crate::session::connect::Provider;
+use crate::session::hooks::Hooks;
 
-/// The password provider of a handle.
-pub(crate) type Provider = Named<dyn AsyncPasswordProvider>;
-
-/// Opens a handle that belongs to the caller, with what only the program can give: no cache
-/// knows it. A [`ConnectionManager`](crate::ConnectionManager) takes a password provider and
-/// hooks too.
+/// Opens a handle with options that a config file cannot hold: a password provider, hooks, a name.
+///
+/// The handle belongs to the caller and is not cached. A
+/// [`ConnectionManager`](crate::ConnectionManager) takes a password provider and hooks too.
 ///
 /// ```no_run
 /// use pgmonkey_async::{Builder, Config, Error};
@@ -38,35 +38,14 @@ pub(crate) type Provider = Named<dyn AsyncPasswordProvider>;
 /// }
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "a builder opens nothing until it is told what"]
+#[must_use = "a builder opens nothing until one of its opening methods is called"]
 pub struct Builder {
     config: Config,
-    extras: Extras,
-}
-
-/// What a handle has beyond its configuration.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Extras {
-    pub(crate) provider: Option<Provider>,
-    pub(crate) hooks: Option<Hooks>,
-    pub(crate) name: Option<Arc<str>>,
-    /// Whether its one session never leaves its transaction.
-    pub(crate) for_tests: bool,
-}
-
-/// What tells handles of one configuration apart: the identities of provider and hooks.
-pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
-
-impl Extras {
-    pub(crate) fn identity(&self) -> Identity {
-        let provider = self.provider.as_ref().map(Provider::identity);
-        let hooks = self.hooks.as_ref().map(Hooks::identity);
-        (provider.cloned(), hooks.cloned())
-    }
+    options: HandleOptions,
 }
 
 impl Builder {
-    /// Begins with `config` alone.
+    /// Creates a builder for `config` without further options.
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
@@ -76,118 +55,62 @@ impl Builder {
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
-            extras: Extras::default(),
+            options: HandleOptions::default(),
         }
     }
 
-    /// Has `provider` asked for the password of each new session.
-    ///
-    /// ```no_run
-    /// # use pgmonkey_async::{PasswordProvider, PasswordRequest, ProviderError, Secret};
-    /// # struct Vault;
-    /// # #[async_trait::async_trait]
-    /// # impl PasswordProvider for Vault {
-    /// #     fn identity(&self) -> String { "vault".into() }
-    /// #     async fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
-    /// # }
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let pool = pgmonkey_async::Builder::new(&config).password_provider(Vault).pool().await?;
-    /// # Ok(()) }
-    /// ```
+    /// Sets the provider that is asked for the password of each new session.
     pub fn password_provider(mut self, provider: impl AsyncPasswordProvider) -> Self {
-        self.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        self.options.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
         self
     }
 
-    /// Has `hooks` run at the turns of each session's life.
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config, hooks: pgmonkey_async::Hooks) -> Result<(), pgmonkey_async::Error> {
-    /// let pool = pgmonkey_async::Builder::new(&config).hooks(hooks).pool().await?;
-    /// # Ok(()) }
-    /// ```
+    /// Sets the hooks that run at points in each session's lifecycle.
     pub fn hooks(mut self, hooks: Hooks) -> Self {
-        self.extras.hooks = Some(hooks);
+        self.options.hooks = Some(hooks);
         self
     }
 
-    /// Has events and metrics call the handle `name`; the default is its target, written
-    /// `user@host:port/database`. Handles of one name add up in metrics.
-    ///
-    /// ```no_run
-    /// # use pgmonkey_async::{Builder, Config, Error};
-    /// #[tokio::main]
-    /// async fn main() -> Result<(), Error> {
-    ///     let config = Config::from_file("pgmonkey.yaml")?;
-    ///     let orders = Builder::new(&config).name("orders").pool().await?;
-    ///     println!("{}", orders.status());
-    ///     Ok(())
-    /// }
-    /// ```
+    /// Sets the name of the handle in events and metrics. Defaults to its target, written
+    /// `user@host:port/database`. Metrics of handles with the same name are added up.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.extras.name = Some(name.into());
+        self.options.name = Some(name.into());
         self
     }
 
     /// Opens a pool; see [`Pool::new`].
     ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let pool = pgmonkey_async::Builder::new(&config).name("orders").pool().await?;
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
     /// As [`Pool::new`].
     pub async fn pool(self) -> Result<Pool, Error> {
-        Pool::with(&self.config, self.extras).await
+        Pool::with(&self.config, self.options).await
     }
 
     /// Opens a connection; see [`Connection::new`].
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let connection = pgmonkey_async::Builder::new(&config).name("reports").connection().await?;
-    /// # Ok(()) }
-    /// ```
     ///
     /// # Errors
     ///
     /// As [`Connection::new`].
     pub async fn connection(self) -> Result<Connection, Error> {
-        Connection::with(&self.config, self.extras).await
+        Connection::with(&self.config, self.options).await
     }
 
-    /// Opens what the file asks for; see [`Database::new`].
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let database = pgmonkey_async::Builder::new(&config).name("orders").database().await?;
-    /// # Ok(()) }
-    /// ```
+    /// Opens a connection or a pool, as `connection_type` says; see [`Database::new`].
     ///
     /// # Errors
     ///
     /// As [`Database::new`].
     pub async fn database(self) -> Result<Database, Error> {
-        Database::with(&self.config, self.extras).await
+        Database::with(&self.config, self.options).await
     }
 
-    /// Opens a listener; see [`Listener::connect`]. Of the hooks only `after_connect` concerns
-    /// it.
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let mut listener = pgmonkey_async::Builder::new(&config).name("jobs").listener().await?;
-    /// listener.listen("jobs").await?;
-    /// # Ok(()) }
-    /// ```
+    /// Opens a listener; see [`Listener::connect`]. Of the hooks, only `after_connect` runs for it.
     ///
     /// # Errors
     ///
     /// As [`Listener::connect`].
     pub async fn listener(self) -> Result<Listener, Error> {
-        Listener::with(&self.config, self.extras).await
+        Listener::with(&self.config, self.options).await
     }
 }

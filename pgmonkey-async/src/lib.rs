@@ -1,6 +1,6 @@
 //! PostgreSQL connections and pools for tasks, from one configuration file, cached.
 //!
-//! A program of Tokio tasks needs nothing else.
+//! This crate is all that a program of Tokio tasks needs.
 //!
 //! ```no_run
 //! use pgmonkey_async::{Config, ConnectionManager};
@@ -20,45 +20,32 @@
 //! }
 //! ```
 //!
-//! The SQL, rows and types are those of [`tokio_postgres`], which is exported here. The twin for
-//! threads is `pgmonkey-sync`; the crate `pgmonkey` has both.
+//! SQL, rows and types are those of [`tokio_postgres`], which is re-exported here. The twin for
+//! threads is `pgmonkey-sync`; the crate `pgmonkey` contains both.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod answer;
 mod builder;
-mod connection;
-mod database;
-mod dial;
-mod driver;
-mod engine;
-mod execute;
-mod gate;
-mod guard;
-mod hooks;
-mod lease;
-mod lending;
-mod line;
+mod client;
+mod handle;
 mod listener;
-mod maintenance;
 mod manager;
-mod multiplex;
+mod options;
 mod pool;
-mod prepared;
-mod scoped;
+mod runtimes;
 mod session;
-mod statements;
-mod stream;
-mod test_transaction;
-mod transaction;
 
 pub use builder::Builder;
-pub use connection::Connection;
-pub use database::Database;
-pub use execute::{Execute, OpenTransaction};
-pub use guard::ClientGuard;
-pub use hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
+pub use client::copy::{CopyInSink, CopyOutStream};
+pub use client::guard::ClientGuard;
+pub use client::scoped::Scoped;
+pub use client::stream::RowStream;
+pub use client::transaction::{Savepoint, Transaction};
+pub use handle::connection::Connection;
+pub use handle::database::Database;
+pub use handle::execute::{Execute, OpenTransaction};
+pub use handle::pool::Pool;
 pub use listener::Listener;
 pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
@@ -66,15 +53,12 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, ListenEvent, Report, Role,
     StatementCacheStatus, Status, Tls,
 };
-pub use pool::Pool;
-pub use scoped::Scoped;
-pub use stream::{CopyInSink, CopyOutStream, RowStream};
+pub use session::hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 #[doc(no_inline)]
 pub use tokio_postgres;
-pub use transaction::{Nested, Transaction};
 
 const _: () = {
     const fn shared<T: Send + Sync + Clone>() {}
@@ -89,7 +73,7 @@ const _: () = {
     moved::<Listener>();
 };
 
-/// The README's example is compiled with the others.
+/// Compiles the README's example with the others.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

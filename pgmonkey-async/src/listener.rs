@@ -1,43 +1,43 @@
-//! LISTEN and NOTIFY, on a session of its own.
+//! `LISTEN` and `NOTIFY`, on a dedicated session.
 
 use std::fmt;
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
-use pgmonkey_connect::{Dialing, Error, Heard, Origin, events};
+use pgmonkey_connect::{ConnectTarget, Error, ListenEvent, Origin, events};
 use tokio::runtime::{self, Handle};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, Notification};
-use tracing::Instrument;
 
-use crate::builder::Extras;
-use crate::dial::{Terms, dial};
+use crate::options::HandleOptions;
 
-/// How long [`Listener::close`] waits for the server to take leave.
+use self::session::{Live, Work, open};
+
+mod session;
+
+/// How long [`Listener::close`] waits for the server to close its side.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Hears what others tell with `NOTIFY`.
+/// Receives the notifications that other sessions send with `NOTIFY`.
 ///
-/// It has a session of its own, outside any pool, opened as a pool's would be: the same hosts,
-/// TLS and password. When that is lost it opens another, with pauses that grow to a second,
-/// subscribes to the same channels and says so with [`Heard::Reconnected`]: what was sent
-/// meanwhile was missed. In between nothing is lost or comes twice.
+/// A listener has a dedicated session outside any pool, opened like a pool's: the same hosts, TLS
+/// and password. If that session is lost, the listener opens another one, with pauses that grow to
+/// a second, subscribes to the same channels and reports [`ListenEvent::Reconnected`]:
+/// notifications sent in the meantime were missed. As long as a session lasts, no notification is
+/// lost or delivered twice.
 ///
-/// All of that happens inside [`recv`](Self::recv): a listener that nobody asks does not
-/// reconnect. What comes while nobody asks is kept in memory, without a limit.
+/// All of this happens inside [`recv`](Self::recv): between calls, a listener does not reconnect.
+/// Notifications that arrive between calls are kept in memory, without a limit.
 ///
-/// A session that the server ends is noticed at once. One that is cut in silence is noticed by
-/// TCP's keepalives, as the settings say, or sooner with [`ping_every`](Self::ping_every).
-/// Behind a pooler in transaction mode, such as PgBouncer's, `LISTEN` does not work.
+/// A session that the server ends is noticed immediately. One whose network connection breaks
+/// silently is noticed by TCP keepalives, as configured, or sooner with
+/// [`ping_every`](Self::ping_every). `LISTEN` does not work behind a pooler in transaction mode,
+/// such as PgBouncer.
 ///
 /// ```no_run
-/// use pgmonkey_async::{Config, Error, Heard, Listener};
+/// use pgmonkey_async::{Config, Error, ListenEvent, Listener};
 ///
 /// # async fn read_everything() -> Result<(), Error> { Ok(()) }
 /// #[tokio::main]
@@ -47,16 +47,16 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///     read_everything().await?;
 ///     loop {
 ///         match listener.recv().await? {
-///             Heard::Notification(job) => println!("{}: {}", job.channel(), job.payload()),
-///             Heard::Reconnected => read_everything().await?,
+///             ListenEvent::Notification(job) => println!("{}: {}", job.channel(), job.payload()),
+///             ListenEvent::Reconnected => read_everything().await?,
 ///             _ => {}
 ///         }
 ///     }
 /// }
 /// ```
 pub struct Listener {
-    dialing: Arc<Dialing>,
-    extras: Extras,
+    connect_target: Arc<ConnectTarget>,
+    options: HandleOptions,
     channels: Channels,
     ping_every: Option<Duration>,
     state: State,
@@ -68,54 +68,37 @@ enum State {
     Away(Away),
 }
 
-/// A session that is subscribed.
-struct Live {
-    client: Arc<Client>,
-    inbox: UnboundedReceiver<Result<Notification, tokio_postgres::Error>>,
-    /// Ends when the server does not answer.
-    watch: Option<Work<()>>,
-}
-
 struct Away {
     absence: Absence,
-    /// Kept here, so that a `recv` that is dropped does not throw away what it has begun; with
-    /// the runtime whose clock and sockets it uses.
+    /// Stored here so that dropping a `recv` future does not throw away the attempt. The runtime is
+    /// the one whose clock and sockets it uses.
     attempt: Option<(runtime::Id, Work<Result<Live, Error>>)>,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 impl Listener {
-    /// Opens a session by the `async_settings` of `config`, subscribed to nothing yet. A
+    /// Opens a session with the `async_settings` of `config`, not subscribed to any channel yet. A
     /// [`Builder`](crate::Builder) opens one with a password provider.
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let mut listener = pgmonkey_async::Listener::connect(&config).await?;
-    /// listener.listen("jobs").await?;
-    /// # Ok(()) }
-    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`](crate::Pool::new): the first session is tried once.
+    /// As [`Pool::new`](crate::Pool::new); the first session is attempted only once.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime with its time and I/O drivers.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
-        Self::with(config, Extras::default()).await
+        Self::with(config, HandleOptions::default()).await
     }
 
-    pub(crate) async fn with(config: &Config, extras: Extras) -> Result<Self, Error> {
-        let dialing = Dialing::new(config, ConnectionType::Async)?
-            .asking_provider(extras.provider.is_some())
-            .named(extras.name.clone());
-        let dialing = Arc::new(dialing);
-        let live = open(Arc::clone(&dialing), extras.clone(), String::new()).await?;
+    pub(crate) async fn with(config: &Config, options: HandleOptions) -> Result<Self, Error> {
+        let connect_target = ConnectTarget::new(config, ConnectionType::Async)?
+            .asking_provider(options.provider.is_some())
+            .named(options.name.clone());
+        let connect_target = Arc::new(connect_target);
+        let live = open(Arc::clone(&connect_target), options.clone(), String::new()).await?;
         Ok(Self {
-            dialing,
-            extras,
+            connect_target,
+            options,
             channels: Channels::default(),
             ping_every: None,
             state: State::Live(live),
@@ -123,15 +106,8 @@ impl Listener {
         })
     }
 
-    /// Has the server asked for a sign of life whenever this much time has passed, with an
-    /// empty query; a session on which no answer comes within as long again is given up. `None`,
-    /// the default, leaves that to TCP's keepalives.
-    ///
-    /// ```no_run
-    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// listener.ping_every(Some(std::time::Duration::from_secs(30)));
-    /// # Ok(()) }
-    /// ```
+    /// Pings the server with an empty query at this interval; a session that does not answer within
+    /// another interval is given up. `None`, the default, relies on TCP keepalives.
     pub fn ping_every(&mut self, interval: Option<Duration>) {
         self.ping_every = interval;
         if let State::Live(live) = &mut self.state {
@@ -139,19 +115,13 @@ impl Listener {
         }
     }
 
-    /// Subscribes to a channel. Its name is taken as it is written: `Jobs` is not `jobs`. While
-    /// the session is lost it is only noted, for the next one.
-    ///
-    /// ```no_run
-    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// listener.listen("jobs").await?;
-    /// # Ok(()) }
-    /// ```
+    /// Subscribes to a channel. The name is case-sensitive: `Jobs` is not `jobs`. While the session
+    /// is lost, the subscription is recorded for the next one.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if the server refuses it; [`Error::Unsupported`] for a name of more
-    /// than 63 bytes.
+    /// [`Error::Database`] if the server refuses; [`Error::Unsupported`] for a name of more than 63
+    /// bytes.
     pub async fn listen(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
         self.check()?;
         let channel = channel.as_ref();
@@ -165,18 +135,12 @@ impl Listener {
         }
     }
 
-    /// Ends the subscription to a channel; nothing of it is heard any more, not even what has
-    /// come already.
-    ///
-    /// ```no_run
-    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// listener.unlisten("jobs").await?;
-    /// # Ok(()) }
-    /// ```
+    /// Ends the subscription to a channel. None of its notifications are delivered any more, not
+    /// even those already received.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if the server refuses it.
+    /// [`Error::Database`] if the server refuses.
     pub async fn unlisten(&mut self, channel: impl AsRef<str>) -> Result<(), Error> {
         self.check()?;
         let statement = self.channels.remove(channel.as_ref());
@@ -194,60 +158,46 @@ impl Listener {
         match &mut self.state {
             State::Live(live) => live.client.batch_execute(statement).await,
             State::Away(away) => {
-                // It would subscribe to what was asked for before.
+                // The attempt would subscribe to the previous set of channels.
                 away.attempt = None;
                 Ok(())
             }
         }
     }
 
-    /// The channels it is subscribed to.
-    ///
-    /// ```no_run
-    /// # async fn example(listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// println!("{:?}", listener.channels().collect::<Vec<_>>());
-    /// # Ok(()) }
-    /// ```
+    /// Returns the names of the subscribed channels.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &str> {
         self.channels.names()
     }
 
-    /// Waits for what comes next; reconnects if need be. Dropping the future loses nothing.
-    ///
-    /// ```no_run
-    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// if let pgmonkey_async::Heard::Notification(job) = listener.recv().await? {
-    ///     println!("{}", job.payload());
-    /// }
-    /// # Ok(()) }
-    /// ```
+    /// Waits for the next event; reconnects if necessary. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// The reason why no session can be opened any more, such as a password that was changed.
-    /// As long as a retry can help there is none. The next call tries again.
-    pub async fn recv(&mut self) -> Result<Heard, Error> {
+    /// The reason why no session can be opened any more, such as a changed password. There is no
+    /// error as long as a retry can help. The next call tries again.
+    pub async fn recv(&mut self) -> Result<ListenEvent, Error> {
         self.check()?;
         loop {
             match &mut self.state {
                 State::Live(live) => match live.next(self.ping_every).await {
                     Ok(notification) => {
                         if self.channels.contains(notification.channel()) {
-                            return Ok(Heard::Notification(notification));
+                            return Ok(ListenEvent::Notification(notification));
                         }
                     }
                     Err(reason) => self.lose(&reason),
                 },
                 State::Away(_) => {
                     self.come_back().await?;
-                    return Ok(Heard::Reconnected);
+                    return Ok(ListenEvent::Reconnected);
                 }
             }
         }
     }
 
-    /// As [`recv`](Self::recv), for at most this long: `None` if nothing has come. What the
-    /// time was too short for, such as reconnecting, goes on with the next call.
+    /// As [`recv`](Self::recv), for at most this long: `None` if no event has arrived. Unfinished
+    /// work, such as reconnecting, continues with the next call.
     ///
     /// ```no_run
     /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
@@ -261,39 +211,25 @@ impl Listener {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
-    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Option<Heard>, Error> {
+    pub async fn recv_timeout(&mut self, limit: Duration) -> Result<Option<ListenEvent>, Error> {
         timeout(limit, self.recv()).await.ok().transpose()
     }
 
-    /// As [`recv`](Self::recv), without waiting: `None` if nothing is there yet.
-    ///
-    /// ```no_run
-    /// # async fn example(mut listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// while let Some(heard) = listener.try_recv().await? {
-    ///     println!("{heard:?}");
-    /// }
-    /// # Ok(()) }
-    /// ```
+    /// As [`recv`](Self::recv), without waiting: `None` if no event has arrived yet.
     ///
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
-    pub async fn try_recv(&mut self) -> Result<Option<Heard>, Error> {
-        // The driver's task gets a turn, to take what has arrived.
+    pub async fn try_recv(&mut self) -> Result<Option<ListenEvent>, Error> {
+        // Lets the driver's task run and read what has arrived.
         tokio::task::yield_now().await;
         self.recv_timeout(Duration::ZERO).await
     }
 
-    /// Ends the session and waits until the server has taken leave, for a second at most.
-    /// Dropping a listener does the same without waiting.
-    ///
-    /// ```no_run
-    /// # async fn example(listener: pgmonkey_async::Listener) -> Result<(), pgmonkey_async::Error> {
-    /// listener.close().await;
-    /// # Ok(()) }
-    /// ```
+    /// Closes the session. Dropping a listener does the same. This method also waits until the
+    /// server has closed its side, for at most a second.
     pub async fn close(mut self) {
-        events::closed(self.dialing.name(), "listener");
+        events::closed(self.connect_target.name(), "listener");
         if !self.origin.is_here() {
             return;
         }
@@ -309,11 +245,11 @@ impl Listener {
     }
 
     fn lose(&mut self, reason: &str) {
-        events::listener_lost(self.dialing.name(), reason);
+        events::listener_lost(self.connect_target.name(), reason);
         drop(self.take_state());
     }
 
-    /// Leaves the listener without a session.
+    /// Takes the session out of the listener.
     fn take_state(&mut self) -> State {
         let away = State::Away(Away {
             absence: Absence::begun(Instant::now()),
@@ -330,7 +266,11 @@ impl Listener {
                 empty => {
                     let pause = away.absence.pause(Instant::now());
                     let subscribe = self.channels.subscribe();
-                    let open = open(Arc::clone(&self.dialing), self.extras.clone(), subscribe);
+                    let open = open(
+                        Arc::clone(&self.connect_target),
+                        self.options.clone(),
+                        subscribe,
+                    );
                     empty.insert((
                         here,
                         Box::pin(async move {
@@ -342,12 +282,12 @@ impl Listener {
             };
             match attempt.await {
                 Ok(live) => {
-                    events::listener_back(self.dialing.name(), self.channels.names().len());
+                    events::listener_back(self.connect_target.name(), self.channels.names().len());
                     self.state = State::Live(live);
                 }
                 Err(error) => {
                     away.attempt = None;
-                    events::connect_failed(self.dialing.name(), &error);
+                    events::connect_failed(self.connect_target.name(), &error);
                     if !away.absence.failed(&error, Instant::now()) {
                         return Err(error);
                     }
@@ -361,64 +301,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if !self.origin.is_here() {
-            // The session is the parent's.
+            // The session belongs to the parent process.
             mem::forget(self.take_state());
-        }
-    }
-}
-
-async fn open(dialing: Arc<Dialing>, extras: Extras, subscribe: String) -> Result<Live, Error> {
-    let (sender, inbox) = unbounded_channel();
-    let terms = Terms {
-        provider: extras.provider.as_ref(),
-        hooks: extras.hooks.as_ref(),
-        inbox: Some(&sender),
-        subscribe: &subscribe,
-    };
-    let span = events::connect(dialing.name());
-    let opened = dial(&dialing, terms).instrument(span).await?;
-    Ok(Live {
-        client: Arc::new(opened.client),
-        inbox,
-        watch: None,
-    })
-}
-
-impl Live {
-    /// The next notification, or why there is none any more: after the last one.
-    async fn next(&mut self, ping_every: Option<Duration>) -> Result<Notification, String> {
-        if let (None, Some(interval)) = (&self.watch, ping_every) {
-            self.watch = Some(Box::pin(watch(Arc::clone(&self.client), interval)));
-        }
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Notification, String>> {
-        if let Poll::Ready(item) = self.inbox.poll_recv(cx) {
-            return Poll::Ready(match item {
-                Some(item) => item.map_err(|error| Error::from(error).to_string()),
-                None => Err("the session has ended".to_owned()),
-            });
-        }
-        match &mut self.watch {
-            Some(watch) => watch
-                .as_mut()
-                .poll(cx)
-                .map(|()| Err("the server does not answer".to_owned())),
-            None => Poll::Pending,
-        }
-    }
-}
-
-/// Asks the server for signs of life until there is none.
-async fn watch(client: Arc<Client>, interval: Duration) {
-    loop {
-        sleep(interval).await;
-        if !matches!(
-            timeout(interval, client.batch_execute("")).await,
-            Ok(Ok(()))
-        ) {
-            return;
         }
     }
 }
@@ -426,7 +310,7 @@ async fn watch(client: Arc<Client>, interval: Duration) {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
-            .field("target", &self.dialing.target())
+            .field("target", &self.connect_target.target())
             .field("channels", &self.channels.names().collect::<Vec<_>>())
             .field("connected", &matches!(self.state, State::Live(_)))
             .finish()

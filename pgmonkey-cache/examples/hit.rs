@@ -1,4 +1,5 @@
-//! What a hit costs, on one thread and on all at once: `cargo run --release -p pgmonkey-cache --example hit`.
+//! Measures the cost of a cache hit, on one thread and on many:
+//! `cargo run --release -p pgmonkey-cache --example hit`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn main() {
     }
 }
 
-/// The time of one call, the same job running on `threads` threads.
+/// The average time of one call while `threads` threads run the same job.
 fn time(threads: usize, job: impl Fn() + Sync) -> Duration {
     let start = Instant::now();
     thread::scope(|scope| {

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
-/// A build under way, and everyone who waits for it: threads by the condition variable, tasks by their
+/// A build in progress and its waiters: threads wait on the condition variable, tasks leave their
 /// wakers.
 #[derive(Debug)]
 pub(crate) struct Flight<V, E> {
@@ -24,7 +24,7 @@ struct State<V, E> {
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome<V, E> {
     Done(Result<V, E>),
-    /// The builder panicked or was cancelled: whoever still wants the value has to build it.
+    /// The builder panicked or was cancelled: a waiter that still wants the value builds it.
     Abandoned,
 }
 
@@ -56,7 +56,8 @@ impl<V: Clone, E: Clone> Flight<V, E> {
         }
     }
 
-    /// The outcome, or a promise to wake `waker`. `ticket` is the caller's place in the list.
+    /// Returns the outcome, or registers `waker`. `ticket` identifies the caller's entry in the
+    /// list.
     #[cfg(feature = "async")]
     pub(crate) fn poll(&self, ticket: &mut Option<u64>, waker: &Waker) -> Option<Outcome<V, E>> {
         self.refuse_recursion();
@@ -76,18 +77,19 @@ impl<V: Clone, E: Clone> Flight<V, E> {
         None
     }
 
-    /// Takes a task that no longer waits off the list.
+    /// Removes a task that no longer waits from the list.
     #[cfg(feature = "async")]
     pub(crate) fn leave(&self, ticket: u64) {
         let mut state = lock(&self.state);
         let place = state.wakers.iter().position(|(id, _)| *id == ticket);
         let waker = place.map(|place| state.wakers.swap_remove(place));
         drop(state);
-        // The waker may own the last handle of a task, whose drop is foreign code: not under the lock.
+        // The waker may own the last handle of a task, whose drop runs foreign code: not under the
+        // lock.
         drop(waker);
     }
 
-    /// Ends the build and wakes everyone.
+    /// Ends the build and wakes all waiters.
     pub(crate) fn land(&self, outcome: Outcome<V, E>) {
         let mut state = lock(&self.state);
         state.outcome = Some(outcome);
@@ -99,19 +101,19 @@ impl<V: Clone, E: Clone> Flight<V, E> {
         }
     }
 
-    /// Marks this thread as the builder for as long as the mark lives.
+    /// Marks this thread as the builder until the mark is dropped.
     pub(crate) fn mark(&self) -> Mark {
-        // Without locals (the thread is ending) recursion goes unnoticed; everything else works.
+        // Without thread locals (the thread is exiting) recursion is not detected; all else works.
         let _ = BUILDING.try_with(|building| building.borrow_mut().push(self.address()));
         Mark(())
     }
 
-    /// A builder that waits for its own build would wait for ever.
+    /// Panics if this thread waits for its own build, which would never end.
     fn refuse_recursion(&self) {
         let mine = BUILDING.try_with(|building| building.borrow().contains(&self.address()));
         assert!(
             !mine.unwrap_or(false),
-            "the builder of a cache key asked the cache for that same key, which would wait for ever; \
+            "the builder of a cache key asked the cache for that same key, which would deadlock; \
              build the value without the cache, or under another key"
         );
     }
@@ -135,8 +137,8 @@ impl Drop for Mark {
     }
 }
 
-/// Takes a lock of this crate. Poison means that a `clone` of the user panicked; what the lock
-/// protects is changed by single assignments and therefore whole.
+/// Locks a mutex of this crate. Poison means that the user's `Clone` panicked; the protected data
+/// is changed by single assignments and therefore consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

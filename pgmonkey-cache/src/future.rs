@@ -1,19 +1,19 @@
-//! The async callers: the same turns as in `cache.rs`, waiting as tasks instead of threads.
+//! The async methods: the same steps as in `cache.rs`, but tasks wait instead of threads.
 
 use std::future::{Future, poll_fn};
 use std::hash::Hash;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use crate::cache::Claim;
 use crate::cache::{Cache, Replaced, Turn};
-use crate::claim::Claim;
 use crate::flight::{Flight, Outcome};
 
 impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
-    /// The async twin of [`get_or_try_init`](Self::get_or_try_init), on any runtime.
+    /// The async version of [`get_or_try_init`](Self::get_or_try_init), for any runtime.
     ///
-    /// Dropping the future is safe at any point: while it builds, the next caller that waits builds
-    /// instead (the half-finished `build` is dropped first); while it waits, nothing happens.
+    /// Dropping the future is safe at any point: if it was building, the unfinished `build` is
+    /// dropped and the next waiter builds instead; if it was waiting, nothing else changes.
     ///
     /// ```
     /// # use pgmonkey_cache::Cache;
@@ -25,11 +25,11 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     /// ```
     ///
     /// # Errors
-    /// The error of `build`, this caller's or that of the builder it waited for.
+    /// The error of `build`, from this call or from the one it waited for.
     ///
     /// # Panics
-    /// When `build` awaits the key that it builds (unless it does so in a task of its own, which nobody
-    /// can notice: that waits for ever), and when `build` panics.
+    /// If `build` awaits the key that it builds, or if `build` panics. If `build` awaits its own
+    /// key in a separate task, this cannot be detected: the call never returns.
     #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
     pub async fn get_or_try_init_async<F, Fut>(&self, key: &K, build: F) -> Result<V, E>
     where
@@ -41,10 +41,10 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
             .map(|replaced| replaced.new)
     }
 
-    /// The async twin of [`get_or_try_renew`](Self::get_or_try_renew), on any runtime.
+    /// The async version of [`get_or_try_renew`](Self::get_or_try_renew), for any runtime.
     ///
     /// # Errors
-    /// The error of `build`, this caller's or that of the builder it waited for; a stale value stays
+    /// The error of `build`, from this call or from the one it waited for; a stale value stays
     /// cached.
     ///
     /// # Panics
@@ -75,8 +75,8 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
         }
     }
 
-    /// The async twin of [`replace`](Self::replace), on any runtime. Dropping the future leaves the old
-    /// value cached.
+    /// The async version of [`replace`](Self::replace), for any runtime. Dropping the future leaves
+    /// the old value cached.
     ///
     /// # Errors
     /// The error of `build`; the old value stays cached.
@@ -101,7 +101,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     }
 }
 
-/// Runs a builder's future, marked as the builder whenever it is polled.
+/// Runs a builder's future, marking the thread as the builder during each poll.
 async fn run<K, V, E, F, Fut>(claim: &Claim<'_, K, V, E>, build: F) -> Result<V, E>
 where
     K: Eq + Hash + Clone,
@@ -114,7 +114,7 @@ where
     poll_fn(|context| claim.run(|| future.as_mut().poll(context))).await
 }
 
-/// A task's wait for the end of a build; takes itself off the list when dropped.
+/// A task's wait for the end of a build; removes itself from the list when dropped.
 struct Waiting<'a, V: Clone, E: Clone> {
     flight: &'a Flight<V, E>,
     ticket: Option<u64>,

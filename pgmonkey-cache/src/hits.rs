@@ -1,20 +1,21 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// More shards than this cost memory and gain nothing on the machines in use; it is no limit.
+/// The number of shards. More would cost memory without a measurable gain on today's machines; more
+/// threads than shards share them.
 pub(crate) const SHARDS: usize = 16;
 
-/// A counter that threads raise without waiting for each other's cache line.
+/// A counter that threads increment without contending for a cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Hits([Shard; SHARDS]);
 
-/// Two lines wide, because processors fetch lines in pairs.
+/// Two cache lines wide, because processors fetch lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard(AtomicU64);
 
 impl Hits {
     pub(crate) fn add(&self, shard: usize) {
-        // Relaxed: a number for people to look at; nothing is decided by it.
+        // Relaxed: the number is only displayed; nothing depends on it.
         self.0[shard].0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -26,12 +27,12 @@ impl Hits {
     }
 }
 
-/// The shard of this thread; threads take them in turn.
+/// Returns the shard of this thread; shards are assigned to threads round-robin.
 pub(crate) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
     }
-    // A thread that is already ending has no locals left and takes the first.
+    // A thread that is exiting has no thread locals left and uses the first shard.
     MINE.try_with(|mine| *mine).unwrap_or(0)
 }

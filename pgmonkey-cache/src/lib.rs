@@ -1,7 +1,7 @@
 //! A generic single-flight cache: one build per key, however many callers race, blocking or async.
 //!
-//! It is made for few keys and values that are dear to build and cheap to clone: pools, connections,
-//! clients. A hit costs some tens of nanoseconds and scales with the cores.
+//! It is meant for a few keys whose values are expensive to build and cheap to clone: pools,
+//! connections, clients. A hit costs some tens of nanoseconds and scales with the cores.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -22,19 +22,19 @@
 //! # Ok::<(), Arc<std::io::Error>>(())
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * **One build per key**, however many threads and tasks ask at once; the others wait for it.
-//! * **An error reaches everyone who waited**, and nothing is cached: a hundred callers of a dead host
-//!   wait once, not a hundred times. Who asks later builds anew.
-//! * **A builder may fail to finish**: when it panics or its future is dropped, the next one who waits
-//!   builds.
-//! * **Nothing blocks but the same key.** No lock is held while a builder runs.
-//! * **A hit** takes no lock, allocates nothing and writes no shared memory beyond the reference count
-//!   of the value and a hit counter of its own thread. [`Cache::spreading`] keeps threads from sharing
+//! * **An error reaches every waiter**, and nothing is cached: a hundred callers of an unreachable
+//!   host wait once, not a hundred times. Later callers build again.
+//! * **A builder may panic or be cancelled**: the next waiter builds.
+//! * **Only callers of the same key block each other.** No lock is held while a builder runs.
+//! * **A hit** takes no lock, allocates nothing and writes no memory shared with other threads
+//!   except the reference count of the value and a sharded hit counter. [`Cache::sharded`] shards
 //!   the reference count too.
-//! * **No value gets lost.** What was built is in the cache until [`remove`](Cache::remove),
-//!   [`clear`](Cache::clear) or [`replace`](Cache::replace) gives it, once, to the caller who closes it.
+//! * **No value is lost.** A value stays in the cache until [`remove`](Cache::remove),
+//!   [`clear`](Cache::clear) or [`replace`](Cache::replace) returns it to exactly one caller, which
+//!   closes it.
 //! * **`replace` swaps without a gap**: callers get the old value until the new one is ready; a failed
 //!   replacement changes nothing.
 //!
@@ -44,27 +44,26 @@
 //! |---|---|---|
 //! | `async` | no | `get_or_try_init_async`, `get_or_try_renew_async`, `replace_async`, for any runtime |
 //!
-//! # Checking it
+//! # Tests
 //!
-//! `cargo test -p pgmonkey-cache --all-features` includes `tests/model.rs`, which compiles these same
-//! sources on primitives whose every step is scheduled, and runs the races under thousands of
-//! schedules. `MODEL_ITERATIONS=100000 cargo test -p pgmonkey-cache --all-features --test model` looks
-//! longer.
+//! `cargo test -p pgmonkey-cache --all-features` includes `tests/model.rs`, which compiles the same
+//! sources with model-checked primitives and runs the races under thousands of thread schedules.
+//! For a longer run:
+//! `MODEL_ITERATIONS=100000 cargo test -p pgmonkey-cache --all-features --test model`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod apart;
 mod cache;
-mod claim;
 mod flight;
 #[cfg(feature = "async")]
 mod future;
 mod hits;
+mod sharded;
 mod slot;
 mod sync;
 
-pub use apart::Apart;
 pub use cache::{Cache, Entry, Replaced};
+pub use sharded::Sharded;
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

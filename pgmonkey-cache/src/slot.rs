@@ -2,19 +2,19 @@ use std::time::Instant;
 
 use crate::hits::{Hits, SHARDS, shard};
 
-/// A cached value and what `entries()` tells about it.
+/// A cached value and what `entries()` reports about it.
 #[derive(Debug)]
 pub(crate) struct Slot<V> {
     pub(crate) value: V,
     pub(crate) created: Instant,
     hits: Hits,
-    /// One for each shard of threads; none where the value is good enough for all.
+    /// One copy for each shard of threads; empty if all threads share `value`.
     copies: Box<[V]>,
 }
 
 impl<V: Clone> Slot<V> {
-    pub(crate) fn new(value: V, apart: Option<fn(&V) -> V>) -> Self {
-        let copies = apart.map(|apart| (0..SHARDS).map(|_| apart(&value)).collect());
+    pub(crate) fn new(value: V, shard: Option<fn(&V) -> V>) -> Self {
+        let copies = shard.map(|shard| (0..SHARDS).map(|_| shard(&value)).collect());
         Self {
             value,
             created: Instant::now(),
@@ -23,7 +23,7 @@ impl<V: Clone> Slot<V> {
         }
     }
 
-    /// Hands the value out and counts it.
+    /// Returns a clone of the value and counts the hit.
     pub(crate) fn hit(&self) -> V {
         let shard = shard();
         self.hits.add(shard);

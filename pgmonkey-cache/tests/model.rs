@@ -1,14 +1,12 @@
-//! The races, under thousands of schedules.
+//! Model tests: the cache's races under thousands of thread schedules.
 //!
-//! The sources of the crate are compiled here a second time, on the primitives of `shuttle` instead of
-//! those of the standard library, so that every lock, wait and wake-up is a step the scheduler may
-//! put before or after any other. A failure prints the schedule, and how to replay it.
+//! The sources of the crate are compiled here a second time, with the primitives of `shuttle`
+//! instead of the standard library's, so that the scheduler can order every lock, wait and wake-up.
+//! A failure prints the schedule and how to replay it.
 #![allow(unreachable_pub, dead_code, missing_docs)]
 
-#[path = "../src/cache.rs"]
+#[path = "../src/cache/mod.rs"]
 mod cache;
-#[path = "../src/claim.rs"]
-mod claim;
 #[path = "../src/flight.rs"]
 mod flight;
 #[cfg(feature = "async")]
@@ -53,7 +51,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use cache::Cache;
 use shuttle::thread;
 
-/// Values and errors are numbered in the order in which their builds began.
+/// Values and errors are numbered in the order in which their builds started.
 struct World {
     cache: Cache<u8, u32, u32>,
     builds: AtomicU32,
@@ -71,7 +69,7 @@ impl World {
         })
     }
 
-    /// Begins a build: takes its number, and fails the test when another one is running.
+    /// Starts a build: takes its number, and fails the test if another build is running.
     fn begin(&self) -> u32 {
         let number = self.builds.fetch_add(1, Ordering::SeqCst);
         let mut running = self.running.lock().unwrap();
@@ -103,7 +101,7 @@ impl World {
     }
 }
 
-/// Runs the scenario under random schedules and under schedules with few, well-placed switches.
+/// Runs the scenario under random schedules and under schedules with few, chosen switches (PCT).
 fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     let iterations = std::env::var("MODEL_ITERATIONS").map_or(1500, |text| {
         text.parse().expect("MODEL_ITERATIONS is a number")
@@ -112,7 +110,7 @@ fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_pct(scenario, iterations, 3);
 }
 
-/// Runs the jobs side by side and returns what each of them returned.
+/// Runs the jobs concurrently and returns their results.
 fn race<T: Send + 'static>(jobs: Vec<Box<dyn FnOnce() -> T + Send>>) -> Vec<T> {
     let threads: Vec<_> = jobs.into_iter().map(thread::spawn).collect();
     threads
@@ -155,7 +153,7 @@ fn other_keys_are_not_waited_for() {
                 world.cache.get_or_try_init(&1, build)
             }
         });
-        // Were this to wait for the build of key 1, which waits for this, nobody would ever go on.
+        // If this waited for the build of key 1, which waits for this, neither would ever continue.
         assert_eq!(world.cache.get_or_try_init(&2, || Ok(2)), Ok(2));
         open.send(()).unwrap();
         assert_eq!(blocked.join().unwrap(), Ok(1));
@@ -218,7 +216,7 @@ fn callers_who_wait_for_a_failing_build_do_not_build_again() {
                 thread::spawn(move || world.cache.get_or_try_init(&KEY, || panic!("it waited")))
             })
             .collect();
-        // The table, the builder, this thread, and both waiters.
+        // The flight table, the builder, this thread, and both waiters.
         while Arc::strong_count(&flight) < 5 {
             thread::yield_now();
         }
@@ -377,7 +375,7 @@ fn a_build_that_outlives_clear_is_cached() {
     });
 }
 
-/// Every value built was taken out once or is cached still.
+/// Asserts that every value built was removed exactly once or is still cached.
 fn accounted_for(world: &World, taken: impl Iterator<Item = u32>) {
     let cached = world.cache.clear().into_iter().map(|(_, value)| value);
     let mut all: Vec<_> = taken.chain(cached).collect();
@@ -410,7 +408,7 @@ mod tasks {
         }
     }
 
-    /// Ends a build also when its future is dropped.
+    /// Ends a build even if its future is dropped.
     struct Running<'a>(&'a World);
 
     impl Drop for Running<'_> {

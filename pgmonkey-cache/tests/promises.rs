@@ -1,4 +1,4 @@
-//! What one or two real threads, or a real runtime, show best.
+//! The cache's guarantees, tested with real threads and a real runtime.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -6,11 +6,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgmonkey_cache::{Apart, Cache};
+use pgmonkey_cache::{Cache, Sharded};
 
 type Numbers = Cache<String, Arc<u32>, Arc<str>>;
 
-/// A key that notices when it is cloned.
+/// A key that counts its clones.
 #[derive(PartialEq, Eq, Hash)]
 struct Key(&'static str);
 
@@ -30,7 +30,7 @@ fn a_hit_neither_allocates_nor_clones_the_key() {
         .get_or_try_init(&Key("a"), || Ok(Arc::new(1)))
         .unwrap();
     let references = Arc::strong_count(&first);
-    // The first hit of a thread sets up its locals.
+    // The first hit of a thread initializes its thread locals.
     let mut kept = cache.get(&Key("a"));
     assert_eq!(kept, Some(Arc::clone(&first)));
     let clones = KEY_CLONES.load(Ordering::Relaxed);
@@ -52,7 +52,7 @@ fn a_hit_neither_allocates_nor_clones_the_key() {
 
 #[test]
 fn a_hit_takes_no_lock() {
-    /// A key that can stop its thread where the cache hashes it.
+    /// A key that can stop its thread when the cache hashes it.
     #[derive(Clone, PartialEq, Eq)]
     struct Stopping(u8, Option<Arc<Stop>>);
     struct Stop {
@@ -69,7 +69,7 @@ fn a_hit_takes_no_lock() {
     impl std::hash::Hash for Stopping {
         fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
             self.0.hash(state);
-            // The first time is the look without the lock, the second the one with it.
+            // The first hash is the lookup without the lock, the second the one under it.
             if let Some(stop) = &self.1
                 && stop.hashed.fetch_add(1, Ordering::SeqCst) == 1
             {
@@ -168,14 +168,14 @@ fn a_builder_that_asks_for_its_own_key_is_told() {
     let cache: Arc<Numbers> = Arc::default();
     let key = "key".to_owned();
     let (answer, answered) = mpsc::channel();
-    // On a thread of its own, so that a wait for ever fails the test instead of hanging it.
+    // On a separate thread, so that an endless wait fails the test instead of hanging it.
     thread::spawn({
         let (cache, key) = (Arc::clone(&cache), key.clone());
         move || {
             let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 cache.get_or_try_init(&key, || cache.get_or_try_init(&key, || Ok(Arc::new(1))))
             }));
-            // The attempt left nothing behind, not even the mark of the builder.
+            // The attempt left nothing behind, not even the builder's mark.
             let after = cache.get_or_try_init(&key, || Ok(Arc::new(2)));
             let nested = cache.replace(&"outer".to_owned(), || {
                 cache.get_or_try_init(&"inner".to_owned(), || Ok(cache.get(&key).expect("cached")))
@@ -196,11 +196,11 @@ fn a_builder_that_asks_for_its_own_key_is_told() {
 
 #[test]
 fn a_spreading_cache_gives_threads_values_that_count_apart() {
-    let cache: Cache<&str, Apart<Arc<u32>>, ()> = Cache::spreading(Apart::apart);
+    let cache: Cache<&str, Sharded<Arc<u32>>, ()> = Cache::sharded(Sharded::shard);
     let built = cache
-        .get_or_try_init(&"key", || Ok(Apart::new(Arc::new(1))))
+        .get_or_try_init(&"key", || Ok(Sharded::new(Arc::new(1))))
         .unwrap();
-    let address = |found: &Apart<Arc<u32>>| std::ptr::from_ref(&**found).addr();
+    let address = |found: &Sharded<Arc<u32>>| std::ptr::from_ref(&**found).addr();
     let found = || cache.get(&"key").expect("cached");
     let here = found();
     assert_eq!(
@@ -278,7 +278,7 @@ mod tasks {
                 tokio::spawn(async move {
                     let build = || async {
                         builds.fetch_add(1, Ordering::Relaxed);
-                        // All others have come to wait when this goes on: one thread, in turn.
+                        // When this resumes, all the others are waiting: one thread polls in turn.
                         tokio::task::yield_now().await;
                         Err(Arc::from("dead host"))
                     };

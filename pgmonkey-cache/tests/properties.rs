@@ -1,4 +1,4 @@
-//! Any sequence of operations behaves as on a plain map.
+//! Property tests: any sequence of operations behaves as on a plain map.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// The cache, what a plain map would hold (value and hits), and the number of the next build.
+/// The cache, the expected contents of a plain map (value and hits), and the number of the next
+/// build.
 #[derive(Default)]
 struct World {
     cache: Cache<u8, u32, u32>,
@@ -43,7 +44,7 @@ struct World {
 }
 
 impl World {
-    /// What the model answers when the value of `key` is asked for: a hit.
+    /// Returns the model's value for `key` and counts a hit.
     fn hit(&mut self, key: u8) -> Option<u32> {
         self.model.get_mut(&key).map(|(value, hits)| {
             *hits += 1;
@@ -181,7 +182,7 @@ fn replace_async(
     run_at_once(cache.replace_async(&key, || async { outcome }))
 }
 
-/// A lone caller never waits, so one poll is the whole run.
+/// A lone caller never waits, so a single poll completes the future.
 #[cfg(feature = "async")]
 fn run_at_once<F: Future>(future: F) -> F::Output {
     use std::task::{Context, Poll, Waker};

@@ -1,49 +1,49 @@
-//! Why a command failed, with which exit code, and what to do about it.
+//! Why a command failed, with its exit code and a hint.
+
+pub(crate) mod advice;
 
 use std::io;
 use std::path::{Path, PathBuf};
-
-use crate::advice;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration is wrong; one line a problem.
+    /// The configuration is invalid; one line per problem.
     #[error(transparent)]
     Config(#[from] pgmonkey::config::Error),
     /// The server could not be reached, or refused a statement.
     #[error(transparent)]
     Database(#[from] pgmonkey::Error),
-    /// A file to be written is there already.
-    #[error("{} is there already and was left as it is", .0.display())]
+    /// The file to be written already exists.
+    #[error("{} already exists and was not changed", .0.display())]
     Exists(PathBuf),
-    /// A file could not be made, read or written.
+    /// A file could not be created, read or written.
     #[error("could not {action} {}: {source}", path.display())]
     File {
         /// `create`, `read`, `write`.
         action: &'static str,
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else, with what to do about it.
+    /// Any other failure, with a hint if there is one.
     #[error("{text}")]
     Failed {
-        /// What and why.
+        /// What failed and why.
         text: String,
-        /// What to do.
+        /// What to do about it.
         hint: Option<String>,
     },
-    /// It was asked to end, and undid what it had begun.
-    #[error("interrupted; what was under way was undone")]
+    /// The command was interrupted, and rolled back its work.
+    #[error("interrupted; unfinished work was rolled back")]
     Interrupted,
     /// Arguments that do not go together.
     #[error("{0}")]
     Usage(String),
-    /// It failed, and the result or an earlier line says why.
-    #[error("it failed, as said before")]
+    /// The command failed, and the result or an earlier message says why.
+    #[error("the command failed, as reported above")]
     Told,
     /// The result could not be printed.
     #[error("could not print: {0}")]
@@ -59,12 +59,12 @@ impl Error {
         }
     }
 
-    /// Something else, with nothing to do about it.
+    /// Any other failure, without a hint.
     pub(crate) fn failed(text: String) -> Self {
         Self::Failed { text, hint: None }
     }
 
-    /// The reader has gone, which nobody needs to be told; anything else is told.
+    /// A closed pipe is not reported; any other error is.
     pub(crate) fn print(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Told,
@@ -72,7 +72,7 @@ impl Error {
         }
     }
 
-    /// 2: it was called wrongly; 130: it was interrupted; 1: it was called rightly and failed.
+    /// 2 on a usage error, 130 if interrupted, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -81,18 +81,18 @@ impl Error {
         }
     }
 
-    /// What to do about it, if that is known.
+    /// What to do about it, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exists(_) => Some("edit it, or choose another name".to_owned()),
             Self::Database(error) => advice::on(error),
             Self::Failed { hint, .. } => hint.clone(),
-            Self::Usage(_) => Some("`pgmonkey --help` lists what there is".to_owned()),
+            Self::Usage(_) => Some("`pgmonkey --help` lists the commands".to_owned()),
             _ => None,
         }
     }
 
-    /// Whether nothing is left to say.
+    /// Whether the failure has been reported already.
     pub(crate) fn is_told(&self) -> bool {
         matches!(self, Self::Told)
     }

@@ -1,53 +1,42 @@
-//! The `pgmonkey` program: it makes, checks, shows and tries configuration files, compares a server
-//! with what one needs, and moves tables from and to CSV files, for programs in any language.
+//! The `pgmonkey` CLI: it creates, validates, shows and tests configuration files, compares a
+//! server with what a file needs, and copies tables from and to CSV files.
 //!
-//! This is the program as a library: parsing its arguments never does anything, and what is
-//! done says how the process ends.
+//! This is the CLI as a library: [`run`] parses the arguments, runs the command and returns the
+//! exit code.
 //!
-//! Results go to stdout, everything else to stderr. Exit code 0 means that it worked, 1 that it
-//! failed, 2 that it was called wrongly.
+//! Results go to stdout, everything else to stderr. The exit code is 0 on success, 1 on failure, 2
+//! on a usage error and 130 if interrupted.
 
 #![forbid(unsafe_code)]
 
-mod advice;
-mod args;
-mod argument;
-mod capacity;
 mod codegen;
 mod command;
-mod configuration;
 mod csv;
 mod error;
-mod finding;
-mod hba;
-mod notes;
-mod origin;
-mod output;
 mod server;
-mod table;
-mod template;
 mod transfer;
-mod trial;
-mod yaml;
+mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::command::args::Args;
+use crate::command::argument;
 pub use crate::error::Error;
-use crate::output::Output;
+use crate::ui::notes;
+use crate::ui::output::Output;
 
-/// Runs the program with its arguments, the first of which is its name. The process goes on; a
-/// caller inside a runtime is kept waiting, but may be one.
+/// Runs the CLI with its arguments, the first of which is its name, and returns instead of exiting.
+/// It blocks, but may be called within an async runtime.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = args.into_iter().collect();
     let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
         Err(usage) => {
-            // Help and version are results, anything else is a wrong call; clap knows where
-            // each belongs.
+            // Help and version are results, anything else is a usage error; clap knows the stream
+            // for each.
             if usage.use_stderr() && argument::check(&words).is_err() {
                 notes::note(argument::usage(&usage, &words));
             } else {
@@ -63,8 +52,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(outcome.map_or_else(|error| error.exit_code(), |()| 0))
 }
 
-/// Does what was asked for. A thread that runs tasks must not block, and half of the commands
-/// have a runtime of their own, so that within one they get a thread of theirs.
+/// Runs the command. Within an async runtime it gets a thread of its own, because a thread that
+/// runs tasks must not block and half of the commands have a runtime of their own.
 fn act(args: Args) -> Result<(), Error> {
     let work = move || args.command.run(&mut Output::stdout());
     if tokio::runtime::Handle::try_current().is_err() {

@@ -1,4 +1,4 @@
-//! The `pgmonkey` program.
+//! The `pgmonkey` CLI.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The program as a person calls it.
+//! Tests of the binary as a user calls it.
 
 use std::fs;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn what_create_writes_is_right_and_private() {
     let before = fs::read(&path).expect("readable");
     let again = pgmonkey(&["config", "create", "deep/er/c.yaml"], folder.path());
     assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("is there already"));
+    assert!(text(&again.stderr).contains("already exists"));
     assert_eq!(fs::read(&path).expect("readable"), before);
 }
 

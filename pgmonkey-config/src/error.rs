@@ -1,10 +1,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Everything that is wrong with a configuration, in one error.
+/// All problems of a configuration, in one error.
 ///
-/// `Display` has one line for each problem: where, which key, what was expected. No line ever holds
-/// a secret.
+/// `Display` prints one line for each problem: the place, the key, and what was expected. No line
+/// contains a secret.
 ///
 /// ```
 /// use pgmonkey_config::Config;
@@ -21,7 +21,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// The problems, at least one; those of a file in the order of its lines.
+    /// Returns the problems, at least one; those of a file are in the order of its lines.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -30,7 +30,7 @@ impl Error {
         self.problems
     }
 
-    /// `Err` with the problems if there are any.
+    /// Returns `Err` with the problems if there are any.
     pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             Ok(())
@@ -60,7 +60,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -88,14 +88,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What can be wrong.
+/// The kind of a problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProblemKind {
     /// A file could not be read.
     #[error("{0}")]
     Unreadable(String),
-    /// A text is not what its format asks for.
+    /// A text is not valid in its format.
     #[error("{0}")]
     Syntax(String),
     /// A key or section that does not exist.
@@ -104,7 +104,7 @@ pub enum ProblemKind {
         /// A key with a similar name.
         suggestion: Option<String>,
     },
-    /// A setting of libpq that has no counterpart here.
+    /// A setting of libpq that is not supported.
     #[error("not supported by the Rust drivers; {advice}")]
     Unsupported {
         /// What to do instead.
@@ -115,19 +115,19 @@ pub enum ProblemKind {
     Invalid {
         /// The value, unless it may be secret.
         value: Option<String>,
-        /// What would be right.
+        /// What is expected.
         expected: String,
     },
-    /// Values that do not go together.
+    /// Values that contradict each other.
     #[error("{0}")]
     Conflict(String),
-    /// A reference to a variable or a file that leads nowhere.
+    /// A reference to a variable or a file that cannot be resolved.
     #[error("{0}")]
     Reference(String),
 }
 
-/// The part of a key that can be one. Where a colon was forgotten, as in `{ password S3cret }`, what
-/// follows is a value.
+/// Returns the part of a text that can be a key. If a colon is missing, as in
+/// `{ password S3cret }`, the rest is a value.
 pub(crate) fn shown(key: String) -> String {
     let of_key = |c: char| c.is_alphanumeric() || "._-$".contains(c);
     match key.find(|c| !of_key(c)) {
@@ -144,7 +144,7 @@ fn value_text(value: Option<&str>) -> String {
     value.map_or_else(String::new, |value| format!("{value}: "))
 }
 
-/// Something that is allowed but deserves a look.
+/// Something that is allowed but probably not intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warning {
@@ -152,7 +152,7 @@ pub struct Warning {
     pub place: Place,
     /// The key, with its section.
     pub key: Option<String>,
-    /// What is odd.
+    /// The kind of warning.
     pub kind: WarningKind,
 }
 
@@ -172,15 +172,17 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What can be odd.
+/// The kind of a warning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WarningKind {
     /// The wrapper of pgmonkey 2.
     #[error("the `postgresql` wrapper is deprecated; move its sections to the top level")]
     LegacyWrapper,
-    /// A key that is ignored because it stands beside the wrapper.
-    #[error("ignored, because it stands beside the deprecated `postgresql` wrapper")]
+    /// A key outside the wrapper, which is ignored.
+    #[error(
+        "ignored, because it is outside the deprecated `postgresql` wrapper; move the wrapper's sections to the top level"
+    )]
     BesideWrapper,
     /// A key that is ignored because the caller allows unknown keys.
     #[error("unknown key, ignored{}", suggestion_text(.suggestion.as_deref()))]
@@ -189,7 +191,7 @@ pub enum WarningKind {
         suggestion: Option<String>,
     },
     /// A file with a secret that other users can read.
-    #[error("holds a secret and can be read by other users; chmod 600 it")]
+    #[error("contains a secret and can be read by other users; restrict it with chmod 600")]
     ReadableByOthers,
 }
 
@@ -197,9 +199,9 @@ pub enum WarningKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// A file; the line and column are there where they are known, both from 1.
+    /// A file; line and column, both from 1, are set if they are known.
     File {
-        /// The file as it was named.
+        /// The file, as the caller named it.
         path: PathBuf,
         /// Line and column.
         position: Option<(u64, u64)>,
@@ -220,12 +222,12 @@ pub enum Place {
     },
     /// An environment variable.
     Variable(String),
-    /// The program.
+    /// The program, such as [`Loader::set`](crate::Loader::set).
     Code,
 }
 
 impl Place {
-    /// What problems are sorted by: all of one file together, from top to bottom.
+    /// The sort key of problems: grouped by file, from top to bottom.
     pub(crate) fn order(&self) -> (Option<&Path>, Option<(u64, u64)>) {
         match self {
             Self::File { path, position } => (Some(path), *position),

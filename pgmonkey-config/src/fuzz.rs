@@ -1,13 +1,13 @@
-//! What the fuzz targets call. Not part of the API.
+//! Entry points of the fuzz targets. Not part of the API.
 
 use std::path::Path;
 
 use crate::Loader;
-use crate::passfile::PassFile;
+use crate::source::passfile::PassFile;
 use crate::source::{service, url as connection_string};
 
-/// A configuration in one of three formats, which the first byte chooses. What loads is written
-/// and loads again as the same.
+/// A configuration in one of three formats, selected by the first byte. If it loads, it is written
+/// out and must load again as an equal configuration.
 pub fn loader(data: &[u8]) {
     let Some((format, text)) = data.split_first() else {
         return;
@@ -53,7 +53,7 @@ pub fn service(data: &[u8]) {
     }
 }
 
-/// A loader that sees nothing of this machine.
+/// A loader that reads nothing from this machine.
 fn nowhere() -> Loader {
     Loader::new().variables([("HOME", "/nonexistent"), ("VAR", "value")])
 }

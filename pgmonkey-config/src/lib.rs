@@ -22,67 +22,53 @@
 //! # Ok::<(), pgmonkey_config::Error>(())
 //! ```
 //!
-//! * [`Config::from_file`] is the usual way; a [`Loader`] adds layers, profiles, environment
-//!   variables and references such as `${VAR}`.
-//! * [`Error`] tells everything that is wrong at once, each with file, line and key.
-//! * [`Fingerprint`] identifies what a configuration means: it is the key of a cache.
-//! * [`template`] is a file to start from.
+//! * [`Config::from_file`] loads a file; a [`Loader`] adds layers, profiles, environment variables
+//!   and references such as `${VAR}`.
+//! * [`Error`] lists all problems at once, each with file, line and key.
+//! * [`Fingerprint`] identifies the sessions that a configuration describes, for use as a cache
+//!   key.
+//! * [`template`] returns a commented file to start from.
 //!
-//! You probably want the crate `pgmonkey`, which opens the connections too.
+//! You probably want the crate `pgmonkey`, which also opens the connections.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod assembly;
-mod canonical;
-mod choice;
-mod config;
-mod connection;
-mod duration;
 mod error;
-mod excerpt;
-mod export;
-mod extract;
-pub mod files;
-mod fingerprint;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
-mod interpolate;
-mod keys;
-mod layer;
-mod loaded;
-mod loader;
-pub mod passfile;
-mod pool;
+mod load;
+mod model;
 mod redact;
-mod reference;
+mod schema;
 mod secret;
-mod session;
+mod show;
 mod source;
-mod suggest;
-mod template;
-pub mod user_files;
-mod validate;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-pub use choice::{
+pub use error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
+pub use load::loaded::Loaded;
+pub use load::loader::Loader;
+pub use load::loader::rules::UnknownKeys;
+pub use model::config::Config;
+pub use model::connection::{ConnectionSettings, Host, RootCert, Target};
+pub use model::fingerprint::Fingerprint;
+pub use model::pool::PoolSettings;
+pub use model::session::SessionSettings;
+pub use model::settings::Settings;
+pub use redact::{is_connection_string, redact};
+pub use schema::choice::{
     AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, Pooler, RequireAuth,
     RequireAuthError, Reset, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion, UnknownWord,
 };
-pub use config::{Config, Settings};
-pub use connection::{ConnectionSettings, Host, RootCert, Target};
-pub use error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
-pub use excerpt::Excerpt;
-pub use export::Exposed;
-pub use fingerprint::Fingerprint;
-pub use loaded::{Effective, Loaded};
-pub use loader::{Loader, UnknownKeys};
-pub use pool::{MOST_SESSIONS, PoolSettings};
-pub use redact::{is_connection_string, redact};
-pub use reference::reference;
+pub use schema::keys::MOST_SESSIONS;
+pub use schema::reference::reference;
+pub use schema::template::template;
 pub use secret::{REDACTED, Secret};
-pub use session::SessionSettings;
-pub use template::template;
+pub use show::effective::Effective;
+pub use show::excerpt::Excerpt;
+pub use show::export::Exposed;
+pub use source::{files, passfile, user_files};

@@ -2,13 +2,13 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What a secret looks like wherever a person may read it.
+/// The text shown in place of a secret.
 pub const REDACTED: &str = "***REDACTED***";
 
 /// A password or another value that is never printed.
 ///
-/// There is no `Display`; `Debug` shows [`REDACTED`]. The text is wiped from memory when the
-/// value is dropped, and [`expose`](Self::expose) is the one way to read it.
+/// It has no `Display`; `Debug` prints [`REDACTED`]. The text is wiped from memory when the value
+/// is dropped, and [`expose`](Self::expose) is the only way to read it.
 ///
 /// ```
 /// use pgmonkey_config::Secret;
@@ -26,7 +26,7 @@ impl Secret {
         Self(SecretString::from(text.into()))
     }
 
-    /// Reads the text.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

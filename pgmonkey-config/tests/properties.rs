@@ -1,4 +1,4 @@
-//! What must hold for every configuration, not only for the ones somebody thought of.
+//! Property tests: invariants of every configuration.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// A failing case is told in full, so it is not kept in a file.
+/// A failing case is printed in full, so it is not saved to a file.
 fn cases(count: u32) -> ProptestConfig {
     ProptestConfig {
         cases: count,
@@ -30,8 +30,8 @@ fn load(yaml: &str) -> Result<Config, Error> {
     loader().yaml(yaml).load()
 }
 
-/// A key with its possible values; the first is the default. Each value has equal spellings, of
-/// which the empty one leaves the key out.
+/// A key with its possible values; the first is the default. Each value has equivalent spellings;
+/// an empty one leaves the key out.
 struct Choices {
     section: &'static str,
     key: &'static str,
@@ -79,7 +79,7 @@ const CHOICES: &[Choices] = &[
     of("async_pool_settings", "multiplex", &[&["", "false"], &["true", "on"]]),
 ];
 
-/// Which types read a section.
+/// Returns the types that read a section.
 fn users(section: &str) -> Vec<ConnectionType> {
     let all = ConnectionType::ALL.into_iter();
     all.filter(|kind| match section {
@@ -100,7 +100,8 @@ const SECTIONS: [&str; 5] = [
     "async_pool_settings",
 ];
 
-/// Writes the values as YAML: `spelling` picks the words, `order` the order of keys and sections.
+/// Writes the values as YAML: `spelling` selects the spelling, `order` the order of keys and
+/// sections.
 fn write(values: &[usize], spelling: &[usize], order: &[u32], flow: bool, wrapped: bool) -> String {
     let mut sections = Vec::new();
     for section in SECTIONS {
@@ -121,7 +122,7 @@ fn write(values: &[usize], spelling: &[usize], order: &[u32], flow: bool, wrappe
         if lines.is_empty() {
             continue;
         }
-        // A flow mapping would take the comma of an unquoted list for its own.
+        // A flow mapping would treat the comma of an unquoted list as its own.
         let text = if flow
             && !lines
                 .iter()
@@ -146,7 +147,7 @@ fn write(values: &[usize], spelling: &[usize], order: &[u32], flow: bool, wrappe
     }
 }
 
-/// A number for each key, of which the remainder picks a value or a spelling.
+/// A number for each key; its remainder selects a value or a spelling.
 fn values() -> impl Strategy<Value = Vec<usize>> {
     vec(0..60usize, CHOICES.len())
 }
@@ -227,13 +228,13 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Text that is no connection string, nor the mark that hides a secret.
+/// Text that is neither a connection string nor the placeholder of a secret.
 fn name() -> impl Strategy<Value = String> {
     text().prop_filter("a name", |text| !text.contains([':', '=']))
 }
 
 fn path() -> impl Strategy<Value = std::path::PathBuf> {
-    // `~/` is the home directory and nothing else.
+    // `~/` always means the home directory.
     "[^\\x00~:=]{1,12}".prop_map(Into::into)
 }
 
@@ -342,7 +343,7 @@ fn session() -> impl Strategy<Value = SessionSettings> {
 prop_compose! {
     fn settings()(
         kind in select(ConnectionType::ALL.to_vec()),
-        // Boxed, because unboxed strategies of this size fill the stack of a thread.
+        // Boxed, because unboxed strategies of this size overflow a thread's stack.
         connection in connection().boxed(),
         sessions in [session().boxed(), session().boxed()],
         pools in [pool().boxed(), pool().boxed()],
@@ -378,7 +379,7 @@ proptest! {
     }
 }
 
-/// Files with a secret in every shape that one can have; `@` stands for it.
+/// Files with a secret in every form it can have; `@` stands for the secret.
 const SHAPES: &[&str] = &[
     "connection_settings:\n  password: @\n  host: a\n",
     "connection_settings: { host: a, password: @, port: 5432 }\n",
@@ -442,7 +443,7 @@ fn damaged(text: &str, damage: &Damage) -> String {
     chars.into_iter().collect()
 }
 
-/// Everything about a loader's answer that a person may see.
+/// Everything in a loader's result that a user may see.
 fn everything(loader: Loader) -> String {
     let shown = format!("{loader:?}");
     match loader.load_with_warnings() {
@@ -463,19 +464,19 @@ proptest! {
     #[test]
     fn no_secret_is_ever_shown(
         shape in select(SHAPES.to_vec()),
-        // Long enough to be seen, and in halves because damage may split it.
+        // Long enough to be detected, and in halves because mutation may split it.
         secret in "S3[a-zA-Z0-9]{10}Z",
         damage in damage(),
         (resolve, profile, allow) in any::<(bool, bool, bool)>(),
     ) {
         let text = damaged(&shape.replace('@', &secret), &damage);
-        // What is left when damage hits the secret itself is still not to be shown.
+        // If a mutation hits the secret itself, the rest of it must not be shown either.
         let part = &secret[2..];
         let halves = [&part[..6], &part[part.len() - 5..]];
         for of in [Loader::yaml as fn(Loader, String) -> Loader, Loader::toml, Loader::json] {
             let loader = of(loader(), text.clone()).resolve_env(resolve).allow_sensitive_defaults(allow);
             let loader = if profile { loader.profile("test") } else { loader };
-            // Damage may turn a secret into another, accepted value; an error shows none of them.
+            // A mutation may turn a secret into another, accepted value; an error shows neither.
             let shown = match (&damage, loader.clone().load()) {
                 (Damage::None, _) | (_, Err(_)) => everything(loader),
                 (_, Ok(_)) => continue,
@@ -496,7 +497,7 @@ proptest! {
     }
 }
 
-/// Trees in which every secret stands under a key that tells of it, at any depth.
+/// Trees in which every secret is under a key that marks it as one, at any depth.
 fn tree() -> impl Strategy<Value = serde_json::Value> {
     use serde_json::{Value, json};
     let secret = prop_oneof![
@@ -533,7 +534,7 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// Text that is nearly a configuration, which gets further than noise.
+/// Text that resembles a configuration, which gets further than random text.
 fn nearly() -> impl Strategy<Value = String> {
     let words = "connection_settings pool_settings sync_settings profiles postgresql host port url password \
         from_env from_file connection_type service sslrootcert timeout test : :\n :\n\u{20}\u{20} , { } [ ] - \n \n\u{20}\u{20} ' \" & * ! | > # \

@@ -1,10 +1,10 @@
-//! The reference page and the template against the table of keys.
+//! Checks the reference page and the template against the table of keys.
 
 use std::path::Path;
 
 use pgmonkey_config::{Config, ConnectionType, Loader, reference, template};
 
-/// The names in the first column of the page's tables.
+/// Returns the names in the first column of the page's tables.
 fn keys() -> Vec<String> {
     let page = reference();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -56,7 +56,7 @@ fn the_template_loads_as_it_is() {
     assert!(config.connection_settings.password.is_none());
 }
 
-/// Each commented-out key, put in alone, is accepted as well.
+/// Each commented-out key, enabled alone, is accepted as well.
 #[test]
 fn what_the_template_comments_out_is_right() {
     let lines: Vec<&str> = template().lines().collect();
@@ -76,7 +76,7 @@ fn what_the_template_comments_out_is_right() {
         changed[index] = &setting;
         let text = changed.join("\n");
         if name == "service" {
-            continue; // Needs the file it names.
+            continue; // It needs the file that it names.
         }
         load(&text);
         tried += 1;

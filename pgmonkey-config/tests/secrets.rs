@@ -1,5 +1,5 @@
-//! Secrets planted in every key, spelling and source, and looked for in everything a reader may
-//! see: texts, `Debug`, serialised forms, excerpts and log lines.
+//! Plants secrets in every key, spelling and source, and searches for them in everything that a
+//! reader may see: texts, `Debug`, serialised forms, excerpts and log lines.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use proptest::sample::select;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// Texts that log somebody in, `@` for the secret. Each may stand where a name belongs.
+/// Connection strings, `@` for the secret. Each may be used in place of a name.
 const LOGINS: &[&str] = &[
     "postgres://u:@%40h/d",
     "postgresql://u:@%40h:5432/d?sslmode=require",
@@ -27,7 +27,7 @@ const LOGINS: &[&str] = &[
     "u password=@",
 ];
 
-/// The same for texts that a name in a sentence may look like, so that only names are refused.
+/// The same for texts that also occur in free text, so that they are refused only as names.
 const NAMED_LOGINS: &[&str] = &["u:@%40h", "u:@%40h/d", "//u:@%40h/d", "password: @"];
 
 const OPTIONS: &[&str] = &[
@@ -41,7 +41,7 @@ const OPTIONS: &[&str] = &[
     "-c app.source=host=h\\ password=@",
 ];
 
-/// Keys of `connection_settings` that hold free text, a path or a host.
+/// Keys of `connection_settings` whose value is free text, a path or a host.
 const NAMES: &[&str] = &[
     "host",
     "dbname",
@@ -59,7 +59,7 @@ const NAMES: &[&str] = &[
     "options",
 ];
 
-/// Keys with values of their own kinds, with their sections.
+/// Keys of other kinds, with their sections.
 const TYPED: &[(&str, &str)] = &[
     ("connection_settings", "port"),
     ("connection_settings", "hostaddr"),
@@ -85,7 +85,7 @@ const TYPED: &[(&str, &str)] = &[
     ("async_pool_settings", "multiplex"),
 ];
 
-/// Keys that are secret whatever they hold.
+/// Keys whose value is always secret.
 const SECRET: &[(&str, &str)] = &[
     ("connection_settings", "password"),
     ("connection_settings", "sslpassword"),
@@ -95,7 +95,7 @@ const SECRET: &[(&str, &str)] = &[
     ("async_settings", "app.encryption_key"),
 ];
 
-/// A secret in its place: section, key, and the text with the secret in it.
+/// A planted secret: section, key, and the text that contains the secret.
 #[derive(Debug, Clone)]
 struct Plant {
     section: &'static str,
@@ -107,7 +107,7 @@ fn plant(secret: String) -> impl Strategy<Value = Plant> {
     let filled = move |(section, key, shape): (&'static str, &'static str, &'static str)| Plant {
         section,
         key,
-        // The shapes have `%40` where an @ is meant.
+        // In these texts `%40` stands for an @.
         text: shape.replace('@', &secret).replace("%40", "@"),
     };
     let connection = |(key, shape)| ("connection_settings", key, shape);
@@ -184,8 +184,9 @@ const VARIABLES: &[(&str, &str)] = &[
     ("options", "PGOPTIONS"),
 ];
 
-/// A loader with the value on its way, and the text in which excerpts are looked up. `folder` is
-/// for files.
+/// Returns a loader with the value in that source, and the text for excerpts. `folder` is for
+/// files.
+#[expect(clippy::too_many_lines, reason = "one arm for each source")]
 fn loader(plant: &Plant, way: Way, folder: &std::path::Path) -> Option<(Loader, String)> {
     let Plant { section, key, text } = plant;
     let quoted = serde_json::to_string(text).unwrap();
@@ -266,7 +267,7 @@ fn loader(plant: &Plant, way: Way, folder: &std::path::Path) -> Option<(Loader, 
     }
 }
 
-/// Everything that a reader may see of what a loader does.
+/// Everything that a reader may see of a loader's work.
 fn everything(loader: &Loader, text: &str) -> String {
     let mut shown = format!("{loader:?}");
     let told = Told::default();
@@ -320,13 +321,13 @@ fn of_config(shown: &mut String, config: &Config) {
     )
     .unwrap();
     write!(shown, "{targets:?}{described}{:?}", config.exposed()).unwrap();
-    // A reader's form is no file: loaded, it says what is wrong, and no secret either.
+    // The redacted form is not a valid file: loading it gives an error, without a secret.
     if let Err(error) = serde_json::from_str::<Config>(&json) {
         write!(shown, "{error}{error:?}").unwrap();
     }
 }
 
-/// Keeps all that is told to `tracing`, at every level.
+/// Captures everything that is sent to `tracing`, at every level.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<String>>);
 
@@ -428,7 +429,7 @@ proptest! {
     }
 }
 
-/// The paths that lead to no value: what is named is repeated only if it is a name.
+/// Names that refer to nothing: an error repeats them only if they are plain names.
 #[test]
 fn errors_do_not_repeat_a_login_in_the_place_of_a_name() {
     let login = "postgres://u:S3cretS3cret@h/d";

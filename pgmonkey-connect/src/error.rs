@@ -1,34 +1,46 @@
-//! The one error of both drivers.
+//! The error type of both drivers.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::SqlState;
 
 use pgmonkey_config::MOST_SESSIONS;
 
-use crate::driver::{self, DriverText};
-use crate::failure::ConnectFailure;
-use crate::hook::HookFailure;
-use crate::session_end::SessionEnd;
 use crate::status::Status;
-use crate::wire::Observer;
 
 mod acquire_timeout;
+pub(crate) mod driver;
+pub mod failure;
+#[cfg(feature = "tls")]
+pub(crate) mod handshake;
+mod hook_failure;
 mod kind;
+mod opened_before_fork;
+mod panicked;
+mod server_report;
+mod session_end;
+mod tls_failure;
 
 pub use acquire_timeout::AcquireTimeout;
+use driver::DriverText;
+use failure::ConnectFailure;
+pub use hook_failure::HookFailure;
 pub use kind::ErrorKind;
+pub(crate) use panicked::text_of;
+pub use session_end::SessionEnd;
+pub(crate) use tls_failure::TlsFailure;
 
-/// Everything that can go wrong between asking for a session and giving it back.
+/// Any failure between acquiring a session and releasing it.
 ///
-/// Cheap to clone: everyone who waited for the same thing gets the same error. No text of it
-/// holds a secret. `Debug` is the text too, for a `main` that returns it prints it so.
+/// Cheap to clone: all callers that waited for the same result get the same error. Its text never
+/// contains a secret. `Debug` prints the same text as `Display`, because a `main` that returns an
+/// error prints it that way.
 ///
-/// The text does not hold the server's DETAIL, which repeats values of rows (`Key (email)=(…)
-/// already exists.`): it can go to a log or a client. The alternate form, `{error:#}`, holds it;
+/// The text omits the server's DETAIL, which repeats values of rows (`Key (email)=(…) already
+/// exists.`), so it can go to a log or a client. The alternate form, `{error:#}`, includes it;
 /// [`detail`](Self::detail) returns it.
 ///
 /// ```
@@ -52,36 +64,47 @@ pub use kind::ErrorKind;
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration is wrong; says where and what.
+    /// The configuration is invalid; the text says where and why.
     #[error(transparent)]
     Config(Arc<pgmonkey_config::Error>),
 
-    /// No host could be reached, or one refused the session.
+    /// No host could be reached, or a host refused the session.
     #[error(transparent)]
     Connect(Arc<ConnectFailure>),
 
-    /// A session setting of the file was refused, by name or by the server.
+    /// A session setting in the config file was rejected, for an invalid name or by the server.
     #[error("{key}: {reason}")]
     SessionSetting {
         /// Section and key, as `async_settings.work_mem`.
         key: String,
-        /// Why it was refused.
+        /// Why it was rejected.
         reason: String,
-        /// The server's SQLSTATE, if the server refused it.
+        /// The SQLSTATE, if the server rejected it.
         code: Option<SqlState>,
     },
 
-    /// No session came free within the acquire time-out.
+    /// No session became available within the acquire timeout.
     #[error(transparent)]
     Timeout(Arc<AcquireTimeout>),
 
-    /// As many callers wait as `max_waiting` allows.
-    #[error("{} callers wait for a session of {target} already, as many as max_waiting allows ({status})", status.waiting)]
+    /// The number of waiting callers has reached `max_waiting`.
+    #[error("pool for {target} has reached max_waiting: {} callers are already waiting ({status})", status.waiting)]
     QueueFull {
         /// `user@host:port/database`.
         target: Arc<str>,
-        /// The pool's numbers at that moment.
+        /// The pool's statistics at that moment.
         status: Box<Status>,
+    },
+
+    /// A panic while opening a session: in a password provider, a tracing subscriber or a metrics
+    /// recorder.
+    #[error(
+        "opening a session panicked, in a password provider, a tracing subscriber or a metrics recorder: {}",
+        crate::printable::line(text)
+    )]
+    Panicked {
+        /// The panic message, if it was text.
+        text: String,
     },
 
     /// The handle was closed.
@@ -91,8 +114,8 @@ pub enum Error {
         what: &'static str,
     },
 
-    /// A handle, session or listener of the parent was used in a child of `fork`. It is left alone:
-    /// the two processes share its socket.
+    /// A child of `fork` used a handle, session or listener of its parent. The socket is shared
+    /// with the parent, so the child does not touch it.
     #[error(
         "the {what} was opened before fork, in the parent process: open handles in the child, after the fork"
     )]
@@ -101,69 +124,69 @@ pub enum Error {
         what: &'static str,
     },
 
-    /// Sizes that no pool can have.
+    /// Invalid pool sizes.
     #[error(
-        "a pool cannot have min_size {min_size} and max_size {max_size}: the first must not be more than the second, and the second is 1 to {MOST_SESSIONS}"
+        "invalid pool size: min_size ({min_size}) must not exceed max_size ({max_size}), and max_size must be 1 to {MOST_SESSIONS}"
     )]
     Sizes {
-        /// As asked for.
+        /// The requested minimum.
         min_size: u32,
-        /// As asked for.
+        /// The requested maximum.
         max_size: u32,
     },
 
     /// `commit` or `rollback` outside a transaction.
     #[error("{action} without a transaction: call begin first")]
     NoTransaction {
-        /// What was asked for.
+        /// `commit` or `rollback`.
         action: &'static str,
     },
 
-    /// `commit` of a transaction that an earlier error had ended; it was rolled back.
-    #[error(
-        "the transaction was rolled back, not committed: one of its statements had failed before"
-    )]
+    /// `commit` of a transaction that had already failed; the server rolled it back.
+    #[error("the transaction was rolled back, not committed: an earlier statement failed")]
     RolledBack,
 
-    /// `commit` or `rollback` of a transaction that an SQL text had ended already: a `COMMIT`, a
-    /// `ROLLBACK`, `PREPARE TRANSACTION`, or a script that holds one. What was sent before it is as
-    /// that statement left it; what was sent after it was in another transaction, or in none.
+    /// `commit` or `rollback` of a transaction that SQL text had already ended: a `COMMIT`, a
+    /// `ROLLBACK`, `PREPARE TRANSACTION`, or a script that contains one. That statement decided the
+    /// outcome of everything before it; everything after it ran in another transaction, or in none.
     #[error(
         "{action} found the transaction ended by {} in an SQL text: leave BEGIN, COMMIT and ROLLBACK to the transaction's own methods",
         .by.unwrap_or("a statement")
     )]
     TransactionEnded {
-        /// What was asked for.
+        /// `commit` or `rollback`.
         action: &'static str,
-        /// The server's word for the statement, where it is known.
+        /// The server's name for the statement, if known.
         by: Option<&'static str>,
     },
 
     /// A transaction or savepoint of a blocking session was dropped inside an async task, where it
-    /// could not be rolled back. The session is given up: nothing more runs on it, and the server
+    /// cannot be rolled back. The session is discarded: nothing more runs on it, and the server
     /// rolls back what was open.
     #[error("{DROPPED_IN_TASK}")]
     DroppedInTask,
 
-    /// The closure of a `transaction` or `scope` kept the session beyond its end, so that
-    /// nothing could be committed.
+    /// The closure of a `transaction` or `scope` kept the session after returning, so nothing was
+    /// committed.
     #[error(
-        "the closure kept its session beyond its end, so nothing was committed: let go of it before returning"
+        "the closure kept its session beyond its end, so nothing was committed: drop it before returning"
     )]
-    Kept,
+    SessionEscaped,
 
-    /// A task or thread that holds the one session of a `test_transaction` asked for another.
+    /// A task or thread that holds the only session of a `test_transaction` tried to acquire
+    /// another.
     #[error(
-        "the one session of this test transaction is held by the same task or thread, acquired at {}:{}: a second one would wait for ever, so use the guard or the transaction that is there, or drop it first",
-        .place.file(),
-        .place.line()
+        "the one session of this test transaction is held by the same task or thread, acquired at {}:{}: acquiring a second one would wait forever, so use the existing guard or transaction, or drop it first",
+        .location.file(),
+        .location.line()
     )]
     TestSessionHeld {
         /// Where the session was acquired.
-        place: &'static Location<'static>,
+        location: &'static Location<'static>,
     },
 
-    /// The session of a `test_transaction` is gone, and with it what its transaction held.
+    /// The transaction of a `test_transaction` has ended: its session was lost, or SQL text ended
+    /// it.
     #[error(
         "the test transaction is over, because its session was lost or an SQL text ended it: make another one"
     )]
@@ -176,20 +199,20 @@ pub enum Error {
     InsideAsync {
         /// The call.
         what: &'static str,
-        /// Its async twin.
+        /// The async equivalent.
         twin: &'static str,
     },
 
-    /// The file's `connection_type` is of the other family.
+    /// The configured `connection_type` does not fit the call: async for blocking or the reverse.
     #[error("connection_type {found} is not for this call: it takes {expected}")]
     ConnectionType {
-        /// What the configuration says.
+        /// The configured type.
         found: pgmonkey_config::ConnectionType,
-        /// What the call takes, with the call to use instead.
+        /// The accepted types, with the call to use instead.
         expected: &'static str,
     },
 
-    /// Something that this build cannot do and will not pretend to do.
+    /// A setting that this build does not support.
     #[error("{what} is not supported: {advice}")]
     Unsupported {
         /// The key and value.
@@ -198,60 +221,61 @@ pub enum Error {
         advice: &'static str,
     },
 
-    /// A statement could not be prepared because the driver's own statements, which look types up, are
-    /// gone: `DISCARD ALL` or `DEALLOCATE ALL` was sent on the session, which is replaced when it
-    /// comes back.
+    /// A statement could not be prepared because `DISCARD ALL` or `DEALLOCATE ALL` removed the
+    /// driver's own type lookup statements. The session is replaced when it is released.
     #[error("{TYPE_LOOKUPS_LOST}: {}", DriverText(.0))]
     TypeLookupsLost(Arc<tokio_postgres::Error>),
 
-    /// The server or the driver failed a statement.
+    /// A statement failed, in the server or in the driver.
     #[error(fmt = write_database)]
     Database(Arc<tokio_postgres::Error>),
 
-    /// The session ended between two statements or in the middle of one, for a reason that the
-    /// driver's error does not tell: the server was told to end it (SQLSTATE 57P01), crashed
-    /// (57P02), or ran out of patience (`idle_in_transaction_session_timeout`: 25P03,
-    /// `idle_session_timeout`: 57P05, `transaction_timeout`: 25P04); or the server exceeded a limit
-    /// of this side. A statement that was under way may have been run, also a COMMIT.
+    /// The session ended between or during statements, for a reason that the driver's error does
+    /// not give: an administrator ended it (SQLSTATE 57P01), the server crashed (57P02), a server
+    /// timeout expired (`idle_in_transaction_session_timeout`: 25P03, `idle_session_timeout`:
+    /// 57P05, `transaction_timeout`: 25P04), or the server exceeded a limit on the client side. A
+    /// statement in progress, even a COMMIT, may have been executed.
     ///
-    /// Where the server's message was the answer to a statement it is [`Error::Database`], with the
-    /// same [`code`](Error::code).
+    /// If the server's message was the answer to a statement, the error is [`Error::Database`]
+    /// instead, with the same [`code`](Error::code).
     #[error(transparent)]
     SessionEnded(Arc<SessionEnd>),
 
-    /// A `COPY` was sent by a call that does not take it, or another statement by `copy_in` or
-    /// `copy_out`. Where the server waits for data the session is given up.
+    /// A `COPY` was sent by a call that does not support it, or another statement by `copy_in` or
+    /// `copy_out`. If the server waits for data, the session is discarded.
     #[error("{advice}")]
     WrongCopy {
-        /// What the call takes, and what to use instead.
+        /// What the call supports, and what to use instead.
         advice: &'static str,
     },
 
-    /// A statement was given another number of parameters than it has. Nothing was sent.
+    /// A statement was given the wrong number of parameters. Nothing was sent.
     #[error("the statement takes {} and was given {given}", parameters(*.expected))]
     ParameterCount {
-        /// How many it has.
+        /// The number of parameters in the statement.
         expected: usize,
-        /// How many there were.
+        /// The number of parameters given.
         given: usize,
     },
 
-    /// A statement has more parameters than the protocol can count. It was not run.
+    /// A statement has more parameters than the protocol allows. It was not executed.
     #[error(
         "a statement takes at most {MOST_PARAMETERS} parameters{}: send many values as arrays (INSERT … SELECT * FROM unnest($1::int[], $2::text[])), by copy_in, or in several statements",
         .given.map(|given| format!(" and was given {given}")).unwrap_or_default()
     )]
     TooManyParameters {
-        /// How many there were, where that is known.
+        /// The number of parameters given, if known.
         given: Option<usize>,
     },
 
-    /// The server did not answer a ping in time. The session is given up.
-    #[error("{address} did not answer within {limit:.1?}: it stands still, or the network does")]
+    /// The server did not answer a ping in time. The session is discarded.
+    #[error(
+        "{address} did not answer within {limit:.1?}: the server or the network is unresponsive"
+    )]
     Unanswered {
-        /// Where the session is.
+        /// The server's address.
         address: String,
-        /// How long it was waited for.
+        /// The time limit.
         limit: std::time::Duration,
     },
 
@@ -259,16 +283,16 @@ pub enum Error {
     #[error("the query returned no row: use query_opt where there may be none")]
     NoRow,
 
-    /// A hook did not let a session be lent.
+    /// A hook failed or refused a new session.
     #[error(transparent)]
     Hook(Arc<HookFailure>),
 
-    /// An error of the caller's own, passed through a `transaction` closure.
+    /// The caller's own error, passed through a `transaction` closure.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
 }
 
-/// The most parameters that a statement can have: the protocol counts them with 16 bits.
+/// The maximum number of parameters of a statement: the protocol counts them in 16 bits.
 pub const MOST_PARAMETERS: usize = 65_535;
 
 fn parameters(count: usize) -> String {
@@ -276,10 +300,10 @@ fn parameters(count: usize) -> String {
     format!("{count} parameter{s}")
 }
 
-const TYPE_LOOKUPS_LOST: &str = "the session can look up no more types: DISCARD ALL or DEALLOCATE ALL has removed the driver's own statements; acquire another session";
+const TYPE_LOOKUPS_LOST: &str = "the session can no longer look up types: DISCARD ALL or DEALLOCATE ALL removed the driver's own statements; acquire another session";
 
-/// The text of [`Error::DroppedInTask`], which the driver's own calls fail with as well.
-pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was given up, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
+/// The text of [`Error::DroppedInTask`]; the driver's own calls fail with it as well.
+pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was discarded, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
 
 fn write_database(error: &Arc<tokio_postgres::Error>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     fmt::Display::fmt(&DriverText(error), f)
@@ -287,106 +311,24 @@ fn write_database(error: &Arc<tokio_postgres::Error>, f: &mut fmt::Formatter<'_>
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `{:#?}`, as `dbg!` uses it, asks for lines, not for the server's DETAIL.
+        // Not `{self:#}` for `{:#?}`: `dbg!` wants line breaks, not the server's DETAIL.
         write!(f, "{self}")
     }
 }
 
 impl Error {
-    /// An error of the driver's, with the reason that the session's observer knows if the session has
-    /// ended and the driver does not say why.
-    pub fn of_session<'a>(
-        error: tokio_postgres::Error,
-        observer: impl Into<Option<&'a Observer>>,
-    ) -> Self {
-        match SessionEnd::of(error, observer.into()) {
-            Ok(end) => Self::SessionEnded(Arc::new(end)),
-            Err(error) => error.into(),
-        }
-    }
-
-    /// Wraps an error of the caller's own, so that a `transaction` closure can fail with it.
+    /// Wraps the caller's own error, so that a `transaction` closure can return it.
     pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Other(Arc::from(error.into()))
     }
 
-    /// The SQLSTATE, if the server gave one.
-    pub fn code(&self) -> Option<&SqlState> {
-        match self {
-            Self::Database(error) | Self::TypeLookupsLost(error) => error.code(),
-            Self::Connect(failure) => failure.code(),
-            Self::SessionEnded(end) => end.code(),
-            Self::SessionSetting { code, .. } => code.as_ref(),
-            Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
-            Self::Hook(failure) => failure.code(),
-            _ => None,
-        }
-    }
-
-    /// What the server said, if the error came from it: its message, hint, position and context.
-    pub fn as_db_error(&self) -> Option<&DbError> {
-        match self {
-            Self::Database(error) => error.as_db_error(),
-            Self::Connect(failure) => failure.as_db_error(),
-            Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
-            Self::Hook(failure) => failure.as_db_error(),
-            _ => None,
-        }
-    }
-
-    /// The constraint that a statement violated.
-    pub fn constraint(&self) -> Option<&str> {
-        self.as_db_error()?.constraint()
-    }
-
-    /// The table that the server's error is about, without its schema.
-    pub fn table(&self) -> Option<&str> {
-        self.as_db_error()?.table()
-    }
-
-    /// The column that the server's error is about.
-    pub fn column(&self) -> Option<&str> {
-        self.as_db_error()?.column()
-    }
-
-    /// The server's DETAIL. It repeats values of rows.
-    pub fn detail(&self) -> Option<&str> {
-        self.as_db_error()?.detail()
-    }
-
-    /// Whether a row with the same key is there already (SQLSTATE 23505).
-    pub fn is_unique_violation(&self) -> bool {
-        self.code() == Some(&SqlState::UNIQUE_VIOLATION)
-    }
-
-    /// Whether a row refers to one that is not there, or the other way round (23503).
-    pub fn is_foreign_key_violation(&self) -> bool {
-        self.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION)
-    }
-
-    /// Whether a row does not pass a CHECK constraint (23514).
-    pub fn is_check_violation(&self) -> bool {
-        self.code() == Some(&SqlState::CHECK_VIOLATION)
-    }
-
-    /// Whether a column that must have a value got none (23502).
-    pub fn is_not_null_violation(&self) -> bool {
-        self.code() == Some(&SqlState::NOT_NULL_VIOLATION)
-    }
-
-    /// Whether another transaction was in the way: a serialisation failure (40001) or a deadlock
-    /// (40P01). Nothing of the transaction is kept; run the whole of it again.
-    pub fn is_conflict(&self) -> bool {
-        self.code().is_some_and(driver::is_conflict)
-    }
-
-    /// Whether `query_one` found no row. The driver's own `query_one` has one error for none and
-    /// for more than one, and is not meant.
+    /// Whether `query_one` found no row. Does not cover the driver's own `query_one`, which returns
+    /// the same error for no row and for several.
     pub fn is_no_row(&self) -> bool {
         matches!(self, Self::NoRow)
     }
 
-    /// Whether waiting for a session took too long.
+    /// Whether acquiring a session timed out.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_))
     }
@@ -394,51 +336,6 @@ impl Error {
     /// Whether the handle was closed.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed { .. })
-    }
-
-    /// What kind of failure it is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Connect(failure) => failure.kind(),
-            Self::Timeout(_) | Self::QueueFull { .. } | Self::Unanswered { .. } => {
-                ErrorKind::Transient
-            }
-            Self::Database(error) => driver::kind(error),
-            Self::SessionEnded(end) => end.kind(),
-            Self::Hook(failure) => failure.kind(),
-            Self::Config(_)
-            | Self::SessionSetting { .. }
-            | Self::ConnectionType { .. }
-            | Self::Sizes { .. }
-            | Self::Unsupported { .. } => ErrorKind::Configuration,
-            _ => ErrorKind::Other,
-        }
-    }
-
-    /// Whether trying the same again, unchanged, may work: the server is away, starting, or
-    /// full, every session was in use, or another transaction was in the way
-    /// ([`is_conflict`](Self::is_conflict)). Inside a transaction "the same" is all of it.
-    ///
-    /// A session that the server ended is judged by its SQLSTATE: 57P01, 57P02, 57P03 and 57P05
-    /// pass; 25P03 and 25P04 do not, for what took too long inside the transaction takes as long
-    /// the next time.
-    pub fn is_transient(&self) -> bool {
-        self.kind() == ErrorKind::Transient
-    }
-
-    /// Whether the server did not believe who this is, or was not believed.
-    pub fn is_authentication(&self) -> bool {
-        self.kind() == ErrorKind::Authentication
-    }
-
-    /// Whether the session could not be encrypted as asked.
-    pub fn is_tls(&self) -> bool {
-        self.kind() == ErrorKind::Tls
-    }
-
-    /// Whether the file, or what it names, has to be changed.
-    pub fn is_configuration(&self) -> bool {
-        self.kind() == ErrorKind::Configuration
     }
 }
 
@@ -455,42 +352,4 @@ impl From<pgmonkey_config::Error> for Error {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::io;
-
-    use super::*;
-    use crate::failure::{ConnectCause, FailedAttempt};
-
-    pub(crate) fn refused() -> Error {
-        let cause = ConnectCause::Io(io::Error::from(io::ErrorKind::ConnectionRefused));
-        let mut attempt = FailedAttempt::before("db:5432".into(), cause);
-        attempt.address = Some("10.0.0.1".into());
-        Error::Connect(Arc::new(ConnectFailure::new(
-            "app".into(),
-            "shop".into(),
-            vec![attempt],
-        )))
-    }
-
-    #[test]
-    fn a_refused_connection_says_where_and_is_transient() {
-        let error = refused();
-        assert_eq!(
-            error.to_string(),
-            "could not connect to db:5432 (10.0.0.1): connection refused (user \"app\", database \"shop\")"
-        );
-        assert!(error.is_transient() && !error.is_timeout() && !error.is_closed());
-    }
-
-    #[test]
-    fn errors_cross_threads_and_clone() {
-        fn check<T: Send + Sync + Clone + 'static>() {}
-        check::<Error>();
-    }
-
-    #[test]
-    fn what_the_caller_did_wrong_is_final() {
-        assert!(!Error::NoTransaction { action: "commit" }.is_transient());
-        assert!(Error::Closed { what: "pool" }.is_closed());
-    }
-}
+pub(crate) mod tests;

@@ -1,5 +1,5 @@
-//! Files that were read before: one `stat` when nothing changed. Configurations by path, for
-//! callers that keep none.
+//! Caches config files by path, for callers that keep no configuration themselves. An unchanged
+//! file costs one `stat`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use pgmonkey_config::Config;
 
 use crate::Error;
 
-/// What tells one version of a file from the next.
+/// Distinguishes versions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     length: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of the file at `path`; `None` if it cannot be looked at.
+    /// The stamp of the file at `path`; `None` if its metadata cannot be read.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self {
@@ -29,13 +29,13 @@ impl Stamp {
     }
 }
 
-/// Files that were loaded, with what they held.
+/// A cache of loaded config files.
 #[derive(Debug, Default)]
 pub struct ConfigFiles(Mutex<HashMap<PathBuf, (Stamp, Config)>>);
 
 impl ConfigFiles {
-    /// The configuration in the file at `path`, loaded again only when its length or its
-    /// modification time changed.
+    /// Returns the configuration in the file at `path`, reloaded only if its length or modification
+    /// time changed.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! What the fuzz targets call. Not part of the API.
+//! Entry points of the fuzz targets. Not part of the API.
 
 use pgmonkey_config::RequireAuth;
 
 use crate::wire::exercise;
 
-/// What a server and a client send, cut into pieces in two ways, leaves a session in one state.
+/// Checks that the same traffic, cut into pieces in two ways, leaves a session in the same state.
 ///
-/// The first byte says how the second way cuts; then come pieces: who sends, how many bytes in
-/// two, the bytes.
+/// The first byte sets the piece size of the second way. Pieces follow: one byte for the sender,
+/// two for the length, then the bytes.
 pub fn wire(data: &[u8]) {
     let Some((cut, mut rest)) = data.split_first() else {
         return;

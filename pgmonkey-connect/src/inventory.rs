@@ -1,4 +1,4 @@
-//! What a manager's cache holds, for people to look at.
+//! The contents of a manager's cache, for display.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::Status;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheEntry {
-    /// Which of the four types it is.
+    /// The connection type.
     pub connection_type: ConnectionType,
-    /// The configuration it was made from; prints as a short id that tells no secret.
+    /// Identifies the configuration; prints as a short id that reveals no secret.
     pub fingerprint: Fingerprint,
     /// `user@host:port/database`.
     pub target: String,
-    /// How long ago it was made.
+    /// How long ago the handle was created.
     pub age: Duration,
-    /// How often it was asked for since.
+    /// How often the handle was requested since.
     pub hits: u64,
-    /// Its sessions.
+    /// The handle's statistics.
     pub status: Status,
 }
 
 impl CacheEntry {
-    /// Puts an entry together.
+    /// Creates an entry.
     pub fn new(
         connection_type: ConnectionType,
         fingerprint: Fingerprint,

@@ -1,110 +1,100 @@
-//! One PostgreSQL session's whole life, decided once for both drivers.
+//! The logic of a PostgreSQL session's lifecycle, shared by the blocking and the async driver.
 //!
-//! Alone it gives a bare `tokio-postgres` client libpq's TLS, and one deadline for the whole
-//! login: [`Connector::bare`].
+//! **Semver exempt:** an implementation detail of `pgmonkey-sync` and `pgmonkey-async`; its API
+//! may change in any release.
 //!
-//! You probably want the `pgmonkey` crate, or `pgmonkey-sync` or `pgmonkey-async`; this crate
-//! is what those two share. Everything here that decides is a pure function that is told the
-//! time and does no I/O; the driver crates carry the decisions out.
+//! You probably want the `pgmonkey` crate, or `pgmonkey-sync` or `pgmonkey-async`. Decisions are
+//! pure functions that receive the current time and do no I/O; the driver crates carry them out.
+//! A *session* is one server connection with its state.
+//!
+//! On its own, this crate gives a bare `tokio-postgres` client libpq's TLS and one deadline for
+//! the whole login: [`Connector::bare`].
 //!
 //! | question | answered by |
 //! |---|---|
-//! | what to try, in which order | [`plan`], [`Dial`] |
-//! | with which password | [`credentials`] |
-//! | whether the server is the one asked for | [`role`] |
-//! | how to get from a socket to an encrypted session whose state is known | [`Connector`], [`wire`] |
-//! | why there is no session | [`failure`] |
+//! | which servers to try, in which order | [`plan`], [`ServerSearch`] |
+//! | which password to use | [`credentials`] |
+//! | whether the server has the requested role | [`role`] |
+//! | how a socket becomes an encrypted session whose state is known | [`Connector`], [`wire`] |
+//! | why no session could be opened | [`failure`] |
 //! | why a session ended | [`SessionEnd`] |
 //! | how session settings reach the server | [`startup`] |
-//! | how a text is written into a statement | [`sql`] |
-//! | what a returned session needs | [`recycle`] |
-//! | when a session must go | [`expiry`] |
-//! | what a program's hook means for a session | [`hook`] |
-//! | whether to try again, and when | [`retry`] |
-//! | which statements are prepared already | [`statement_cache`] |
-//! | which of those have outlived the schema | [`healing`] |
+//! | how text is quoted in a statement | [`sql`] |
+//! | how a returned session is reset | [`recycle`] |
+//! | when a session reaches its maximum lifetime | [`expiry`] |
+//! | what a hook's answer means for a session | [`hook`] |
+//! | which statements are already prepared | [`statement_cache`] |
+//! | which prepared statements a schema change made stale | [`stale_statements`] |
 //! | what a statement's text can do to the session | [`sql`] |
 //! | which statements may share a session | [`sharing`] |
-//! | what a call takes of a statement's answer | [`answer`] |
+//! | which rows of a statement's answer a call returns | [`answer`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
-//! | who holds what | [`ledger`] |
-//! | what a listener is subscribed to, and when it tries again | [`listening`] |
-//! | which sessions are idle, and who waits for one | [`shelf`] |
-//! | who holds the one session of a pool for tests | [`test_transaction`] |
-//! | what a pool does by itself | [`upkeep`] |
-//! | what is told of it | [`events`] |
-//! | how text that a server sent is shown | [`printable`] |
-//! | what is closed when the process ends | [`exit`] |
-//! | what a child of `fork` must leave alone | [`process`] |
+//! | which channels a listener subscribes to, and when it reconnects | [`listening`] |
+//! | which guard holds the single session of a pool for tests | [`test_transaction`] |
+//! | which caller gets a session, and when a pool opens or retries one | [`pool`] |
+//! | which events are emitted | [`events`] |
+//! | how text from the server is shown | [`printable`] |
+//! | what is closed when the process exits | [`exit`] |
+//! | what a child of `fork` must not touch | [`process`] |
+//!
+//! The modules in the folders `search`, `session` and `telemetry`, and some in `error`, `pool` and
+//! `process`, are re-exported at the root, so that their paths do not depend on the folder.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod answer;
-mod connector;
-pub mod credentials;
-mod dial;
-mod dialing;
-mod driver;
-mod encryption;
+mod attempt;
+mod backoff;
 pub mod error;
-pub mod events;
-pub mod exit;
-pub mod expiry;
-pub mod failure;
 mod files;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod healing;
-pub mod hook;
 mod inventory;
-pub mod ledger;
 pub mod limits;
-pub mod listening;
-mod meters;
-#[cfg(feature = "tls")]
-mod negotiation;
-pub mod nesting;
-pub mod parameter_types;
-pub mod plan;
+pub mod pool;
 pub mod printable;
 pub mod process;
-pub mod recycle;
-mod report;
-pub mod retry;
+mod random;
 pub mod role;
-mod route;
-mod session_end;
-pub mod sharing;
-pub mod shelf;
+mod search;
+mod session;
 pub mod sql;
-pub mod startup;
-pub mod statement_cache;
 mod status;
-pub mod test_transaction;
+mod stream;
+mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
-pub mod upkeep;
+mod verdict;
 pub mod wire;
 
-pub use connector::Connector;
-pub use dial::{Dial, OpenFailure, Opening, Step};
-pub use dialing::{Dialing, Way};
-pub use encryption::MaybeTls;
-pub use error::{Error, ErrorKind};
-pub use files::ConfigFiles;
-pub use hook::{HookFailure, HookVerdict};
-pub use inventory::CacheEntry;
-pub use listening::Heard;
-pub use process::Origin;
-pub use report::{PING, Report, Tls};
-pub use role::Role;
-pub use route::Route;
-pub use session_end::SessionEnd;
-pub use statement_cache::{AsStatement, StatementRef};
-pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
+pub use error::failure;
+pub use pool::{expiry, hook, recycle};
+pub use process::exit;
+pub use search::{credentials, plan, startup};
+pub use session::{
+    answer, listening, parameter_types, savepoint, sharing, stale_statements, statement_cache,
+    test_transaction,
+};
+pub use telemetry::events;
 
-/// Compiles the example of the README.
+pub use error::{Error, ErrorKind, HookFailure, SessionEnd};
+pub use files::ConfigFiles;
+pub use inventory::CacheEntry;
+pub use pool::hook::HookVerdict;
+pub use process::Origin;
+pub use role::Role;
+pub use search::connect_attempt::{ConnectAttempt, OpenFailure};
+pub use search::connected_to::ConnectedTo;
+pub use search::server_search::{ServerSearch, Step};
+pub use search::target::{ConnectTarget, SettingsMode};
+pub use session::listening::ListenEvent;
+pub use session::report::{PING, Report};
+pub use session::statement_cache::{AsStatement, StatementRef};
+pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
+pub use stream::connector::Connector;
+pub use stream::encryption::{MaybeTls, Tls};
+
+/// Compiles the README's example.
 #[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

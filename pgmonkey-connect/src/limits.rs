@@ -1,19 +1,22 @@
-//! How long the server may take to answer the statements that a pool makes by itself.
+//! Time limits for the statements that a pool sends by itself.
 
 use std::time::Duration;
 
-/// For a statement that makes a session clean, and for a cancelled one to end. Beyond it the
-/// session is not worth more waiting than opening another.
+/// For a statement that resets a session, and for a cancelled statement to end. After that, opening
+/// another session is cheaper than waiting.
 pub const STATEMENT: Duration = Duration::from_secs(5);
-/// For a sign of life.
+/// For a ping.
 pub const LOOK: Duration = Duration::from_secs(1);
-/// For the end of a session: what is not closed by then is closed without the server.
+/// For a password provider, unless `connect_timeout` sets a limit.
+pub const PROVIDER: Duration = Duration::from_secs(60);
+/// For a polite close: after that, the session is closed without waiting for the server.
 pub const FAREWELL: Duration = Duration::from_secs(1);
-/// Not less, so that a caller whose time is nearly over does not end a session that is well.
+/// The lower limit of a check, so that a caller with little time left does not discard a healthy
+/// session.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
-/// For the check of a session by a caller that has waited this long already: at most half of
-/// the time that is left, as the next session needs some as well.
+/// For the check of a session by a caller that has already waited for `waited`: at most half of the
+/// time left, as checking or opening the next session needs time too.
 ///
 /// ```
 /// use pgmonkey_connect::limits::check;
@@ -22,7 +25,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 /// let (second, none) = (Duration::from_secs(1), Duration::ZERO);
 /// assert_eq!(check(30 * second, none), second);
 /// assert_eq!(check(2 * second, second), second / 2);
-/// // A time-out of 0 means not to wait for other callers.
+/// // A timeout of 0 means not to wait for other callers.
 /// assert_eq!(check(none, none), second);
 /// ```
 pub fn check(timeout: Duration, waited: Duration) -> Duration {
@@ -33,7 +36,7 @@ pub fn check(timeout: Duration, waited: Duration) -> Duration {
     half.clamp(SHORTEST_LOOK, LOOK)
 }
 
-/// For a ping through a handle with this acquire time-out.
+/// For a ping through a handle with this acquire timeout.
 pub fn ping(timeout: Duration) -> Duration {
     timeout.max(LOOK)
 }

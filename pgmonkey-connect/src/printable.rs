@@ -1,22 +1,21 @@
-//! Text that somebody else wrote, made fit for a log line or a terminal.
+//! Makes untrusted text safe for a log line or a terminal.
 //!
-//! What a server says is not its own alone: before the login anybody on the way may answer in its
-//! place, and afterwards a message holds what other users put into tables. A terminal obeys control
-//! characters, a reader is misled by text that runs backwards or takes a new line, and a log is
-//! filled by a message without end.
+//! Text from a server is untrusted: before the login a man-in-the-middle may answer in its place,
+//! and afterwards messages contain what other users stored in tables. Control characters affect a
+//! terminal, reversed text and line breaks mislead a reader, and an endless message fills a log.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// The most characters of a text that [`line()`] shows.
+/// The maximum number of characters that [`line()`] shows.
 pub const LONGEST: usize = 2_000;
 
-/// The text as one line: control and format characters, line ends among them, are escaped as in
-/// Rust's string literals, and what exceeds [`LONGEST`] characters is cut, with a word on how many
-/// bytes that is.
+/// Returns the text as one line: control and format characters, including line ends, are escaped as
+/// in Rust's string literals, and text beyond [`LONGEST`] characters is replaced by its size in
+/// bytes.
 ///
-/// The errors, log lines and outputs of this family apply it to whatever a server sends. Errors
-/// of the drivers, which guards pass on, do not: apply it before showing one.
+/// The errors, log lines and output of the pgmonkey crates apply this to all text from a server.
+/// The drivers' own errors, which guards pass on, do not: apply it before showing one.
 ///
 /// ```
 /// use pgmonkey_connect::printable;
@@ -32,13 +31,14 @@ pub fn line(text: &str) -> Cow<'_, str> {
     let mut line = escaped(shown, &[]);
     if let Some(end) = end {
         let cut = text.len() - end;
-        // Writing into a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(line.to_mut(), "… [{cut} more bytes]");
     }
     line
 }
 
-/// The text with its lines and tabs, all of it: other control and format characters are escaped.
+/// Returns the whole text with line feeds and tabs kept; other control and format characters are
+/// escaped.
 ///
 /// ```
 /// use pgmonkey_connect::printable;
@@ -64,9 +64,9 @@ fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character does something instead of being seen: Unicode's control characters (C0, C1
-/// and DEL), its format characters, which turn the direction of text or hide in it, and its line
-/// and paragraph separators.
+/// Whether a character is invisible or has an effect: Unicode's control characters (C0, C1 and
+/// DEL), its format characters, which change the direction of text or hide in it, and its line and
+/// paragraph separators.
 ///
 /// ```
 /// use pgmonkey_connect::printable::is_escaped;
@@ -100,7 +100,7 @@ pub fn is_escaped(letter: char) -> bool {
         )
 }
 
-/// Shows whatever it holds as [`line()`] does.
+/// Displays its value through [`line()`].
 pub(crate) struct Line<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Line<T> {
@@ -146,7 +146,7 @@ mod tests {
         let text = "ä".repeat(LONGEST + 3);
         let shown = line(&text).into_owned();
         assert_eq!(shown, format!("{}… [6 more bytes]", "ä".repeat(LONGEST)));
-        // Escapes make it longer by a constant factor, and it is cut only once.
+        // Escaping lengthens the text by a constant factor, and it is cut only once.
         let shown = line(&"\u{1b}".repeat(900_000)).into_owned();
         assert!(shown.len() < 7 * LONGEST, "{}", shown.len());
     }

@@ -1,30 +1,31 @@
-//! Which process something belongs to.
+//! Detects use of sessions in a child of `fork`.
 //!
 //! A child of `fork` has a copy of the parent's memory and shares its sockets, but has none of its
-//! threads. What it inherited it must neither use nor take down: a session that two processes
-//! write to is lost to both, and one that the child ends is ended for the parent. So everything
-//! that leads to a session knows where it was made. Asking costs one relaxed load; the child is
-//! counted by a hook of `fork` (see [`exit`]), and where there is no `fork` the
-//! answer is a constant.
+//! threads. It must neither use nor close what it inherited: a session that two processes write to
+//! is lost to both, and one that the child closes is closed for the parent. So everything through
+//! which a session can be reached records the process that created it. The check costs one relaxed
+//! load; a fork hook counts forks (see [`exit`]), and on platforms without `fork` the result is a
+//! constant.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{Error, exit};
+pub mod exit;
 
-/// How many forks lie between the first process and this one.
+/// The number of forks between the first process and this one.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// The text of [`Error::OpenedBeforeFork`] for a session, which the driver's own calls fail with.
+/// The text of [`Error::OpenedBeforeFork`](crate::Error::OpenedBeforeFork) for a session; the
+/// driver's own calls fail with it.
 pub(crate) const OPENED_BEFORE_FORK: &str = "the session was opened before fork, in the parent process: open handles in the child, after the fork";
 
 /// Called in the child, before `fork` returns there.
 #[cfg(unix)]
-pub(crate) fn forked() {
+fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The process in which something was made.
+/// The process in which a value was created.
 ///
 /// ```
 /// use pgmonkey_connect::process::Origin;
@@ -47,19 +48,6 @@ impl Origin {
     pub fn is_here(self) -> bool {
         cfg!(not(unix)) || self.0 == FORKS.load(Ordering::Relaxed)
     }
-
-    /// Refuses `what` in a child that inherited it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OpenedBeforeFork`].
-    #[inline]
-    pub fn check(self, what: &'static str) -> Result<(), Error> {
-        match self.is_here() {
-            true => Ok(()),
-            false => Err(Error::OpenedBeforeFork { what }),
-        }
-    }
 }
 
 impl Default for Origin {
@@ -68,8 +56,8 @@ impl Default for Origin {
     }
 }
 
-/// A value of which each process has its own: a child gets a new one, whatever locks the parent's
-/// threads held in the old one.
+/// A value that each process has its own instance of: a child gets a new one, regardless of locks
+/// that the parent's threads held in the old one.
 ///
 /// ```
 /// use pgmonkey_connect::process::PerProcess;
@@ -81,12 +69,12 @@ impl Default for Origin {
 pub struct PerProcess<T> {
     origin: Origin,
     value: T,
-    /// The child's.
+    /// The child's instance.
     next: OnceLock<Box<Self>>,
 }
 
 impl<T: Default> PerProcess<T> {
-    /// This process's.
+    /// Returns this process's instance.
     #[inline]
     pub fn get(&self) -> &T {
         let mut here = self;

@@ -1,7 +1,7 @@
-//! Whether a server is the one `target_session_attrs` asks for.
+//! Whether a server has the role that `target_session_attrs` asks for.
 //!
-//! Reference: libpq, `target_session_attrs`. A server from PostgreSQL 14 on announces its role
-//! during the login, and again when it is promoted; an older one is asked.
+//! Reference: libpq, `target_session_attrs`. PostgreSQL 14 and later announce the role during the
+//! login and again on promotion; older servers are queried.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::wire::Observer;
 
-/// A server's part in replication.
+/// A server's role in replication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Not in recovery: takes writes.
+    /// Not in recovery: accepts writes.
     Primary,
     /// In recovery: read-only.
     Standby,
@@ -29,23 +29,23 @@ impl fmt::Display for Role {
     }
 }
 
-/// What one round over the hosts asks of a server.
+/// What one round over the hosts requires of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Requirement {
-    /// Every server is good enough.
+    /// Any server.
     Any,
-    /// Its sessions must take writes.
+    /// A server whose sessions accept writes.
     ReadWrite,
-    /// Its sessions must not take writes.
+    /// A server whose sessions do not accept writes.
     ReadOnly,
-    /// It must not be in recovery.
+    /// A server that is not in recovery.
     Primary,
-    /// It must be in recovery.
+    /// A server in recovery.
     Standby,
 }
 
-/// The rounds over all hosts, in order: the second is made when the first found nothing.
+/// The rounds over all hosts, in order: the second starts if the first found no server.
 pub fn rounds(attrs: TargetSessionAttrs) -> &'static [Requirement] {
     match attrs {
         TargetSessionAttrs::Any => &[Requirement::Any],
@@ -57,15 +57,15 @@ pub fn rounds(attrs: TargetSessionAttrs) -> &'static [Requirement] {
     }
 }
 
-/// A server that is not what was asked for.
+/// The server does not have the required role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleMismatch(Requirement);
 
 impl fmt::Display for RoleMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Requirement::ReadWrite => "the server takes no writes (target_session_attrs)",
-            Requirement::ReadOnly => "the server takes writes (target_session_attrs)",
+            Requirement::ReadWrite => "the server does not accept writes (target_session_attrs)",
+            Requirement::ReadOnly => "the server accepts writes (target_session_attrs)",
             Requirement::Primary => "the server is a standby (target_session_attrs)",
             Requirement::Standby => "the server is not a standby (target_session_attrs)",
             Requirement::Any => "the server's role is unknown (target_session_attrs)",
@@ -76,7 +76,7 @@ impl fmt::Display for RoleMismatch {
 impl std::error::Error for RoleMismatch {}
 
 impl Requirement {
-    /// Whether the server fits, by what it announced; `None` if it must be asked.
+    /// Whether the server fits, according to its announcements; `None` if it must be queried.
     pub fn met(self, observer: Option<&Observer>) -> Option<bool> {
         if self == Self::Any {
             return Some(true);
@@ -92,7 +92,7 @@ impl Requirement {
         }
     }
 
-    /// The question for a server that announces nothing.
+    /// The query for a server that announces nothing.
     pub fn question(self) -> &'static str {
         match self {
             Self::ReadWrite | Self::ReadOnly => "SHOW transaction_read_only",
@@ -100,11 +100,11 @@ impl Requirement {
         }
     }
 
-    /// Whether the server fits, by its answer to [`question`](Self::question).
+    /// Checks the server's answer to [`question`](Self::question).
     ///
     /// # Errors
     ///
-    /// [`RoleMismatch`] if it does not, or if the answer is none.
+    /// [`RoleMismatch`] if the role does not fit or the answer is not understood.
     pub fn judge(self, answer: &[SimpleQueryMessage]) -> Result<(), RoleMismatch> {
         let value = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
@@ -127,12 +127,12 @@ impl Requirement {
         }
     }
 
-    /// Whether a session that did fit no longer does, so that it must not be handed out again: a
-    /// standby that was promoted, or a write that was refused where writes were to be expected.
+    /// Whether a session no longer fits and must not be handed out again: its standby was promoted,
+    /// or a write was refused although writes are expected.
     ///
-    /// A refused write says little by itself: a transaction may be read-only by its own wish. So
-    /// it counts only where the server has not announced that it takes writes, and never where
-    /// a standby or a read-only session was asked for.
+    /// A refused write proves little by itself, because a transaction may be read-only by choice.
+    /// It counts only if the server has not announced that it accepts writes, and never if a
+    /// standby or a read-only session was requested.
     ///
     /// Costs two loads.
     #[inline]
@@ -147,7 +147,13 @@ impl Requirement {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use tokio::io::{AsyncRead, ReadBuf};
+
     use super::*;
+    use crate::wire::ObservedStream;
 
     #[test]
     fn a_server_that_says_nothing_must_be_asked() {
@@ -166,37 +172,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_refused_write_breaks_what_was_to_be_writable() {
-        use crate::wire::ObservedStream;
-        use std::sync::Arc;
-        use std::task::{Context, Waker};
-        use tokio::io::{AsyncRead, ReadBuf};
-
+    /// A session whose server announced these settings and then refused a write as read-only.
+    fn read_only(announced: &[&str]) -> Arc<Observer> {
         let message = |kind: u8, body: &str| {
             let length = (body.len() as u32 + 4).to_be_bytes();
             [&[kind], &length[..], body.as_bytes()].concat()
         };
-        let read_only = |announced: &[&str]| {
-            let mut bytes = Vec::new();
-            for parameter in announced {
-                bytes.extend(message(b'S', parameter));
-            }
-            bytes.extend(message(b'Z', "I"));
-            bytes.extend(message(b'E', "SERROR\0VERROR\0C25006\0\0"));
-            let observer = Arc::new(Observer::default());
-            let mut stream = ObservedStream::new(&bytes[..], Arc::clone(&observer), None);
-            let mut room = [0; 512];
-            let mut buf = ReadBuf::new(&mut room);
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(
-                std::pin::Pin::new(&mut stream)
-                    .poll_read(&mut cx, &mut buf)
-                    .is_ready()
-            );
-            assert!(observer.was_read_only());
-            observer
-        };
+        let mut bytes = Vec::new();
+        for parameter in announced {
+            bytes.extend(message(b'S', parameter));
+        }
+        bytes.extend(message(b'Z', "I"));
+        bytes.extend(message(b'E', "SERROR\0VERROR\0C25006\0\0"));
+        let observer = Arc::new(Observer::default());
+        let mut stream = ObservedStream::new(&bytes[..], Arc::clone(&observer), None);
+        let mut room = [0; 512];
+        let mut buf = ReadBuf::new(&mut room);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(
+            std::pin::Pin::new(&mut stream)
+                .poll_read(&mut cx, &mut buf)
+                .is_ready()
+        );
+        assert!(observer.was_read_only());
+        observer
+    }
+
+    #[test]
+    fn a_refused_write_breaks_what_was_to_be_writable() {
         let writable = [
             "in_hot_standby\0off\0",
             "default_transaction_read_only\0off\0",

@@ -1,54 +1,59 @@
-//! A pool's numbers.
+//! Pool statistics.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a handle holds and has done, at one moment.
+/// A snapshot of a handle's statistics.
 ///
-/// `size = idle + in_use`; a session that is being opened is counted in neither yet.
+/// `size = idle + in_use + checking`; a session being opened is counted only in `opening`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Sessions open.
+    /// Open sessions.
     pub size: u32,
-    /// Sessions open and not lent.
+    /// Idle sessions.
     pub idle: u32,
-    /// Sessions lent, or being cleaned after they came back.
+    /// Sessions in use, or being cleaned after their release.
     pub in_use: u32,
-    /// Callers waiting for one.
+    /// Sessions being checked before they are handed out: by `check_on_checkout`, a hook, or
+    /// maintenance.
+    pub checking: u32,
+    /// Sessions being opened, or waiting to be opened after a failure.
+    pub opening: u32,
+    /// Callers waiting for a session.
     pub waiting: u32,
-    /// Sessions opened at start.
+    /// The number of sessions kept open.
     pub min_size: u32,
-    /// Most sessions.
+    /// The maximum number of sessions.
     pub max_size: u32,
-    /// The longest that any caller has waited so far.
+    /// The longest wait of any caller so far.
     pub longest_wait: Duration,
-    /// Sessions lent since the start.
+    /// Sessions acquired since the start.
     pub acquires: u64,
     /// Sessions opened since the start.
     pub opened: u64,
-    /// Sessions ended since the start, by reason.
+    /// Sessions closed since the start, by reason.
     pub closed: Closed,
     /// Callers that gave up waiting.
     pub timeouts: u64,
-    /// What the statement caches of all its sessions have done.
+    /// Statistics of the sessions' statement caches.
     pub statement_cache: StatementCacheStatus,
 }
 
-/// What the statement caches of a handle's sessions have done since the start, together.
+/// Statistics of the statement caches of all of a handle's sessions, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StatementCacheStatus {
-    /// Statements that were prepared already.
+    /// Statements that were already prepared.
     pub hits: u64,
     /// Statements that had to be prepared.
     pub misses: u64,
-    /// Statements closed because there was no room for another.
+    /// Statements closed to make room for another.
     pub evictions: u64,
-    /// Statements closed because the schema changed or the server did not know them any more.
+    /// Statements closed because the schema changed or the server no longer knew them.
     pub stale: u64,
-    /// Statements that failed because the schema had changed, were prepared anew and succeeded: the
-    /// caller noticed nothing.
+    /// Statements that failed because the schema had changed, were prepared again and succeeded
+    /// without an error for the caller.
     pub healed: u64,
 }
 
@@ -58,11 +63,17 @@ impl fmt::Display for Status {
             f,
             "{} of {} in use, {} idle, {} waiting",
             self.in_use, self.max_size, self.idle, self.waiting
-        )
+        )?;
+        for (count, what) in [(self.checking, "checked"), (self.opening, "opened")] {
+            if count > 0 {
+                write!(f, ", {count} being {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Why a session ended.
+/// Why a session was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -72,30 +83,33 @@ pub enum CloseReason {
     Idle,
     /// The server or the network had ended it.
     Dead,
-    /// It could not be made clean.
+    /// It could not be cleaned.
     Dirty,
-    /// Its server is no longer what `target_session_attrs` asks for.
+    /// Its server no longer has the role that `target_session_attrs` asks for.
     Role,
-    /// A hook did not want it kept, or failed.
+    /// A hook discarded it or failed.
     Hook,
+    /// It made room for a caller in another runtime, or its own runtime has ended.
+    Moved,
     /// The handle was closed or dropped.
     Shutdown,
 }
 
 impl CloseReason {
-    /// All of them, in the order of their declaration.
+    /// All reasons, in declaration order.
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Lifetime,
         Self::Idle,
         Self::Dead,
         Self::Dirty,
         Self::Role,
         Self::Hook,
+        Self::Moved,
         Self::Shutdown,
     ];
 
-    /// Its name, as events and metrics give it.
+    /// The reason's name in events and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lifetime => "lifetime",
@@ -104,12 +118,13 @@ impl CloseReason {
             Self::Dirty => "dirty",
             Self::Role => "role",
             Self::Hook => "hook",
+            Self::Moved => "moved",
             Self::Shutdown => "shutdown",
         }
     }
 }
 
-/// Ended sessions, counted by reason.
+/// Closed sessions, counted by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Closed {
@@ -125,14 +140,18 @@ pub struct Closed {
     pub role: u64,
     /// See [`CloseReason::Hook`].
     pub hook: u64,
+    /// See [`CloseReason::Moved`].
+    pub moved: u64,
     /// See [`CloseReason::Shutdown`].
     pub shutdown: u64,
 }
 
 impl Closed {
-    /// All of them.
+    /// The sum over all reasons.
     pub fn total(&self) -> u64 {
-        self.lifetime + self.idle + self.dead + self.dirty + self.role + self.hook + self.shutdown
+        let by_age = self.lifetime + self.idle;
+        let by_state = self.dead + self.dirty + self.role + self.hook;
+        by_age + by_state + self.moved + self.shutdown
     }
 
     pub(crate) fn count(&mut self, reason: CloseReason) {
@@ -143,6 +162,7 @@ impl Closed {
             CloseReason::Dirty => &mut self.dirty,
             CloseReason::Role => &mut self.role,
             CloseReason::Hook => &mut self.hook,
+            CloseReason::Moved => &mut self.moved,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
     }

@@ -1,4 +1,4 @@
-//! Whether the calling thread may block.
+//! Checks whether the calling thread may block.
 
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -8,8 +8,8 @@ use pgmonkey_connect::Error;
 use tokio::runtime::Handle;
 use tokio::task::{consume_budget, coop};
 
-/// Refuses a call that blocks when it is made inside an async task, where the driver would
-/// panic; names the async twin.
+/// Refuses a blocking call made inside an async task, where the driver would panic. The error names
+/// the async twin.
 pub(crate) fn check(what: &'static str, twin: &'static str) -> Result<(), Error> {
     if polled_by_a_runtime() {
         return Err(Error::InsideAsync { what, twin });
@@ -17,17 +17,17 @@ pub(crate) fn check(what: &'static str, twin: &'static str) -> Result<(), Error>
     Ok(())
 }
 
-/// Whether the calling thread may block: on a plain thread, in `spawn_blocking`, in
+/// Whether the calling thread may block: true on a plain thread, in `spawn_blocking`, in
 /// `block_in_place` and on a thread that only entered a runtime's handle.
 pub(crate) fn may_block() -> bool {
     !polled_by_a_runtime()
 }
 
-/// Runs `work`, which blocks, where [`may_block`] has said yes.
+/// Runs blocking `work` where [`may_block`] returned true.
 ///
-/// A future inside `tokio::task::unconstrained` is not recognised as polled, and the driver
-/// panics there. What runs while something is dropped must not panic, so that near a runtime a
-/// thread of its own does the work while this one waits.
+/// A future inside `tokio::task::unconstrained` is not recognised as being polled, and the driver
+/// panics there. Code that runs during a drop must not panic, so near a runtime a separate thread
+/// does the work while this one waits.
 pub(crate) fn block<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if !near_a_runtime() {
         return work();
@@ -41,28 +41,27 @@ pub(crate) fn block<T: Send>(work: impl FnOnce() -> T + Send) -> T {
             ended.unwrap_or_else(|panic| resume_unwind(panic))
         })
     });
-    // Here, if no thread can be had.
+    // On this thread, if none can be started.
     done.or_else(run).expect("the work is done once")
 }
 
-/// Whether a Tokio runtime is around this thread at all. Says yes also where blocking is
-/// allowed, so that nothing but the way of doing something may depend on it.
+/// Whether this thread is in the context of a Tokio runtime. True also where blocking is allowed,
+/// so only the way something is done may depend on it, never the result.
 pub(crate) fn near_a_runtime() -> bool {
     Handle::try_current().is_ok()
 }
 
 /// Whether the calling code is being polled by a Tokio runtime.
 ///
-/// The runtime gives everything it polls a budget, and gives none to `spawn_blocking`,
-/// `block_in_place` or a thread that only entered a handle. That difference is what tells them
-/// apart; it shows when the budget is used up. A task that is told no here yields once more
-/// than it would have, nothing else.
+/// The runtime gives everything it polls a budget, but gives none to `spawn_blocking`,
+/// `block_in_place` or a thread that only entered a handle. The difference shows once the budget is
+/// used up. The only effect on a task that may not block is one additional yield.
 fn polled_by_a_runtime() -> bool {
     if !near_a_runtime() {
         return false;
     }
     let mut context = Context::from_waker(Waker::noop());
-    // A budget is a u8, so that this many steps use up any.
+    // A budget is a u8, so this many steps use up any budget.
     for _ in 0..=u8::MAX {
         if !coop::has_budget_remaining() || pin!(consume_budget()).poll(&mut context).is_pending() {
             return true;

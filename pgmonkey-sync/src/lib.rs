@@ -1,6 +1,6 @@
 //! PostgreSQL connections and pools for threads, from one configuration file, cached.
 //!
-//! A program of threads needs nothing else.
+//! This crate is all that a threaded program needs.
 //!
 //! ```no_run
 //! use pgmonkey_sync::{Config, ConnectionManager};
@@ -18,56 +18,42 @@
 //! }
 //! ```
 //!
-//! The SQL, rows and types are those of [`postgres`], which is exported here. The twin for tasks
-//! is `pgmonkey-async`; the crate `pgmonkey` has both.
+//! SQL, rows and types are those of [`postgres`], which is re-exported here. The twin for tasks is
+//! `pgmonkey-async`; the crate `pgmonkey` contains both.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod answer;
 mod builder;
-mod connection;
+mod client;
 mod context;
-mod coroutine;
-mod database;
-mod dial;
-mod encoded;
-mod engine;
-mod execute;
-mod gate;
-mod guard;
-mod hooks;
-mod lending;
+mod handle;
 mod listener;
-mod maintenance;
 mod manager;
+mod options;
 mod pool;
-mod prepared;
 mod session;
-mod statements;
-mod stream;
-mod test_transaction;
-mod transaction;
 
 pub use builder::Builder;
-pub use connection::Connection;
-pub use database::Database;
-pub use execute::{Execute, OpenTransaction};
-pub use guard::ClientGuard;
-pub use hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
+pub use client::copy::{CopyInWriter, CopyOutReader};
+pub use client::guard::ClientGuard;
+pub use client::stream::RowIter;
+pub use client::transaction::{Savepoint, Transaction};
+pub use handle::connection::Connection;
+pub use handle::database::Database;
+pub use handle::execute::{Execute, OpenTransaction};
+pub use handle::pool::Pool;
 pub use listener::Listener;
 pub use manager::ConnectionManager;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, ListenEvent, Report, Role,
     StatementCacheStatus, Status, Tls,
 };
-pub use pool::Pool;
 #[doc(no_inline)]
 pub use postgres;
-pub use stream::{CopyInWriter, CopyOutReader, RowIter};
-pub use transaction::{Nested, Transaction};
+pub use session::hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 
 const _: () = {
     const fn shared<T: Send + Sync + Clone>() {}
@@ -82,7 +68,7 @@ const _: () = {
     moved::<Listener>();
 };
 
-/// The README's example is compiled with the others.
+/// Compiles the README's example with the others.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! The same handle for the same configuration, always.
+//! Caches handles: the same configuration always gets the same handle.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -9,18 +9,19 @@ use pgmonkey_connect::credentials::PasswordProvider;
 use pgmonkey_connect::process::{Origin, PerProcess};
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
 
-use crate::builder::{Extras, Identity, Provider};
-use crate::connection::Connection;
 use crate::context;
-use crate::database::{Database, connection_type, open};
-use crate::hooks::Hooks;
-use crate::pool::Pool;
+use crate::handle::connection::Connection;
+use crate::handle::database::{Database, connection_type, open};
+use crate::handle::pool::Pool;
+use crate::options::{HandleOptions, Identity};
+use crate::session::connect::Provider;
+use crate::session::hooks::Hooks;
 
-/// Gives out connections and pools, one for each configuration and type, however often and from
-/// wherever they are asked for.
+/// Caches connections and pools: one handle for each configuration and type, no matter how often or
+/// from where it is requested.
 ///
-/// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
-/// end of the process, for as long as a second at most.
+/// Clones are cheap and share one cache. Dropping the last clone closes the cached handles. So does
+/// the end of the process, which this delays by at most a second.
 ///
 /// ```no_run
 /// use pgmonkey_sync::{Config, ConnectionManager, Error};
@@ -35,12 +36,12 @@ use crate::pool::Pool;
 #[derive(Clone, Default)]
 pub struct ConnectionManager {
     shared: Arc<PerProcess<Shared>>,
-    extras: Extras,
+    options: HandleOptions,
 }
 
 struct Shared {
     origin: Origin,
-    /// A connection is a pool of one.
+    /// A connection is cached as its pool of one session.
     cache: Cache<Key, Pool, Error>,
     files: ConfigFiles,
 }
@@ -49,17 +50,17 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             origin: Origin::here(),
-            cache: Cache::spreading(Pool::apart),
+            cache: Cache::sharded(Pool::shard),
             files: ConfigFiles::default(),
         }
     }
 }
 
-/// The identities of the password provider and the hooks are part of it, and never a password.
+/// Contains the identities of the password provider and the hooks, but never a password.
 type Key = (Fingerprint, ConnectionType, Identity);
 
 impl ConnectionManager {
-    /// A manager that shares nothing with any other.
+    /// Creates a manager with a cache of its own.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
@@ -72,43 +73,24 @@ impl ConnectionManager {
         Self::default()
     }
 
-    /// The manager of the process.
-    ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let pool = pgmonkey_sync::ConnectionManager::global().pool(&config)?;
-    /// # Ok(()) }
-    /// ```
+    /// Returns the manager of the process.
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<ConnectionManager> = OnceLock::new();
         GLOBAL.get_or_init(Self::new)
     }
 
-    /// The same manager, with the same cache, which asks `provider` for the password of each new
-    /// session. Handles opened with one are cached by its
-    /// [`identity`](PasswordProvider::identity), beside those without.
-    ///
-    /// ```no_run
-    /// # use pgmonkey_sync::{PasswordProvider, PasswordRequest, ProviderError, Secret};
-    /// # struct Vault;
-    /// # impl PasswordProvider for Vault {
-    /// #     fn identity(&self) -> String { "vault".into() }
-    /// #     fn password(&self, _: &PasswordRequest) -> Result<Secret, ProviderError> { Ok("".into()) }
-    /// # }
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let manager = pgmonkey_sync::ConnectionManager::global().with_password_provider(Vault);
-    /// let pool = manager.pool(&config)?;
-    /// # Ok(()) }
-    /// ```
+    /// Returns this manager, with the same cache, that asks `provider` for the password of each new
+    /// session. Its handles are cached by the [`identity`](PasswordProvider::identity) of the
+    /// provider, separately from those without one.
     #[must_use]
     pub fn with_password_provider(&self, provider: impl PasswordProvider) -> Self {
         let mut manager = self.clone();
-        manager.extras.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
+        manager.options.provider = Some(Provider::new(provider.identity(), Arc::new(provider)));
         manager
     }
 
-    /// The same manager, with the same cache, whose handles have `hooks`. They are cached by the
-    /// [`identity`](Hooks::identity) of the hooks, beside those without.
+    /// Returns this manager, with the same cache, whose handles run `hooks`. Its handles are cached
+    /// by the [`identity`](Hooks::identity) of the hooks, separately from those without any.
     ///
     /// ```no_run
     /// # fn example(hooks: pgmonkey_sync::Hooks, config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
@@ -119,55 +101,34 @@ impl ConnectionManager {
     #[must_use]
     pub fn with_hooks(&self, hooks: Hooks) -> Self {
         let mut manager = self.clone();
-        manager.extras.hooks = Some(hooks);
+        manager.options.hooks = Some(hooks);
         manager
     }
 
-    /// The connection for `config`, opened if it is asked for the first time; its
-    /// `connection_type` is not looked at.
-    ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let connection = pgmonkey_sync::ConnectionManager::global().connection(&config)?;
-    /// println!("{}", connection.ping()?);
-    /// # Ok(()) }
-    /// ```
+    /// Returns the connection for `config`, opening it at the first request; `connection_type` is
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// As [`Connection::new`]; everyone who waited for the same connection gets the same error,
-    /// and the next call tries again.
+    /// As [`Connection::new`]. All callers that waited for the same connection get the same error;
+    /// the next call tries again.
     pub fn connection(&self, config: &Config) -> Result<Connection, Error> {
         let pool = self.handle(config, ConnectionType::Normal)?;
         Ok(Connection::of(pool))
     }
 
-    /// The pool for `config`, opened if it is asked for the first time; its `connection_type` is
-    /// not looked at.
-    ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let pool = pgmonkey_sync::ConnectionManager::global().pool(&config)?;
-    /// println!("{}", pool.ping()?);
-    /// # Ok(()) }
-    /// ```
+    /// Returns the pool for `config`, opening it at the first request; `connection_type` is
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`]; everyone who waited for the same pool gets the same error, and the next
+    /// As [`Pool::new`]. All callers that waited for the same pool get the same error; the next
     /// call tries again.
     pub fn pool(&self, config: &Config) -> Result<Pool, Error> {
         self.handle(config, ConnectionType::Pool)
     }
 
-    /// The connection or the pool, as `config` says.
-    ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let database = pgmonkey_sync::ConnectionManager::global().database(&config)?;
-    /// println!("{}", database.ping()?);
-    /// # Ok(()) }
-    /// ```
+    /// Returns the connection or the pool for `config`, as its `connection_type` says.
     ///
     /// # Errors
     ///
@@ -178,8 +139,8 @@ impl ConnectionManager {
         Ok(Database::of(pool, connection_type, config))
     }
 
-    /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one
-    /// `stat` when the file has not changed.
+    /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one `stat`
+    /// if the file has not changed.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey_sync::Error> {
@@ -197,13 +158,6 @@ impl ConnectionManager {
 
     /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
     ///
-    /// ```no_run
-    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
-    /// let pool = pgmonkey_sync::ConnectionManager::global().pool_from_file("pgmonkey.yaml")?;
-    /// println!("{}", pool.ping()?);
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
     /// As [`pool`](Self::pool), and [`Error::Config`].
@@ -213,13 +167,6 @@ impl ConnectionManager {
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
     ///
-    /// ```no_run
-    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
-    /// let database = pgmonkey_sync::ConnectionManager::global().database_from_file("pgmonkey.yaml")?;
-    /// println!("{}", database.ping()?);
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
@@ -227,8 +174,8 @@ impl ConnectionManager {
         self.database(&self.shared.get().files.load(path.as_ref())?)
     }
 
-    /// Opens a new connection for `config`, caches it in place of the old one, and only then
-    /// closes that: who has it borrowed keeps it to the end.
+    /// Opens a new connection for `config`, caches it in place of the old one, and only then closes
+    /// the old one: a session of it that is in use stays usable until it is released.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
@@ -238,7 +185,7 @@ impl ConnectionManager {
     ///
     /// # Errors
     ///
-    /// As [`connection`](Self::connection); the old one stays cached then.
+    /// As [`connection`](Self::connection); the old one then stays cached.
     pub fn reload_connection(&self, config: &Config) -> Result<Connection, Error> {
         let pool = self.reload(config, ConnectionType::Normal)?;
         Ok(Connection::of(pool))
@@ -246,37 +193,25 @@ impl ConnectionManager {
 
     /// As [`reload_connection`](Self::reload_connection), for the pool.
     ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let pool = pgmonkey_sync::ConnectionManager::global().reload_pool(&config)?; // the old one is closed now
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     ///
-    /// As [`pool`](Self::pool); the old one stays cached then.
+    /// As [`pool`](Self::pool); the old one then stays cached.
     pub fn reload_pool(&self, config: &Config) -> Result<Pool, Error> {
         self.reload(config, ConnectionType::Pool)
     }
 
-    /// As [`reload_connection`](Self::reload_connection), for what `config` says.
-    ///
-    /// ```no_run
-    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
-    /// let database = pgmonkey_sync::ConnectionManager::global().reload_database(&config)?; // the old one is closed now
-    /// # Ok(()) }
-    /// ```
+    /// As [`reload_connection`](Self::reload_connection), for the handle that `config` asks for.
     ///
     /// # Errors
     ///
-    /// As [`database`](Self::database); the old one stays cached then.
+    /// As [`database`](Self::database); the old one then stays cached.
     pub fn reload_database(&self, config: &Config) -> Result<Database, Error> {
         let connection_type = connection_type(config)?;
         let pool = self.reload(config, connection_type)?;
         Ok(Database::of(pool, connection_type, config))
     }
 
-    /// What is cached now.
+    /// Describes the handles that are cached now.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey_sync::Error> {
@@ -303,26 +238,20 @@ impl ConnectionManager {
             .collect()
     }
 
-    /// Closes what is cached and forgets it; says how many handles that were. Sessions on loan
-    /// end when they come back.
-    ///
-    /// ```no_run
-    /// # fn example() -> Result<(), pgmonkey_sync::Error> {
-    /// println!("{} closed", pgmonkey_sync::ConnectionManager::global().clear_cache());
-    /// # Ok(()) }
-    /// ```
+    /// Closes all cached handles, removes them from the cache and returns how many there were.
+    /// Sessions in use are closed when they are released.
     pub fn clear_cache(&self) -> usize {
         self.shared.get().clear()
     }
 
     fn key(&self, config: &Config, connection_type: ConnectionType) -> Key {
         let fingerprint = *config.fingerprint(connection_type);
-        (fingerprint, connection_type, self.extras.identity())
+        (fingerprint, connection_type, self.options.identity())
     }
 
     fn handle(&self, config: &Config, connection_type: ConnectionType) -> Result<Pool, Error> {
         let key = self.key(config, connection_type);
-        // A handle that somebody closed by hand is never given out.
+        // A handle that the program closed is never returned again.
         let is_closed = Pool::is_closed;
         if let Some(pool) = self
             .shared
@@ -334,7 +263,7 @@ impl ConnectionManager {
             return Ok(pool);
         }
         context::check("opening a blocking handle", "the async ConnectionManager")?;
-        let open = || open(config, connection_type, self.extras.clone());
+        let open = || open(config, connection_type, self.options.clone());
         let cache = &self.shared.get().cache;
         let renewed = cache.get_or_try_renew(&key, is_closed, open)?;
         Ok(renewed.new)
@@ -343,7 +272,7 @@ impl ConnectionManager {
     fn reload(&self, config: &Config, connection_type: ConnectionType) -> Result<Pool, Error> {
         context::check("opening a blocking handle", "the async ConnectionManager")?;
         let key = self.key(config, connection_type);
-        let open = || open(config, connection_type, self.extras.clone());
+        let open = || open(config, connection_type, self.options.clone());
         let replaced = self.shared.get().cache.replace(&key, open)?;
         if let Some(old) = replaced.old {
             old.close();

@@ -8,11 +8,12 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// Accounts to drop to, the first that exists. `initdb` needs one with an entry in the
-/// password database, so a made-up number would not do.
+/// Accounts to drop to; the first that exists is used. `initdb` needs an account with an entry in
+/// the password database, so an arbitrary uid does not work.
 const CANDIDATES: [&str; 2] = ["postgres", "nobody"];
 
-/// Whom server processes run as: ourselves, or an unprivileged account when we are root.
+/// The account that server processes run as: the current one, or an unprivileged one if the
+/// current one is root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     drop_to: Option<(u32, u32)>,
@@ -36,7 +37,7 @@ impl Account {
         )
     }
 
-    /// A command that runs as this account, without this process's `PG*` variables.
+    /// Returns a command that runs as this account, without this process's `PG*` variables.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -59,7 +60,7 @@ impl Account {
             .with_context(|| format!("cannot give {} to uid {user}", path.display()))
     }
 
-    /// Whether this account can walk down to `path`.
+    /// Whether this account can reach `path`.
     pub(crate) fn can_reach(&self, path: &Path) -> bool {
         self.drop_to.is_none() || path.ancestors().all(open_to_others)
     }
@@ -79,5 +80,5 @@ fn id<S: AsRef<OsStr>>(args: &[S]) -> anyhow::Result<u32> {
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim()
         .parse()
-        .context("`id` answered with no number, so there is no such account")
+        .context("`id` did not print a number: there is no such account")
 }

@@ -1,4 +1,4 @@
-//! Certificates for servers and clients, good ones and bad ones.
+//! Certificates for servers and clients, valid and invalid.
 
 use std::fs;
 use std::io::Write;
@@ -17,50 +17,50 @@ mod version_1;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// A directory of PEM files: authorities and what they signed.
+/// A directory of PEM files: certificate authorities and the certificates they signed.
 ///
-/// | files | what |
+/// | files | contents |
 /// |---|---|
 /// | `ca.pem` | the authority the servers and clients here trust |
-/// | `other-ca.pem` | one nobody trusts |
-/// | `both-roots.pem` | the two in one file |
-/// | `crl.pem`, `empty-crl.pem`, `expired-crl.pem` | what `ca` revoked: `revoked`; nothing; nothing, and out of date |
+/// | `other-ca.pem` | an authority that is not trusted |
+/// | `both-roots.pem` | both authorities in one file |
+/// | `crl.pem`, `empty-crl.pem`, `expired-crl.pem` | revocation lists of `ca`: revokes `revoked`; empty; empty and expired |
 /// | `server.pem`, `.key` | for `localhost`, `127.0.0.1` and `::1` |
-/// | `expired.pem`, `.key` | the same, but out of date |
+/// | `expired.pem`, `.key` | the same, but expired |
 /// | `revoked.pem`, `.key` | the same, but revoked |
-/// | `chained.pem`, `.key` | the same, signed by an intermediate that `ca` signed; the file has both |
+/// | `chained.pem`, `.key` | the same, signed by an intermediate that `ca` signed; the file contains both |
 /// | `ip-only.pem`, `.key` | for `127.0.0.1` and `::1` |
 /// | `cn-only.pem`, `.key` | `localhost` as its common name only |
 /// | `wrong-name.pem`, `.key` | a server certificate for `elsewhere.example` |
 /// | `other-server.pem`, `.key` | for `localhost`, signed by the second authority |
-/// | `self-signed.pem`, `.key` | for `localhost`, an authority's and its own signer, as `openssl req -x509` makes them |
-/// | `p384.pem`, `.key` | as `server`, signed by `p384-ca.pem` with ECDSA and SHA-384 |
-/// | `version-1.pem`, `.key` | as `cn-only`, of X.509 version 1 |
-/// | `large.pem`, `.key` | as `server`, with more names and so often that it takes over 64 KiB |
+/// | `self-signed.pem`, `.key` | for `localhost`, a CA certificate signed by itself, as `openssl req -x509` makes it |
+/// | `p384.pem`, `.key` | like `server`, signed by `p384-ca.pem` with ECDSA and SHA-384 |
+/// | `version-1.pem`, `.key` | like `cn-only`, in X.509 version 1 |
+/// | `large.pem`, `.key` | like `server`, with more names and repeated until it exceeds 64 KiB |
 /// | `client.pem`, `.key` | client certificate, common name = the user |
 /// | `wrong-client.pem`, `.key` | client certificate with common name `somebody-else` |
 /// | `other-client.pem`, `.key` | client certificate signed by the second authority |
 ///
-/// Where the `openssl` program is found, also:
+/// If the `openssl` program is installed, also:
 ///
-/// | files | what |
+/// | files | contents |
 /// |---|---|
-/// | `ed25519.pem`, `.key` | as `server`, signed by `ed25519-ca.pem` with Ed25519 |
-/// | `rsa.pem`, `.key` | as `server`, signed by `rsa-ca.pem` with RSA (PKCS#1) and SHA-256 |
-/// | `rsa-pss.pem`, `.key` | as `server`, signed by `rsa-ca.pem` with RSASSA-PSS and SHA-256 |
+/// | `ed25519.pem`, `.key` | like `server`, signed by `ed25519-ca.pem` with Ed25519 |
+/// | `rsa.pem`, `.key` | like `server`, signed by `rsa-ca.pem` with RSA (PKCS#1) and SHA-256 |
+/// | `rsa-pss.pem`, `.key` | like `server`, signed by `rsa-ca.pem` with RSASSA-PSS and SHA-256 |
 /// | `rsa-client.pem` | client certificate with an RSA key, signed by `rsa-ca.pem` |
 /// | `rsa-client.key`, `rsa-client.pkcs1.key` | its key as PKCS#8 and as PKCS#1 |
-/// | `rsa-client.encrypted.key`, `rsa-client.legacy.key` | the same, encrypted with `secret`: PKCS#8, and OpenSSL's old form |
+/// | `rsa-client.encrypted.key`, `rsa-client.legacy.key` | the same, encrypted with `secret`: PKCS#8, and OpenSSL's legacy format |
 /// | `client.sec1.key`, `client.encrypted.key` | the key of `client` as SEC1, and encrypted with `secret` |
 ///
-/// Keys are PKCS#8 unless said otherwise and readable by their owner only.
+/// Keys are PKCS#8 unless stated otherwise, and readable only by their owner.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     dir: PathBuf,
 }
 
 impl Certificates {
-    /// Makes all files anew in `dir`, which must exist; `user` is the client's common name.
+    /// Generates all files in `dir`, which must exist; `user` is the client's common name.
     ///
     /// # Errors
     ///
@@ -94,13 +94,13 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Whether the certificate called `name` was made: some need the `openssl` program.
+    /// Whether the certificate called `name` was generated: some need the `openssl` program.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.certificate(name).is_file()
     }
 
-    /// Takes a directory that [`generate`](Self::generate) filled earlier.
+    /// Uses a directory that [`generate`](Self::generate) filled earlier.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
@@ -112,7 +112,7 @@ impl Certificates {
         &self.dir
     }
 
-    /// The authority that signed the good certificates.
+    /// The authority that signed the valid certificates.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.certificate("ca")
@@ -163,7 +163,7 @@ impl Certificates {
         write(&self.key(name), 0o600, &key.serialize_pem())
     }
 
-    /// A server's certificate, and the lists that say it is revoked, or not.
+    /// Generates a server certificate and the revocation lists that do or do not list it.
     fn revoked(&self, ca: &Authority) -> anyhow::Result<()> {
         let mut params = server("localhost", &LOOPBACK)?;
         let number = SerialNumber::from(77);
@@ -211,7 +211,7 @@ impl Certificates {
         write(&path, 0o644, &both)
     }
 
-    /// No single one can be as large, for rustls would not even serve it.
+    /// Repeats the certificate, because rustls does not serve a single one of this size.
     fn large(&self, ca: &Authority) -> anyhow::Result<()> {
         let mut params = server("localhost", &LOOPBACK)?;
         for name in 0..1000 {
@@ -235,7 +235,7 @@ impl Certificates {
         write(&self.key("self-signed"), 0o600, &key.serialize_pem())
     }
 
-    /// A server's certificate and its authority, with longer keys and hashes.
+    /// Generates a server certificate and its authority, with longer keys and hashes.
     fn p384(&self) -> anyhow::Result<()> {
         let key = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384);
         let ca = self.authority_with("p384-ca", "pgmonkey longer authority", key()?)?;
@@ -252,7 +252,7 @@ impl Certificates {
     }
 }
 
-/// Who signs, and his certificate as PEM.
+/// A certificate authority and its certificate as PEM.
 struct Authority(Issuer<'static, KeyPair>, String);
 
 fn authority(title: &str) -> CertificateParams {

@@ -1,4 +1,4 @@
-//! Cleaning up after a process that cannot do it any more.
+//! Cleans up after a process that can no longer do so itself.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -8,18 +8,18 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// Reads until the pipe closes, which the kernel does when the parent ends, however it ends.
-/// The polite signals are ignored: they are sent to whole sessions, and meant for others.
+/// Reads until the pipe closes, which the kernel does when the parent exits, however it exits.
+/// HUP, INT and TERM are ignored: they are sent to whole process groups and meant for others.
 const PRELUDE: &str = "trap '' HUP INT TERM
 while read -r line; do
   [ \"$line\" = disarm ] && exit 0
 done
 ";
 
-/// Runs a shell script when this process ends: normally, by a panic, or by SIGKILL.
+/// Runs a shell script when this process exits: normally, by a panic, or by SIGKILL.
 ///
-/// A small `sh` in a process group of its own holds the reading end of a pipe and waits for it to
-/// close. Dropping the watchdog runs the script at once and waits for it.
+/// An `sh` in a separate process group holds the reading end of a pipe and waits for it to close.
+/// Dropping the watchdog runs the script at once and waits for it.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts one that will run `script` with the positional parameters `args` (from `$1`).
+    /// Starts a watchdog that will run `script` with the positional parameters `args` (from `$1`).
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Watchdog {
     /// Ends it without running its script.
     pub fn disarm(mut self) {
         if let Some(pipe) = &mut self.pipe {
-            // Fails only when the watchdog is gone already, which is what is wanted.
+            // Fails only if the watchdog has already exited, which is the goal.
             let _ = pipe.write_all(b"disarm\n");
         }
     }
@@ -83,7 +83,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// A temporary directory that is removed when this is dropped, or this process ends in any way.
+/// A temporary directory that is removed when this is dropped or this process exits, in any way.
 ///
 /// # Examples
 ///
@@ -102,11 +102,11 @@ pub struct ScratchDir {
 }
 
 impl ScratchDir {
-    /// Makes one that only this user can look into.
+    /// Creates a directory that only this user can read.
     ///
     /// # Errors
     ///
-    /// When no directory can be made in the system's temporary directory.
+    /// When it cannot be created in the system's temporary directory.
     pub fn new() -> anyhow::Result<Self> {
         let made = tempfile::Builder::new()
             .prefix("pgmonkey-scratch-")
@@ -119,7 +119,7 @@ impl ScratchDir {
         })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -130,7 +130,7 @@ impl ScratchDir {
 ///
 /// # Errors
 ///
-/// When there is no such group or it belongs to somebody else.
+/// When there is no such group or it belongs to another user.
 pub fn signal_group(group: u32, name: &str) -> anyhow::Result<()> {
     kill(name, &format!("-{group}"))
 }
@@ -139,13 +139,13 @@ pub fn signal_group(group: u32, name: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// When there is no such process or it belongs to somebody else.
+/// When there is no such process or it belongs to another user.
 pub fn signal(process: u32, name: &str) -> anyhow::Result<()> {
     kill(name, &process.to_string())
 }
 
-/// Through the shell's built-in: the program `kill` is missing on small systems, and the system
-/// call needs unsafe code.
+/// Uses the shell built-in: the program `kill` is missing on small systems, and the system call
+/// needs unsafe code.
 fn kill(name: &str, target: &str) -> anyhow::Result<()> {
     let output = Command::new("sh")
         .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, target])

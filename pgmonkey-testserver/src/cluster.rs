@@ -1,17 +1,16 @@
-//! A server made from the binaries on this machine.
+//! A server that runs the binaries on this machine.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::account::Account;
 use crate::certs::Certificates;
@@ -20,35 +19,16 @@ use crate::endpoint::Endpoint;
 use crate::locate::Binaries;
 use crate::settings::{self, Kind};
 
+mod lifecycle;
 mod making;
 mod standby;
 
+pub use lifecycle::StopMode;
+
 const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// How a server is told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopMode {
-    /// Waits for all sessions to end by themselves.
-    Smart,
-    /// Ends the sessions in an orderly way.
-    Fast,
-    /// Ends at once, as in a crash; recovers at the next start.
-    Immediate,
-}
-
-impl StopMode {
-    fn signal(self) -> &'static str {
-        match self {
-            Self::Smart => "TERM",
-            Self::Fast => "INT",
-            Self::Immediate => "QUIT",
-        }
-    }
-}
-
-/// Says what server to make; comes from [`Cluster::builder`].
+/// Configures a server; created by [`Cluster::builder`].
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     kind: Kind,
@@ -58,39 +38,40 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What the server asks of clients; default [`Kind::Plain`].
+    /// The authentication the server requires; default [`Kind::Plain`].
     #[must_use]
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The server programs; default those that [`Binaries::find`] finds.
+    /// The server programs; default: the result of [`Binaries::find`].
     #[must_use]
     pub fn binaries(mut self, binaries: Binaries) -> Self {
         self.binaries = Some(binaries);
         self
     }
 
-    /// The certificates of a server with TLS; default new ones.
+    /// The certificates of a server with TLS; default: new ones.
     #[must_use]
     pub fn certificates(mut self, certificates: Certificates) -> Self {
         self.certificates = Some(certificates);
         self
     }
 
-    /// A line for `postgresql.conf`, after the ones every server gets.
+    /// Adds a line to `postgresql.conf`, after the settings common to all servers.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Makes the server and waits until it takes connections; about a second and a half.
+    /// Creates and starts the server and waits until it accepts connections; about a second and a
+    /// half.
     ///
     /// # Errors
     ///
-    /// When there are no server programs, or the server does not come up; the text then has the
+    /// When there are no server programs, or the server does not start; the error then includes the
     /// end of its log.
     pub fn start(self) -> anyhow::Result<Cluster> {
         let cluster = Cluster::prepare(self)?;
@@ -98,10 +79,10 @@ impl Builder {
     }
 }
 
-/// A throw-away PostgreSQL server made from the binaries on this machine.
+/// A throw-away PostgreSQL server that runs the binaries on this machine.
 ///
-/// As root the server runs under an unprivileged account. Dropping the value ends the server and
-/// removes its files; so does the end of this process, whatever the cause.
+/// If this process is root, the server runs under an unprivileged account. Dropping the value stops
+/// the server and removes its files; so does the exit of this process, whatever the cause.
 ///
 /// It derefs to its [`Endpoint`], which has the host, port, user, password, URL and log.
 #[derive(Debug)]
@@ -117,31 +98,31 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts describing a server.
+    /// Returns a builder for a server.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// How to reach the server.
+    /// The server's address and credentials.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What the server asks of clients.
+    /// The authentication the server requires.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The certificates, when the server has TLS.
+    /// The certificates, if the server has TLS.
     #[must_use]
     pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
     }
 
-    /// The programs it was made with.
+    /// The programs it runs.
     #[must_use]
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
@@ -159,51 +140,8 @@ impl Cluster {
         self.server().as_ref().map(Child::id)
     }
 
-    /// Stops the server and waits for its end; nothing happens when it is stopped already.
-    ///
-    /// # Errors
-    ///
-    /// When it still runs after a minute, for example with [`StopMode::Smart`] and open sessions.
-    pub fn stop(&self, mode: StopMode) -> anyhow::Result<()> {
-        let mut server = self.server();
-        let Some(child) = server.as_mut() else {
-            return Ok(());
-        };
-        signal(child.id(), mode.signal())?;
-        let deadline = Instant::now() + STOP_LIMIT;
-        while child.try_wait()?.is_none() {
-            ensure!(
-                Instant::now() < deadline,
-                "the server still runs {STOP_LIMIT:?} after the order to stop ({mode:?})"
-            );
-            thread::sleep(POLL);
-        }
-        *server = None;
-        Ok(())
-    }
-
-    /// Starts the stopped server on the same port with the same data.
-    ///
-    /// # Errors
-    ///
-    /// When it runs already or does not come up.
-    pub fn start_again(&self) -> anyhow::Result<()> {
-        ensure!(self.pid().is_none(), "the server runs already");
-        self.launch()
-    }
-
-    /// Stops the server ([`StopMode::Fast`]) and starts it again.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`stop`](Self::stop) and [`start_again`](Self::start_again).
-    pub fn restart(&self) -> anyhow::Result<()> {
-        self.stop(StopMode::Fast)?;
-        self.start_again()
-    }
-
-    /// Has the server read `postgresql.conf` and `pg_hba.conf` again, and waits until it is
-    /// through with that. Sessions see the new settings within moments.
+    /// Makes the server reload `postgresql.conf` and `pg_hba.conf`, and waits until it has.
+    /// Sessions see the new settings within moments.
     ///
     /// # Errors
     ///
@@ -216,10 +154,10 @@ impl Cluster {
         self.wait_served().context("no answer after the reload")
     }
 
-    /// Waits until a connection made now is served: the server first finishes what it is at, such
-    /// as a reload that it has only announced in its log.
+    /// Waits until a new connection is served: the server first finishes its current work, such as
+    /// a reload that it has only announced in its log.
     fn wait_served(&self) -> anyhow::Result<()> {
-        /// Length 8, then the code that asks for TLS; any server answers it with a letter.
+        /// Length 8, then the `SSLRequest` code; any server answers it with one byte.
         const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
         let mut socket = TcpStream::connect((self.host(), self.port()))?;
         socket.set_read_timeout(Some(START_LIMIT))?;
@@ -228,8 +166,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Has the running server present the certificate called `name` from now on; sessions that
-    /// are open keep theirs. The table of [`Certificates`] has the names.
+    /// Makes the running server present the certificate called `name` to new sessions. The table of
+    /// [`Certificates`] has the names.
     ///
     /// # Errors
     ///
@@ -242,13 +180,14 @@ impl Cluster {
         let refused = self.log()[seen..].contains("SSL configuration was not reloaded");
         ensure!(
             !refused,
-            "the server does not take {name}: {}",
+            "the server does not accept the certificate {name}: {}",
             self.log_tail()
         );
         Ok(())
     }
 
-    /// Adds a line to `postgresql.conf`; takes effect at the next reload, or restart for some.
+    /// Adds a line to `postgresql.conf`; it takes effect at the next reload, or for some settings
+    /// at the next restart.
     ///
     /// # Errors
     ///
@@ -267,7 +206,7 @@ impl Cluster {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Replaces `pg_hba.conf` and reloads, when the server runs.
+    /// Replaces `pg_hba.conf`, and reloads if the server is running.
     ///
     /// # Errors
     ///
@@ -281,8 +220,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Runs SQL through `psql` over the Unix socket and gives back what it prints, a line a row,
-    /// columns apart by `|`.
+    /// Runs SQL through `psql` over the Unix socket and returns its output: one row per line,
+    /// columns separated by `|`.
     ///
     /// # Errors
     ///
@@ -307,7 +246,7 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// The text of a pgmonkey file for this server, with the TLS settings it asks for.
+    /// Returns a pgmonkey config file for this server, with the TLS settings it requires.
     ///
     /// `connection_type` is `normal`, `pool`, `async` or `async_pool`.
     #[must_use]
@@ -332,8 +271,8 @@ impl Deref for Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // The watchdog waits for the server to be gone, and a dead child stays until its parent
-        // has asked for it: so ask meanwhile.
+        // The watchdog waits until the server process no longer exists, and an exited child stays a
+        // zombie until its parent waits for it: so wait meanwhile.
         let watchdog = self.watchdog.take().map(|dog| thread::spawn(|| drop(dog)));
         if let Some(mut child) = self.server().take() {
             let _ = child.wait();
@@ -342,59 +281,12 @@ impl Drop for Cluster {
     }
 }
 
-/// Running it.
 impl Cluster {
-    fn launch(&self) -> anyhow::Result<()> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.root.join("server.log"))?;
-        let child = self
-            .command("postgres")
-            .arg("-D")
-            .arg(self.data_dir())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .context("cannot run postgres")?;
-        *self.server() = Some(child);
-        self.wait_ready()
-    }
-
-    /// The server itself writes into its pid file when it is ready; so no client is needed.
-    fn wait_ready(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
-        while !self.is_ready()? {
-            ensure!(
-                Instant::now() < deadline,
-                "the server is not ready after {START_LIMIT:?}: {}",
-                self.log_tail()
-            );
-            thread::sleep(POLL);
-        }
-        Ok(())
-    }
-
-    fn is_ready(&self) -> anyhow::Result<bool> {
-        let mut server = self.server();
-        let child = server.as_mut().context("the server is stopped")?;
-        if let Some(status) = child.try_wait()? {
-            *server = None;
-            bail!("the server ended ({status}): {}", self.log_tail());
-        }
-        let text = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        let pid = child.id().to_string();
-        Ok(lines.first() == Some(&pid.as_str()) && lines.get(7) == Some(&"ready"))
-    }
-
     fn server(&self) -> MutexGuard<'_, Option<Child>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account may not be allowed into the current directory.
+    /// Runs in the server's directory: the account may have no access to the current directory.
     fn command(&self, program: &str) -> Command {
         let mut command = self.account.command(&self.binaries.program(program));
         command.current_dir(&self.root);

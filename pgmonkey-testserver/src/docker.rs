@@ -1,4 +1,4 @@
-//! A server made from a Docker image with the interface of the official `postgres` image.
+//! A server from a Docker image with the interface of the official `postgres` image.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,14 +19,14 @@ use crate::endpoint::Endpoint;
 use crate::ports::random;
 use crate::settings::{self, Kind};
 
-/// An engine that does not answer within this is as good as none.
+/// An engine that does not answer within this time counts as absent.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const START_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Every container made here carries it; its value is the machine and the process that made it.
+/// The label of every container created here; its value is the machine and process that created it.
 const LABEL: &str = "pgmonkey.testserver.owner";
-/// The image's start-up script looks here for what to do after `initdb`, before the real start.
+/// The image's entrypoint runs the scripts in this directory after `initdb`, before the real start.
 const INIT_DIR: &str = "/docker-entrypoint-initdb.d/";
 
 /// Runs as the server's user once its data directory exists.
@@ -41,7 +41,7 @@ for file in ca.pem server.pem server.key; do
 done
 ";
 
-/// Twice, since whoever made the container may have been killed while making it.
+/// Twice, because the process may have been killed while it was creating the container.
 const TEAR_DOWN: &str = "docker rm --force --volumes \"$1\"
 rm -rf \"$2\"
 [ -n \"$(docker ps --all --quiet --filter \"name=^$1$\")\" ] && docker rm --force --volumes \"$1\"
@@ -81,18 +81,18 @@ impl Docker {
         bounded(docker(["image", "inspect", image]), ANSWER_LIMIT).is_ok()
     }
 
-    /// Gets the image from its registry, giving up after `limit`.
+    /// Pulls the image from its registry, giving up after `limit`.
     ///
     /// # Errors
     ///
-    /// When the registry does not have it, or is not there, or takes longer.
+    /// When the registry does not have it, is unreachable, or takes longer.
     pub fn pull(&self, image: &str, limit: Duration) -> anyhow::Result<()> {
         bounded(docker(["pull", "--quiet", image]), limit)
             .with_context(|| format!("cannot pull {image}"))?;
         Ok(())
     }
 
-    /// Removes containers whose maker is gone without having removed them, and tells how many.
+    /// Removes containers left behind by processes that no longer exist, and returns how many.
     ///
     /// # Errors
     ///
@@ -114,12 +114,12 @@ impl Docker {
         Ok(removed)
     }
 
-    /// Starts a server from an image that is here, and waits until it takes connections.
+    /// Starts a server from a local image and waits until it accepts connections.
     ///
     /// # Errors
     ///
-    /// When the container ends at once or is not ready within a minute; the text then has the
-    /// end of its log.
+    /// When the container exits at once or is not ready within a minute; the error then includes
+    /// the end of its log.
     pub fn start(
         &self,
         image: &str,
@@ -132,7 +132,7 @@ impl Docker {
 
 /// A throw-away PostgreSQL server in a Docker container.
 ///
-/// Dropping the value removes the container; so does the end of this process, whatever the cause.
+/// Dropping the value removes the container; so does the exit of this process, whatever the cause.
 /// It derefs to its [`Endpoint`], which has the host, port, user, password, URL and log.
 #[derive(Debug)]
 pub struct Container {
@@ -149,7 +149,7 @@ impl Container {
         &self.name
     }
 
-    /// How to reach the server.
+    /// The server's address and credentials.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -181,7 +181,7 @@ impl Container {
         command
             .args(["--label", &format!("{LABEL}={}", owner())])
             .args(["--publish", "127.0.0.1::5432"])
-            // Without a value: taken from this process, and not shown in its arguments.
+            // Without a value: Docker takes it from this process, and it is not shown in arguments.
             .args(["--env", "POSTGRES_PASSWORD"])
             .env("POSTGRES_PASSWORD", self.endpoint.password())
             .args(["--env", &format!("POSTGRES_USER={}", self.endpoint.user())])
@@ -191,7 +191,7 @@ impl Container {
         Ok(())
     }
 
-    /// Copies, rather than mounts, what the server is to find: the engine may be elsewhere.
+    /// Copies the server's files instead of mounting them: the engine may run on another machine.
     fn hand_over(
         &self,
         dir: &Path,
@@ -218,7 +218,7 @@ impl Container {
         Ok(())
     }
 
-    /// Attached, so that the server's log arrives in a file here as it is written.
+    /// Runs it attached, so that the server's log is written to a local file as it appears.
     fn run(&mut self) -> anyhow::Result<()> {
         let path = self.endpoint.log_file().context("there is a log file")?;
         let log = File::create(path)?;
@@ -232,7 +232,7 @@ impl Container {
         Ok(())
     }
 
-    /// Over TCP: while the image sets itself up, its server listens on the socket only.
+    /// Checks over TCP: during the image's initialization its server listens only on the socket.
     fn await_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         let user = self.endpoint.user().to_owned();
@@ -254,7 +254,7 @@ impl Container {
                 Some(child) => child.try_wait()?.is_some(),
                 None => true,
             };
-            ensure!(!ended, "the container ended: {}", self.log_tail());
+            ensure!(!ended, "the container exited: {}", self.log_tail());
             ensure!(
                 Instant::now() < deadline,
                 "the container is not ready after {START_LIMIT:?}: {}",
@@ -302,7 +302,7 @@ pub(crate) fn docker<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-/// Runs a command whose output is short, and ends it when it takes longer than `limit`.
+/// Runs a command whose output is short, and kills it if it takes longer than `limit`.
 pub(crate) fn bounded(mut command: Command, limit: Duration) -> anyhow::Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -329,7 +329,7 @@ pub(crate) fn bounded(mut command: Command, limit: Duration) -> anyhow::Result<O
     Ok(output)
 }
 
-/// Readable by the server's user in the container, whose number nobody here knows.
+/// World-readable, because the uid of the server's user in the container is not known here.
 fn put(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     let path = dir.join(name);
     fs::write(&path, text)?;
@@ -361,7 +361,7 @@ fn owner() -> String {
     format!("{}:{}", machine(), process::id())
 }
 
-/// Process numbers mean nothing on another machine that shares the engine.
+/// Part of the label because pids mean nothing on another machine that shares the engine.
 fn machine() -> String {
     let output = Command::new("uname").arg("-n").output();
     let name = output.map(|output| output.stdout).unwrap_or_default();

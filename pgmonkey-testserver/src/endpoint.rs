@@ -1,4 +1,4 @@
-//! How to reach a server.
+//! The address and credentials of a server.
 
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::settings::Kind;
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// Where a test server is and how to log in as its superuser.
+/// The address of a test server and the credentials of its superuser.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub(crate) host: String,
@@ -26,14 +26,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `postgres://user:password@host:port/dbname`, percent-encoded where needed.
+    /// Parses `postgres://user:password@host:port/dbname`, percent-encoded where needed.
     ///
-    /// What is left out gets PostgreSQL's defaults (port 5432, user `postgres`, the database
-    /// called like the user); parameters after `?` are not looked at.
+    /// Missing parts get PostgreSQL's defaults (port 5432, user `postgres`, the database named like
+    /// the user); parameters after `?` are ignored.
     ///
     /// # Errors
     ///
-    /// When the text is no such URL. The error does not show it, for the password's sake.
+    /// When the text is not such a URL. The error does not show it, because it has the password.
     ///
     /// # Examples
     ///
@@ -96,19 +96,19 @@ impl Endpoint {
         &self.dbname
     }
 
-    /// The directory with the server's Unix socket, when it runs on this machine.
+    /// The directory with the server's Unix socket, if it runs on this machine.
     #[must_use]
     pub fn socket_dir(&self) -> Option<&Path> {
         self.socket_dir.as_deref()
     }
 
-    /// The file the server logs to, when it runs on this machine.
+    /// The file the server logs to, if it runs on this machine.
     #[must_use]
     pub fn log_file(&self) -> Option<&Path> {
         self.log_file.as_deref()
     }
 
-    /// What the server has logged so far; empty when its log cannot be read from here.
+    /// Returns the server's log so far; empty if it cannot be read from here.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = self.log_file().map(fs::read).and_then(Result::ok);
@@ -121,15 +121,15 @@ impl Endpoint {
         self.log().contains(text)
     }
 
-    /// Waits until the server has logged this text; false when `limit` passes first. The log of a
-    /// server in a container arrives here a little later than it is written.
+    /// Waits until the server has logged this text; returns false if `limit` passes first. The log
+    /// of a server in a container arrives here a little later than it is written.
     #[must_use]
     pub fn wait_for_log(&self, text: &str, limit: Duration) -> bool {
         self.wait_for_log_after(0, text, limit)
     }
 
-    /// Waits until the server has logged this text past the first `seen` bytes of its log (see
-    /// [`log`](Self::log)); false when `limit` passes first.
+    /// Waits until the server has logged this text after the first `seen` bytes of its log (see
+    /// [`log`](Self::log)); returns false if `limit` passes first.
     #[must_use]
     pub fn wait_for_log_after(&self, seen: usize, text: &str, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
@@ -144,7 +144,7 @@ impl Endpoint {
         }
     }
 
-    /// `postgres://user:password@host:port/dbname`.
+    /// Returns `postgres://user:password@host:port/dbname`.
     #[must_use]
     pub fn url(&self) -> String {
         format!(
@@ -157,7 +157,7 @@ impl Endpoint {
         )
     }
 
-    /// The text of a pgmonkey file for this server, without TLS.
+    /// Returns a pgmonkey config file for this server, without TLS.
     ///
     /// `connection_type` is `normal`, `pool`, `async` or `async_pool`.
     #[must_use]
@@ -178,7 +178,7 @@ impl Endpoint {
         )
     }
 
-    /// The same with the TLS settings that a server of this kind asks for.
+    /// Returns the same with the TLS settings that a server of this kind requires.
     #[must_use]
     pub fn config_yaml_tls(
         &self,
@@ -226,7 +226,7 @@ fn host_and_port(address: &str) -> anyhow::Result<(&str, u16)> {
         _ => Ok((
             host,
             port.parse()
-                .context("a server's URL has a port that is no number from 0 to 65535")?,
+                .context("a server's URL has a port that is not a number from 0 to 65535")?,
         )),
     }
 }
@@ -247,7 +247,7 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-/// A YAML scalar in single quotes: only the quote itself needs care.
+/// A YAML scalar in single quotes: only the quote itself needs escaping.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

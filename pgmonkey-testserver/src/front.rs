@@ -1,5 +1,5 @@
-//! A TLS-terminating front before a server: what no PostgreSQL before 17 does, and what none
-//! tells of a handshake.
+//! A TLS-terminating proxy in front of a server: it accepts direct TLS, which PostgreSQL does only
+//! since version 17, and records handshakes, which PostgreSQL does not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,30 +16,30 @@ use tokio_rustls::TlsAcceptor;
 use crate::certs::Certificates;
 use crate::endpoint::Endpoint;
 
-/// Takes TLS, begun directly or asked for first, and passes what is in it to a plain server.
-/// Dropping it ends all connections.
+/// Accepts TLS, started directly or after a request, and forwards the decrypted data to a plain
+/// server. Dropping it closes all connections.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Handshake>>>,
-    // Its tasks end with it.
+    // Dropping it ends its tasks.
     _runtime: tokio::runtime::Runtime,
 }
 
-/// What a client said in one handshake.
+/// The observed parameters of one handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
-    /// Whether TLS was begun without asking.
+    /// Whether the client started TLS without a request.
     pub direct: bool,
-    /// The name the client asked for (SNI).
+    /// The name the client requested (SNI).
     pub name: Option<String>,
     /// The protocol both agreed on (ALPN).
     pub protocol: Option<Vec<u8>>,
 }
 
 impl TlsFront {
-    /// Starts one that presents the certificate called `name`; `protocols` are the ones it
-    /// knows, `postgresql` for a PostgreSQL of today.
+    /// Starts a proxy that presents the certificate called `name`; `protocols` are its ALPN
+    /// protocols, `postgresql` for a current PostgreSQL.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl TlsFront {
         self.address.port()
     }
 
-    /// The handshakes so far that succeeded.
+    /// The successful handshakes so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Handshake> {
         let seen = self.seen.lock();
@@ -115,7 +115,7 @@ async fn pass(
 ) -> io::Result<()> {
     let mut first = [0];
     client.peek(&mut first).await?;
-    // A handshake record, or the length of a request.
+    // The first byte is a TLS handshake record, or part of the length of an `SSLRequest`.
     let direct = first == [0x16];
     if !direct {
         client.read_exact(&mut [0; 8]).await?;

@@ -1,4 +1,4 @@
-//! Servers that do not keep to the protocol, or use it against their client.
+//! Servers that violate the protocol, or use it against their client.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,54 +7,54 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What a [`Hostile`] server does to everybody who connects.
+/// What a [`Hostile`] server does to every client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Behaviour {
     /// Accepts, and never answers.
     Silent,
-    /// Agrees to TLS, and never shakes hands.
+    /// Agrees to TLS, and never continues the handshake.
     SilentInHandshake,
-    /// Agrees to TLS, and closes on the client's first word.
+    /// Agrees to TLS, and closes after the first byte of the handshake.
     ClosesInHandshake,
-    /// Agrees to TLS, and sends a login that succeeded along with its word, unencrypted.
+    /// Agrees to TLS, and sends a successful login, unencrypted, in the same packet.
     StuffsBytes,
-    /// Answers the request for TLS with an error message.
+    /// Answers the TLS request with an error message.
     ErrorForTls,
-    /// Answers the request for TLS with something that is no answer.
+    /// Answers the TLS request with bytes that are not a valid answer.
     GarbageForTls,
     /// Answers the login with a message that claims to be two gigabytes long.
     HugeMessage,
-    /// Asks for the password in clear text.
+    /// Requests the password in clear text.
     AsksClearText,
-    /// Asks for the password as MD5.
+    /// Requests the password as MD5.
     AsksMd5,
-    /// Lets everybody in without asking.
+    /// Accepts every login without a password.
     TrustsEverybody,
-    /// Begins a SCRAM login, and never goes on with it.
+    /// Starts a SCRAM login, and never continues it.
     SilentAfterLogin,
-    /// Lets everybody in and tells its settings byte by byte, for ever.
+    /// Accepts every login and sends its settings byte by byte, endlessly.
     Trickles,
-    /// Answers the login with notices, for ever.
+    /// Answers the login with endless notices.
     NoticesForLogin,
-    /// Lets everybody in, and sends short notices for ever before it is ready.
+    /// Accepts every login, and sends endless short notices instead of becoming ready.
     ShortNotices,
-    /// Lets everybody in, and sends long notices for ever before it is ready.
+    /// Accepts every login, and sends endless long notices instead of becoming ready.
     LongNotices,
-    /// Lets everybody in, is ready, and from the first query on announces settings with new
-    /// names for ever.
+    /// Accepts every login, becomes ready, and from the first query on reports settings with new
+    /// names endlessly.
     NewSettings,
-    /// Refuses the login in words that command a terminal and mislead a reader.
+    /// Refuses the login with a text that contains terminal escapes and misleading characters.
     RefusesInEscapes,
-    /// Refuses the login in 900,000 bytes.
+    /// Refuses the login with a text of 900,000 bytes.
     RefusesAtLength,
 }
 
-/// Words that a terminal obeys: a title, colours, a line taken back, text that runs backwards.
+/// Terminal control characters: a title, colours, an overwritten line, text that runs backwards.
 pub const ESCAPES: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\rok\n\u{202e}drawkcab\u{7f}";
 
 impl Behaviour {
-    /// All of them.
+    /// All behaviours.
     pub const ALL: [Self; 18] = [
         Self::Silent,
         Self::SilentInHandshake,
@@ -76,7 +76,7 @@ impl Behaviour {
         Self::RefusesAtLength,
     ];
 
-    /// What it answers to the request for TLS; `None` if nothing.
+    /// Its answer to the TLS request; `None` if it does not answer.
     fn tls_answer(self) -> Option<Vec<u8>> {
         match self {
             Self::Silent => None,
@@ -88,7 +88,7 @@ impl Behaviour {
         }
     }
 
-    /// What it answers to the startup message.
+    /// Its answer to the startup message; `None` if it does not answer.
     fn login(self) -> Option<Vec<u8>> {
         match self {
             Self::HugeMessage => Some([b"R".as_slice(), &0x7fff_ffff_u32.to_be_bytes()].concat()),
@@ -105,10 +105,10 @@ impl Behaviour {
     }
 }
 
-/// A server on a port of its own that does one bad thing to every client. Dropping it ends all
+/// A server on its own port that does one bad thing to every client. Dropping it closes all
 /// connections.
 ///
-/// Nothing of PostgreSQL is imitated beyond the first messages.
+/// It imitates only the first messages of PostgreSQL.
 #[derive(Debug)]
 pub struct Hostile {
     address: SocketAddr,
@@ -126,7 +126,7 @@ struct Shared {
 }
 
 impl Hostile {
-    /// Starts one.
+    /// Starts a server with this behaviour.
     ///
     /// # Errors
     ///
@@ -162,13 +162,13 @@ impl Hostile {
         self.address.port()
     }
 
-    /// How many clients came.
+    /// How many clients have connected.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many of them have not hung up yet.
+    /// How many of them are still connected.
     #[must_use]
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
@@ -211,7 +211,7 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
         let theirs = Arc::clone(shared);
         let other_end = client.try_clone();
         let thread = thread::spawn(move || {
-            // However it ends, it has ended.
+            // Errors are ignored: the client is gone either way.
             let _ = attend(client, &theirs);
             theirs.open.fetch_sub(1, Ordering::SeqCst);
         });
@@ -223,10 +223,10 @@ fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// One client, until it hangs up or is hung up on.
+/// Serves one client until either side closes the connection.
 fn attend(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let done = talk(&mut client, shared);
-    // The listener keeps an end of its own, so that dropping this one closes nothing.
+    // The listener keeps a clone of the socket, so that dropping this one does not close it.
     done.and(client.shutdown(Shutdown::Both))
 }
 
@@ -248,7 +248,7 @@ fn talk(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
         first = read_startup(client)?;
     }
     if !first.starts_with(&[0, 3]) {
-        // A cancel request: nobody answers one.
+        // A cancel request, which has no answer.
         return Ok(());
     }
     if let Some(answer) = shared.behaviour.login() {
@@ -270,7 +270,7 @@ fn talk(client: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Sends one message after the other until the client hangs up.
+/// Sends one message after another until the client disconnects.
 fn flood(
     client: &mut TcpStream,
     shared: &Shared,
@@ -285,7 +285,7 @@ fn flood(
     Ok(())
 }
 
-/// A message without a type: its length, then the rest.
+/// Reads a message without a type: its length, then the body.
 fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     client.read_exact(&mut length)?;
@@ -326,9 +326,9 @@ fn notice(text: &str) -> Vec<u8> {
     message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes())
 }
 
-/// An error that has these words in each of its fields.
+/// An error message that has this text in each of its fields.
 fn refusal(words: &str) -> Vec<u8> {
-    // A field that is all words leaves no room for the others.
+    // The full text in every field would leave no room for the others.
     let short: String = words.chars().take(100).collect();
     let fields =
         format!("SFATAL{short}\0VFATAL\0C28000{short}\0Mgo away{words}\0D{short}\0H{short}\0\0");
@@ -339,7 +339,7 @@ fn request(code: u32, rest: &[u8]) -> Vec<u8> {
     message(b'R', &[&code.to_be_bytes(), rest].concat())
 }
 
-/// A login that succeeded.
+/// The messages of a successful login.
 fn trust() -> Vec<u8> {
     [
         request(0, b""),

@@ -1,9 +1,10 @@
-//! Starts and breaks throw-away PostgreSQL servers for tests.
+//! Starts throw-away PostgreSQL servers for tests and injects faults into them.
 //!
-//! A [`Cluster`] is a real server made from the binaries on this machine, with its own data
-//! directory, port and password. It is gone afterwards, also when the test panics or its process
-//! is killed. A [`Container`] is the same made from a Docker image.
-//! A [`Proxy`] between client and server cuts, stalls and delays what passes through it.
+//! A [`Cluster`] is a real server that runs the binaries on this machine, with its own data
+//! directory, port and password. It is removed afterwards, even if the test panics or its process
+//! is killed. A [`Container`] is the same from a Docker image.
+//! A [`Proxy`] between client and server cuts, stalls and delays connections; a [`FarServer`] drops
+//! packets.
 //!
 //! ```no_run
 //! use pgmonkey_testserver::{Cluster, Kind, StopMode};
@@ -18,10 +19,10 @@
 //! # }
 //! ```
 //!
-//! `cargo xtask test` starts servers once for all test binaries and names them in the
-//! environment; [`TestServers::from_env`] and [`plain_or_start`] find them.
+//! `cargo xtask test` starts servers once for all test binaries and passes their addresses in the
+//! environment; [`TestServers::from_env`] and [`plain_or_start`] read them.
 //!
-//! Unix only: it relies on process groups, `sh` and Unix sockets.
+//! Unix only: the crate relies on process groups, `sh` and Unix sockets.
 
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,8 @@ mod cleanup;
 mod cluster;
 mod docker;
 mod endpoint;
+#[cfg(target_os = "linux")]
+mod far;
 mod front;
 mod hostile;
 mod locate;
@@ -46,6 +49,8 @@ pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
 pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;
+#[cfg(target_os = "linux")]
+pub use far::{FarServer, Silence};
 pub use front::{Handshake, TlsFront};
 pub use hostile::{Behaviour, ESCAPES, Hostile};
 pub use locate::Binaries;

@@ -1,4 +1,4 @@
-//! Finding PostgreSQL's server programs.
+//! Finds PostgreSQL's server programs.
 
 use std::cmp::Reverse;
 use std::env;
@@ -9,11 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-/// Names the directory to use and nothing else.
+/// The variable with the directory to use; if it is set, no other place is searched.
 const VARIABLE: &str = "PGMONKEY_PG_BIN";
 
-/// Where packages put a version each: the directory that holds the versions, the prefix of their
-/// names, and the way from there to the programs.
+/// Where packages install several versions: the directory that holds the versions, the prefix of
+/// their names, and the path from there to the programs.
 const VERSIONED: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -23,7 +23,7 @@ const VERSIONED: [(&str, &str, &str); 6] = [
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
-/// Where packages put the one version they have.
+/// Where packages install a single version.
 const SINGLE: [&str; 6] = [
     "/opt/homebrew/opt/postgresql/bin",
     "/usr/local/opt/postgresql/bin",
@@ -45,7 +45,7 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// When there are none; the text lists every place that was looked at.
+    /// When there are none; the error lists every place that was searched.
     pub fn find() -> anyhow::Result<Self> {
         if let Some(dir) = env::var_os(VARIABLE).filter(|dir| !dir.is_empty()) {
             return Self::at(dir).with_context(|| format!("${VARIABLE} is set"));
@@ -54,7 +54,7 @@ impl Binaries {
         first(&places).with_context(|| nowhere(&places))
     }
 
-    /// Takes the programs in this directory.
+    /// Uses the programs in this directory.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Binaries {
         &self.dir
     }
 
-    /// What `postgres --version` says, for example `postgres (PostgreSQL) 17.2`.
+    /// Returns the output of `postgres --version`, for example `postgres (PostgreSQL) 17.2`.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Binaries {
         self.dir.join(name)
     }
 
-    /// Some packages of server programs come without the client.
+    /// Searches `PATH` too: some packages of server programs lack the client.
     pub(crate) fn psql(&self) -> anyhow::Result<PathBuf> {
         let beside = self.program("psql");
         if beside.is_file() {
@@ -144,7 +144,8 @@ fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find(|dir| dir.join(program).is_file())
 }
 
-/// `/usr/local/bin/postgres` is often a link: its neighbours are where it points to.
+/// Resolves links: `/usr/local/bin/postgres` often is one, and the other programs are next to its
+/// target.
 fn resolved(dir: PathBuf) -> PathBuf {
     let program = dir.join("postgres");
     match program.canonicalize() {

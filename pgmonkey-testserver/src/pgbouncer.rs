@@ -18,8 +18,8 @@ use crate::ports::free_port;
 const SETTINGS: &str = "pgbouncer.ini";
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// Ends the pooler whose files are in `$1`, and removes them. The pid file may outlive its pooler
-/// and the number be given to another process, hence the look at the command line.
+/// Kills the pooler whose files are in `$1`, and removes them. The pid file may outlive its pooler
+/// and the pid be reused by another process, hence the check of the command line.
 const TEAR_DOWN: &str = r#"
 { read -r pid; } 2>/dev/null <"$1/pgbouncer.pid" &&
   { tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o command= -p "$pid"; } 2>/dev/null |
@@ -27,10 +27,10 @@ const TEAR_DOWN: &str = r#"
 rm -rf "$1"
 "#;
 
-/// A PgBouncer of one's own. Dropping it ends it, and so does the end of this process.
+/// A throw-away PgBouncer. It is stopped when this is dropped and when this process exits.
 ///
-/// It pools by transaction, five sessions of the server for everybody, and takes the server's
-/// own user and password.
+/// It runs in transaction mode with five sessions on the server for all clients, and uses the
+/// server's user and password.
 #[derive(Debug)]
 pub struct Pgbouncer {
     endpoint: Endpoint,
@@ -40,7 +40,7 @@ pub struct Pgbouncer {
 }
 
 impl Pgbouncer {
-    /// The program, if it is on this machine.
+    /// Returns the path of the program, if it is installed.
     #[must_use]
     pub fn find() -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -50,11 +50,12 @@ impl Pgbouncer {
             .find(|program| program.is_file())
     }
 
-    /// Starts `program` in front of `server`, with more lines for its section `[pgbouncer]`.
+    /// Starts `program` in front of `server`, with additional settings in its section
+    /// `[pgbouncer]`.
     ///
     /// # Errors
     ///
-    /// When it does not come up; the text has its log.
+    /// When it does not start; the error includes its log.
     pub fn start(
         program: &Path,
         server: &Endpoint,
@@ -63,12 +64,12 @@ impl Pgbouncer {
         Self::start_with(program, server, settings, None)
     }
 
-    /// As [`start`](Self::start), for clients that encrypt: it presents the certificate called
+    /// Like [`start`](Self::start), for clients with TLS: it presents the certificate called
     /// `name`.
     ///
     /// # Errors
     ///
-    /// When it does not come up; the text has its log.
+    /// When it does not start; the error includes its log.
     pub fn start_tls(
         program: &Path,
         server: &Endpoint,
@@ -144,13 +145,13 @@ impl Pgbouncer {
         self.dir.join(SETTINGS)
     }
 
-    /// How to reach it.
+    /// Its address and credentials.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// By its own word: on its port somebody else may listen who was quicker.
+    /// Reads its log instead of connecting: another process may have taken the port first.
     fn wait_ready(&mut self) -> anyhow::Result<()> {
         let listens = format!("listening on 127.0.0.1:{}", self.endpoint.port());
         let deadline = Instant::now() + START_LIMIT;

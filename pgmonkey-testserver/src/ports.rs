@@ -7,15 +7,15 @@ use std::ops::Range;
 
 use anyhow::bail;
 
-/// Below the range the kernel takes for outgoing connections (32768 and up on Linux), so that no
-/// client's own port blocks a server that wants to come back on its old one.
+/// Below the kernel's range for outgoing connections (32768 and up on Linux), so that no client's
+/// local port blocks a server that restarts on its old port.
 const RANGE: Range<u16> = 20_000..32_000;
 const TRIES: usize = 200;
 
-/// Finds a port on which nothing listens on 127.0.0.1, nor on ::1 where there is IPv6.
+/// Finds a port that is free on 127.0.0.1, and on ::1 if there is IPv6.
 ///
-/// Nothing holds the port for the caller, so another process may take it first: be ready to try
-/// again with another one.
+/// The port is not reserved, so another process may take it first: be ready to retry with another
+/// one.
 ///
 /// # Errors
 ///
@@ -41,12 +41,12 @@ pub fn free_port() -> anyhow::Result<u16> {
     bail!("no free TCP port found in {RANGE:?} after {TRIES} tries")
 }
 
-/// Whether ::1 can be listened on.
+/// Whether a socket can listen on ::1.
 pub(crate) fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// A number nobody can guess: the standard library seeds its hashers from the system's source.
+/// An unpredictable number: the standard library seeds its hashers from the system's source.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

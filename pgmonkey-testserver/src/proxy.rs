@@ -1,9 +1,9 @@
-//! A TCP proxy on the loopback address that spoils connections on demand.
+//! A TCP proxy on the loopback address that disturbs connections on demand.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,16 +13,19 @@ use std::time::Duration;
 pub enum Cut {
     /// Both sides see an orderly end of the stream (FIN).
     Fin,
-    /// The client sees a reset (RST), as when a firewall forgot the connection or the server's
-    /// machine was restarted: at once if it has sent bytes that were not passed on, else as soon
-    /// as it sends some.
+    /// The client sees a reset (RST), as when a firewall has dropped the connection or the server's
+    /// machine was restarted: at once if it has sent bytes that were not forwarded, otherwise as
+    /// soon as it sends some.
     Rst,
+    /// The client sees an orderly end of the server's stream and may continue to send: the
+    /// connection stays open until the client closes it.
+    HalfClose,
 }
 
-/// Passes TCP connections on to a server, until told to do otherwise.
+/// Forwards TCP connections to a server, and disturbs them on demand.
 ///
-/// What is set holds for the connections there are and for those to come; cutting concerns only
-/// those there are. Dropping the proxy cuts them all.
+/// Settings apply to open and new connections; cutting affects only the open ones. Dropping the
+/// proxy cuts them all.
 ///
 /// # Examples
 ///
@@ -50,17 +53,25 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of 127.0.0.1 and passes on to `server`.
+    /// Listens on a free port of 127.0.0.1 and forwards connections to `server`.
     ///
     /// # Errors
     ///
-    /// When `server` does not resolve, or nothing can be listened on.
+    /// When `server` does not resolve, or the proxy cannot listen.
     pub fn to(server: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::behind(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, server)
+    }
+
+    /// Accepts connections from `listener` and forwards them to `server`.
+    ///
+    /// # Errors
+    ///
+    /// When `server` does not resolve, or the listener has no address.
+    pub fn behind(listener: TcpListener, server: impl ToSocketAddrs) -> io::Result<Self> {
         let target = server
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::other("the server's name has no address"))?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let acceptor = {
@@ -74,7 +85,7 @@ impl Proxy {
         })
     }
 
-    /// Where clients connect to.
+    /// The address clients connect to.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -86,30 +97,39 @@ impl Proxy {
         self.addr.port()
     }
 
-    /// Passes nothing on any more, in either direction, and does not reach for the server for
-    /// new connections, which are accepted all the same.
+    /// Stops forwarding data in both directions. New connections are still accepted, but not
+    /// forwarded to the server.
     pub fn stall(&self) {
         self.shared.gate().stalled = true;
     }
 
-    /// Undoes [`stall`](Self::stall): what was held back is passed on.
+    /// Undoes [`stall`](Self::stall): data held back is forwarded.
     pub fn resume(&self) {
         self.shared.gate().stalled = false;
         self.shared.changed.notify_all();
     }
 
-    /// Waits this long before passing on each piece of data, in either direction; zero, which
-    /// is the default, for no wait.
+    /// Waits this long before forwarding each piece of data, in either direction. Zero, the
+    /// default, means no wait.
     pub fn delay(&self, pause: Duration) {
         self.shared.gate().delay = pause;
     }
 
-    /// Ends the connections there are; new ones are passed on.
+    /// Forwards the server's data on the open connections one byte at a time, with this pause
+    /// before each byte; zero turns it off. New connections are not slowed down.
+    pub fn trickle(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        for link in self.shared.links() {
+            link.trickle.store(pause, Ordering::SeqCst);
+        }
+    }
+
+    /// Cuts the open connections; new ones are forwarded.
     pub fn cut(&self, how: Cut) {
         for link in self.shared.links() {
             link.cut(how);
         }
-        // Under the lock, lest somebody who has looked but does not wait yet misses it.
+        // Under the lock, so that a thread between its check and its wait does not miss it.
         let _gate = self.shared.gate();
         self.shared.changed.notify_all();
     }
@@ -130,7 +150,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
-        // Wakes the acceptor; if that fails, its socket is gone and it with it.
+        // Wakes the acceptor; if this fails, its socket is closed and the acceptor has ended.
         let _ = TcpStream::connect(self.addr);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -171,7 +191,7 @@ impl Shared {
         links.insert(number, Arc::downgrade(link));
     }
 
-    /// Waits until data may pass on this link; false when the link was cut meanwhile.
+    /// Waits until data may pass on this link; returns false if the link was cut meanwhile.
     fn pass(&self, link: &Link) -> bool {
         let mut gate = self.gate();
         while gate.stalled && !link.is_cut() {
@@ -187,15 +207,17 @@ impl Shared {
     }
 }
 
-/// One client's connection, and the one to the server once there is one.
+/// One client's connection, and its connection to the server once it exists.
 ///
-/// The sockets close when the last reference goes, and a socket that closes with unread bytes
+/// The sockets close when the last reference is dropped, and closing a socket with unread bytes
 /// sends a reset: that is how [`Cut::Rst`] works without raw socket options.
 #[derive(Debug)]
 struct Link {
     client: TcpStream,
     server: Mutex<Option<Arc<TcpStream>>>,
     cut: AtomicBool,
+    /// The pause before each byte to the client, in milliseconds.
+    trickle: AtomicU64,
 }
 
 impl Link {
@@ -204,8 +226,12 @@ impl Link {
     }
 
     fn cut(&self, how: Cut) {
+        if how == Cut::HalfClose {
+            let _ = self.client.shutdown(Shutdown::Write);
+            return;
+        }
         self.cut.store(true, Ordering::SeqCst);
-        // Sockets that are closed already need no shutting down.
+        // Errors are ignored: a closed socket needs no shutdown.
         if let Some(server) = self.server().take() {
             let _ = server.shutdown(Shutdown::Both);
         }
@@ -218,7 +244,7 @@ impl Link {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the connection to the server, unless the link was cut while it was made.
+    /// Stores the connection to the server, or closes it if the link was cut meanwhile.
     fn attach(&self, server: &Arc<TcpStream>) {
         *self.server() = Some(Arc::clone(server));
         if self.is_cut() {
@@ -236,6 +262,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
             client,
             server: Mutex::new(None),
             cut: AtomicBool::new(false),
+            trickle: AtomicU64::new(0),
         });
         shared.register(&link);
         let shared = Arc::clone(shared);
@@ -243,7 +270,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
     }
 }
 
-/// Serves one client. A server that refuses looks to the client like one that hangs up.
+/// Serves one client. If the server refuses the connection, the client's is closed.
 fn serve(link: &Arc<Link>, target: SocketAddr, shared: &Arc<Shared>) {
     if !shared.pass(link) {
         return await_reset(link);
@@ -252,48 +279,57 @@ fn serve(link: &Arc<Link>, target: SocketAddr, shared: &Arc<Shared>) {
         return;
     };
     let server = Arc::new(server);
-    // Small messages back and forth: waiting to fill packets would only add time.
+    // Small messages back and forth: waiting to fill packets would only add latency.
     let _ = link.client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     link.attach(&server);
 
     let back = {
         let (link, server, shared) = (Arc::clone(link), Arc::clone(&server), Arc::clone(shared));
-        thread::spawn(move || pump(&server, &link.client, &link, &shared))
+        thread::spawn(move || pump(&server, &link.client, &link, &shared, &link.trickle))
     };
-    pump(&link.client, &server, link, shared);
+    pump(&link.client, &server, link, shared, &AtomicU64::new(0));
     let _ = back.join();
     await_reset(link);
 }
 
-/// Passes data on until the source ends or the link is cut. Data is looked at before it is read,
-/// so that it stays unread while the proxy stalls.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, link: &Link, shared: &Shared) {
+/// Forwards data until the source ends or the link is cut. Data is peeked at before it is read, so
+/// that it stays unread while the proxy is stalled.
+fn pump(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    link: &Link,
+    shared: &Shared,
+    trickle: &AtomicU64,
+) {
     let mut buffer = [0; 16 * 1024];
     loop {
         let seen = from.peek(&mut buffer[..1]);
+        let pause = trickle.load(Ordering::SeqCst);
+        let piece = if pause > 0 { 1 } else { buffer.len() };
+        thread::sleep(Duration::from_millis(pause));
         if link.is_cut() || !shared.pass(link) {
             return;
         }
         let passed = match seen {
             Ok(0) | Err(_) => false,
             Ok(_) => from
-                .read(&mut buffer)
+                .read(&mut buffer[..piece])
                 .and_then(|size| to.write_all(&buffer[..size]))
                 .is_ok(),
         };
         if !passed {
-            // The other direction may still have something to say.
+            // The other direction may still have data to send.
             let _ = to.shutdown(Shutdown::Write);
             return;
         }
     }
 }
 
-/// After a [`Cut::Rst`], holds the client's socket until bytes arrive that closing leaves unread.
+/// After a [`Cut::Rst`], keeps the client's socket open until bytes arrive that stay unread.
 fn await_reset(link: &Link) {
     if link.is_cut() {
-        // Ends at once when the socket was shut down ([`Cut::Fin`]).
+        // Returns at once if the socket was shut down ([`Cut::Fin`]).
         let _ = link.client.peek(&mut [0]);
     }
 }

@@ -1,4 +1,4 @@
-//! The servers that are already there for a test binary.
+//! The servers that are already running for a test binary.
 
 use std::env;
 use std::path::PathBuf;
@@ -20,38 +20,38 @@ const CLIENT_CERT: &str = "PGMONKEY_TEST_CLIENTCERT_URL";
 const CERTS: &str = "PGMONKEY_TEST_CERTS";
 const PG_BIN: &str = "PGMONKEY_TEST_PG_BIN";
 
-/// The servers `cargo xtask test` started, as it hands them to the test binaries.
+/// The servers that `cargo xtask test` started, as it passes them to the test binaries.
 ///
-/// | variable | what |
+/// | variable | contents |
 /// |---|---|
 /// | `PGMONKEY_TEST_PLAIN_URL` | the plain server, as `postgres://…` |
 /// | `PGMONKEY_TEST_TLS_URL` | the TLS server |
-/// | `PGMONKEY_TEST_CLIENTCERT_URL` | the one that asks for client certificates |
-/// | `PGMONKEY_TEST_CERTS` | directory of [`Certificates`] both of them use |
-/// | `PGMONKEY_TEST_PG_BIN` | server programs, for tests that start a [`Cluster`] of their own |
-/// | `PGMONKEY_TEST_PLAIN_LOG` | the plain server's log file, when it runs here |
-/// | `PGMONKEY_TEST_PLAIN_SOCKET_DIR` | its Unix socket's directory, when it runs here |
+/// | `PGMONKEY_TEST_CLIENTCERT_URL` | the server that requires client certificates |
+/// | `PGMONKEY_TEST_CERTS` | directory of the [`Certificates`] of both |
+/// | `PGMONKEY_TEST_PG_BIN` | server programs, for tests that start their own [`Cluster`] |
+/// | `PGMONKEY_TEST_PLAIN_LOG` | the plain server's log file, if it runs on this machine |
+/// | `PGMONKEY_TEST_PLAIN_SOCKET_DIR` | its Unix socket's directory, if it runs on this machine |
 #[derive(Clone, Debug)]
 pub struct TestServers {
     /// The server without TLS.
     pub plain: Endpoint,
     /// The server with TLS.
     pub tls: Option<Endpoint>,
-    /// The server that asks for a client certificate.
+    /// The server that requires a client certificate.
     pub client_cert: Option<Endpoint>,
-    /// What the servers with TLS and their clients use.
+    /// The certificates of the servers with TLS and their clients.
     pub certificates: Option<Certificates>,
-    /// Programs to start one's own server with.
+    /// The programs for tests that start their own server.
     pub binaries: Option<Binaries>,
 }
 
 impl TestServers {
-    /// Reads the variables above; `None` when no plain server is named.
+    /// Reads the variables above; `None` if `PGMONKEY_TEST_PLAIN_URL` is not set.
     ///
     /// # Panics
     ///
-    /// When a variable is set to something that makes no sense, since a test run without
-    /// the servers it was promised proves nothing.
+    /// When a variable has an invalid value, because a test run without the expected servers proves
+    /// nothing.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let mut plain = endpoint(PLAIN)?;
@@ -68,7 +68,7 @@ impl TestServers {
         })
     }
 
-    /// The variables that hand these servers on, for a child process.
+    /// Returns the variables that pass these servers to a child process.
     #[must_use]
     pub fn to_env(&self) -> Vec<(&'static str, String)> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -91,14 +91,15 @@ impl TestServers {
     }
 }
 
-/// The plain server named in the environment, else one started here, once per process.
+/// Returns the plain server from the environment, or starts one, once per process.
 ///
-/// So `cargo test` works by hand, without `cargo xtask test`. The server ends with the process.
+/// This makes `cargo test` work without `cargo xtask test`. The server is removed when the process
+/// exits.
 ///
 /// # Errors
 ///
-/// When none is named and none can be started, for example because there are no PostgreSQL
-/// programs on this machine.
+/// When the environment has none and none can be started, for example because PostgreSQL is not
+/// installed on this machine.
 pub fn plain_or_start() -> anyhow::Result<&'static Endpoint> {
     static PLAIN: OnceLock<Result<Source, String>> = OnceLock::new();
     let source = PLAIN.get_or_init(|| Source::find().map_err(|error| format!("{error:#}")));
@@ -120,7 +121,7 @@ impl Source {
             Some(servers) => Ok(Self::Named(servers.plain)),
             None => Ok(Self::Started(Box::new(
                 Cluster::builder().kind(Kind::Plain).start().context(
-                    "no server is named in the environment (`cargo xtask test` does) and none can be started",
+                    "PGMONKEY_TEST_PLAIN_URL is not set (`cargo xtask test` sets it) and no server can be started",
                 )?,
             ))),
         }

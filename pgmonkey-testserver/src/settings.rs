@@ -1,13 +1,13 @@
-//! What the servers are told: `postgresql.conf` and `pg_hba.conf`.
+//! The servers' settings: `postgresql.conf` and `pg_hba.conf`.
 
 use std::fmt::Write as _;
 
-/// The superuser of every server made here.
+/// The superuser of every test server.
 pub(crate) const SUPERUSER: &str = "postgres";
-/// The database of every server made here.
+/// The database of every test server.
 pub(crate) const DATABASE: &str = "pgmonkey";
 
-/// What a server asks of those who connect over TCP. Its Unix socket asks for the password.
+/// The authentication a server requires over TCP. Its Unix socket requires the password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A password (SCRAM), no TLS.
@@ -53,8 +53,8 @@ impl Kind {
     }
 }
 
-/// Settings of every server: nothing here outlives a crash, so nothing is written with care, and
-/// the log tells who came and went.
+/// Settings of every server: no data needs to survive a crash, so durability is off; the log shows
+/// who connects and disconnects.
 pub(crate) const COMMON: [(&str, &str); 8] = [
     ("max_connections", "300"),
     ("fsync", "off"),
@@ -66,7 +66,7 @@ pub(crate) const COMMON: [(&str, &str); 8] = [
     ("log_line_prefix", "%m [%p] %q%u@%d/%a "),
 ];
 
-/// Settings of servers with TLS; the files lie in the data directory.
+/// Settings of servers with TLS; the files are in the data directory.
 pub(crate) const TLS: [(&str, &str); 4] = [
     ("ssl", "on"),
     ("ssl_ca_file", "ca.pem"),

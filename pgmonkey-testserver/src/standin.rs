@@ -1,5 +1,5 @@
-//! An image that stands in for the official `postgres` one where no registry can be reached,
-//! made from the programs on this machine.
+//! An image that replaces the official `postgres` image where no registry can be reached, built
+//! from the programs on this machine.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,18 +13,18 @@ use anyhow::{Context, ensure};
 use crate::docker::{Docker, bounded, docker};
 use crate::locate::Binaries;
 
-/// What the start-up script and the server call besides PostgreSQL's own programs.
+/// The programs that the entrypoint and the server call besides PostgreSQL's own.
 const TOOLS: [&str; 11] = [
     "bash", "cat", "chmod", "chown", "cp", "id", "mkdir", "rm", "setpriv", "sleep", "sh",
 ];
 
 const SERVER: [&str; 4] = ["initdb", "postgres", "pg_isready", "psql"];
 
-/// Large, and a server without it just does not compile its queries.
+/// Left out because they are large; without them the server does not JIT-compile queries.
 const LEFT_OUT: [&str; 2] = ["llvmjit.so", "llvmjit_types.bc"];
 
-/// Does what the official image does with its variables and its start-up directory, with one
-/// difference: no server runs while the scripts there do.
+/// Handles the variables and the init directory as the official image does, with one difference:
+/// no server runs while the init scripts run.
 const ENTRYPOINT: &str = r#"#!/bin/bash
 set -eu
 export PGDATA=/var/lib/postgresql/data
@@ -49,12 +49,12 @@ exec postgres -D "$PGDATA" "$@"
 "#;
 
 impl Docker {
-    /// Makes an image called `tag` out of `binaries`, their libraries and a few tools of this
-    /// machine. Linux only, and it takes an engine on the same kind of machine.
+    /// Builds an image called `tag` from `binaries`, their libraries and a few tools of this
+    /// machine. Linux only; the engine must run on the same architecture.
     ///
     /// # Errors
     ///
-    /// When something it needs is missing here, or the engine refuses the image.
+    /// When a file it needs is missing on this machine, or the engine refuses the image.
     pub fn build_standin(&self, binaries: &Binaries, tag: &str) -> anyhow::Result<()> {
         let parent = tempfile::tempdir()?;
         let root = Root {
@@ -90,7 +90,7 @@ impl Docker {
         Ok(())
     }
 
-    /// Removes an image; nothing happens when there is none.
+    /// Removes an image; does nothing if there is none.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl Root {
         Ok(libraries)
     }
 
-    /// What the loader says each program needs, the loader itself included.
+    /// Copies the libraries that the loader reports for each program, and the loader itself.
     fn shared_libraries(&self, programs: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
         let output = Command::new("ldd").args(programs).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -174,7 +174,7 @@ impl Root {
         let to = self.inside(from);
         fs::create_dir_all(to.parent().context("a tree to copy has a parent")?)?;
         let mut cp = Command::new("cp");
-        // Followed links: they may point outside of the tree.
+        // Follows links: they may point outside the tree.
         cp.arg("-rL").arg(from).arg(&to).stdin(Stdio::null());
         bounded(cp, LIMIT).with_context(|| format!("cannot copy {}", from.display()))?;
         Ok(())

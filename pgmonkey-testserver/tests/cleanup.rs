@@ -1,4 +1,4 @@
-//! Servers are gone when whoever started them is, however that came about.
+//! Servers are removed when the process that started them exits, for whatever reason.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ mod needs;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Another process that holds a server.
+/// Another process that runs a server.
 struct Holder {
     process: Child,
     server: u32,
@@ -24,7 +24,7 @@ impl Holder {
     fn start(argument: &str) -> Option<Self> {
         let binaries = needs::binaries()?;
         if argument == "pgbouncer" && Pgbouncer::find().is_none() {
-            eprintln!("SKIPPED, nothing was tested: no pgbouncer on this machine");
+            eprintln!("SKIPPED, nothing was tested: pgbouncer is not installed");
             return None;
         }
         let mut process = Command::new(env!("CARGO_BIN_EXE_throw-away-postgres"))
@@ -57,7 +57,7 @@ impl Holder {
     }
 }
 
-/// A number may be given to another process, hence the look at what it is.
+/// A pid may be reused by another process, hence the check of the command line.
 fn runs(pid: u32, data: &Path) -> bool {
     let ps = Command::new("ps")
         .args(["-o", "command=", "-p", &pid.to_string()])
@@ -152,7 +152,7 @@ fn a_killed_process_leaves_no_pooler() {
 #[test]
 fn a_dropped_pooler_leaves_nothing() {
     let (Some(binaries), Some(program)) = (needs::binaries(), Pgbouncer::find()) else {
-        eprintln!("SKIPPED, nothing was tested: no pgbouncer on this machine");
+        eprintln!("SKIPPED, nothing was tested: pgbouncer is not installed");
         return;
     };
     let cluster = Cluster::builder().binaries(binaries).start().unwrap();

@@ -1,4 +1,4 @@
-//! Servers made from the binaries on this machine: what they do while they live.
+//! Servers that run the binaries on this machine: their behaviour while they run.
 
 use std::fs;
 use std::net::TcpStream;
@@ -138,7 +138,7 @@ fn a_standby_follows_and_takes_over() {
     primary.psql("CREATE TABLE t AS SELECT 1 AS n").unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while standby.psql("SELECT n FROM t").is_err() {
-        assert!(Instant::now() < deadline, "what was written did not arrive");
+        assert!(Instant::now() < deadline, "the table was not replicated");
     }
     let error = standby.psql("INSERT INTO t VALUES (2)").unwrap_err();
     assert!(error.to_string().contains("read-only"), "{error}");
@@ -162,12 +162,15 @@ fn a_server_presents_another_certificate_after_a_reload() {
         fs::read(expected("expired")).unwrap()
     );
     assert!(cluster.present("no-such-certificate").is_err());
-    // A certificate and a key that are no pair: the server keeps what it had, and says so.
+    // A certificate and a key that do not match: the server keeps its old ones, and reports it.
     fs::copy(expected("server"), expected("torn")).unwrap();
     let key = |name| cluster.certificates().unwrap().key(name);
     fs::copy(key("client"), key("torn")).unwrap();
     let error = cluster.present("torn").unwrap_err().to_string();
-    assert!(error.contains("does not take torn"), "{error}");
+    assert!(
+        error.contains("does not accept the certificate torn"),
+        "{error}"
+    );
 }
 
 #[test]

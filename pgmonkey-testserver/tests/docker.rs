@@ -1,4 +1,4 @@
-//! Servers from Docker images: tried whenever an engine answers.
+//! Servers from Docker images: tested whenever an engine answers.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -9,7 +9,7 @@ use pgmonkey_testserver::{Binaries, Certificates, Container, Docker, Kind};
 
 mod needs;
 
-/// No engine on a machine is nothing unusual, even under `CI=true`; it is said, not hidden.
+/// A machine without an engine is not unusual, even under `CI=true`; the skip is printed.
 fn engine() -> Option<Docker> {
     match Docker::find() {
         Ok(docker) => Some(docker),
@@ -20,7 +20,7 @@ fn engine() -> Option<Docker> {
     }
 }
 
-/// An image of its own for each test, removed afterwards.
+/// A separate image for each test, removed afterwards.
 struct Standin {
     docker: Docker,
     tag: String,

@@ -1,4 +1,4 @@
-//! PgBouncer where it cannot work; the workspace's tests have it work.
+//! PgBouncer when it cannot start; the workspace's tests cover it when it works.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use pgmonkey_testserver::{Endpoint, Pgbouncer};
 #[test]
 fn a_pooler_that_does_not_start_shows_its_log() {
     let Some(program) = Pgbouncer::find() else {
-        eprintln!("SKIPPED, nothing was tested: no pgbouncer on this machine");
+        eprintln!("SKIPPED, nothing was tested: pgbouncer is not installed");
         return;
     };
     let nobody = Endpoint::from_url("postgres://app:secret@127.0.0.1:1/app").unwrap();

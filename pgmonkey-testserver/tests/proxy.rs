@@ -1,4 +1,4 @@
-//! What a proxy does to the connections through it.
+//! The proxy's effects on the connections through it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

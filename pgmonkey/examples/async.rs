@@ -1,4 +1,4 @@
-//! One session, shared by the tasks of the program.
+//! A single session, shared by the tasks of the program.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 #[tokio::main]

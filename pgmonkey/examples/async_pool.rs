@@ -1,4 +1,4 @@
-//! Many sessions, lent to tasks.
+//! A pool of sessions for tasks.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! A password that expires: asked for anew for each session.
+//! A password that expires: the program is asked for it for each new session.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use pgmonkey::{
 };
 
 // ANCHOR: provider
-/// A token that another program keeps fresh in a file, as agents of clouds and of Vault do.
+/// A file with a token that another program refreshes, such as the agent of a cloud or of Vault.
 struct TokenFile(PathBuf);
 
 impl PasswordProvider for TokenFile {
-    /// Part of the cache's key: the same file is the same pool, whatever the token is.
+    /// Part of the cache key: the same file means the same pool, whatever the token is.
     fn identity(&self) -> String {
         format!("token file {}", self.0.display())
     }

@@ -1,4 +1,4 @@
-//! A file, the environment and the program, in this order.
+//! Layers a file, environment variables and values set by the program, in this order.
 
 use pgmonkey::{Config, ConnectionManager, Error};
 
@@ -7,10 +7,10 @@ fn main() -> Result<(), Error> {
     let config = Config::loader()
         .file("pgmonkey.yaml")
         .resolve_env(true) // ${VAR}, { from_env: VAR }, { from_file: path }
-        .env(true) // PGMONKEY_CONNECTION_SETTINGS__HOST and the like override the file
+        .env(true) // variables such as PGMONKEY_CONNECTION_SETTINGS__HOST override the file
         .set("connection_settings.application_name", "shop")
         .load()?;
-    println!("{config}"); // no secret in it
+    println!("{config}"); // secrets are masked
     let database = ConnectionManager::global().database(&config)?;
     println!(
         "{}",

@@ -1,4 +1,4 @@
-//! What the manager keeps: one handle each, a reload without a gap, an end.
+//! The life of a cached handle: one for each configuration, reloaded without a gap, closed.
 
 use std::thread;
 
@@ -43,7 +43,7 @@ fn reload(config: &Config) -> Result<(), Error> {
     assert!(new.is_same(&manager.pool(config)?) && !new.is_same(&old));
     assert!(old.acquire().is_err_and(|error| error.is_closed()));
 
-    borrowed.batch_execute("SELECT 1")?; // who has a session keeps it to the end
+    borrowed.batch_execute("SELECT 1")?; // a session in use stays open until it is released
     Ok(())
 }
 // ANCHOR_END: reload
@@ -56,7 +56,7 @@ fn clear(config: &Config) -> Result<(), Error> {
     }
     let closed = manager.clear_cache();
     println!("closed {closed}");
-    manager.pool(config)?; // opened anew; closed with the process
+    manager.pool(config)?; // opened again; closed at exit
     Ok(())
 }
 // ANCHOR_END: clear

@@ -1,4 +1,4 @@
-//! One session, shared by the threads of the program.
+//! A single session, shared by the threads of the program.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 fn main() -> Result<(), Error> {

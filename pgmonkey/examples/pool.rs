@@ -1,4 +1,4 @@
-//! Many sessions, lent to threads.
+//! A pool of sessions for threads.
 use pgmonkey::{Config, ConnectionManager, Error};
 
 fn main() -> Result<(), Error> {

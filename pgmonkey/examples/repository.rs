@@ -1,4 +1,4 @@
-//! A repository that works on a pool, on a session and within a transaction.
+//! A repository whose functions work on a pool, on a session and within a transaction.
 
 use pgmonkey::{AsyncExecute, AsyncOpenTransaction, Config, ConnectionManager, Error};
 
@@ -7,15 +7,15 @@ async fn main() -> Result<(), Error> {
     let config = Config::from_file("pgmonkey.yaml")?;
     let pool = ConnectionManager::global().async_pool(&config).await?;
     // ANCHOR: callers
-    // On a session of its own, ...
+    // On a session acquired for this call, ...
     println!("{:?}", money(&pool, "alice").await?);
-    // ... with others in one transaction, of which it is a part, ...
+    // ... several calls in one transaction, ...
     pool.transaction(async |mut tx| {
         transfer(&mut tx, "alice", "bob", 10).await?;
         transfer(&mut tx, "bob", "alice", 3).await
     })
     .await?;
-    // ... or on a session that is borrowed.
+    // ... or on an acquired session.
     let mut client = pool.acquire().await?;
     match transfer(&mut client, "alice", "nobody", 1).await {
         Err(error) if error.is_no_row() => println!("there is no such account"),

@@ -1,6 +1,6 @@
-//! A script: one session, one transaction, an exit code that means something.
+//! A script: one session, one transaction, a nonzero exit code on failure.
 //!
-//! `cargo run --example script -- 30` moves orders that are older than 30 days to the archive.
+//! `cargo run --example script -- 30` moves orders older than 30 days to the archive.
 
 use pgmonkey::{ConnectionManager, Error};
 

@@ -1,5 +1,5 @@
-//! Opens all four connection types from one file, twice, works with each and prints what came
-//! of it.
+//! Opens all four connection types from one config file, twice, runs statements on each and prints
+//! the results.
 //!
 //! `cargo run --example tour -- pgmonkey.yaml`
 
@@ -10,7 +10,7 @@ use pgmonkey::{
     AsyncConnection, AsyncPool, Config, Connection, ConnectionManager, Error, Pool, Report,
 };
 
-/// How often the cached handle is asked for, to have a time worth printing.
+/// How often the cached handle is requested, to average out the time of one request.
 const HITS: u32 = 10_000;
 
 struct Row {
@@ -96,7 +96,7 @@ fn pool(manager: &ConnectionManager, config: &Config) -> Result<Row, Error> {
     })
 }
 
-/// A transaction that is committed and one that is rolled back, and the rows after each.
+/// Commits one transaction, rolls another one back, and returns the number of rows after each.
 fn work(client: &mut pgmonkey::postgres::Client) -> Result<(i64, i64), Error> {
     client.batch_execute(TABLE)?;
     let mut transaction = client.transaction()?;
@@ -196,7 +196,7 @@ fn print(rows: &[Row]) {
     }
 }
 
-/// The version without the packager's remark.
+/// Returns the version without the packager's suffix.
 fn short(version: &str) -> &str {
     version.split_whitespace().next().unwrap_or(version)
 }

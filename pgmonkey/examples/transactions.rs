@@ -1,4 +1,4 @@
-//! Every way to have a transaction, on threads. `transactions_async` is the same for tasks.
+//! Every way to run a transaction, for threads. `transactions_async` is the same for tasks.
 
 use std::thread;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn transfer(pool: &Pool, from: &str, to: &str, money: i32) -> Result<(), Error> 
     pool.transaction(|tx| {
         let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
         if tx.execute(take, &[&from, &money])? == 0 {
-            // An error of one's own rolls back, and comes out of `transaction`.
+            // Returning an error rolls back; `transaction` returns the error.
             return Err(Error::other(format!("{from} has less than {money}")));
         }
         let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
@@ -65,7 +65,7 @@ fn by_hand(pool: &Pool) -> Result<(), Error> {
     client.execute("UPDATE accounts SET money = money + 1", &[])?;
     client.commit()?;
 
-    // Not a silent nothing: there is no transaction any more.
+    // An error, not ignored: there is no transaction any more.
     assert!(matches!(client.commit(), Err(Error::NoTransaction { .. })));
     Ok(())
 }
@@ -78,7 +78,7 @@ fn with_savepoint(pool: &Pool) -> Result<(), Error> {
         let mut attempt = tx.transaction()?;
         match attempt.execute("UPDATE accounts SET money = money / 0", &[]) {
             Ok(_) => attempt.commit()?,
-            // Only what the savepoint did is undone; the transaction goes on.
+            // Undoes only the work since the savepoint; the transaction continues.
             Err(_) => attempt.rollback()?,
         }
         Ok(())
@@ -87,9 +87,9 @@ fn with_savepoint(pool: &Pool) -> Result<(), Error> {
 // ANCHOR_END: savepoint
 
 // ANCHOR: retry
-/// Runs `work` again when the server says that another transaction was in its way, or went away.
-/// It must be work that may be done twice: a session can be lost after the server has committed
-/// and before it could say so.
+/// Runs `work` again after a conflict with another transaction or the loss of the server.
+/// `work` must be safe to run twice: a session can be lost after the server has committed and
+/// before it has confirmed the commit.
 fn tried_again<T>(
     pool: &Pool,
     work: impl Fn(&mut Transaction) -> Result<T, Error>,

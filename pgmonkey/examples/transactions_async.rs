@@ -1,4 +1,4 @@
-//! Every way to have a transaction, in tasks. `transactions` is the same for threads.
+//! Every way to run a transaction, for tasks. `transactions` is the same for threads.
 
 use pgmonkey::aio::Transaction;
 use pgmonkey::{AsyncPool, Config, ConnectionManager, Error};
@@ -23,7 +23,7 @@ async fn transfer(pool: &AsyncPool, from: &str, to: &str, money: i32) -> Result<
     pool.transaction(async |tx| {
         let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
         if tx.execute(take, &[&from, &money]).await? == 0 {
-            // An error of one's own rolls back, and comes out of `transaction`.
+            // Returning an error rolls back; `transaction` returns the error.
             return Err(Error::other(format!("{from} has less than {money}")));
         }
         let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
@@ -61,7 +61,7 @@ async fn by_hand(pool: &AsyncPool) -> Result<(), Error> {
     client.execute(statement, &[]).await?;
     client.commit().await?;
 
-    // Not a silent nothing: there is no transaction any more.
+    // An error, not ignored: there is no transaction any more.
     let again = client.commit().await;
     assert!(matches!(again, Err(Error::NoTransaction { .. })));
     Ok(())
@@ -77,7 +77,7 @@ async fn with_savepoint(pool: &AsyncPool) -> Result<(), Error> {
         let statement = "UPDATE accounts SET money = money / 0";
         match attempt.execute(statement, &[]).await {
             Ok(_) => attempt.commit().await?,
-            // Only what the savepoint did is undone; the transaction goes on.
+            // Undoes only the work since the savepoint; the transaction continues.
             Err(_) => attempt.rollback().await?,
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! An async web application: one pool for all requests, and an orderly end.
+//! An async web application: one pool for all requests, and a graceful shutdown.
 //!
 //! `cargo run --example web_async -- 127.0.0.1:3000`, with a `pgmonkey.yaml` beside it.
 
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_graceful_shutdown(stop)
         .await?;
 
-    // Every request has been answered; now the sessions end.
+    // Every request has been answered; close the sessions.
     if !pool.close_timeout(Duration::from_secs(10)).await {
         eprintln!("still in use: {}", pool.status());
     }
@@ -71,7 +71,7 @@ async fn health(State(pool): State<AsyncPool>) -> Answer {
 // ANCHOR: failure
 type Answer = Result<String, Failure>;
 
-/// What the client is told: nothing of the database, but whether to try again.
+/// The response to the client: no details of the database, only whether to try again.
 struct Failure(Error);
 
 impl From<Error> for Failure {
@@ -93,8 +93,8 @@ impl IntoResponse for Failure {
 // ANCHOR_END: failure
 
 // ANCHOR: signals
-/// Listens from now on, and is ready when the process is asked to end: by Ctrl-C, or by the
-/// SIGTERM of Docker, Kubernetes and systemd.
+/// Installs the signal handlers now; the future completes when the process is asked to stop: by
+/// Ctrl-C, or by the SIGTERM of Docker, Kubernetes and systemd.
 fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

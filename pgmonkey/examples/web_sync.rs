@@ -1,4 +1,5 @@
-//! A blocking web application: a thread for each request, one pool for all, and an orderly end.
+//! A blocking web application: a thread for each request, one pool for all, and a graceful
+//! shutdown.
 //!
 //! `cargo run --example web_sync -- 127.0.0.1:3000`, with a `pgmonkey.yaml` beside it.
 
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         }
     });
 
-    // The scope has waited for every request; now the sessions end.
+    // The scope has waited for every request; close the sessions.
     if !pool.close_timeout(Duration::from_secs(10)) {
         eprintln!("still in use: {}", pool.status());
     }
@@ -52,7 +53,7 @@ fn serve(pool: &Pool, request: Request) {
         Ok(text) => (200, text),
         Err(error) => failure(&error),
     };
-    // A client that has gone away is nobody's failure.
+    // A client that has disconnected is not an error.
     let _ = request.respond(Response::from_string(text).with_status_code(status));
 }
 
@@ -76,7 +77,7 @@ fn health(pool: &Pool) -> Result<String, Error> {
     Ok(format!("{}\n", pool.ping()?))
 }
 
-/// What the client is told: nothing of the database, but whether to try again.
+/// The response to the client: no details of the database, only whether to try again.
 fn failure(error: &Error) -> (u16, String) {
     eprintln!("{error}");
     match error.is_transient() || error.is_closed() {

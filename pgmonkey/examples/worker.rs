@@ -1,4 +1,4 @@
-//! A worker with a job queue: woken by NOTIFY, no job lost, none done by two at once.
+//! A worker with a job queue: woken by NOTIFY, no job lost, no job run by two workers at once.
 //!
 //! `cargo run --example worker`, with a `pgmonkey.yaml` beside it. The queue is a table:
 //!
@@ -22,16 +22,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("waiting for jobs");
 
     loop {
-        // Between jobs, never in the middle of one.
+        // Stops between jobs, never in the middle of one.
         tokio::select! {
             biased;
             () = &mut stop => break,
             () = std::future::ready(()) => {}
         }
-        // What came before LISTEN, or while the session was lost, has told nobody: look first.
+        // Jobs inserted before LISTEN, or while the session was lost, sent no notification: check
+        // the queue first.
         let pause = match work(&pool).await {
             Ok(true) => continue,
-            // Now and then without a reason, for those who insert and do not notify.
+            // Poll now and then for jobs that were inserted without NOTIFY.
             Ok(false) => Duration::from_secs(60),
             Err(error) if error.is_transient() => {
                 eprintln!("{error}");
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => return Err(error.into()),
         };
         tokio::select! {
-            // Whatever was heard, a job or that the session is a new one: look again.
+            // On any event, a new job or a reconnected session: check the queue again.
             heard = listener.recv_timeout(pause) => drop(heard?),
             () = &mut stop => break,
         }
@@ -52,8 +53,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 // ANCHOR_END: main
 
 // ANCHOR: work
-/// Does one job, if there is one that nobody else has. The row stays locked while it is done: a
-/// worker that dies leaves it to the next one.
+/// Runs one job, if there is one that no other worker holds. The row stays locked while the job
+/// runs: if the worker dies, another one takes the job.
 async fn work(pool: &AsyncPool) -> Result<bool, Error> {
     pool.transaction(async |tx| {
         let next = "SELECT id, task FROM jobs WHERE result IS NULL \
@@ -71,7 +72,7 @@ async fn work(pool: &AsyncPool) -> Result<bool, Error> {
 }
 // ANCHOR_END: work
 
-/// Listens from now on, and is ready when the process is asked to end.
+/// Installs the signal handlers now; the future completes when the process is asked to stop.
 fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -2,7 +2,7 @@
 #![cfg_attr(feature = "sync", doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(feature = "sync"),
-    doc = "One configuration file, four ways to reach PostgreSQL, one cached handle each."
+    doc = "One configuration file, four connection types for PostgreSQL, one cached handle each."
 )]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -16,11 +16,11 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
-/// For the program; not part of the API.
+/// For the `pgmonkey` CLI; not part of the public API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, Heard, HookFailure, HookVerdict, Report, Role,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, ListenEvent, Report, Role,
     SessionEnd, StatementCacheStatus, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
@@ -31,7 +31,7 @@ pub use pgmonkey_connect::{failure, printable};
 #[doc(inline)]
 pub use pgmonkey_sync as sync;
 
-/// Connections and pools for tasks. (`async` is a keyword.)
+/// Connections and pools for tasks. The module is called `aio` because `async` is a keyword.
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(inline)]
@@ -41,7 +41,8 @@ pub use pgmonkey_async as aio;
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
 pub use pgmonkey_sync::{
-    ClientGuard, Connection, Database, Execute, Hooks, Listener, Nested, OpenTransaction, Pool,
+    AfterConnect, AfterRelease, BeforeAcquire, Builder, ClientGuard, Connection, CopyInWriter,
+    CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool, RowIter, Savepoint,
     Transaction, postgres,
 };
 
@@ -49,8 +50,10 @@ pub use pgmonkey_sync::{
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(no_inline)]
 pub use pgmonkey_async::{
-    ClientGuard as AsyncClientGuard, Connection as AsyncConnection, Database as AsyncDatabase,
-    Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener, Nested as AsyncNested,
-    OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, Transaction as AsyncTransaction,
-    tokio_postgres,
+    AfterConnect as AsyncAfterConnect, AfterRelease as AsyncAfterRelease,
+    BeforeAcquire as AsyncBeforeAcquire, Builder as AsyncBuilder, ClientGuard as AsyncClientGuard,
+    Connection as AsyncConnection, CopyInSink, CopyOutStream, Database as AsyncDatabase,
+    Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener,
+    OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, RowStream,
+    Savepoint as AsyncSavepoint, Scoped, Transaction as AsyncTransaction, tokio_postgres,
 };

@@ -1,4 +1,4 @@
-//! One manager over both families: it delegates and decides nothing.
+//! The manager of both driver crates: it only delegates to them.
 
 use std::sync::OnceLock;
 
@@ -10,11 +10,11 @@ use pgmonkey_connect::credentials::PasswordProvider;
 #[cfg(any(feature = "sync", feature = "async"))]
 use {pgmonkey_config::Config, pgmonkey_connect::Error, std::path::Path};
 
-/// Gives out connections and pools of all four types, one for each configuration and type,
-/// however often and from wherever they are asked for.
+/// Opens and caches connections and pools of all four types: one handle for each configuration and
+/// type, however often and from wherever it is requested.
 ///
-/// A cheap clone of one manager. Dropping the last clone closes what it cached, and so does the
-/// end of the process, for as long as a second at most.
+/// A manager is cheap to clone, and clones share one cache. The cached handles are closed when the
+/// last clone is dropped, and at exit, which this delays by a second at most.
 ///
 /// ```no_run
 /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -31,7 +31,7 @@ pub struct ConnectionManager {
 }
 
 impl ConnectionManager {
-    /// A manager that shares nothing with any other.
+    /// Creates a manager with a cache of its own.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -44,7 +44,7 @@ impl ConnectionManager {
         Self::default()
     }
 
-    /// The manager of the process. It shares its cache with the global managers of
+    /// Returns the global manager of the process. It shares its cache with the global managers of
     /// `pgmonkey-sync` and `pgmonkey-async`.
     ///
     /// ```no_run
@@ -62,7 +62,7 @@ impl ConnectionManager {
         })
     }
 
-    /// What is cached now, of both families.
+    /// Lists the cached handles, sync and async.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -82,7 +82,7 @@ impl ConnectionManager {
     }
 }
 
-/// Forwards to the manager of one family.
+/// Defines methods that forward to the manager of one driver crate.
 macro_rules! forward {
     ($($(#[$doc:meta])* fn $name:ident($arg:ident: $type:ty) -> $ok:ty = $to:ident;)*) => {
         #[cfg(feature = "sync")]
@@ -92,7 +92,7 @@ macro_rules! forward {
             ///
             /// # Errors
             ///
-            /// Why it could not be opened.
+            /// Returns an error if the handle cannot be opened.
             pub fn $name(&self, $arg: $type) -> Result<$ok, Error> {
                 self.sync.$to($arg)
             })*
@@ -106,7 +106,7 @@ macro_rules! forward {
             ///
             /// # Errors
             ///
-            /// Why it could not be opened.
+            /// Returns an error if the handle cannot be opened.
             pub async fn $name(&self, $arg: $type) -> Result<$ok, Error> {
                 self.aio.$to($arg).await
             })*
@@ -115,7 +115,7 @@ macro_rules! forward {
 }
 
 forward! {
-    /// The connection for `config`; see [`pgmonkey_sync::ConnectionManager::connection`].
+    /// Returns the connection for `config`; see [`pgmonkey_sync::ConnectionManager::connection`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -124,7 +124,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn connection(config: &Config) -> pgmonkey_sync::Connection = connection;
-    /// The pool for `config`; see [`pgmonkey_sync::ConnectionManager::pool`].
+    /// Returns the pool for `config`; see [`pgmonkey_sync::ConnectionManager::pool`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -133,7 +133,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn pool(config: &Config) -> pgmonkey_sync::Pool = pool;
-    /// Whichever `config` says; see [`pgmonkey_sync::ConnectionManager::database`].
+    /// Returns a connection or a pool, depending on the `connection_type` of `config`; see
+    /// [`pgmonkey_sync::ConnectionManager::database`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -142,7 +143,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn database(config: &Config) -> pgmonkey_sync::Database = database;
-    /// The connection for the configuration in a file.
+    /// Returns the connection for the configuration in a file.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -151,7 +152,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn connection_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Connection = connection_from_file;
-    /// The pool for the configuration in a file.
+    /// Returns the pool for the configuration in a file.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -160,7 +161,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn pool_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Pool = pool_from_file;
-    /// Whichever the configuration in a file says.
+    /// Returns a connection or a pool, depending on the `connection_type` in the file.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -169,7 +170,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn database_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Database = database_from_file;
-    /// A new connection in place of the cached one, which is closed afterwards.
+    /// Opens a new connection, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -177,7 +178,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_connection(config: &Config) -> pgmonkey_sync::Connection = reload_connection;
-    /// A new pool in place of the cached one, which is closed afterwards.
+    /// Opens a new pool, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -185,7 +186,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_pool(config: &Config) -> pgmonkey_sync::Pool = reload_pool;
-    /// A new handle in place of the cached one, which is closed afterwards.
+    /// Opens a new handle, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -197,7 +198,8 @@ forward! {
 
 forward! {
     async
-    /// The async connection for `config`; see [`pgmonkey_async::ConnectionManager::connection`].
+    /// Returns the async connection for `config`; see
+    /// [`pgmonkey_async::ConnectionManager::connection`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -206,7 +208,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_connection(config: &Config) -> pgmonkey_async::Connection = connection;
-    /// The async pool for `config`; see [`pgmonkey_async::ConnectionManager::pool`].
+    /// Returns the async pool for `config`; see [`pgmonkey_async::ConnectionManager::pool`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -215,7 +217,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_pool(config: &Config) -> pgmonkey_async::Pool = pool;
-    /// Whichever `config` says; see [`pgmonkey_async::ConnectionManager::database`].
+    /// Returns a connection or a pool, depending on the `connection_type` of `config`; see
+    /// [`pgmonkey_async::ConnectionManager::database`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -224,7 +227,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_database(config: &Config) -> pgmonkey_async::Database = database;
-    /// The async connection for the configuration in a file.
+    /// Returns the async connection for the configuration in a file.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -233,7 +236,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_connection_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Connection = connection_from_file;
-    /// The async pool for the configuration in a file.
+    /// Returns the async pool for the configuration in a file.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -242,7 +245,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_pool_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Pool = pool_from_file;
-    /// Whichever the configuration in a file says.
+    /// Returns a connection or a pool, depending on the `connection_type` in the file.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -251,7 +254,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_database_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Database = database_from_file;
-    /// A new async connection in place of the cached one, which is closed afterwards.
+    /// Opens a new async connection, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -259,7 +262,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_connection(config: &Config) -> pgmonkey_async::Connection = reload_connection;
-    /// A new async pool in place of the cached one, which is closed afterwards.
+    /// Opens a new async pool, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -267,7 +270,7 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_pool(config: &Config) -> pgmonkey_async::Pool = reload_pool;
-    /// A new async handle in place of the cached one, which is closed afterwards.
+    /// Opens a new async handle, replaces the cached one with it, and then closes the old one.
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -280,7 +283,7 @@ forward! {
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 impl ConnectionManager {
-    /// The same manager, whose handles for threads ask `provider` for each password; see
+    /// Returns a clone of this manager whose sync handles get each password from `provider`; see
     /// [`pgmonkey_sync::ConnectionManager::with_password_provider`].
     ///
     /// ```no_run
@@ -302,7 +305,7 @@ impl ConnectionManager {
         manager
     }
 
-    /// The same manager, whose handles for threads have `hooks`; see
+    /// Returns a clone of this manager whose sync handles use `hooks`; see
     /// [`pgmonkey_sync::ConnectionManager::with_hooks`].
     ///
     /// ```no_run
@@ -318,7 +321,7 @@ impl ConnectionManager {
         manager
     }
 
-    /// Closes the cached handles for threads and forgets them; says how many they were.
+    /// Closes the cached sync handles, removes them from the cache and returns how many there were.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -333,7 +336,7 @@ impl ConnectionManager {
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 impl ConnectionManager {
-    /// The same manager, whose handles for tasks ask `provider` for each password; see
+    /// Returns a clone of this manager whose async handles get each password from `provider`; see
     /// [`pgmonkey_async::ConnectionManager::with_password_provider`].
     ///
     /// ```no_run
@@ -356,7 +359,7 @@ impl ConnectionManager {
         manager
     }
 
-    /// The same manager, whose handles for tasks have `hooks`; see
+    /// Returns a clone of this manager whose async handles use `hooks`; see
     /// [`pgmonkey_async::ConnectionManager::with_hooks`].
     ///
     /// ```no_run
@@ -372,8 +375,8 @@ impl ConnectionManager {
         manager
     }
 
-    /// Closes all cached handles, those for threads too, and forgets them; says how many they
-    /// were.
+    /// Closes all cached handles, sync and async, removes them from the cache and returns how many
+    /// there were.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {

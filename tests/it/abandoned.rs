@@ -1,5 +1,5 @@
-//! Callers that give up, wherever they are: no slot is lost, no waiter is left, nothing of theirs
-//! is found by the next borrower.
+//! Callers that give up, at any point: no slot is lost, no waiter is left, and the next caller
+//! finds nothing of theirs.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,9 @@ use pgmonkey_testserver::{Cluster, StopMode};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// All sessions of the pool can be had, at once, and are clean.
+/// Checks that all sessions of the pool can be acquired at the same time, and are clean.
 async fn all_can_be_had(on: &Fixture, pool: &AsyncPool, size: usize) -> Outcome {
-    on.until("nobody waits and nobody has any", || {
+    on.until("no waiter and no session in use", || {
         let status = pool.status();
         (status.waiting, status.in_use) == (0, 0)
     });
@@ -62,7 +62,7 @@ async fn waiters_that_give_up_leave_no_trace() -> Outcome {
     }
     assert_eq!(pool.status().waiting, 0);
     let next = timeout(Duration::from_millis(20), pool.acquire()).await;
-    assert!(next.is_err(), "it waits, as nobody does: {next:?}");
+    assert!(next.is_err(), "it waits for a session: {next:?}");
     drop(held);
     all_can_be_had(&on, &pool, 4).await
 }
@@ -99,7 +99,7 @@ async fn callers_cancelled_while_a_session_is_opened_lose_no_slot() -> Outcome {
         let limit = Duration::from_micros(number * 7919 % 6000);
         let taken = timeout(limit, pool.acquire()).await;
         if let Ok(Ok(guard)) = taken {
-            // The next one is to open one again.
+            // The next caller has to open a new session.
             let end = "SELECT pg_terminate_backend(pg_backend_pid())";
             assert!(guard.batch_execute(end).await.is_err());
         }
@@ -123,7 +123,7 @@ twin! {
     }
 }
 
-/// Polled once and then no more.
+/// Polled once and never again.
 async fn begins(acquire: Pin<&mut impl Future>) {
     let mut acquire = Some(acquire);
     std::future::poll_fn(|cx| {
@@ -143,14 +143,13 @@ async fn what_was_brought_to_a_caller_who_is_gone_is_kept_for_the_next() -> Outc
     while pool.status().opened == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
     drop(gone);
     drop(pool.acquire().await?);
     assert_eq!(pool.status().opened, 1);
     all_can_be_had(&on, &pool, 1).await
 }
 
-/// Lets one session in and keeps all others at the door.
+/// Admits one session and holds all others back.
 #[derive(Default)]
 struct Door(AtomicBool);
 
@@ -188,7 +187,7 @@ async fn a_session_on_its_way_to_a_caller_who_is_leaving_is_not_lost() -> Outcom
         let go = Arc::<AtomicBool>::default();
         bring.send((guard, Arc::clone(&go)))?;
         go.store(true, Ordering::Release);
-        // He leaves a little later in each round, until he has left too late.
+        // The waiter leaves a little later in each round, until it is too late.
         for _ in 0..round % 400 * 10 {
             std::hint::spin_loop();
         }
@@ -196,6 +195,23 @@ async fn a_session_on_its_way_to_a_caller_who_is_leaving_is_not_lost() -> Outcom
     }
     drop(bring);
     bringer.join().expect("no panic");
+    Ok(())
+}
+
+/// On one thread: when the waiter is polled, the session handed to it is already dead.
+#[tokio::test]
+async fn a_session_killed_on_its_way_to_a_waiter_is_not_lent() -> Outcome {
+    let on = Fixture::new();
+    let pool = pool(&on, 1).await?;
+    for _ in 0..20 {
+        let held = pool.acquire().await?;
+        let mut waiter = Box::pin(pool.acquire());
+        begins(waiter.as_mut()).await;
+        assert_eq!(pool.status().waiting, 1);
+        drop(held);
+        assert_eq!((pool.status().waiting, on.kill()), (0, 1));
+        waiter.await?.query_one("SELECT 1", &[]).await?;
+    }
     Ok(())
 }
 
@@ -212,11 +228,15 @@ async fn a_caller_who_gives_up_in_an_outage_leaves_his_place_at_once() -> Outcom
     }
     let limit = Duration::from_millis(300);
     assert!(timeout(limit, pool.acquire()).await.is_err());
-    // Who was in the middle of an attempt has ended it by now.
-    tokio::time::sleep(limit).await;
+    assert_eq!(pool.status().waiting, 0);
     let mut next = Box::pin(pool.acquire());
     begins(next.as_mut()).await;
-    assert_eq!(pool.status().waiting, 0, "for the server, not for a place");
+    let status = pool.status();
+    assert_eq!(
+        (status.waiting, status.opening),
+        (1, 1),
+        "waiting for the server only"
+    );
     Ok(())
 }
 
@@ -279,7 +299,7 @@ fn threads_that_panic_lose_no_slot_and_leave_no_transaction() -> Outcome {
     Ok(())
 }
 
-/// A statement that was cancelled while it ran, and while its cancelling was under way.
+/// A dropped statement is cancelled on the server, and its session is reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_borrower_that_gives_up_leaves_no_query_running() -> Outcome {
     let on = Fixture::new();
@@ -339,4 +359,65 @@ async fn a_copy_abandoned_before_it_began_leaves_nothing_running() -> Outcome {
     on.until("it has been stopped", || on.sessions_in("active") == 0);
     drop(holder);
     all_can_be_had(&on, &pool, 2).await
+}
+
+/// A subscriber that panics when the acquire event is reported.
+struct Panics;
+
+impl tracing::Subscriber for Panics {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let acquired = event.metadata().name() == pgmonkey_connect::events::ACQUIRE;
+        assert!(!acquired, "a subscriber that fails");
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[test]
+fn a_subscriber_that_panics_costs_a_blocking_pool_no_place() -> Outcome {
+    let on = Fixture::new();
+    let pool = pgmonkey::Pool::new(&on.pools("{ min_size: 1, max_size: 2, timeout: 5 }"))?;
+    let panicking = tracing::subscriber::set_default(Panics);
+    for _ in 0..5 {
+        let acquired = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.acquire()));
+        assert!(acquired.is_err(), "it panics");
+    }
+    drop(panicking);
+    let both = (pool.acquire()?, pool.acquire()?);
+    assert_eq!(pool.status().in_use, 2);
+    drop(both);
+    assert_eq!((pool.status().in_use, pool.status().idle), (0, 2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_costs_an_async_pool_no_place() -> Outcome {
+    let on = Fixture::new();
+    let pool = AsyncPool::new(&on.pools("{ min_size: 1, max_size: 2, timeout: 5 }")).await?;
+    let panicking = tracing::subscriber::set_default(Panics);
+    for _ in 0..5 {
+        let acquired = std::panic::AssertUnwindSafe(pool.acquire());
+        let acquired = futures_util::FutureExt::catch_unwind(acquired).await;
+        assert!(acquired.is_err(), "it panics");
+    }
+    drop(panicking);
+    let both = (pool.acquire().await?, pool.acquire().await?);
+    assert_eq!(pool.status().in_use, 2);
+    drop(both);
+    assert_eq!((pool.status().in_use, pool.status().idle), (0, 2));
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! All four types give a working session.
+//! All four types provide a working session.
 
 use pgmonkey::ConnectionType;
 use pgmonkey_tests::{Outcome, twin};
@@ -57,7 +57,7 @@ twin! {
 twin! {
     fn a_healthy_acquire_sends_nothing(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1 }")))?;
-        // The server keeps the text of the last statement it was sent.
+        // The server keeps the text of the last statement it received.
         go!(pool.batch_execute("SELECT 'the last statement'"))?;
         for _ in 0..5 {
             drop(go!(pool.acquire())?);

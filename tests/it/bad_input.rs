@@ -1,4 +1,4 @@
-//! Whatever is wrong with a file or a server: an error in time that says what and where.
+//! Anything wrong with a file or a server gives an error in time that says what and where.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use pgmonkey::{Config, Error};
 use pgmonkey_tests::{Fixture, Outcome, load, twin};
 use pgmonkey_testserver::Certificates;
 
-/// Loads a file with these bytes and returns what the error says.
+/// Loads a file with these bytes and returns the error's text.
 fn refused(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bad.yaml");
@@ -78,7 +78,7 @@ twin! {
                 go!(driver::Pool::new(&config)).err(),
                 go!(driver::Connection::new(&config)).err(),
             ];
-            // connect_timeout is 5 s here, twice, and a second.
+            // `connect_timeout` is 5 s here, applied twice, plus a second.
             assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
             for error in errors {
                 let error = error.expect("it cannot work");
@@ -98,7 +98,7 @@ twin! {
         let yaml = on.yaml("").replacen("sslmode: disable", "sslmode: require", 1);
         let error = go!(driver::Pool::new(&pgmonkey_tests::load(&yaml))).expect_err("no TLS there");
         assert!(error.is_tls() && !error.is_transient(), "{error}");
-        assert!(error.to_string().contains("the server does not take TLS"), "{error}");
+        assert!(error.to_string().contains("the server does not support TLS"), "{error}");
         assert_eq!(on.sessions(), 0, "nothing was sent in the clear");
         Ok(())
     }

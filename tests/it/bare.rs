@@ -1,4 +1,4 @@
-//! A client of the driver alone with our TLS: the example of `pgmonkey-connect`, as it is.
+//! The driver alone with pgmonkey's TLS: runs the example of `pgmonkey-connect`.
 
 use std::process::{Command, Output};
 

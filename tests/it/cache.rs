@@ -1,4 +1,4 @@
-//! The same handle for the same configuration, always.
+//! One configuration always gives the same handle.
 
 use std::sync::{Arc, Barrier};
 
@@ -11,7 +11,7 @@ twin! {
         let config = on.config("");
         let pool = go!(manager.pool(&config))?;
         assert!(pool.is_same(&go!(manager.pool(&config))?));
-        // Another load of the same text, and another spelling of it, are the same configuration.
+        // Another load of the same text, or another spelling, is the same configuration.
         let again = pgmonkey_tests::load(&on.yaml("").replace("port: ", "port: \"").replacen(", user", "\", user", 1));
         assert!(pool.is_same(&go!(manager.pool(&again))?));
         let other = on.pools("{ max_size: 3 }");
@@ -75,7 +75,7 @@ twin! {
 twin! {
     fn a_reload_that_fails_keeps_the_old_one(on, driver, go, work) {
         let on = {
-            // The server must be stopped, so it is one of the test's own.
+            // The test stops the server, so it uses its own.
             drop(on);
             let cluster = pgmonkey_testserver::Cluster::builder().start().expect("a server");
             (Fixture::on((*cluster).clone()), cluster)
@@ -164,7 +164,7 @@ fn b04_a_storm_of_threads_opens_one_pool() -> Outcome {
             .map(|thread| thread.join().expect("no panic"))
             .collect::<Result<_, _>>()?;
         assert!(pools.iter().all(|pool| pool.is_same(&pools[0])));
-        // Whether all five are needed depends on who comes when.
+        // Whether all five are needed depends on the timing of the threads.
         assert!((2..=5).contains(&pools[0].status().opened));
         Ok::<_, pgmonkey::Error>(())
     })?;

@@ -1,4 +1,4 @@
-//! Closing, at rest and under load.
+//! Closing, idle and under load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn closing_and_reloading_under_load_loses_nothing_else() -> Outcome {
                         let pool = manager.pool(&config)?;
                         match pool.query_one("SELECT 1", &[]) {
                             Ok(_) => served += 1,
-                            // Closed between the two lines above: the only error there may be.
+                            // Closed between the two lines above: the only possible error.
                             Err(error) => assert!(error.is_closed(), "{error}"),
                         }
                     }

@@ -1,8 +1,8 @@
-//! Each family is usable alone.
+//! Each driver crate can be used alone.
 
 use std::process::Command;
 
-/// The names of the packages that a crate pulls in.
+/// The names of the packages that a crate depends on.
 fn tree(package: &str) -> Vec<String> {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args([

@@ -1,4 +1,4 @@
-//! What the Python tool gets wrong about connections, one test a defect, by its number.
+//! Defects of the Python tool's connections, one test per defect, by number.
 
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use pgmonkey::{ConnectionManager, ConnectionType, Error};
 use pgmonkey_tests::{Fixture, LONG, Outcome, twin};
 
+mod bugs;
+
 /// Clearing the cache stopped the whole event loop as soon as another task used it.
 #[tokio::test]
 async fn d03_clearing_the_cache_blocks_nobody() -> Outcome {
     let on = Fixture::new();
     let manager = ConnectionManager::new();
     let config = on.pools("{ max_size: 2 }");
-    // One thread runs all tasks: a lock held across an await would stop it for ever.
+    // One thread runs all tasks: a lock held across an await would block it forever.
     let work = async {
         let uses = (0..20).map(|_| async {
             let pool = manager.async_pool(&config).await?;
@@ -35,7 +37,7 @@ async fn d03_clearing_the_cache_blocks_nobody() -> Outcome {
 }
 
 twin! {
-    /// The cache gave out what had been closed or had died.
+    /// The cache returned handles that were closed or dead.
     fn d04_the_cache_gives_out_nothing_dead(on, driver, go, work) {
         let manager = driver::ConnectionManager::new();
         let config = on.config("");
@@ -83,7 +85,7 @@ async fn d06_clearing_inside_a_runtime_ends_the_sessions() -> Outcome {
 }
 
 twin! {
-    /// A wrong password took 30 seconds and was not told.
+    /// A wrong password took 30 seconds and was not reported.
     fn d07_opening_a_pool_opens_a_session(on, driver, go, work) {
         let wrong = pgmonkey_tests::load(&on.yaml("").replace(on.server().password(), "wrong"));
         let began = Instant::now();
@@ -95,11 +97,11 @@ twin! {
 }
 
 twin! {
-    /// Pools ignored autocommit, so that some statements could not be run through one.
+    /// Pools ignored autocommit, so some statements could not be run through a pool.
     fn d09_a_pool_can_run_what_takes_no_transaction(on, driver, go, work) {
         let text = on.yaml("connection_type: TYPE\n").replace("sslmode", "autocommit: true, sslmode");
         for kind in ["normal", "pool", "async", "async_pool"] {
-            // A family opens the types of its own only.
+            // A family opens only its own types.
             let own = std::any::type_name::<driver::Pool>().contains("async");
             if kind.starts_with("async") != own {
                 continue;
@@ -112,7 +114,7 @@ twin! {
 }
 
 twin! {
-    /// A block inside a block on the same pool rolled the outer one back without a word.
+    /// A block inside a block on the same pool silently rolled the outer one back.
     fn d11_blocks_inside_blocks_are_separate(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 2 }")))?;
         let insert = format!("INSERT INTO {} VALUES (1)", on.name);
@@ -127,7 +129,7 @@ twin! {
 }
 
 twin! {
-    /// The check at checkout left the session inside a transaction.
+    /// The check at checkout left the session in a transaction.
     fn d12_a_checked_session_is_idle(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, check_on_checkout: true }")))?;
         for _ in 0..3 {
@@ -140,7 +142,7 @@ twin! {
 }
 
 twin! {
-    /// Two schemas became one with a comma in its name.
+    /// Two schemas became one whose name contained a comma.
     fn d18_a_search_path_is_a_list(on, driver, go, work) {
         let both = "{ search_path: 'public, pg_catalog' }";
         let config = on.config(&format!("sync_settings: {both}\nasync_settings: {both}\n"));
@@ -154,7 +156,7 @@ twin! {
 }
 
 twin! {
-    /// An inner failure rolled the outer work back, and the outer block "committed" nothing.
+    /// An inner failure rolled back the outer work, and the outer block "committed" nothing.
     fn d19_an_inner_failure_is_the_inner_ones(on, driver, go, work) {
         let connection = go!(driver::Connection::new(&on.config("")))?;
         let insert = format!("INSERT INTO {} VALUES (1)", on.name);
@@ -172,7 +174,7 @@ twin! {
     }
 }
 
-/// Two types of one file were one line of what is cached.
+/// Two types of one file shared one cache entry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d20_b13_every_type_has_its_line() -> Outcome {
     let on = Fixture::new();
@@ -200,7 +202,7 @@ async fn d20_b13_every_type_has_its_line() -> Outcome {
     Ok(())
 }
 
-/// Sixteen threads at once built fifteen pools; a reload that failed had closed the old one.
+/// Sixteen concurrent threads built fifteen pools; a failed reload had already closed the old pool.
 #[test]
 fn d21_one_pool_is_built_however_many_ask() -> Outcome {
     let on = Fixture::new();
@@ -227,7 +229,7 @@ fn d21_one_pool_is_built_however_many_ask() -> Outcome {
 }
 
 twin! {
-    /// Session settings were part of the first transaction: gone with its rollback, and a fresh
+    /// Session settings were part of the first transaction: lost with its rollback, and a new
     /// session was idle in a transaction.
     fn d39_settings_are_no_part_of_a_transaction(on, driver, go, work) {
         let both = "{ work_mem: 7MB, idle_in_transaction_session_timeout: 200 }";

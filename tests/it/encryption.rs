@@ -1,5 +1,5 @@
-//! What encrypted sessions promise beyond their mode: keys in every form, channel binding,
-//! versions, cancel, new files without a restart.
+//! What encrypted sessions guarantee beyond their mode: keys in every format, channel binding,
+//! versions, cancel, reloaded files without a restart.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,12 +15,12 @@ use pgmonkey_testserver::TlsFront;
 
 use crate::tls::{Bench, Server, with_psql, yaml};
 
-/// One way to ask for a session of the bench, and the words of the refusal, if it is one.
+/// One request for a session of the bench, and the words of the refusal if it is expected to fail.
 struct Ask<'a> {
     server: Server,
     settings: &'a [(&'a str, &'a str)],
     refusal: Option<&'a str>,
-    /// Whether psql sees it otherwise, which the reason says.
+    /// Whether psql behaves differently, for the stated reason.
     unlike_psql: bool,
 }
 
@@ -53,7 +53,7 @@ fn reports(config: &pgmonkey::Config) -> Vec<Result<Report, pgmonkey::Error>> {
     ]
 }
 
-/// Asks both families, and psql where it must agree.
+/// Tries both families, and psql where it must agree.
 fn check(bench: &Bench, asks: &[Ask<'_>]) {
     for ask in asks {
         let settings = bench.with(ask.server, "require", ask.settings);
@@ -99,7 +99,7 @@ fn a_ping_tells_how_the_session_is_encrypted() -> Outcome {
         );
         assert_eq!(report.role, pgmonkey::Role::Primary);
         assert!(report.to_string().contains("TLSv1.3"), "{report}");
-        // By the server's word.
+        // As the server reports it.
         let seen = bench.tls.psql("SHOW server_version")?;
         assert_eq!(report.server_version, seen);
     }
@@ -125,16 +125,16 @@ fn keys_are_read_in_every_form() -> Outcome {
         &[
             ask(Server::ClientCert, &[client, ("sslkey", "client.key")]),
             ask(Server::ClientCert, &[client, ("sslkey", "open.key")])
-                .refused("can be read by others"),
+                .refused("can be read by users other than"),
             ask(
                 Server::ClientCert,
                 &[client, ("sslkey", "wrong-client.key")],
             )
-            .refused("the key is another certificate's"),
+            .refused("the key belongs to another certificate"),
             ask(Server::ClientCert, &[client, ("sslkey", "nowhere.key")]).refused("does not exist"),
             ask(Server::ClientCert, &[client, ("sslkey", "certificate.key")])
                 .refused("no private key"),
-            // psql goes on without one; here what is asked for is meant.
+            // psql continues without the certificate; pgmonkey requires what the file asks for.
             ask(
                 Server::Tls,
                 &[("sslcert", "nowhere.pem"), ("sslkey", "client.key")],
@@ -153,14 +153,14 @@ fn keys_are_read_in_every_form() -> Outcome {
             .unlike_psql(),
         ],
     );
-    // Told when the pool is opened, also where it opens no session yet and none need be encrypted.
+    // Reported when the pool is opened, even if it opens no session yet and none needs encryption.
     let settings = bench.with(Server::Tls, "prefer", &[("sslrootcert", "nowhere.pem")]);
     let error = sync::Pool::new(&load(&yaml(&settings))).expect_err("a file that is not there");
     assert!(
         error.is_configuration() && error.to_string().contains("sslrootcert"),
         "{error}"
     );
-    // Root's key may be read by its group; the tests may run as somebody else.
+    // A key owned by root may be group-readable; the tests may run as another user.
     if std::os::unix::fs::MetadataExt::uid(&fs::metadata(&group)?) == 0 {
         check(
             &bench,
@@ -232,7 +232,7 @@ fn a_login_is_bound_to_the_channel() -> Outcome {
             );
         }
     }
-    // Its signature names no hash: nothing to bind to. psql refuses `prefer` as well.
+    // Its signature names no hash, so there is nothing to bind to. psql refuses `prefer` as well.
     bench.tls.present("ed25519")?;
     check(
         &bench,
@@ -295,7 +295,7 @@ fn direct_negotiation_takes_a_server_that_names_the_protocol() -> Outcome {
             &all,
         ))))
     };
-    // What is asked for, and what the front sees of it.
+    // The settings, and what the TLS front observes.
     type Row<'a> = (&'a [(&'a str, &'a str)], bool, Option<&'a str>);
     let rows: [Row<'_>; 4] = [
         (&[direct], true, Some("localhost")),
@@ -326,7 +326,7 @@ fn direct_negotiation_takes_a_server_that_names_the_protocol() -> Outcome {
             "asked first, it said it is PostgreSQL"
         );
     }
-    // A real one does from version 17 on.
+    // A real server supports this from version 17 on.
     let version: u32 = bench.tls.psql("SHOW server_version_num")?.parse()?;
     for report in reports(&load(&yaml(&bench.with(
         Server::Tls,
@@ -364,7 +364,7 @@ fn versions_of_tls_are_kept_to() -> Outcome {
     Ok(())
 }
 
-/// A relay that writes down how each connection begins.
+/// A relay that records how each connection begins.
 struct Relay {
     port: u16,
     begun: Arc<Mutex<Vec<[u8; 8]>>>,
@@ -485,7 +485,7 @@ fn a_silent_server_on_a_unix_socket_ends_with_connect_timeout_too() -> Outcome {
     );
     let began = std::time::Instant::now();
     for report in reports(&load(&text)) {
-        let error = report.expect_err("nobody answers");
+        let error = report.expect_err("no answer");
         assert!(error.to_string().contains("connect_timeout"), "{error}");
     }
     assert!(began.elapsed() < Duration::from_secs(4));

@@ -1,5 +1,5 @@
-//! Why a session ended: the server's reason comes with the next error of that session, whatever was
-//! called. Over plain TCP; on a Unix socket the blocking driver says what it knows.
+//! Why a session ended: the next error of the session contains the server's reason, whatever was
+//! called. Over plain TCP; on a Unix socket the blocking driver reports only its own error.
 
 use std::io::{Read, Write};
 
@@ -8,11 +8,11 @@ use pgmonkey::{Error, aio, sync};
 use pgmonkey_tests::{Fixture, Outcome, twin};
 use pgmonkey_testserver::Cluster;
 
-/// Rows that arrive, and then one that is waited for.
+/// Rows that arrive, and then one to wait for.
 const SLOW: &str = "SELECT repeat('x', 10000) FROM generate_series(1, 5) \
                     UNION ALL SELECT pg_sleep(600)::text";
 
-/// It failed, and says so: with this SQLSTATE and these words.
+/// Checks that the call failed with this SQLSTATE and these words.
 #[track_caller]
 fn says(error: &Error, code: &str, words: &str) {
     let text = error.to_string();
@@ -27,7 +27,7 @@ fn says_killed(error: &Error) {
     assert!(error.is_transient());
 }
 
-/// Every call of a guard fails with the reason.
+/// Checks that every call of a guard fails with the reason.
 macro_rules! all_calls {
     ($guard:ident, $go:ident, $says:expr) => {{
         let says = $says;
@@ -136,7 +136,7 @@ twin! {
 fn copies_on_threads_end_with_the_reason() -> Outcome {
     let on = Fixture::new();
     let pool = sync::Pool::new(&on.pools("{ min_size: 0, max_size: 1 }"))?;
-    // Data is written until it fails, or at once the end.
+    // Data is written until a write fails, or the copy is finished at once.
     for pieces in [10, 0] {
         let mut writer = pool.copy_in(&format!("COPY {} FROM STDIN", on.name))?;
         writer.write_all(b"1\n")?;
@@ -239,7 +239,7 @@ twin! {
 
 twin! {
     fn a_transaction_that_took_too_long_says_so(on, driver, go, work) {
-        // PostgreSQL 17 has this setting, earlier ones refuse it.
+        // PostgreSQL 17 has this setting; earlier versions reject it.
         if on.number("SELECT current_setting('server_version_num')::bigint", &[]) < 170_000 {
             return Ok(());
         }
@@ -261,15 +261,19 @@ twin! {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 0, max_size: 2 }")))?;
         let (mut guard, mut other) = (go!(pool.acquire())?, go!(pool.acquire())?);
         let victim: i32 = go!(other.query_one("SELECT pg_backend_pid()", &[]))?.get(0);
-        let killed = std::process::Command::new("kill").args(["-9", &victim.to_string()]).status()?;
-        assert!(killed.success());
-        // Its connection is gone when the server has ended all of them.
+        let bystander: i32 = go!(guard.query_one("SELECT pg_backend_pid()", &[]))?.get(0);
+        let kill = |signal: &str, pid: i32| {
+            let kill = std::process::Command::new("kill").args([signal, &pid.to_string()]).output();
+            kill.expect("a program of every system").status.success()
+        };
+        assert!(kill("-9", victim));
         assert!(go!(other.query("SELECT 1", &[])).is_err());
+        // Only while idle: a server process that is ended while it responds sends no reason.
+        on.until("the server has ended all", || !kill("-0", bystander));
         let says_crashed = |error: &Error| {
             says(error, "57P02", "because of crash of another server process");
             assert!(error.is_transient());
         };
-        says_crashed(&go!(guard.query("SELECT pg_sleep(600)", &[])).expect_err("crashed"));
         all_calls!(guard, go, says_crashed);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a handler may ask of an error, and what its text shows. Over TCP.
+//! What a handler can query of an error, and the error's text. Over TCP.
 
 use pgmonkey::{Error, ErrorKind};
 use pgmonkey_tests::{Fixture, twin};

@@ -1,9 +1,10 @@
-//! One trait for everything that runs statements: a repository is written once. Over TCP.
+//! `Execute`, one trait for everything that runs statements: a repository is written once. Over
+//! TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome};
 
-/// A repository of numbers, for threads.
+/// A repository of numbers for threads.
 mod threads {
     use pgmonkey::{Error, Execute, OpenTransaction};
 
@@ -25,7 +26,7 @@ mod threads {
         both.commit()
     }
 
-    /// All by the calls that are left. A copy that is given up would end a transaction.
+    /// Uses all remaining calls. An abandoned copy would end a transaction.
     pub(super) fn sum(db: &mut impl Execute, table: &str) -> Result<i64, Error> {
         let mut sum = 0;
         for row in db.query_raw(&format!("SELECT n FROM {table}"), &[])? {
@@ -41,7 +42,7 @@ mod threads {
     }
 }
 
-/// The same for tasks.
+/// The same repository for tasks.
 mod tasks {
     use bytes::Bytes;
     use pgmonkey::aio::{Error, Execute, OpenTransaction};
@@ -73,7 +74,7 @@ mod tasks {
         while let Some(row) = rows.next().await {
             sum += i64::from(row?.get::<_, i32>(0));
         }
-        // Side by side, which a transaction answers by pipelining.
+        // Concurrently, which a transaction does by pipelining.
         let (all, count) = tokio::try_join!(db.query(&text, &[]), count(db, table))?;
         assert_eq!(all.len() as i64, count);
         let none = db
@@ -89,7 +90,7 @@ mod tasks {
     }
 }
 
-/// Runs the repository on everything that can run statements.
+/// Runs the repository on every type that can run statements.
 macro_rules! everywhere {
     ($on:ident, $driver:ident, $repository:ident, $go:ident, $shared:ident, $work:ident) => {{
         let table = $on.name.as_str();
@@ -174,7 +175,7 @@ fn a_repository_for_threads_works_on_everything() -> Outcome {
     assert!(threads::add(&mut database, &on.name, -1).is_err());
     assert_eq!(threads::count(&mut database, &on.name)?, on.rows());
     database.scope(|client| {
-        // By hand, whatever is in scope.
+        // Called explicitly, whatever traits are in scope.
         use pgmonkey::Execute;
         Execute::batch_execute(client, "SELECT 1")?;
         client.rollback()?;
@@ -227,7 +228,7 @@ async fn a_repository_for_tasks_works_on_everything() -> Outcome {
             tasks::add(&mut client, &table, 1).await
         })
         .await?;
-    // The futures are `Send`, of the trait and of what is written over it.
+    // The futures of the trait, and of code written over it, are `Send`.
     let table = on.name.clone();
     let task = tokio::spawn(async move {
         database

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_tests::{Fixture, LONG, Outcome};
 use pgmonkey_testserver::{Cluster, Proxy};
 
-/// A process that has its sessions open.
+/// A process that has opened its sessions.
 fn open(on: &Fixture, host: &str, port: u16, how: &str) -> (Child, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pgmonkey.yaml");
@@ -29,7 +29,7 @@ fn open(on: &Fixture, host: &str, port: u16, how: &str) -> (Child, tempfile::Tem
     (child, folder)
 }
 
-/// Lets it end; says how long that took.
+/// Lets the process end and returns how long that took.
 fn end(mut child: Child) -> Duration {
     let began = Instant::now();
     child
@@ -45,7 +45,7 @@ fn end(mut child: Child) -> Duration {
 
 #[test]
 fn cached_sessions_end_in_order() -> Outcome {
-    // The server tells a cut session from an orderly end only at this level.
+    // Only at this log level does the server distinguish a lost session from an orderly end.
     let cluster = Cluster::builder()
         .setting("log_min_messages", "debug1")
         .start()?;
@@ -82,7 +82,7 @@ fn a_process_ends_within_a_second_whatever_hangs() -> Outcome {
     ] {
         let (child, _folder) = open(&on, on.server().host(), on.server().port(), how);
         let took = end(child);
-        // The first one lets its statement begin, for a tenth of a second.
+        // The first caller lets its statement start, for a tenth of a second.
         assert!(took < limit, "{how}: {took:?}");
     }
 

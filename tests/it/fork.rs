@@ -7,7 +7,7 @@ use pgmonkey_tests::{Fixture, Outcome};
 const REFUSED: &str =
     "was opened before fork, in the parent process: open handles in the child, after the fork";
 
-/// What the program says that opens handles and forks.
+/// The output of the program that opens handles and forks.
 fn run(family: &str, how: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let on = Fixture::new();
     let folder = tempfile::tempdir()?;
@@ -25,7 +25,7 @@ fn run(family: &str, how: &str) -> Result<String, Box<dyn std::error::Error + Se
     Ok(told)
 }
 
-/// What a child says that inherited handles of both kinds; the parent's sessions live on.
+/// What a child prints that inherited handles of both kinds; the parent's sessions survive.
 fn forked(family: &str, how: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let told = run(family, how)?;
     let (child, parent) = told.split_once('\n').expect("two lines");
@@ -76,7 +76,7 @@ fn the_blocking_drivers_own_calls_are_refused_too() -> Outcome {
     Ok(())
 }
 
-/// What both families promise of a child that opens handles of its own.
+/// What both families guarantee to a child that opens its own handles.
 fn opens_its_own(family: &str) -> Outcome {
     assert_eq!(forked(family, "new")?, "child: answered", "{family}");
     assert_eq!(forked(family, "manager")?, "child: answered", "{family}");
@@ -90,10 +90,7 @@ fn a_child_opens_async_handles_of_its_own() -> Outcome {
     opens_its_own("async")
 }
 
-// `cargo xtask test a_child_opens_blocking -- --ignored` runs it. Most children of a quiet parent pass,
-// and those of a busy one may hang.
 #[test]
-#[ignore = "r2d2 waits with parking_lot, which may spin for ever in a child: see decision 089"]
 fn a_child_opens_blocking_handles_of_its_own() -> Outcome {
     opens_its_own("sync")
 }

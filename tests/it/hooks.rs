@@ -1,4 +1,4 @@
-//! What the program does to sessions at the turns of their life. Over TCP.
+//! User-supplied hooks that run at points in a session's lifecycle. Over TCP.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pgmonkey::{Error, HookVerdict};
 use pgmonkey_tests::twin;
 
-/// What a hook of the tests does with a session, and how often it was asked.
+/// What a test hook does with a session, and how often it was called.
 #[derive(Clone)]
 struct Script(Arc<Lines>);
 
@@ -21,7 +21,7 @@ struct Lines {
 enum Answer {
     Keep,
     Discard,
-    /// Discards what it is asked about this many times more, then keeps.
+    /// Discards the session for this many more calls, then keeps it.
     DiscardNext(u32),
     Panic,
 }
@@ -185,7 +185,8 @@ twin! {
             Err(error) => error,
         };
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-        assert!(error.to_string().contains("connect_timeout"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("connect_timeout (1s): the after_connect hook took longer"), "{text}");
         Ok(())
     }
 }
@@ -206,7 +207,8 @@ twin! {
         let status = pool.status();
         assert_eq!((status.opened, status.closed.hook, status.size), (3, 2, 1));
 
-        // What is wrong with a session that was lent before is not told, but what it left is.
+        // A failed check of a used session is not reported, but an open transaction that the hook
+        // leaves is.
         hook.turn_to("BEGIN", Answer::Keep);
         let error = go!(pool.acquire()).expect_err("the hook leaves a transaction open");
         assert!(error.to_string().contains("the before_acquire hook left"), "{error}");
@@ -251,11 +253,11 @@ twin! {
         go!(guard.batch_execute(&format!("BEGIN; INSERT INTO {} VALUES (1)", on.name)))?;
         drop(guard);
         let seen = go!(pool.query("SELECT inside FROM seen", &[]))?;
-        assert_eq!(seen.len(), 1, "asked once, before the next borrower");
-        assert!(!seen[0].get::<_, bool>(0), "outside the borrower's transaction");
+        assert_eq!(seen.len(), 1, "called once, before the next caller");
+        assert!(!seen[0].get::<_, bool>(0), "outside the caller's transaction");
         assert_eq!(on.rows(), 0);
 
-        // What the hook itself leaves open is rolled back.
+        // A transaction that the hook itself leaves open is rolled back.
         hook.turn_to("BEGIN", Answer::Keep);
         drop(go!(pool.acquire())?);
         drop(go!(pool.acquire())?);
@@ -348,7 +350,7 @@ async fn a_blocking_session_that_comes_back_in_a_task_ends_without_its_hook()
 
 twin! {
     everywhere fn over_a_unix_socket_a_new_session_is_prepared_as_well(on, driver, go, work) {
-        // There the blocking driver's statements have no deadline of ours.
+        // There the library sets no deadline for the blocking driver's statements.
         drop(on);
         let cluster = pgmonkey_testserver::Cluster::builder().start().expect("a server");
         let on = pgmonkey_tests::Fixture::on((*cluster).clone());
@@ -364,7 +366,7 @@ twin! {
         for (sql, reason) in [
             ("BEGIN", "left a transaction"),
             ("BEGIN; SELECT 1/0", "division by zero"),
-            ("SELECT pg_sleep(30)", "connect_timeout"),
+            ("SELECT pg_sleep(30)", "the after_connect hook took longer"),
         ] {
             hook.turn_to(sql, Answer::Keep);
             let began = Instant::now();

@@ -4,7 +4,7 @@ use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, twin};
 use pgmonkey_testserver::Cluster;
 
-/// A server that logs every statement, empty ones too.
+/// A server that logs every statement, including empty ones.
 fn talkative() -> (Cluster, Fixture) {
     let cluster = Cluster::builder().setting("log_statement", "all");
     let cluster = cluster.start().expect("a server");
@@ -32,7 +32,7 @@ fn sent(on: &Fixture, seen: usize) -> Vec<String> {
         .collect()
 }
 
-/// Uses a handle in every healthy way and compares what it sent.
+/// Uses a handle in every regular way and compares what it sent.
 macro_rules! healthy {
     ($on:ident, $handle:ident, $go:ident, $work:ident) => {{
         let seen = $on.server().log().len();
@@ -110,7 +110,7 @@ twin! {
 
 twin! {
     fn a_check_on_checkout_is_seen(on, driver, go, work) {
-        // Shows that the others would see it.
+        // Proves that the other cases would notice it.
         drop(on);
         let (_cluster, on) = talkative();
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, check_on_checkout: true }")))?;

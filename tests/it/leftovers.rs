@@ -1,10 +1,11 @@
-//! `reset: auto`: no state of a borrower is found by the next one, over TCP and, for the blocking
-//! family, over a Unix socket.
+//! `reset: auto`: the next caller finds no state of the previous one, over TCP and, for the
+//! blocking family, over a Unix socket.
 
 use pgmonkey_tests::{Fixture, twin};
 
-/// All that a session shows of itself, each fact on a line of its own. Settings of extensions appear
-/// with their defaults when the library is first loaded, and a custom setting stays known, empty.
+/// Everything that a session reveals about its state, one fact per line. Settings of extensions
+/// appear with their defaults when the library is first loaded, and a custom setting stays known
+/// with an empty value.
 const SHOWN: &str = "\
     SELECT 'setting ' || name || ' = ' || setting FROM pg_settings \
       WHERE name NOT IN ('application_name', 'transaction_isolation', 'transaction_deferrable', 'transaction_read_only') \
@@ -17,7 +18,7 @@ const SHOWN: &str = "\
     UNION ALL SELECT 'temporary ' || relname FROM pg_class WHERE relnamespace = pg_my_temp_schema() \
     UNION ALL SELECT 'user ' || current_user || ' ' || session_user ORDER BY 1";
 
-/// What a borrower may send: a good part of it changes the session.
+/// Statements that a caller may send; many of them change the session.
 const STATEMENTS: &[&str] = &[
     "SELECT 1",
     "SET work_mem = '7MB'",
@@ -90,7 +91,7 @@ macro_rules! shown {
     }};
 }
 
-/// Lets borrowers send whatever they draw, and looks at what each leaves to the next.
+/// Lets callers send random statements, and checks what each leaves to the next.
 macro_rules! borrow {
     ($config:expr, $driver:ident, $go:ident, $ignored:literal) => {{
         let pool = $go!($driver::Pool::new(&$config))?;
@@ -103,7 +104,7 @@ macro_rules! borrow {
                 .collect();
             let mut guard = $go!(pool.acquire())?;
             for text in &texts {
-                // Some fail, which is as good.
+                // Some fail, which is just as good for this test.
                 match draw.below(3) {
                     0 => drop($go!(guard.batch_execute(text))),
                     1 => drop($go!(guard.execute(*text, &[]))),
@@ -155,7 +156,7 @@ fn nothing_of_a_borrower_is_found_by_the_next_on_a_unix_socket() -> pgmonkey_tes
         on.server().port(),
         "pool_settings: { min_size: 1, max_size: 1 }\n",
     );
-    // There `auto` acts as `session`, which keeps prepared statements.
+    // On a Unix socket `auto` acts as `session`, which keeps prepared statements.
     borrow!(pgmonkey_tests::load(&yaml), driver, go, "prepared ");
     Ok(())
 }

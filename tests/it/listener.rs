@@ -1,15 +1,16 @@
-//! Notifications: none lost and none twice while connected, and a word when some may be missed.
+//! Notifications: none lost and none duplicated while connected, and a report if some may be
+//! missed.
 
 use std::time::{Duration, Instant};
 
-use pgmonkey::{Error, Heard};
+use pgmonkey::{Error, ListenEvent};
 use pgmonkey_tests::{Fixture, LONG, Outcome, load, twin};
 use pgmonkey_testserver::{Cluster, Cut, Proxy, StopMode};
 
-/// The payload of what was heard; a mark for a new session.
-fn text(heard: Heard) -> String {
+/// The payload of a notification, or a mark for a new session.
+fn text(heard: ListenEvent) -> String {
     match heard {
-        Heard::Notification(notification) => notification.payload().to_owned(),
+        ListenEvent::Notification(notification) => notification.payload().to_owned(),
         _ => "(reconnected)".to_owned(),
     }
 }
@@ -37,7 +38,7 @@ twin! {
         assert_eq!((second.channel(), second.payload()), (odd.as_str(), "second"));
 
         go!(listener.unlisten(&on.name))?;
-        notify(&on, "for nobody");
+        notify(&on, "not subscribed");
         let began = Instant::now();
         assert!(go!(listener.recv_timeout(Duration::from_millis(200)))?.is_none());
         assert!((200..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
@@ -92,7 +93,7 @@ twin! {
             })
         };
         for number in 0..2000 {
-            // Statements in between do not lose what comes with their answers.
+            // Statements in between do not lose notifications that arrive with their results.
             if number % 100 == 0 {
                 go!(listener.listen(&on.name))?;
             }
@@ -109,7 +110,7 @@ twin! {
         let mut listener = go!(driver::Listener::connect(&on.config("")))?;
         go!(listener.listen(&on.name))?;
         for round in 0..3 {
-            // One transaction's notifications are sent in one go.
+            // The notifications of one transaction are sent together.
             on.run(&format!("SELECT pg_notify('{0}', 'one'), pg_notify('{0}', 'two')", on.name));
             assert_eq!(text(go!(listener.recv())?), "one");
             assert_eq!(on.kill(), 1);
@@ -130,8 +131,9 @@ twin! {
         listener.ping_every(Some(Duration::from_millis(50)));
         assert!(go!(listener.recv_timeout(Duration::from_millis(10)))?.is_none());
         on.run(&format!("SELECT pg_notify('{0}', 'one'), pg_notify('{0}', 'two')", on.name));
-        // For the server to send them, and the next ping to be due.
-        std::thread::sleep(Duration::from_millis(200));
+        // The next ping is due when this is over; the server has sent them when its session is idle.
+        std::thread::sleep(Duration::from_millis(50));
+        on.until("they are sent", || on.sessions_in("idle") == 1);
         assert_eq!(on.kill(), 1);
         assert_eq!(text(go!(listener.recv())?), "one");
         assert_eq!(text(go!(listener.recv())?), "two");
@@ -148,7 +150,7 @@ twin! {
         go!(listener.listen(&on.name))?;
         go!(listener.unlisten("left behind"))?;
         assert_eq!(text(go!(listener.recv())?), "(reconnected)");
-        on.run("NOTIFY \"left behind\", 'nobody hears'");
+        on.run("NOTIFY \"left behind\", 'unheard'");
         notify(&on, "heard");
         assert_eq!(text(go!(listener.recv())?), "heard");
         Ok(())
@@ -205,13 +207,13 @@ twin! {
         go!(listener.listen(&on.name))?;
         proxy.cut(Cut::Fin);
         assert_eq!(text(go!(listener.recv())?), "(reconnected)");
-        // A reset is seen by those who send something.
+        // A reset is noticed only when something is sent.
         listener.ping_every(Some(Duration::from_millis(100)));
         proxy.cut(Cut::Rst);
         assert_eq!(text(go!(listener.recv())?), "(reconnected)");
         notify(&on, "after");
         assert_eq!(text(go!(listener.recv())?), "after");
-        // Pings that are answered disturb nothing.
+        // Pings that are answered have no side effect.
         assert!(go!(listener.recv_timeout(Duration::from_millis(500)))?.is_none());
         assert_eq!(proxy.accepted(), 3);
         notify(&on, "still there");
@@ -279,7 +281,7 @@ twin! {
 
 twin! {
     fn over_a_unix_socket_it_works_as_well(on, driver, go, work) {
-        // There the blocking driver lets nobody watch the wire.
+        // On a Unix socket the blocking driver does not expose the wire.
         drop(on);
         let cluster = Cluster::builder().start().expect("a server");
         let on = Fixture::on((*cluster).clone());
@@ -315,7 +317,7 @@ fn renamed(on: &Fixture) -> String {
     format!("{} prepared", on.name)
 }
 
-/// Tells by the session's name that it was there.
+/// Identifies the session by its application name.
 struct Renamer(String);
 
 impl pgmonkey::sync::AfterConnect for Renamer {
@@ -349,7 +351,8 @@ fn an_async_listener_outlives_its_runtime() -> Outcome {
         assert!(nothing.is_none());
         Ok::<_, Error>(listener)
     })?;
-    // Half-way through an attempt to reconnect, too.
+    // Also during an attempt to reconnect.
+    assert_eq!(on.kill(), 1);
     runtime().block_on(async { listener.recv_timeout(Duration::from_micros(1)).await })?;
     let heard = runtime().block_on(listener.recv())?;
     assert_eq!(text(heard), "(reconnected)");

@@ -1,12 +1,15 @@
-//! Behaviour against a real server: one binary, a module a behaviour.
+//! Behaviour against a real server: one binary, one module per topic.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test is one table or one sequence of events"
+)]
 
 mod abandoned;
 mod acquire;
 mod bad_input;
 mod bare;
-mod book;
 mod cache;
 mod close;
 mod crates;
@@ -17,24 +20,25 @@ mod errors;
 mod execute;
 mod exit;
 mod fork;
+mod frozen;
 mod hooks;
 mod hostile;
 mod hotpath;
 mod leftovers;
 mod limits;
 mod listener;
+mod maintenance;
 mod misuse;
 mod multiplex;
+mod network;
 mod observation;
 mod outage;
 mod own_files;
 mod pgbouncer;
 mod program;
 mod provider;
-mod readme;
 mod recipes;
 mod recycle;
-mod regressions;
 mod roles;
 mod runtimes;
 mod schema_changes;
@@ -46,9 +50,7 @@ mod statement_cache;
 mod statements;
 mod streams;
 mod test_transaction;
+mod threads;
 mod tls;
-mod traffic;
 mod transaction;
-mod upkeep;
 mod wire;
-mod workload;

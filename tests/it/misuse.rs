@@ -1,5 +1,5 @@
-//! What a caller got wrong is said so that it can be put right, and costs no more than the call.
-//! Over TCP; where a name says so, over a Unix socket.
+//! Mistakes of a caller give errors that say how to fix them, and cost no more than the call. Over
+//! TCP; over a Unix socket if the name says so.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ fn says(error: &Error, words: &[&str]) {
     }
 }
 
-/// An INSERT of this many rows, each a parameter.
+/// An INSERT of this many rows, with one parameter each.
 fn insert(table: &str, rows: usize) -> String {
     let mut text = format!("INSERT INTO {table} VALUES ($1)");
     for n in 2..=rows {
@@ -40,7 +40,7 @@ twin! {
             says_limit(&go!(pool.query_raw(&too_long, &values)).map(drop).expect_err("too many"));
             let mut transaction = go!(pool.begin())?;
             says_limit(&go!(transaction.query(&too_long, &values)).expect_err("too many"));
-            // Nothing was sent, so that the transaction goes on.
+            // Nothing was sent, so the transaction continues.
             assert_eq!(go!(transaction.execute(&fits, &values[..most]))?, 65_535);
             let prepared = go!(transaction.prepare_cached("SELECT 1"))?;
             says_limit(&go!(transaction.query(&prepared, &values)).expect_err("too many"));
@@ -72,7 +72,7 @@ twin! {
             let prepared = go!(transaction.prepare_cached("SELECT $1::int"))?;
             let wrong = go!(transaction.execute(&prepared, &[])).expect_err("too few");
             says(&wrong, &["takes 1 parameter ", "given 0"]);
-            // Nothing was sent, so that the transaction goes on.
+            // Nothing was sent, so the transaction continues.
             go!(transaction.commit())?;
             let none = go!(pool.query("SELECT $1::int", &[])).expect_err("too few");
             says(&none, if cache == 0 { &["supplies 0", "requires 1"] } else { &["takes 1", "given 0"] });
@@ -103,12 +103,12 @@ twin! {
                 };
                 says(&error, &ADVICE);
             }
-            // Data that was on its way was passed over: the session is as good as before.
+            // Data in transit was skipped: the session is as good as before.
             let mut transaction = go!(pool.begin())?;
             says(&go!(transaction.query(&to, &[])).expect_err("no rows"), &ADVICE);
             assert_eq!(go!(transaction.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
             go!(transaction.commit())?;
-            // The server waits for data that never comes: nothing more can be asked of it.
+            // The server waits for data that never comes: the session can no longer be used.
             for simple in [true, false] {
                 let mut guard = go!(pool.acquire())?;
                 let wrong = match simple {
@@ -118,9 +118,9 @@ twin! {
                 says(&wrong.expect_err("no rows"), &ADVICE);
                 for _ in 0..2 {
                     let after = go!(guard.query("SELECT 1", &[])).expect_err("given up");
-                    says(&after, &["given up", "acquire another"]);
+                    says(&after, &["discarded", "acquire another"]);
                     let after = go!(guard.batch_execute("SELECT 1")).expect_err("given up");
-                    says(&after, &["given up", "acquire another"]);
+                    says(&after, &["discarded", "acquire another"]);
                     assert!(go!(guard.simple_query("SELECT 1")).is_err(), "the driver's own");
                 }
                 drop(guard);
@@ -140,7 +140,7 @@ twin! {
             let pool = go!(driver::Pool::new(&on.pools(&settings)))?;
             for text in ["SELECT 1", &from] {
                 let error = go!(pool.copy_out(text)).map(drop).expect_err("no copy");
-                says(&error, &["copy_out takes nothing but", "copy_in for"]);
+                says(&error, &["copy_out supports only", "copy_in for"]);
                 assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
             }
         }
@@ -157,7 +157,7 @@ fn copy_in_of_another_statement_names_the_right_call_on_threads() -> Outcome {
         let pool = sync::Pool::new(&on.pools(&settings))?;
         for text in ["SELECT 1", &to] {
             let error = pool.copy_in(text).map(drop).expect_err("no copy");
-            says(&error, &["copy_in takes nothing but", "copy_out for"]);
+            says(&error, &["copy_in supports only", "copy_out for"]);
             assert_eq!(pool.query_one("SELECT 1", &[])?.get::<_, i32>(0), 1);
             let mut guard = pool.acquire()?;
             assert!(guard.copy_in(text).is_err());
@@ -178,7 +178,7 @@ async fn copy_in_of_another_statement_names_the_right_call_in_tasks() -> Outcome
         for text in ["SELECT 1", &to] {
             let copy = pool.copy_in::<_, Bytes>(text).await;
             let error = copy.map(drop).expect_err("no copy");
-            says(&error, &["copy_in takes nothing but", "copy_out for"]);
+            says(&error, &["copy_in supports only", "copy_out for"]);
             assert_eq!(pool.query_one("SELECT 1", &[]).await?.get::<_, i32>(0), 1);
             let guard = pool.acquire().await?;
             assert!(guard.copy_in::<_, Bytes>(text).await.is_err());
@@ -216,7 +216,7 @@ fn a_copy_through_another_call_on_a_unix_socket_blocks_nobody() -> Outcome {
         says(&guard.query(&from, &[]).expect_err("no rows"), &ADVICE);
         // It was not sent.
         assert_eq!(guard.query_one("SELECT 1", &[])?.get::<_, i32>(0), 1);
-        // Of a statement that was prepared nobody knows the text.
+        // The text of a statement prepared by name is not known.
         let prepared = guard.prepare(&from)?;
         says(&guard.query(&prepared, &[]).expect_err("no rows"), &ADVICE);
         says(&guard.query("SELECT 1", &[]).expect_err("no more"), &ADVICE);

@@ -1,4 +1,4 @@
-//! Standalone statements share sessions by pipelining, and nobody notices.
+//! Standalone statements share sessions by pipelining, without a visible effect.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -20,15 +20,15 @@ async fn pool(on: &Fixture, settings: &str) -> Result<AsyncPool, Error> {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Statements that wait for a lock on the table of the test.
+/// Statements that wait for a lock on the test's table.
 struct Jam {
-    /// Has the lock.
+    /// Holds the lock.
     locker: tokio_postgres::Client,
     callers: Vec<JoinHandle<Result<i64, Error>>>,
 }
 
 impl Jam {
-    /// As many callers, all of them waiting for their answers.
+    /// Starts this many callers, all of them waiting for their results.
     async fn begin(on: &Fixture, pool: &AsyncPool, callers: i64) -> Result<Self, BoxError> {
         let (locker, connection) =
             tokio_postgres::connect(&on.server().url(), tokio_postgres::NoTls).await?;
@@ -45,7 +45,7 @@ impl Jam {
                     let params: [&(dyn ToSql + Sync); 1] = [&n];
                     let mut answer = pin!(pool.query_one(&ask, &params));
                     let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
-                    // From here on it is in the queue or on a session.
+                    // From here on the caller is in the queue or on a session.
                     begun.fetch_add(1, Ordering::Relaxed);
                     let row = match first {
                         Poll::Ready(answer) => answer?,
@@ -73,7 +73,7 @@ impl Jam {
     }
 }
 
-/// As [`Fixture::until`], for the tasks of a single thread to go on.
+/// Like [`Fixture::until`], but lets the tasks of a single thread run.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + LONG;
     while !condition() {
@@ -181,7 +181,7 @@ async fn who_goes_disturbs_nobody() -> Outcome {
         jam.callers.iter().step_by(2).all(JoinHandle::is_finished)
     })
     .await;
-    // Nobody joins a session with an abandoned statement in front.
+    // No caller joins a session with an abandoned statement in front.
     let (late, text) = (pool.clone(), "SELECT 1".to_owned());
     let late = tokio::spawn(async move { late.query_one(&text, &[]).await });
     until("it waits", || pool.status().waiting == 1).await;
@@ -223,7 +223,7 @@ async fn an_abandoned_statement_is_stopped_when_nobody_else_is_there() -> Outcom
     Ok(())
 }
 
-/// Callers that go on for as long as they are let.
+/// Callers that run until they are stopped.
 struct Crowd {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -231,7 +231,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Each asks for its session's process, never that of `taken`.
+    /// Each queries the process of its session, which is never that of `taken`.
     fn begin(pool: &AsyncPool, callers: usize, taken: &Arc<AtomicI32>) -> Self {
         let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let callers = (0..callers)
@@ -247,7 +247,7 @@ impl Crowd {
                         assert_eq!(row.get::<_, i32>(1), before);
                         let pid = row.get(0);
                         if before == taken.load(Ordering::SeqCst) {
-                            assert_ne!(pid, before, "somebody has it for himself");
+                            assert_ne!(pid, before, "the session is held exclusively");
                         }
                         seen.insert(pid);
                         done.fetch_add(1, Ordering::Relaxed);
@@ -441,7 +441,7 @@ async fn a_change_of_the_schema_costs_those_who_share_no_error() -> Outcome {
             let alter = format!("ALTER TABLE {} ADD c{cache}_{change} int", on.name);
             on.run(&alter);
             let before = done.each_ref().map(|done| done.load(Ordering::Relaxed));
-            // One change at a time: a statement is run once more, not for ever.
+            // One change at a time: a statement is retried once, not forever.
             until("all go on", || {
                 callers.iter().any(JoinHandle::is_finished)
                     || done

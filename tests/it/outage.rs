@@ -1,4 +1,4 @@
-//! Servers that restart, kill, hang or say no.
+//! Servers that restart, kill sessions, hang or refuse.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use pgmonkey_testserver::{Cluster, Proxy, StopMode};
 twin! {
     fn killed_sessions_cost_no_borrower_an_error(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 4, max_size: 4 }")))?;
-        // Nobody had them yet; then somebody had all of them a moment ago.
+        // First no session is in use; then all of them were in use a moment ago.
         for _ in 0..2 {
             assert_eq!(on.kill(), 4);
             for _ in 0..10 {
@@ -24,7 +24,7 @@ twin! {
     }
 }
 
-/// On one thread, which has no time to look at a socket while the sessions are killed.
+/// On one thread, which cannot poll a socket while the sessions are killed.
 #[tokio::test]
 async fn sessions_killed_while_the_runtime_was_busy_cost_no_borrower_an_error() -> Outcome {
     let on = Fixture::new();
@@ -85,7 +85,7 @@ twin! {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 2, timeout: 500ms }")))?;
         cluster.stop(StopMode::Fast).expect("stops");
         let began = Instant::now();
-        let error = go!(pool.acquire()).expect_err("nobody answers");
+        let error = go!(pool.acquire()).expect_err("no answer");
         assert!(error.is_timeout(), "{error}");
         assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
         let waited = began.elapsed();
@@ -143,7 +143,7 @@ twin! {
         let yaml = on.yaml_at("127.0.0.1", proxy.port(), "").replacen("connect_timeout: 5", "connect_timeout: 1", 1);
         let began = Instant::now();
         let error = match go!(driver::Pool::new(&pgmonkey_tests::load(&yaml))) {
-            Ok(_) => panic!("nobody answered"),
+            Ok(_) => panic!("unexpected answer"),
             Err(error) => error,
         };
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

@@ -1,5 +1,5 @@
-//! The certificates in the home directory, and those that variables name: each row is tried with
-//! psql and with our four types, in the same environment with the same files.
+//! The certificates in the home directory, and those named by variables: each row is tried with
+//! psql and with all four types, in the same environment with the same files.
 //!
 //! `cargo xtask test own_files -- --nocapture` prints the table.
 
@@ -16,11 +16,11 @@ use crate::tls::psql;
 
 mod rows;
 
-/// Who is in a session, and how it is encrypted.
+/// The user of a session, and whether it is encrypted.
 const ASK: &str = "SELECT concat_ws('|', current_user, current_database(), ssl) \
     FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
-/// The settings that lead to a session; a row takes away and adds.
+/// The settings that reach the server; a row removes or adds some.
 const BASE: [(&str, &str); 6] = [
     ("host", "localhost"),
     ("hostaddr", "127.0.0.1"),
@@ -35,7 +35,7 @@ pub(crate) struct Row {
     name: &'static str,
     mode: &'static str,
     env: Vec<(&'static str, &'static str)>,
-    /// Path under the home directory, text, mode.
+    /// Path under the home directory, contents, mode.
     files: Vec<(&'static str, String, u32)>,
 }
 
@@ -77,7 +77,7 @@ struct Stage {
 impl Stage {
     fn start() -> anyhow::Result<Self> {
         let scratch = ScratchDir::new()?;
-        // The client certificates are made out to this user.
+        // The client certificates are issued to this user.
         let certificates = Certificates::generate(scratch.path(), "app")?;
         let builder = Cluster::builder().kind(Kind::ClientCert);
         let server = builder.certificates(certificates.clone()).start()?;

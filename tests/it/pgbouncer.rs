@@ -1,4 +1,4 @@
-//! Through PgBouncer in transaction mode: what is promised there, and that it holds.
+//! Through PgBouncer in transaction mode: the documented guarantees hold.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -7,7 +7,8 @@ use pgmonkey::{Config, aio, sync};
 use pgmonkey_tests::{Outcome, load};
 use pgmonkey_testserver::{Certificates, Endpoint, Pgbouncer, ScratchDir, plain_or_start};
 
-/// One in front of the plain server; `None`, and the reason printed, where there is none.
+/// A PgBouncer in front of the plain server; `None`, with the reason printed, if it is not
+/// available.
 fn in_front(settings: &[(&str, &str)]) -> anyhow::Result<Option<Pgbouncer>> {
     let Some(program) = Pgbouncer::find() else {
         println!("skipped: no pgbouncer on this machine (`apt-get install pgbouncer`)");
@@ -94,8 +95,8 @@ fn both_pools_work_and_share_few_sessions_of_the_server() -> Outcome {
     Ok(())
 }
 
-/// A statement that was prepared is known to one server session only, and the pooler gives each
-/// statement another one.
+/// A prepared statement exists in one server session only, and the pooler runs each statement in
+/// another one.
 #[test]
 fn standalone_statements_work_with_the_cache_switched_off() -> Outcome {
     let Some(pooler) = in_front(&[])? else {
@@ -148,7 +149,7 @@ fn standalone_statements_work_with_the_cache_switched_off() -> Outcome {
         }
         Ok::<_, pgmonkey::Error>(())
     })?;
-    // Nothing that was prepared to learn types stays behind on the server.
+    // Statements that were prepared to look up types do not stay on the server.
     let left = "SELECT count(*) FROM pg_prepared_statements, pg_sleep(0.05)";
     std::thread::scope(|scope| {
         let askers: Vec<_> = (0..5)
@@ -162,7 +163,7 @@ fn standalone_statements_work_with_the_cache_switched_off() -> Outcome {
     Ok(())
 }
 
-/// It refuses the startup option that session settings travel in.
+/// PgBouncer rejects the startup option that carries session settings.
 #[test]
 fn session_settings_arrive_by_statement() -> Outcome {
     let Some(pooler) = in_front(&[("pool_mode", "session")])? else {
@@ -251,12 +252,12 @@ fn drop_queries_through(pooler: &Pgbouncer, sslmode: &str) -> Outcome {
     }
     let row = pool.query_one(PIDS, &[])?;
     assert_eq!(row.get::<_, i64>(0), 0, "they were cancelled");
-    // Whether it still takes new clients.
+    // Whether it still accepts new clients.
     sync::Connection::new(&config)?.ping()?;
     Ok(())
 }
 
-/// With one session of the server for all clients, a reset would undo a stranger's settings.
+/// With one server session for all clients, a reset would undo another client's settings.
 #[test]
 fn a_reset_never_reaches_another_clients_session() -> Outcome {
     let Some(pooler) = in_front(&[("default_pool_size", "1")])? else {
@@ -286,8 +287,8 @@ fn a_reset_never_reaches_another_clients_session() -> Outcome {
     Ok(())
 }
 
-/// Settings that a pooler takes by statement are those that a reset goes back to, and no text that
-/// a driver logs holds one.
+/// A reset restores the settings that a pooler takes by statement, and the drivers log none of
+/// them.
 #[test]
 fn a_reset_goes_back_to_the_settings_that_went_by_statement() -> Outcome {
     let Some(pooler) = in_front(&[("pool_mode", "session")])? else {

@@ -1,7 +1,7 @@
-//! Passwords that the program gives: asked for before each new session, kept nowhere, and known
-//! to the cache by their provider alone.
+//! Passwords from a provider: requested before each new session, never stored, and known to the
+//! cache only by their provider.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pgmonkey::{
@@ -9,7 +9,7 @@ use pgmonkey::{
 };
 use pgmonkey_tests::{Fixture, load, twin};
 
-/// Gives whatever token is the current one, or fails without one.
+/// Returns the current token, or fails if there is none.
 #[derive(Clone)]
 struct Tokens(Arc<State>);
 
@@ -68,8 +68,12 @@ impl AsyncPasswordProvider for Tokens {
     }
 }
 
-/// A role of the test's own, and a file for it whose password is wrong.
+/// A role of the test's own, and a file for it with a wrong password.
 fn config(on: &Fixture) -> Config {
+    load(&yaml(on))
+}
+
+fn yaml(on: &Fixture) -> String {
     on.run(&format!("CREATE ROLE {} LOGIN PASSWORD 'token-1'", on.name));
     let pools = "{ min_size: 1, max_size: 3, timeout: 1 }";
     let yaml = on.yaml(&format!(
@@ -77,11 +81,8 @@ fn config(on: &Fixture) -> Config {
     ));
     let user = format!("user: '{}'", on.server().user());
     let password = format!("password: '{}'", on.server().password());
-    load(
-        &yaml
-            .replace(&user, &format!("user: {}", on.name))
-            .replace(&password, "password: not-this-one"),
-    )
+    yaml.replace(&user, &format!("user: {}", on.name))
+        .replace(&password, "password: not-this-one")
 }
 
 twin! {
@@ -115,6 +116,119 @@ twin! {
         assert!(error.is_transient(), "it may be unsealed: {error}");
         drop(held);
         drop(pool);
+        on.until("sessions end", || on.sessions() == 0);
+        on.run(&format!("DROP ROLE {}", on.name));
+        Ok(())
+    }
+}
+
+/// Panics while the flag is set.
+#[derive(Clone)]
+struct Panics(Tokens, Arc<AtomicBool>);
+
+impl Panics {
+    fn check(&self) {
+        assert!(!self.1.load(Ordering::SeqCst), "the vault is on fire");
+    }
+}
+
+impl PasswordProvider for Panics {
+    fn identity(&self) -> String {
+        "panics".to_owned()
+    }
+
+    fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        self.check();
+        self.0.give(request)
+    }
+}
+
+#[async_trait::async_trait]
+impl AsyncPasswordProvider for Panics {
+    fn identity(&self) -> String {
+        "panics".to_owned()
+    }
+
+    async fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        self.check();
+        self.0.give(request)
+    }
+}
+
+twin! {
+    fn a_provider_that_panics_is_told_to_its_waiter_and_costs_no_place(on, driver, go, work) {
+        let config = config(&on);
+        let panics = Panics(Tokens::new("vault", "token-1"), Arc::default());
+        let pool = go!(driver::Builder::new(&config).password_provider(panics.clone()).pool())?;
+        let first = go!(pool.acquire())?;
+        panics.1.store(true, Ordering::SeqCst);
+        for _ in 0..5 {
+            let error = go!(pool.acquire()).expect_err("no password");
+            let text = error.to_string();
+            assert!(text.contains("panicked") && text.contains("the vault is on fire"), "{text}");
+            assert!(!error.is_timeout() && !error.is_transient(), "{text}");
+        }
+        panics.1.store(false, Ordering::SeqCst);
+        let others = [go!(pool.acquire())?, go!(pool.acquire())?];
+        let status = pool.status();
+        assert_eq!((status.in_use, status.opening, status.waiting), (3, 0, 0));
+        drop((first, others, pool));
+        on.until("sessions end", || on.sessions() == 0);
+        on.run(&format!("DROP ROLE {}", on.name));
+        Ok(())
+    }
+}
+
+/// Never returns while the flag is set.
+#[derive(Clone)]
+struct Hangs(Tokens, Arc<AtomicBool>);
+
+impl PasswordProvider for Hangs {
+    fn identity(&self) -> String {
+        "hangs".to_owned()
+    }
+
+    fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        while self.1.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        self.0.give(request)
+    }
+}
+
+#[async_trait::async_trait]
+impl AsyncPasswordProvider for Hangs {
+    fn identity(&self) -> String {
+        "hangs".to_owned()
+    }
+
+    async fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
+        while self.1.load(Ordering::SeqCst) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        self.0.give(request)
+    }
+}
+
+twin! {
+    fn a_provider_that_hangs_is_named_and_holds_up_no_other_pool(on, driver, go, work) {
+        let config = load(&yaml(&on).replacen("connect_timeout: 5", "connect_timeout: 500ms", 1));
+        let hangs = Hangs(Tokens::new("vault", "token-1"), Arc::default());
+        let pool = go!(driver::Builder::new(&config).password_provider(hangs.clone()).pool())?;
+        let first = go!(pool.acquire())?;
+        hangs.1.store(true, Ordering::SeqCst);
+        let mut named = false;
+        for _ in 0..4 {
+            let error = go!(pool.acquire()).expect_err("no password");
+            assert!(error.is_timeout(), "{error}");
+            named |= error.to_string().contains("the password provider took longer");
+            // Another pool of the same server works at any time.
+            go!(go!(driver::Pool::new(&on.pools("{ min_size: 0 }")))?.query_one("SELECT 1", &[]))?;
+        }
+        assert!(named, "what took the time is in the reason");
+        hangs.1.store(false, Ordering::SeqCst);
+        let second = go!(pool.acquire())?;
+        drop((first, second, pool));
         on.until("sessions end", || on.sessions() == 0);
         on.run(&format!("DROP ROLE {}", on.name));
         Ok(())

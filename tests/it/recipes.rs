@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use pgmonkey_tests::{Fixture, LONG, Outcome};
 use tempfile::TempDir;
 
+mod pages;
+mod readme;
 mod rolled_back;
 mod shared_pool;
 mod web;
 mod worker;
 
-/// A recipe's corner: a folder with its `pgmonkey.yaml`, and a schema with its tables.
+/// A recipe's environment: a directory with its `pgmonkey.yaml`, and a schema with its tables.
 struct Kitchen {
     on: Fixture,
     schema: String,
@@ -48,22 +50,10 @@ impl Kitchen {
         self.on.number(&sql.replace("$schema", &self.schema), &[])
     }
 
-    /// Ends the recipe's sessions from the server's side, waits until they are gone, and says how
-    /// many they were. The recipe may have others by then.
+    /// Ends the recipe's sessions on the server, waits until they are gone, and returns their
+    /// number. The recipe may have new ones by then.
     fn end_sessions(&self) -> i64 {
-        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-        let mark = self.on.number(now, &[]);
-        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                   WHERE application_name = $1";
-        let ended = self.on.number(end, &[&self.on.name]);
-        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 \
-                    AND (extract(epoch FROM backend_start) * 1000000)::bigint < $2";
-        self.on.until("the sessions are gone", || {
-            self.on.number(left, &[&self.on.name, &mark]) == 0
-        });
-        // The async driver notices when its runtime has seen the socket close.
-        std::thread::sleep(Duration::from_millis(50));
-        ended
+        self.on.kill()
     }
 
     fn command(&self, program: &str) -> Command {
@@ -85,12 +75,12 @@ impl Drop for Kitchen {
     }
 }
 
-/// A recipe that runs until it is told to stop.
+/// A recipe that runs until it is stopped.
 struct Running {
     child: Child,
-    /// What follows its first line.
+    /// Its output after the first line.
     rest: BufReader<std::process::ChildStdout>,
-    /// The first line that it wrote.
+    /// The first line of its output.
     line: String,
 }
 
@@ -107,14 +97,14 @@ impl Running {
         Self { child, rest, line }
     }
 
-    /// Asks it to end, as Docker, Kubernetes and systemd do.
+    /// Sends the signal to end, as Docker, Kubernetes and systemd do.
     fn terminate(&self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", "TERM", &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
 
-    /// What it wrote to its error output, once it has ended well.
+    /// Its error output, once it has ended successfully.
     fn ended_well(mut self) -> String {
         let end = Instant::now() + LONG;
         let status = loop {
@@ -137,7 +127,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A test that failed must not leave it behind.
+        // A failed test must not leave the process behind.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What a borrower left open never reaches the next one. Over TCP.
+//! What a caller left open never reaches the next one. Over TCP.
 
 use pgmonkey_tests::twin;
 
@@ -53,7 +53,7 @@ twin! {
             go!(guard.batch_execute("BEGIN"))?;
             let panicked = std::thread::spawn(move || {
                 let _guard = guard;
-                std::panic::resume_unwind(Box::new("a borrower's panic"));
+                std::panic::resume_unwind(Box::new("a caller's panic"));
             })
             .join();
             assert!(panicked.is_err());
@@ -73,7 +73,7 @@ twin! {
         let suicide = "SELECT pg_terminate_backend(pg_backend_pid())";
         for ended in 1..4 {
             let error = go!(pool.query(suicide, &[])).expect_err("it ends itself");
-            // The blocking driver may see the end of the stream before it hands the reason over.
+            // The blocking driver may see the end of the stream before it reports the reason.
             assert!(error.is_transient(), "{error}");
             assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
             assert_eq!(pool.status().closed.dead, ended);
@@ -137,7 +137,7 @@ async fn a_dropped_query_is_cancelled_on_the_server() -> pgmonkey_tests::Outcome
 async fn abandon(future: impl Future) {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
-        // On two threads the answer may be there already.
+        // On two threads the result may already be there.
         let _ = future.as_mut().poll(cx);
         std::task::Poll::Ready(())
     })
@@ -223,8 +223,8 @@ async fn an_async_guard_may_be_dropped_outside_a_runtime() -> pgmonkey_tests::Ou
     Ok(())
 }
 
-/// What a borrower can leave behind beside a transaction, and how the next one sees it: nothing
-/// of it once the session is as it was.
+/// State that a caller can leave behind besides a transaction, and the query by which the next one
+/// would see it: every column is false once the session is reset.
 const LEFT: &str = "SET work_mem = '7MB'; SET ROLE pg_read_all_data; CREATE TEMP TABLE left_over (n int); \
      LISTEN left_over; SELECT pg_advisory_lock(4711); \
      DECLARE left_over CURSOR WITH HOLD FOR SELECT 1; PREPARE mine AS SELECT 1";
@@ -259,7 +259,7 @@ twin! {
 twin! {
     everywhere fn reset_session_sends_nothing_after_a_borrower_who_did_nothing(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 1, max_size: 1, reset: session }")))?;
-        go!(pool.batch_execute("SELECT 'somebody was here'"))?;
+        go!(pool.batch_execute("SELECT 'a caller was here'"))?;
         let changed = || on.number(
             "SELECT (extract(epoch FROM max(state_change)) * 1000000)::int8 \
              FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%DISCARD TEMP%'",

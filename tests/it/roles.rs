@@ -1,5 +1,5 @@
-//! A primary and its standby: which of them a session goes to, and what happens when they change
-//! places in the middle of a pool's life.
+//! A primary and its standby: which one a session uses, and what happens when they change roles
+//! during a pool's lifetime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +25,7 @@ fn hosts(servers: [&Endpoint; 2], more: &str) -> String {
     )
 }
 
-/// The port that each of our types reaches, or the words of the refusal.
+/// The port that each type reaches, or the words of the refusal.
 fn reached(config: &Config) -> Vec<Result<u16, String>> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let reports = [
@@ -141,8 +141,8 @@ fn a_primary_whose_sessions_are_read_only_takes_no_writes() -> Outcome {
     Ok(())
 }
 
-/// Over a Unix socket nobody watches the blocking driver's login, so that the server is asked, as
-/// one before PostgreSQL 14 is.
+/// Over a Unix socket the blocking driver's login cannot be observed, so the server is queried, as
+/// with a server before PostgreSQL 14.
 #[test]
 fn a_server_that_announces_nothing_is_asked() -> Outcome {
     let primary = Cluster::builder().start()?;
@@ -188,12 +188,12 @@ fn a_standby_that_was_promoted_is_no_standby_any_more() -> Outcome {
     assert_eq!(pool.ping()?.role, Role::Standby);
     standby.promote()?;
     let end = Instant::now() + LONG;
-    // The session announces it of itself, a moment after.
+    // The session reports it unprompted, a moment later.
     while let Ok(report) = pool.ping() {
-        assert!(Instant::now() < end, "still lent: {report}");
+        assert!(Instant::now() < end, "still handed out: {report}");
     }
     while let Ok(report) = runtime.block_on(async_pool.ping()) {
-        assert!(Instant::now() < end, "still lent: {report}");
+        assert!(Instant::now() < end, "still handed out: {report}");
     }
     let error = pool.acquire().expect_err("there is no standby");
     assert!(error.is_transient(), "one may come: {error}");
@@ -205,7 +205,7 @@ fn a_standby_that_was_promoted_is_no_standby_any_more() -> Outcome {
     Ok(())
 }
 
-/// What borrowers count while the servers change places.
+/// What callers count while the servers change roles.
 #[derive(Default)]
 struct Tally {
     moved: AtomicBool,
@@ -216,10 +216,10 @@ struct Tally {
 }
 
 impl Tally {
-    /// Takes the outcome of one borrowing: acquiring must not fail, the statement may.
+    /// Counts the outcome of one use: acquiring must not fail, the statement may.
     fn note(&self, acquired: Result<Result<i32, String>, pgmonkey::Error>, new: u16, moved: bool) {
         match acquired {
-            Err(error) => panic!("a borrower was refused: {error}"),
+            Err(error) => panic!("a caller was refused: {error}"),
             Ok(Err(_)) => {
                 self.errors.fetch_add(1, Ordering::Relaxed);
             }
@@ -326,7 +326,7 @@ fn a_failover_costs_no_borrower_more_than_the_statement_in_flight() -> Outcome {
     Ok(())
 }
 
-/// A refused write ends the session where a new one may do better, and only there.
+/// A refused write ends the session if a new one may reach a primary, and only then.
 #[test]
 fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
     let primary = Cluster::builder().start()?;
@@ -334,12 +334,12 @@ fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
     let write = "CREATE TABLE t (n int)";
     let inside = "BEGIN READ ONLY; CREATE TABLE t (n int)";
     let rows = [
-        // As after a failover behind a name that still leads to the old server.
+        // As after a failover behind a name that still resolves to the old server.
         (&standby, "any", write, 1),
         (&standby, "prefer-standby", write, 0),
         (&standby, "standby", write, 0),
         (&standby, "read-only", write, 0),
-        // Of its own wish: another session would say the same.
+        // By its own setting: another session would do the same.
         (&primary, "any", inside, 0),
         (&primary, "read-write", inside, 0),
         (
@@ -348,7 +348,7 @@ fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
             "BEGIN; SET LOCAL default_transaction_read_only = on; SET transaction_read_only = on; CREATE TABLE t (n int)",
             0,
         ),
-        // A setting of the session that its borrower has left.
+        // A session setting that its caller has left behind.
         (
             &primary,
             "read-write",
@@ -360,7 +360,7 @@ fn a_session_that_turned_out_to_be_read_only_is_not_lent_again() -> Outcome {
     for (server, attrs, statement, ended) in rows {
         let servers = [server.endpoint(), server.endpoint()];
         let mut text = hosts(servers, &format!(", target_session_attrs: {attrs}"));
-        // What a borrower has set is to stay.
+        // What a caller has set must stay.
         let sizes = "{ max_size: 1, reset: transaction }";
         text.push_str(&format!(
             "pool_settings: {sizes}\nasync_pool_settings: {sizes}\n"

@@ -1,6 +1,6 @@
-//! Handles where they do not belong, and runtimes that come and go.
+//! Handles in the wrong runtime, and runtimes that start and end.
 
-use pgmonkey::{ConnectionManager, Error};
+use pgmonkey::{AsyncPool, ConnectionManager, Error};
 use pgmonkey_tests::{Fixture, Outcome};
 use tokio::task::block_in_place;
 
@@ -53,9 +53,7 @@ fn two_runtimes_at_once_share_a_pool() -> Outcome {
                     runtime.block_on(async {
                         for _ in 0..200 {
                             let pool = manager.async_pool(&pool_config).await?;
-                            // A statement that was under way on a session of the runtime that
-                            // ended first is lost with it; the next one is not.
-                            let _ = pool.query_one("SELECT 1", &[]).await;
+                            pool.query_one("SELECT 1", &[]).await?;
                         }
                         let pool = manager.async_pool(&pool_config).await?;
                         pool.acquire().await.map(drop)
@@ -68,6 +66,109 @@ fn two_runtimes_at_once_share_a_pool() -> Outcome {
         }
         Ok::<_, Error>(())
     })?;
+    Ok(())
+}
+
+/// A worker of a server with one single-threaded runtime per thread.
+fn worker() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+#[test]
+fn a_worker_that_computes_holds_up_no_other_workers_query() -> Outcome {
+    for multiplex in [false, true] {
+        let on = Fixture::new();
+        let config = on.pools_async(&format!(
+            "{{ min_size: 2, max_size: 6, multiplex: {multiplex} }}"
+        ));
+        let (first, pool) = (worker(), worker().block_on(AsyncPool::new(&config))?);
+        // Its sessions belong to this runtime: the others must work without them.
+        first.block_on(pool.query_one("SELECT 1", &[]))?;
+        let (done, answers) = std::sync::mpsc::channel();
+        let query = format!("INSERT INTO {} VALUES (1)", on.name);
+        let others: Vec<_> = (0..3)
+            .map(|_| {
+                let (pool, done, query) = (pool.clone(), done.clone(), query.clone());
+                std::thread::spawn(move || {
+                    worker().block_on(async {
+                        for _ in 0..50 {
+                            pool.execute(&query, &[]).await?;
+                        }
+                        done.send(()).expect("the first worker listens");
+                        Ok::<_, Error>(())
+                    })
+                })
+            })
+            .collect();
+        // It computes until all others have their results: in another order the test would never
+        // end.
+        let computed = first.block_on(async {
+            (0..3).try_for_each(|_| answers.recv_timeout(std::time::Duration::from_secs(30)))
+        });
+        computed.expect("the others' queries are answered while this one computes");
+        for other in others {
+            other.join().expect("no panic")?;
+        }
+        first.block_on(pool.query_one("SELECT 1", &[]))?;
+        assert_eq!(on.rows(), 150);
+        assert!(pool.status().opened <= 8, "{:?}", pool.status());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_runtime_that_ends_takes_no_other_runtimes_query_with_it() -> Outcome {
+    let on = Fixture::new();
+    for settings in [
+        "{ min_size: 1, max_size: 2 }",
+        "{ min_size: 1, max_size: 2, multiplex: true }",
+    ] {
+        let config = on.pools_async(settings);
+        let first = worker();
+        let pool = first.block_on(async {
+            let pool = AsyncPool::new(&config).await?;
+            pool.query_one("SELECT 1", &[]).await?;
+            Ok::<_, Error>(pool)
+        })?;
+        let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
+        let other = std::thread::spawn({
+            let (pool, begun) = (pool.clone(), std::sync::Arc::clone(&begun));
+            move || {
+                worker().block_on(async {
+                    pool.query_one("SELECT 2", &[]).await?;
+                    begun.wait();
+                    for _ in 0..20 {
+                        pool.query_one("SELECT 3 FROM pg_sleep(0.01)", &[]).await?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            }
+        });
+        begun.wait();
+        drop(first);
+        other.join().expect("no panic")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_listener_hears_after_the_runtime_that_opened_it_ended() -> Outcome {
+    let on = Fixture::new();
+    let config = on.config("");
+    let mut listener = worker().block_on(async {
+        let mut listener = pgmonkey::aio::Listener::connect(&config).await?;
+        listener.listen("jobs").await?;
+        Ok::<_, Error>(listener)
+    })?;
+    on.run("NOTIFY jobs, 'one'");
+    let heard = worker().block_on(listener.recv())?;
+    let pgmonkey::ListenEvent::Notification(heard) = heard else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(heard.payload(), "one");
     Ok(())
 }
 
@@ -117,7 +218,7 @@ async fn blocking_values_may_be_dropped_in_a_task() -> Outcome {
         }
     };
     let (clean, dirty, transaction, pool, manager) = tokio::task::spawn_blocking(build).await??;
-    // Also while a panic unwinds, where a second one would abort the process.
+    // Also while a panic unwinds, when a second panic would abort the process.
     let panicked = tokio::spawn(async move {
         let _transaction = transaction;
         std::panic::resume_unwind(Box::new("a task's panic"));
@@ -151,7 +252,7 @@ fn a_transaction_dropped_inside_a_task_is_never_left_open() -> Outcome {
         let mut tx = block_in_place(|| guard.transaction())?;
         block_in_place(|| tx.batch_execute(&insert))?;
         drop(tx);
-        // Whatever is tried on the guard that lives on says why.
+        // Every later call on the surviving guard reports the reason.
         let errors = block_in_place(|| {
             [
                 guard.batch_execute(&insert),

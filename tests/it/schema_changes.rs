@@ -1,4 +1,4 @@
-//! Statements and types outlive the schema they were learnt for: the next run heals them, over TCP,
+//! Statements and types outlive the schema they were prepared for: the next run recovers, over TCP,
 //! for both families.
 
 use bytes::{BufMut, BytesMut};
@@ -8,7 +8,7 @@ use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
 
-/// An enum's label, sent to whatever type the driver knows.
+/// An enum's label, sent as whatever type the driver knows.
 #[derive(Debug)]
 struct Label(&'static str);
 
@@ -25,7 +25,7 @@ impl ToSql for Label {
     to_sql_checked!();
 }
 
-/// An enum as a derived type has it: refused unless the type has exactly these labels.
+/// An enum as a derived type implements it: rejected unless the type has the new label.
 #[derive(Debug, PartialEq)]
 struct Mood(String);
 
@@ -56,7 +56,7 @@ impl<'a> FromSql<'a> for Mood {
     }
 }
 
-/// A schema of the test's own, made anew.
+/// Recreates a schema of the test's own.
 fn recreate(on: &Fixture) {
     let name = &on.name;
     on.run(&format!(
@@ -132,7 +132,7 @@ twin! {
         go!(pool.execute(&insert, &[&Label("ok")]))?;
         on.run(&format!("ALTER TYPE {}_mood ADD VALUE 'great'", on.name));
         go!(pool.execute(&insert, &[&Mood("great".into())]))?;
-        // Also for a text that is new, whose type the driver has kept.
+        // Also for a new text whose type the driver has cached.
         on.run(&format!("ALTER TYPE {}_mood RENAME VALUE 'great' TO 'fine'", on.name));
         go!(pool.execute(&format!("{insert} /* kept */"), &[&Label("fine")]))?;
         on.run(&format!("ALTER TYPE {}_mood RENAME VALUE 'fine' TO 'great'", on.name));
@@ -241,7 +241,7 @@ twin! {
         let call = format!("SELECT {name}_f()");
         let calls = format!("SELECT last_value FROM {name}_s");
         for round in 0..2 {
-            // Kept by then, so that it could have outlived the schema.
+            // Cached by then, so that it could have outlived the schema.
             go!(pool.query(&call, &[]))?;
             on.run(&format!("INSERT INTO {name} VALUES (1)"));
             let error = go!(pool.query(&call, &[])).expect_err("it raises");
@@ -255,7 +255,7 @@ twin! {
     }
 }
 
-/// A future that is dropped while it prepares leaves a statement that nobody can close.
+/// A future that is dropped while it prepares leaves a statement that cannot be closed by name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_prepares_leave_a_bounded_number_of_statements() -> Outcome {
     let on = Fixture::new();
@@ -273,7 +273,7 @@ async fn cancelled_prepares_leave_a_bounded_number_of_statements() -> Outcome {
             most = most.max(row.get::<_, i64>(0));
         }
     }
-    // What the cache keeps, what is tolerated beyond, and one that is under way.
+    // What the cache keeps, the tolerated excess, and one in progress.
     assert!(most <= 16 + 32 + 1, "{most} statements in one session");
     Ok(())
 }

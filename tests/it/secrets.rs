@@ -1,23 +1,23 @@
-//! What readers see of a handle's life: no secret of the configuration, and no text of the server's
-//! that does something instead of being read.
+//! What readers see over a handle's lifetime: no secret of the configuration, and no server text
+//! that a terminal would obey.
 
 use std::error::Error as StdError;
 use std::time::Instant;
 
 use pgmonkey::{Config, ConnectionType, Error, printable};
-use pgmonkey_connect::{Dialing, Way};
+use pgmonkey_connect::{ConnectTarget, SettingsMode};
 use pgmonkey_tests::{Fixture, load, twin};
 use pgmonkey_testserver::{Behaviour, ESCAPES, Hostile};
 
 use crate::observation::all_told;
 
-/// Longer than any error of ours with a text of the server's in each of its parts.
+/// Longer than any of the library's errors with server text in each of its parts.
 const LONG: usize = 10_000;
 
 /// A secret in every place that may hold one.
 const PLANTED: &str = "S3cret-of-the-test";
 
-/// The corner's file with secrets in its options and session settings.
+/// The fixture's file with secrets in its options and session settings.
 fn planted(on: &Fixture, more: &str) -> String {
     let options = format!("options: '-c app.api_token={PLANTED}-1', application_name:");
     let yaml = on.yaml(&format!(
@@ -28,7 +28,7 @@ async_settings: {{ app.secret: '{PLANTED}-2', app.source: 'postgres://u:{PLANTED
     yaml.replacen("application_name:", &options, 1)
 }
 
-/// Everything that an error says, by itself and with its causes.
+/// The full text of an error, including its sources.
 fn everything(error: &Error) -> String {
     let mut text = format!("{error}\n{error:#}\n{error:?}\n{error:#?}");
     let mut next = error.source();
@@ -42,7 +42,7 @@ fn everything(error: &Error) -> String {
     text
 }
 
-/// It is a line of text and no more.
+/// Checks that it is a single line of printable text.
 #[track_caller]
 fn is_quiet(text: &str) {
     let loud = text
@@ -67,7 +67,7 @@ twin! {
         let connection = go!(driver::Connection::new(&config))?;
         let mut guard = go!(pool.acquire())?;
         let row = go!(guard.query_one("SELECT current_setting('app.api_token') || current_setting('app.secret')", &[]))?;
-        // The server has them.
+        // The server has the secrets.
         assert_eq!(row.get::<_, &str>(0), format!("{PLANTED}-1{PLANTED}-2"));
         let report = go!(guard.ping())?;
         hides(&format!("{pool:?} {connection:?} {guard:?} {report} {report:?} {} {:?}", pool.target(), pool.status()));
@@ -75,7 +75,7 @@ twin! {
         drop(guard);
         on.kill();
         drop(go!(pool.acquire())?);
-        // What fails says why, and not with what.
+        // Failures report why, without the value.
         let wrong = planted(&on, "").replacen("password: '", &format!("password: '{PLANTED}-4"), 1);
         let error = go!(driver::Pool::new(&load(&wrong))).expect_err("a wrong password");
         hides(&everything(&error));
@@ -88,27 +88,27 @@ twin! {
             hides(&everything(&error));
         }
         let away = planted(&on, "").replacen(&format!("port: {}", on.server().port()), "port: 1", 1);
-        let error = go!(driver::Connection::new(&load(&away))).expect_err("nobody listens");
+        let error = go!(driver::Connection::new(&load(&away))).expect_err("no server listens");
         hides(&everything(&error));
         hides(&all_told());
         Ok(())
     }
 }
 
-/// What a search is made of, in each of its steps.
+/// The values of a server search, in each of its steps.
 #[test]
 fn no_part_of_a_search_shows_a_secret() {
     let on = Fixture::new();
     let config = load(&planted(&on, ""));
     for kind in ConnectionType::ALL {
-        let dialing = Dialing::new(&config, kind).expect("it is right");
-        hides(&format!("{dialing:?} {dialing:#?}"));
-        let mut dial = dialing.dial();
+        let connect_target = ConnectTarget::new(&config, kind).expect("it is right");
+        hides(&format!("{connect_target:?} {connect_target:#?}"));
+        let mut dial = connect_target.search();
         let step = dial.next(Instant::now()).expect("a first step");
         hides(&format!("{dial:?} {step:?} {step:#?}"));
         if let pgmonkey_connect::Step::Open(opening) = step {
-            // They are in there.
-            let options = opening.driver_config(Way::Startup).get_options();
+            // The secrets are in there.
+            let options = opening.driver_config(SettingsMode::Startup).get_options();
             assert!(options.is_some_and(|options| options.contains(PLANTED)));
         }
     }
@@ -155,7 +155,7 @@ twin! {
             let mut guard = go!(pool.acquire())?;
             go!(guard.batch_execute(&raise("WARNING", what)))?;
         }
-        // A hook's failure is told with the server's words.
+        // A hook's failure is reported in the server's words.
         let hooks = driver::Hooks::new("raises").after_connect(Raises(raise("EXCEPTION", &escapes)));
         let built = driver::Builder::new(&on.config("")).name(&*on.name).hooks(hooks);
         is_quiet(&everything(&go!(built.connection()).expect_err("the hook fails")));

@@ -62,8 +62,8 @@ twin! {
     }
 }
 
-// Where a backslash escapes, a text that goes in statements must not end early. The pooler takes no
-// `options`, so the settings do; over TCP.
+// Where a backslash escapes, a value inside a statement must not end the literal early. The pooler
+// accepts no `options`, so the settings are sent as statements; over TCP.
 twin! {
     fn a_backslash_runs_nothing_where_strings_do_not_conform(on, driver, go, work) {
         let Some(program) = Pgbouncer::find() else {

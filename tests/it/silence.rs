@@ -1,5 +1,5 @@
-//! A server that no longer answers: nothing that a pool does by itself waits for it without a limit.
-//! Over TCP: on a Unix socket the blocking driver has no limits.
+//! A server that stops responding: nothing that a pool does by itself waits for it without a limit.
+//! Over TCP: on a Unix socket the blocking driver has no timeouts.
 
 use pgmonkey::Error;
 use pgmonkey_tests::twin;
@@ -29,7 +29,7 @@ twin! {
         let Some(stopped) = on.stop() else {
             return Ok(());
         };
-        // There is time left to open another.
+        // There is time left to open another session.
         drop(go!(pool.acquire())?);
         assert!(stopped.still());
         Ok(())
@@ -77,7 +77,7 @@ twin! {
         let Some(stopped) = on.stop() else {
             return Ok(());
         };
-        let error = go!(guard.ping()).expect_err("nobody answers");
+        let error = go!(guard.ping()).expect_err("no answer");
         assert!(matches!(error, Error::Unanswered { .. }) && error.is_transient(), "{error}");
         drop(guard);
         on.until("its place is free", || pool.status().in_use == 0);
@@ -88,8 +88,8 @@ twin! {
     }
 }
 
-/// Between the moment when a session is put down and the one when the task that waited for it goes
-/// on, it may have been lost.
+/// Between the release of a session and the moment the waiting task resumes, the session may be
+/// lost.
 #[tokio::test]
 async fn a_session_that_was_waited_for_is_looked_at() -> pgmonkey_tests::Outcome {
     let on = pgmonkey_tests::Fixture::new();
@@ -103,7 +103,7 @@ async fn a_session_that_was_waited_for_is_looked_at() -> pgmonkey_tests::Outcome
         tokio::task::yield_now().await;
     }
     drop(guard);
-    // The one thread of the runtime does nothing else meanwhile.
+    // The runtime's only thread does nothing else in the meantime.
     assert_eq!(on.kill(), 1);
     waiter.await??;
     Ok(())

@@ -1,10 +1,11 @@
-//! Statements by text are prepared once for a session, and anew when they have become stale. Over TCP.
+//! Statements by text are prepared once per session, and again when they have become stale. Over
+//! TCP.
 
 use pgmonkey_tests::twin;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-/// How many statements a session has prepared, asked without preparing one.
+/// How many statements a session has prepared, queried without preparing one.
 const PREPARED: &str = "SELECT count(*) FROM pg_prepared_statements";
 
 twin! {
@@ -114,7 +115,7 @@ twin! {
             on.run(&format!("ALTER TABLE {} ALTER n TYPE text", on.name));
             assert_eq!(go!(pool.execute(&text, &[&"two"]))?, 1);
             on.run(&format!("TRUNCATE {0}; ALTER TABLE {0} ALTER n TYPE int USING 0", on.name));
-            // A value of the wrong type stays an error.
+            // A value of the wrong type is still an error.
             assert!(go!(pool.execute(&text, &[&1.5_f64])).is_err());
             assert_eq!(go!(pool.execute(&text, &[&1_i32]))?, 1);
         }
@@ -171,7 +172,7 @@ twin! {
             for text in ["SELECT 1", "SELECT 2"] {
                 assert_eq!(go!(pool.query(text, &[]))?.len(), 1, "after {statement}");
             }
-            // Through a guard the error is the borrower's, once.
+            // Through a guard the caller gets the error, once.
             let mut guard = go!(pool.acquire())?;
             go!(guard.batch_execute(statement))?;
             let lost = go!(guard.prepare_cached("SELECT 1"))?;
@@ -180,7 +181,7 @@ twin! {
             let found = go!(guard.prepare_cached("SELECT 1"))?;
             assert_eq!(go!(guard.query(&found, &[]))?.len(), 1);
         }
-        // The driver's own statements are gone as well: such sessions are replaced.
+        // The driver's own statements are gone as well, so such sessions are replaced.
         on.until("four sessions are replaced", || pool.status().closed.dirty == 4);
         Ok(())
     }

@@ -1,10 +1,11 @@
-//! A statement means the same on a handle, a guard, a transaction, a savepoint and in a closure. Over TCP.
+//! A statement means the same on a handle, a guard, a transaction, a savepoint and in a closure.
+//! Over TCP.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, twin};
 use pgmonkey_testserver::Cluster;
 
-/// A server that logs every message by which a statement is parsed.
+/// A server that logs every message that parses a statement.
 fn talkative() -> (Cluster, Fixture) {
     let cluster = Cluster::builder().setting("log_min_duration_statement", "0");
     let cluster = cluster.start().expect("a server");
@@ -19,7 +20,7 @@ fn parsed(on: &Fixture, text: &str) -> usize {
     lines.filter(|line| line.ends_with(text)).count()
 }
 
-/// Runs the text ten times, by each of the calls.
+/// Runs the text ten times with each of the calls.
 macro_rules! ten_times {
     ($on:expr, $text:expr, $go:ident) => {
         for n in 0..2_i32 {
@@ -58,7 +59,7 @@ twin! {
             let text = format!("SELECT $1::int + 1 AS {place}");
             assert_eq!(parsed(&on, &text), 1, "{text}");
         }
-        // The driver's own are still there, and do what they always did.
+        // The driver's own methods are still there, with their own behaviour.
         let mut guard = go!(pool.acquire())?;
         for _ in 0..3 {
             go!((*guard).query("SELECT 1 AS driver", &[]))?;
@@ -104,7 +105,8 @@ twin! {
             assert_eq!(go!(guard.query_one(&text, &[]))?.len(), columns);
             on.run(&format!("ALTER TABLE {} ADD COLUMN c{columns} int", on.name));
         }
-        // A failed transaction cannot go on, but the next one finds the statement prepared anew.
+        // A failed transaction cannot continue, but the next one finds the statement newly
+        // prepared.
         let mut inside = go!(guard.transaction())?;
         assert!(go!(inside.query(&text, &[])).is_err());
         go!(inside.rollback())?;

@@ -1,4 +1,4 @@
-//! Rows and copies that are not in memory at once, on handles, guards, transactions and savepoints. Over TCP.
+//! Rows and copies that are streamed, on handles, guards, transactions and savepoints. Over TCP.
 
 use std::io::{Read, Write};
 
@@ -9,7 +9,7 @@ use pgmonkey_tests::{Fixture, Outcome, twin};
 
 const NUMBERS: &str = "SELECT n, repeat('x', 1000) FROM generate_series(1, $1) n";
 
-/// Reads all rows; returns how many and the last number.
+/// Reads all rows and returns their count and the last number.
 macro_rules! drain {
     ($rows:expr, $go:ident) => {{
         let mut rows = $rows;
@@ -68,7 +68,7 @@ twin! {
         assert!(go!(rows.next()).is_none());
         assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1, "beside it");
         drop(rows);
-        // One that is given up.
+        // A stream that is abandoned.
         let mut rows = go!(pool.query_raw("SELECT generate_series(1, 100000000)", &[]))?;
         assert!(go!(rows.next()).is_some());
         drop(rows);
@@ -89,13 +89,13 @@ twin! {
             drop(rows);
             on.run(&format!("ALTER TABLE {} ADD COLUMN c{columns} int", on.name));
         }
-        // A parameter's type.
+        // The type of a parameter.
         on.run(&format!("ALTER TABLE {} ALTER n TYPE text", on.name));
         let other = format!("SELECT 1 FROM {} WHERE n = $1", on.name);
         assert_eq!(drain!(go!(pool.query_raw(&other, &[&"1"]))?, go), (1, 1));
         on.run(&format!("ALTER TABLE {} ALTER n TYPE int USING n::int", on.name));
         assert_eq!(drain!(go!(pool.query_raw(&other, &[&1_i32]))?, go), (1, 1));
-        // What does not fit, what is wrong, and what fails half-way.
+        // Values of the wrong type, missing values, and a failure halfway.
         assert!(go!(pool.query_raw(&other, &[&1.5_f64])).is_err());
         assert!(go!(pool.query_raw(&other, &[])).is_err());
         assert!(go!(pool.query_raw("nonsense", &[])).is_err());
@@ -146,7 +146,7 @@ fn copies_work_everywhere_on_threads() -> Outcome {
         inner.commit()?;
         outer.commit()?;
         drop(guard);
-        // Enough for many blocks, and one that is given up.
+        // Enough for many blocks, and a copy that is abandoned.
         pool.transaction(|tx| {
             let many: String = (6..=20_000).map(|n| format!("{n}\n")).collect();
             assert_eq!(
@@ -160,7 +160,7 @@ fn copies_work_everywhere_on_threads() -> Outcome {
         drop(given_up);
         let wrong = both(pool.copy_in(&copy_in)?, b"x\n").expect_err("no number");
         assert!(wrong.to_string().contains("SQLSTATE 22P02"), "{wrong}");
-        // The reason is told where the server gives up before all is written.
+        // The reason is reported if the server gives up before everything is written.
         let much = b"x\n".repeat(1_000_000);
         let wrong = both(pool.copy_in(&copy_in)?, &much).expect_err("no number");
         assert!(wrong.to_string().contains("SQLSTATE 22P02"), "{wrong}");

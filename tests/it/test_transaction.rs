@@ -40,7 +40,7 @@ twin! {
             assert!(go!(guard.execute(&insert, &[&2_i32])).is_err());
             assert_eq!(seen!(guard, on, go), 2);
             drop(guard);
-            // A stream that fails half-way undoes what came with it.
+            // A stream that fails halfway undoes what it wrote.
             let mut rows = go!(pool.query_raw("SELECT 1 / (3 - n) FROM generate_series(1, 5) n", &[]))?;
             while let Some(Ok(_)) = go!(rows.next()) {}
             drop(rows);
@@ -101,7 +101,7 @@ twin! {
         go!(nested.execute(&insert, &[&9_i32]))?;
         go!(nested.commit())?;
         assert_eq!(seen!(guard, on, go), 4);
-        // What is left open is undone.
+        // What is left open is rolled back.
         go!(guard.begin())?;
         go!(guard.execute(&insert, &[&10_i32]))?;
         drop(guard);
@@ -150,7 +150,7 @@ twin! {
             let error = go!(pool.query("SELECT 1", &[])).expect_err("it is over");
             assert!(matches!(error, Error::TestTransactionOver), "{text}: {error}");
         }
-        // A session that is lost does not come back empty.
+        // A lost session is not replaced by an empty one.
         let pool = go!(driver::Pool::test_transaction(&on.pools("{ max_size: 1 }")))?;
         on.kill();
         let error = go!(pool.query("SELECT 1", &[])).expect_err("it is gone");
@@ -177,7 +177,7 @@ async fn tasks_take_turns_and_statements_of_one_task_do() -> Outcome {
     while let Some(done) = tasks.join_next().await {
         assert_eq!(done??, 1);
     }
-    // Side by side on the pool and on a guard.
+    // Concurrently on the pool and on a guard.
     let text = insert(&on);
     let (one, two) = tokio::join!(
         pool.execute(&text, &[&1_i32]),
@@ -194,7 +194,7 @@ async fn tasks_take_turns_and_statements_of_one_task_do() -> Outcome {
     assert_eq!((one?, two?), (1, 1));
     assert_eq!(seen!(guard, on, go_on), 20);
     drop(guard);
-    // A statement whose caller goes away.
+    // A statement whose caller is dropped.
     for statement in ["SELECT pg_sleep(30)", "SELECT pg_sleep(0.01)"] {
         let query = pool.query(statement, &[]);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(10), query).await;

@@ -1,5 +1,5 @@
-//! Every sslmode against every kind of server: what psql does with the same settings, for all
-//! four connection types.
+//! Every sslmode against every kind of server: all four connection types do what psql does with the
+//! same settings.
 //!
 //! `cargo xtask test tls -- --nocapture` prints the table.
 
@@ -22,14 +22,14 @@ const MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// What a server and its client are set up like.
+/// How a server and its client are set up.
 struct Row {
     name: &'static str,
     server: Server,
-    /// The certificate the server presents.
+    /// The certificate that the server presents.
     presents: &'static str,
     host: &'static str,
-    /// Settings of the client beside the mode: key and file.
+    /// The client's settings besides the mode: key and file.
     files: &'static [(&'static str, &'static str)],
 }
 
@@ -108,7 +108,7 @@ const ROWS: &[Row] = &[
         &[ROOT, ("sslcrl", "crl.pem")],
     ),
     row(
-        "list of nobody",
+        "list of an unknown authority",
         Server::Tls,
         "server",
         &[ROOT, ("sslcrl", "empty-crl.pem")],
@@ -168,7 +168,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// What came of one connect.
+/// The outcome of one connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Session {
     Encrypted,
@@ -209,7 +209,7 @@ impl fmt::Display for Session {
     }
 }
 
-/// The servers and what both sides need.
+/// The servers, and what both sides need.
 pub(crate) struct Bench {
     pub(crate) tls: Cluster,
     client_cert: Cluster,
@@ -245,8 +245,8 @@ impl Bench {
         }
     }
 
-    /// The settings of a session as keys and values, for both sides; `more` comes last, and what
-    /// looks like a file is one of the certificates.
+    /// The settings of a session as keys and values, for both sides; `more` comes last, and a value
+    /// that looks like a file is one of the certificates.
     pub(crate) fn with(
         &self,
         server: Server,
@@ -285,7 +285,7 @@ impl Bench {
             .collect()
     }
 
-    /// Has the server that asks for client certificates trust this authority as well.
+    /// Makes the server that requires client certificates trust this authority as well.
     pub(crate) fn trust(&self, authority: &str) -> anyhow::Result<()> {
         let ours = std::fs::read_to_string(self.certificates.ca())?;
         let other = std::fs::read_to_string(self.certificates.certificate(authority))?;
@@ -338,7 +338,7 @@ pub(crate) fn yaml(settings: &[(String, String)]) -> String {
     )
 }
 
-/// What each of our four types does with the settings.
+/// What each of the four types does with the settings.
 fn with_ours(settings: &[(String, String)], runtime: &tokio::runtime::Runtime) -> [Session; 4] {
     let config = load(&yaml(settings));
     [
@@ -350,7 +350,7 @@ fn with_ours(settings: &[(String, String)], runtime: &tokio::runtime::Runtime) -
     .map(Session::of)
 }
 
-/// The server refuses one kind of session in `pg_hba.conf`, and each mode finds what is left.
+/// The server rejects one kind of session in `pg_hba.conf`, and each mode finds what is left.
 #[test]
 fn each_mode_finds_what_the_server_admits() -> Outcome {
     let bench = Bench::start()?;

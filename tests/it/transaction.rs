@@ -1,4 +1,5 @@
-//! Committed on `Ok`, rolled back on everything else. Over TCP; where a name says so, over a Unix socket.
+//! Committed on `Ok`, rolled back on anything else. Over TCP; over a Unix socket if the name says
+//! so.
 
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, twin};
@@ -141,7 +142,7 @@ twin! {
     }
 }
 
-/// An error of a program's own.
+/// An error type of the program's own.
 #[derive(Debug)]
 enum Refused {
     Poor(i32),
@@ -154,7 +155,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// Works in a transaction whose closure has an error type of its own.
+/// Runs a transaction whose closure returns its own error type.
 macro_rules! refuse {
     ($on:ident, $handle:ident, $go:ident, $work:ident) => {{
         let insert = insert(&$on);
@@ -268,11 +269,11 @@ const ENDINGS: [(&str, &str); 7] = [
     ("COMMIT AND CHAIN", "COMMIT"),
     ("COMMIT; BEGIN", "COMMIT"),
     ("ROLLBACK; BEGIN", "ROLLBACK"),
-    // A migration with its own ends.
+    // A migration with its own transaction control.
     ("BEGIN; SELECT 1; COMMIT", "COMMIT"),
 ];
 
-/// What stays of a row that was written before, when the text is `ending`.
+/// What remains of a row written before, if the text is `ending`.
 fn stays(ending: &str) -> i64 {
     i64::from(ending.contains("COMMIT"))
 }
@@ -432,7 +433,7 @@ twin! {
     }
 }
 
-/// On a Unix socket nobody watches the wire: the server is asked, with one statement more.
+/// On a Unix socket the wire is not observed: the server is queried, with one more statement.
 #[test]
 fn a_transaction_that_a_text_ended_is_told_on_a_unix_socket() -> Outcome {
     let on = Fixture::new();

@@ -1,11 +1,22 @@
-//! What the observer says is what the server says.
+//! The observer's state is the server's state.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgmonkey_connect::Connector;
 use pgmonkey_connect::wire::WireState;
-use pgmonkey_tests::{Fixture, Outcome};
+use pgmonkey_tests::{Fixture, LONG, Outcome};
 use tokio_postgres::config::{SslMode, SslNegotiation};
+
+mod traffic;
+mod workload;
+
+/// Waits until a condition is seen that holds as long as statements run.
+async fn sent(condition: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
 
 pub(crate) fn driver_config(on: &Fixture) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
@@ -21,7 +32,7 @@ pub(crate) fn driver_config(on: &Fixture) -> tokio_postgres::Config {
     config
 }
 
-/// The server's word for a state at rest.
+/// The server's word for the state of a quiet session.
 fn expected(state: WireState) -> &'static str {
     match state {
         WireState::Idle => "idle",
@@ -31,7 +42,7 @@ fn expected(state: WireState) -> &'static str {
     }
 }
 
-/// Statements in an order that a generator of pseudo-random numbers picks.
+/// Statements in a pseudo-random order.
 fn workload(on: &Fixture, seed: u64) -> Vec<String> {
     let table = &on.name;
     let choices = [
@@ -90,7 +101,7 @@ fn the_blocking_driver_agrees_with_the_server() -> Outcome {
     std::io::Write::write_all(&mut writer, b"1\n2\n")?;
     writer.finish()?;
     assert_eq!(observer.state(), WireState::Idle);
-    // One that is given up.
+    // A copy that is abandoned.
     drop(client.copy_in(&copy_in)?);
     client.batch_execute("")?;
     assert_eq!(observer.state(), WireState::Idle);
@@ -118,7 +129,7 @@ async fn the_async_driver_agrees_with_the_server() -> Outcome {
                 let _ = client.batch_execute(&statement).await;
                 client.batch_execute("").await?;
             } else {
-                // The extended protocol, where a statement is prepared, run and closed.
+                // The extended protocol: a statement is prepared, run and closed.
                 let _ = client.query(&statement, &[]).await;
                 let _ = client.batch_execute("").await;
             }
@@ -131,12 +142,12 @@ async fn the_async_driver_agrees_with_the_server() -> Outcome {
     }
     client.batch_execute("ROLLBACK").await?;
 
-    // Pipelined: the count falls as the answers come.
+    // Pipelined: the count falls as the responses arrive.
     let answers = tokio::join!(
-        client.batch_execute("SELECT pg_sleep(0.05)"),
-        client.batch_execute("SELECT pg_sleep(0.05)"),
+        client.batch_execute("SELECT pg_sleep(0.3)"),
+        client.batch_execute("SELECT pg_sleep(0.3)"),
         async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sent(|| observer.state() == WireState::Busy(2)).await;
             observer.state()
         }
     );
@@ -146,7 +157,7 @@ async fn the_async_driver_agrees_with_the_server() -> Outcome {
     // A cancelled statement.
     let token = client.cancel_token();
     let (cancelled, sent) = tokio::join!(client.batch_execute("SELECT pg_sleep(30)"), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sent(|| on.sessions_in("active") == 1).await;
         token.cancel_query(Connector::new(None)).await
     });
     assert!(cancelled.is_err() && sent.is_ok());

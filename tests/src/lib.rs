@@ -1,8 +1,8 @@
-//! What the behaviour tests stand on: a server, a configuration of one's own, and a look at the
-//! sessions from the server's side.
+//! Support for the behaviour tests: a server, a configuration per test, and a view of the sessions
+//! from the server's side.
 //!
 //! The server is the one `cargo xtask test` started, or a throw-away one of this process. It is
-//! shared, so that each test tells its sessions from others' by their `application_name`.
+//! shared, so each test identifies its sessions by their `application_name`.
 
 #![forbid(unsafe_code)]
 
@@ -19,13 +19,13 @@ use postgres::types::ToSql;
 
 pub use stopped::Stopped;
 
-/// What a test returns.
+/// The result of a test.
 pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// How long a test waits for something that is bound to come about.
+/// How long a test waits for something that must happen.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// One test's own corner of a server.
+/// One test's own part of a server.
 pub struct Fixture {
     server: Endpoint,
     /// The `application_name` of the test's sessions, and the name of its table.
@@ -34,17 +34,17 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A corner of the plain server. Its table `name` has one column, `n int`.
+    /// A fixture on the plain server. Its table `name` has one column, `n int`.
     pub fn new() -> Self {
         let server = plain_or_start().expect("a PostgreSQL server: see the README's test command");
         Self::on(server.clone())
     }
 
-    /// A corner of a server of the test's own.
+    /// A fixture on the given server.
     pub fn on(server: Endpoint) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Process ids come again, and a test that was killed has left its table behind.
+        // Process ids are reused, and a killed test may have left its table behind.
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| since.as_micros());
         let fixture = Self {
@@ -61,7 +61,7 @@ impl Fixture {
         &self.server
     }
 
-    /// The file for this corner, with more of it in `sections`.
+    /// The configuration file for this fixture, with additional `sections`.
     pub fn yaml(&self, sections: &str) -> String {
         self.yaml_at(self.server.host(), self.server.port(), sections)
     }
@@ -80,7 +80,7 @@ impl Fixture {
         )
     }
 
-    /// The configuration for this corner.
+    /// The configuration for this fixture.
     pub fn config(&self, sections: &str) -> Config {
         load(&self.yaml(sections))
     }
@@ -97,17 +97,17 @@ impl Fixture {
         self.config(&format!("async_pool_settings: {settings}\n"))
     }
 
-    /// Runs statements beside the test's own sessions.
+    /// Runs statements in a separate session.
     pub fn run(&self, sql: &str) {
         self.admin(|client| client.batch_execute(sql));
     }
 
-    /// A number from the server, asked beside the test's own sessions.
+    /// Queries a number in a separate session.
     pub fn number(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> i64 {
         self.admin(|client| client.query_one(sql, params).map(|row| row.get(0)))
     }
 
-    /// How many sessions of this corner the server has.
+    /// How many sessions of this fixture the server has.
     pub fn sessions(&self) -> i64 {
         self.number(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
@@ -128,24 +128,28 @@ impl Fixture {
         self.number(&format!("SELECT count(*) FROM {}", self.name), &[])
     }
 
-    /// Ends the sessions of this corner from the server's side; says how many.
+    /// Ends the sessions of this fixture on the server and returns their number.
     pub fn kill(&self) -> i64 {
         let kill = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE application_name = $1";
         let killed = self.admin(|client| client.query(kill, &[&self.name]));
         let killed: Vec<i32> = killed.iter().map(|row| row.get(0)).collect();
-        // By their numbers, as there may be others in their place already.
+        let ours = killed.iter().filter(|pid| is_postgres(**pid));
+        let processes: Vec<i32> = ours.copied().collect();
+        // By process id, because new sessions may already have replaced them.
         let left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)";
         self.until("killed sessions are gone", || {
             self.number(left, &[&killed]) == 0
         });
-        // A runtime of several threads notices when one of them has seen the socket close.
-        std::thread::sleep(Duration::from_millis(50));
+        // A process closes its socket when it ends, which is after it has left the view.
+        self.until("their processes have ended", || {
+            !processes.iter().any(|pid| is_postgres(*pid))
+        });
         killed.len() as i64
     }
 
-    /// Stops the server's processes for the sessions of this corner, so that they answer nothing,
-    /// until what is returned is dropped; `None`, and says so, where they run on another machine.
+    /// Stops the server processes of this fixture's sessions, so that they respond to nothing,
+    /// until the returned value is dropped; `None`, with a message, if they run on another machine.
     pub fn stop(&self) -> Option<Stopped> {
         let ask = "SELECT pid, client_port FROM pg_stat_activity \
                    WHERE application_name = $1 AND client_port > 0";
@@ -158,7 +162,7 @@ impl Fixture {
         stopped
     }
 
-    /// Waits for something that is bound to come about.
+    /// Waits for something that must happen.
     pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + LONG;
         while !condition() {
@@ -167,8 +171,8 @@ impl Fixture {
         }
     }
 
-    /// Works on a session of its own, on a thread of its own: the blocking driver must not be
-    /// used inside a task, and half of the tests are tasks.
+    /// Runs `work` with a session and a thread of its own: the blocking driver must not be used
+    /// inside a task, and half of the tests are tasks.
     fn admin<T: Send>(
         &self,
         work: impl FnOnce(&mut postgres::Client) -> Result<T, postgres::Error> + Send,
@@ -190,6 +194,12 @@ impl Fixture {
     }
 }
 
+/// Whether a server process of this machine has this id.
+fn is_postgres(pid: i32) -> bool {
+    let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+    title.is_ok_and(|title| title.starts_with("postgres"))
+}
+
 impl Default for Fixture {
     fn default() -> Self {
         Self::new()
@@ -199,20 +209,25 @@ impl Default for Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        // Also where a statement of it has failed: dropped here, it would abort the process.
+        // Also if one of its statements has failed: dropped here, it would abort the process.
         let admin = self.admin.get_mut().unwrap_or_else(PoisonError::into_inner);
         let admin = admin.take();
-        // On a thread for the reason above; a server the test stopped is none to clean up.
+        // On a thread for the reason above; a server that the test stopped needs no clean-up.
         let _ = std::thread::spawn(move || {
             if let Some(mut client) = admin {
-                let _ = client.batch_execute(&format!("DROP TABLE IF EXISTS {name}"));
+                // A session abandoned in the middle of a COPY would hold the table forever.
+                let _ = client.batch_execute(&format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = '{name}' AND pid <> pg_backend_pid(); \
+                     DROP TABLE IF EXISTS {name}"
+                ));
             }
         })
         .join();
     }
 }
 
-/// Loads a file's text as the environment of the test must not touch it.
+/// Loads a file's text without reading the test's environment.
 pub fn load(yaml: &str) -> Config {
     Config::loader()
         .yaml(yaml)
@@ -255,6 +270,7 @@ macro_rules! twin {
             #[allow(unused_imports, reason = "not every test needs all of it")]
             use super::*;
 
+            $(#[$meta])*
             #[test]
             fn sync() -> $crate::Outcome {
                 blocking()
@@ -274,6 +290,7 @@ macro_rules! twin {
                 $body
             }
 
+            $(#[$meta])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[allow(unused_mut, reason = "the blocking driver takes &mut where the other takes &")]
             async fn aio() -> $crate::Outcome {

@@ -1,4 +1,5 @@
-//! Where blocking is allowed beside a plain thread: a blocking handle must mean the same in each.
+//! Where blocking is allowed besides a plain thread: a blocking handle must behave the same in
+//! each.
 
 use crate::Outcome;
 
@@ -10,14 +11,14 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime")
 }
 
-/// Runs it on a thread that a runtime keeps for blocking work.
+/// Runs it on a runtime's thread for blocking work.
 pub fn in_spawn_blocking(run: fn() -> Outcome) -> Outcome {
     let runtime = runtime();
     let done = runtime.spawn_blocking(run);
     runtime.block_on(done).expect("no panic")
 }
 
-/// Runs it in a task that has told its runtime that it blocks.
+/// Runs it in a task that has announced to its runtime that it blocks.
 pub fn in_block_in_place(run: fn() -> Outcome) -> Outcome {
     let runtime = runtime();
     let done = runtime.spawn(async move { tokio::task::block_in_place(run) });

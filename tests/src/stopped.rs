@@ -1,4 +1,4 @@
-//! Processes of the server that stand still.
+//! Stopped processes of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +8,8 @@ use pgmonkey_testserver::signal;
 
 use crate::LONG;
 
-/// Server processes that are stopped until this is dropped, or a test hangs for too long: then
-/// they go on, so that the test ends and can fail.
+/// Server processes that are stopped until this is dropped, or until a test hangs for too long:
+/// then they resume, so that the test ends and can fail.
 pub struct Stopped {
     pids: Vec<u32>,
     /// The ports of their clients.
@@ -19,11 +19,11 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Stops the processes with these numbers and ports of their clients.
+    /// Stops the processes with these ids and client ports.
     pub(crate) fn new(backends: impl Iterator<Item = (i32, i32)>) -> Option<Self> {
         let (mut pids, mut ports) = (Vec::new(), Vec::new());
         for (pid, port) in backends {
-            // The title of a process of PostgreSQL names its client.
+            // The title of a PostgreSQL process names its client.
             let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
             if !title.starts_with("postgres") || !title.contains(&format!("({port})")) {
                 return None;
@@ -52,7 +52,7 @@ impl Stopped {
         })
     }
 
-    /// Whether they still stand still: what was done since did not wait for them.
+    /// Whether they are still stopped: nothing since then has waited for them.
     pub fn still(&self) -> bool {
         !self.hung.load(Ordering::SeqCst)
     }
@@ -63,7 +63,7 @@ impl Stopped {
         let sockets = sockets.iter().flatten().flat_map(|table| table.lines());
         let is_open = |line: &&str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            // Closed sockets that the kernel still has have no inode.
+            // Closed sockets that the kernel still keeps have no inode.
             let [_, local, _, _, _, _, _, _, _, inode, ..] = fields[..] else {
                 return false;
             };

@@ -7,30 +7,31 @@ usage: cargo xtask <task> [options]
 
   test [options] [filter...] [-- ARGS]
                                run the workspace's tests against three throw-away servers
-  demo [options]               open all four connection types twice, and show what happened
-  bench [options] [name...]    ours, the other pools and the bare drivers, side by side: pools, pinned,
-                               handles, observer
+  demo [options]               open all four connection types twice and print the result
+  bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
+                               millisecond, contention, handles, observer, pinned; BENCH_ROUNDS=N
+                               sets the number of rounds
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   fuzz [--seconds N] [--install] [target...]
-                               the fuzz targets, each from its kept corpus (default 60 seconds), two at
-                               a time; --install or CI=true may install cargo-fuzz
-  ci [options] [--no-test]     everything that must hold: format, tidy, clippy, docs, features, tests
-  tidy                         crate borders, file sizes and names, compiler version
-  docs [--install]             check the book, make HTML of it where mdbook is installed (or is to
-                               be), build the documentation, check the reference against the keys
+                               run the fuzz targets, each from its kept corpus (default 60 seconds),
+                               two at a time; --install or CI=true may install cargo-fuzz
+  ci [options] [--no-test]     run all checks: format, tidy, clippy, docs, features, tests
+  tidy                         check crate borders, file sizes and names, compiler version
+  docs [--install]             check the book, render it as HTML if mdbook is installed (--install gets
+                               it), build the documentation, check the reference against the keys
 
 options of test, demo, bench and ci:
   --postgres auto|docker|local|URL
-                    where the servers come from. auto (the default): Docker if an engine answers
-                    and the image is there or can be pulled in 30 s, else the programs on this
-                    machine. A URL names a plain server that is there already
+                    the source of the servers. auto (the default): Docker if an engine answers
+                    and the image is there or can be pulled in 30 s, otherwise the programs on
+                    this machine. A URL names an existing plain server
   --image NAME      the Docker image (default postgres:17)
-  --install         may install the distribution's PostgreSQL when there is none (as root, with
-                    apt-get); CI=true says so too";
+  --install         may install the distribution's PostgreSQL if it is missing (as root, with
+                    apt-get); CI=true allows it too";
 
 const DEFAULT_IMAGE: &str = "postgres:17";
 
-/// What to do.
+/// The task to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Help,
@@ -56,7 +57,7 @@ pub(crate) enum Task {
     },
 }
 
-/// What the tasks that need servers have in common.
+/// The options of tasks that need servers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) postgres: Postgres,
@@ -65,7 +66,7 @@ pub(crate) struct Options {
     pub(crate) filters: Vec<String>,
 }
 
-/// Where the servers come from.
+/// The source of the servers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Postgres {
     Auto,
@@ -101,19 +102,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
             let install = std::mem::take(&mut rest.install);
             rest.nothing(Task::Docs { install })?
         }
-        unknown => bail!("there is no task `{unknown}`"),
+        unknown => bail!("unknown task `{unknown}`"),
     };
     if rest.no_test {
-        bail!("--no-test belongs to `ci`");
+        bail!("--no-test is an option of `ci`");
     }
     if rest.seconds.is_some() {
-        bail!("--seconds belongs to `fuzz`");
+        bail!("--seconds is an option of `fuzz`");
     }
     if rest.postgres.is_some() || rest.image.is_some() {
         bail!("this task starts no servers");
     }
     if rest.minutes.is_some() {
-        bail!("--minutes belongs to `soak`");
+        bail!("--minutes is an option of `soak`");
     }
     Ok(task)
 }
@@ -150,13 +151,14 @@ impl Rest {
                 "--seconds" => {
                     let text = value()?;
                     let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
-                    rest.seconds = Some(
-                        seconds.with_context(|| format!("--seconds is a number, not `{text}`"))?,
-                    );
+                    rest.seconds =
+                        Some(seconds.with_context(|| {
+                            format!("--seconds must be a number, not `{text}`")
+                        })?);
                 }
-                // What follows is the test programs' business, as with `cargo test`.
+                // The rest is for the test programs, as with `cargo test`.
                 "--" => rest.words.extend(args.by_ref()),
-                _ if name.starts_with('-') => bail!("there is no option `{name}`"),
+                _ if name.starts_with('-') => bail!("unknown option `{name}`"),
                 _ => rest.words.push(arg),
             }
         }
@@ -177,7 +179,7 @@ impl Rest {
 
     fn without_filters(&mut self) -> anyhow::Result<Options> {
         match self.words.first() {
-            Some(word) => bail!("`{word}` makes no sense here"),
+            Some(word) => bail!("unexpected argument `{word}`"),
             None => Ok(self.options()),
         }
     }
@@ -193,7 +195,7 @@ impl Rest {
 fn minutes(text: String) -> anyhow::Result<String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 => Ok(text),
-        _ => bail!("--minutes is a number, not `{text}`"),
+        _ => bail!("--minutes must be a number, not `{text}`"),
     }
 }
 
@@ -203,7 +205,7 @@ fn postgres(text: String) -> anyhow::Result<Postgres> {
         "docker" => Ok(Postgres::Docker),
         "local" => Ok(Postgres::Local),
         url if url.contains("://") => Ok(Postgres::Url(text)),
-        _ => bail!("--postgres is auto, docker, local or a URL, not `{text}`"),
+        _ => bail!("--postgres must be auto, docker, local or a URL, not `{text}`"),
     }
 }
 

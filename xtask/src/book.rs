@@ -1,4 +1,4 @@
-//! The book in `docs/`: whether its pages hold together, and what makes HTML of them.
+//! The book in `docs/`: checks its pages and renders them as HTML.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,19 +12,19 @@ use page::Page;
 
 mod page;
 
-/// The renderer; a newer one may want another `book.toml`.
+/// The renderer; a newer version may need another `book.toml`.
 const MDBOOK: &str = "0.5.4";
 const FOLDER: &str = "docs";
 const SUMMARY: &str = "docs/SUMMARY.md";
 /// Decisions are read one at a time, from the page that lists them.
 const DECISIONS: &str = "docs/decisions/";
-/// Where a reader goes next: every chapter links to these.
+/// The pages to continue with: every chapter links to these.
 const SIGNPOSTS: [&str; 3] = [
     "docs/index.md",
     "docs/reference.md",
     "docs/best-practices.md",
 ];
-/// Pages outside the book whose links are looked at as well.
+/// Pages outside the book whose links are checked as well.
 const BESIDE: [&str; 4] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -32,8 +32,8 @@ const BESIDE: [&str; 4] = [
     "CHANGELOG.md",
 ];
 
-/// Looks at all pages: dead links and anchors, pages that nothing leads to, code that nothing
-/// compiles. Says all that is wrong, not only the first.
+/// Checks all pages for dead links and anchors, unlinked pages, and code that is not compiled.
+/// Reports all problems, not only the first.
 pub(crate) fn check() -> anyhow::Result<()> {
     let pages = read(root())?;
     let problems = problems(root(), &pages);
@@ -42,14 +42,14 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
     ensure!(
         problems.is_empty(),
-        "{} things wrong with the book",
+        "{} problems in the book",
         problems.len()
     );
-    eprintln!("book: {} pages hold together", pages.len());
+    eprintln!("book: {} pages without problems", pages.len());
     Ok(())
 }
 
-/// Has the table of contents end with all decisions there are.
+/// Appends all decisions to the table of contents.
 pub(crate) fn list_decisions() -> anyhow::Result<()> {
     let pages = read(root())?;
     let summary = root().join(SUMMARY);
@@ -66,7 +66,7 @@ pub(crate) fn list_decisions() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes HTML of the book in `target/book`, where there is an mdBook. `install` gets one.
+/// Renders the book to `target/book` if mdBook is available; `install` installs it.
 pub(crate) fn render(install: bool) -> anyhow::Result<()> {
     let ours = root().join("target/mdbook/bin/mdbook");
     let program = match [PathBuf::from("mdbook"), ours.clone()]
@@ -79,7 +79,9 @@ pub(crate) fn render(install: bool) -> anyhow::Result<()> {
             ours
         }
         None => {
-            eprintln!("book: not rendered, for there is no mdbook: cargo xtask docs --install");
+            eprintln!(
+                "book: not rendered, because mdbook is not installed: cargo xtask docs --install"
+            );
             return Ok(());
         }
     };
@@ -97,7 +99,7 @@ fn answers(program: &PathBuf) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Without optimizing: the book is small, and it halves the build.
+/// Unoptimized: the book is small, and this halves the build time.
 fn get(program: &Path) -> anyhow::Result<()> {
     let folder = program.parent().and_then(Path::parent);
     let mut command = cargo(&["install", "--locked", "--debug", "--no-default-features"]);
@@ -153,7 +155,7 @@ fn problems(root: &Path, pages: &BTreeMap<String, Page>) -> Vec<String> {
             let loose = page.blocks.iter().filter(|block| block.is_loose());
             problems.extend(loose.map(|block| {
                 format!(
-                    "{name}: Rust code that nothing compiles; include it: {}",
+                    "{name}: Rust code that is not compiled; include it from a compiled file: {}",
                     block.start()
                 )
             }));
@@ -177,7 +179,7 @@ fn is_outward(link: &str) -> bool {
         .any(|scheme| link.starts_with(scheme))
 }
 
-/// Pages of the book that its table of contents does not have.
+/// Pages of the book that are missing in its table of contents.
 fn unlisted(pages: &BTreeMap<String, Page>) -> impl Iterator<Item = &String> {
     let listed: BTreeSet<String> = pages
         .get(SUMMARY)
@@ -190,8 +192,8 @@ fn unlisted(pages: &BTreeMap<String, Page>) -> impl Iterator<Item = &String> {
     inside.filter(move |name| !listed.contains(*name))
 }
 
-/// The file a link leads to, from the root. A page of the book may only lead to others of it:
-/// nothing else is there when it is read as HTML.
+/// The file a link leads to, from the root. A page of the book may only link to other pages of it:
+/// the HTML contains nothing else.
 fn target(
     root: &Path,
     pages: &BTreeMap<String, Page>,
@@ -206,7 +208,7 @@ fn target(
     ensure!(root.join(&file).exists(), "there is no {file}");
     ensure!(
         !from.starts_with("docs/") || file.starts_with("docs/"),
-        "leads out of the book"
+        "links outside the book"
     );
     if anchor.is_empty() {
         return Ok(file);
@@ -214,11 +216,11 @@ fn target(
     match pages.get(&file) {
         Some(page) if page.anchors.contains(anchor) => Ok(file),
         Some(_) => bail!("{file} has no heading #{anchor}"),
-        None => bail!("{file} is no page, so it has no headings"),
+        None => bail!("{file} is not a page, so it has no headings"),
     }
 }
 
-/// Without `..` inside.
+/// The path with `..` resolved.
 fn normal(path: &Path) -> String {
     let mut parts: Vec<String> = Vec::new();
     for part in path.components() {
@@ -231,7 +233,7 @@ fn normal(path: &Path) -> String {
     parts.join("/")
 }
 
-/// Whether what a page includes is there: `file`, or `file:anchor`.
+/// Whether the target of an include exists: `file`, or `file:anchor`.
 fn included(page: &Path, include: &str) -> anyhow::Result<()> {
     let (file, anchor) = include.split_once(':').unwrap_or((include, ""));
     let text = fs::read_to_string(page.with_file_name(file)).context("cannot be read")?;
@@ -313,7 +315,7 @@ mod tests {
     #[test]
     fn code_that_nothing_compiles_is_found() {
         let loose = around("```rust\nfn main() {}\n```\n");
-        assert!(loose[0].contains("nothing compiles"), "{loose:?}");
+        assert!(loose[0].contains("not compiled"), "{loose:?}");
         let gone = around("```rust\n{{#include ../gone.rs:part}}\n```\n");
         assert!(
             gone.len() == 1 && gone[0].contains("cannot be read"),

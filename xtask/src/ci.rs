@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything that must hold before a change goes in.
+//! `cargo xtask ci`: everything that must hold before a change is merged.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -10,11 +10,11 @@ use crate::args::Options;
 use crate::process::{self, cargo, step};
 use crate::{book, docs, test, tidy};
 
-/// Stops at the first step that fails, and says how long each took.
+/// Stops at the first step that fails, and prints how long each took.
 pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     step("format", || {
         process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-        // No member of the workspace.
+        // Not a member of the workspace.
         process::run(&mut cargo(&[
             "fmt",
             "--manifest-path",
@@ -40,7 +40,7 @@ fn clippy() -> anyhow::Result<()> {
     process::run(command.args(DENY_WARNINGS))
 }
 
-/// Each library crate and the program with no features, each feature alone, and all.
+/// Checks each library crate and the CLI without features, with each feature alone, and with all.
 fn features() -> anyhow::Result<()> {
     for package in workspace()?.workspace_default_packages() {
         for list in combinations(package) {
@@ -53,8 +53,8 @@ fn features() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether each published crate has what a package needs. Building them again is for a release:
-/// `cargo package --workspace`.
+/// Checks that each published crate has what a package needs. Building the packages is for a
+/// release: `cargo package --workspace`.
 fn packages() -> anyhow::Result<()> {
     let mut command = cargo(&[
         "package",
@@ -71,8 +71,8 @@ fn packages() -> anyhow::Result<()> {
     process::run(&mut command)
 }
 
-/// By cargo-deny where it is installed. Its advisories come from a repository that cannot be reached
-/// everywhere, so that they are a command of their own: `cargo deny check advisories`.
+/// Runs cargo-deny if it is installed. Its advisories come from a repository that is not reachable
+/// everywhere, so they have a separate command: `cargo deny check advisories`.
 fn licences() -> anyhow::Result<()> {
     let mut version = cargo(&["deny", "--version"]);
     let version = version.stdout(Stdio::null()).stderr(Stdio::null()).status();

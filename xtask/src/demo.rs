@@ -1,4 +1,5 @@
-//! `cargo xtask demo` and `cargo xtask bench`: a program that is given a file, and a server for it.
+//! `cargo xtask demo` and `cargo xtask bench`: a program that gets a configuration file and a
+//! server for it.
 
 use std::fs;
 use std::time::Instant;
@@ -9,12 +10,12 @@ use crate::args::Options;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
-/// All four connection types, seen at work.
+/// The example that shows all four connection types.
 pub(crate) const TOUR: [&str; 4] = ["--package", "pgmonkey", "--example", "tour"];
 /// Ours and the bare drivers, side by side.
 pub(crate) const BENCH: [&str; 2] = ["--package", "pgmonkey-bench"];
 
-/// Gets the server first: where there is none, nobody waits for a build to learn that.
+/// Starts the server first, so that a missing one is reported before the build.
 pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     let begin = Instant::now();
     let servers = Servers::start(options, Wanted::Plain)?;
@@ -37,12 +38,11 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     )?;
     drop(servers);
     let took = (started + begin.elapsed()).as_secs_f64();
-    eprintln!("the server is gone again; without the build all of it took {took:.1} s");
+    eprintln!("removed the server; took {took:.1} s without the build");
     Ok(())
 }
 
-/// Figures are those of a release. Where nobody looks at them, the tour takes what the tests have
-/// built.
+/// Benchmarks use a release build. Without a terminal the tour uses the build of the tests.
 fn profile(program: &[&str]) -> &'static [&'static str] {
     let unseen = std::env::var("CI").is_ok_and(|value| value == "true");
     if unseen && program == TOUR {

@@ -17,7 +17,7 @@ pub(crate) fn run(install: bool) -> anyhow::Result<()> {
     ]))
 }
 
-/// Builds what `cargo doc` makes of the workspace; a warning is an error.
+/// Builds the workspace's documentation; a warning is an error.
 pub(crate) fn build() -> anyhow::Result<()> {
     let mut command = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     process::run(command.env("RUSTDOCFLAGS", "-D warnings"))

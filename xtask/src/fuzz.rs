@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: each fuzz target for a while, from its kept corpus.
+//! `cargo xtask fuzz`: runs each fuzz target for some time, from its kept corpus.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +11,27 @@ use anyhow::{Context, bail, ensure};
 use crate::install::in_ci;
 use crate::process::{self, cargo};
 
-/// The targets in `fuzz/fuzz_targets`, and how they are paired by time.
+/// The targets in `fuzz/fuzz_targets`, in the order in which they are paired.
 const TARGETS: [&str; 6] = ["wire", "loader", "url", "csv", "service", "hba"];
 
-/// How many run side by side.
+/// How many targets run concurrently.
 const AT_ONCE: usize = 2;
 
-/// One input may take this many seconds, and the whole run this many megabytes.
+/// The limit of one input in seconds, and of the whole run in megabytes.
 const LIMITS: [&str; 2] = ["-timeout=10", "-rss_limit_mb=1024"];
 
-/// The longest input, in bytes: what is interesting is small.
+/// The longest input, in bytes: interesting inputs are small.
 const LONGEST: &str = "-max_len=4096";
 
-/// How much of a failed run is shown.
+/// How many lines of a failed run are shown.
 const SHOWN: usize = 60;
 
-/// Builds the targets and runs those asked for, or all, for `seconds` each.
+/// Builds the targets and runs the requested ones, or all, for `seconds` each.
 pub(crate) fn run(seconds: u32, targets: &[String], install: bool) -> anyhow::Result<()> {
     let chosen = chosen(targets)?;
     find_cargo_fuzz(install)?;
     let build = target_dir().join("fuzz");
-    // Without a sanitizer a stable compiler does, and what is fuzzed has no unsafe code.
+    // Without a sanitizer a stable compiler is enough, and the fuzzed code has no unsafe code.
     let mut command = cargo(&["fuzz", "build", "--sanitizer", "none", "--target-dir"]);
     process::run(command.arg(&build)).context("cannot build the fuzz targets")?;
     let programs = build.join(host()?).join("release");
@@ -58,7 +58,7 @@ pub(crate) fn run(seconds: u32, targets: &[String], install: bool) -> anyhow::Re
 fn chosen(targets: &[String]) -> anyhow::Result<Vec<&'static str>> {
     let find = |name: &String| {
         let known = TARGETS.into_iter().find(|target| target == name);
-        known.with_context(|| format!("there is no target `{name}`: {}", TARGETS.join(", ")))
+        known.with_context(|| format!("unknown target `{name}`: {}", TARGETS.join(", ")))
     };
     match targets {
         [] => Ok(TARGETS.to_vec()),
@@ -88,11 +88,11 @@ fn fuzz(programs: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
     if !ran.status.success() {
         let tail = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
         bail!(
-            "{}\n{tail}\nagain: cargo fuzz run --sanitizer none {target} INPUT, with the input named above",
+            "{}\n{tail}\nto reproduce: cargo fuzz run --sanitizer none {target} INPUT, with the input named above",
             ran.status
         );
     }
-    eprintln!("    {target}: {}", lines.last().unwrap_or(&"nothing said"));
+    eprintln!("    {target}: {}", lines.last().unwrap_or(&"no output"));
     Ok(())
 }
 
@@ -104,7 +104,7 @@ fn find_cargo_fuzz(install: bool) -> anyhow::Result<()> {
     }
     ensure!(
         install || in_ci(),
-        "there is no cargo-fuzz: add --install, or run `cargo install --locked cargo-fuzz`"
+        "cargo-fuzz is not installed: add --install, or run `cargo install --locked cargo-fuzz`"
     );
     process::run(&mut cargo(&[
         "install",
@@ -120,7 +120,7 @@ fn target_dir() -> PathBuf {
     process::root().join(set.unwrap_or_else(|| "target".into()))
 }
 
-/// What cargo-fuzz names the folder of its programs after.
+/// The host triple, after which cargo-fuzz names its output directory.
 fn host() -> anyhow::Result<String> {
     let said = Command::new("rustc").arg("-vV").output();
     let said = String::from_utf8(said.context("cannot run rustc")?.stdout)?;

@@ -1,4 +1,4 @@
-//! Getting PostgreSQL where there is none.
+//! Installs PostgreSQL if it is missing.
 
 use std::fs;
 use std::io::{IsTerminal, stdin};
@@ -11,10 +11,10 @@ use pgmonkey_testserver::Pgbouncer;
 
 use crate::process::run;
 
-/// Debian's package would otherwise make and start a server of its own.
+/// Otherwise Debian's package would create and start a server of its own.
 const CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
-/// Installs the distribution's PostgreSQL, where that is possible and allowed.
+/// Installs the distribution's PostgreSQL, if possible and allowed.
 ///
 /// Possible: as root on a system with `apt-get`. Allowed: by `allowed` (`--install`), by
 /// `CI=true`, or by a person at the terminal.
@@ -28,8 +28,8 @@ pub(crate) fn postgres(allowed: bool, missing: &anyhow::Error) -> anyhow::Result
     apt_install().context("cannot install PostgreSQL")
 }
 
-/// Installs PgBouncer where nobody has to be asked. Without it some tests are skipped and say so,
-/// so that a failure is only told.
+/// Installs PgBouncer if no confirmation is needed. Without it some tests are skipped with a
+/// message, so a failure is only reported.
 pub(crate) fn pgbouncer(allowed: bool) {
     if Pgbouncer::find().is_some() || !System::find().can_install() || !(allowed || in_ci()) {
         return;
@@ -80,7 +80,7 @@ fn agreed() -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// What decides how to get PostgreSQL here.
+/// The facts that decide how to install PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 struct System {
     root: bool,
@@ -136,7 +136,7 @@ impl System {
         self.root && self.manager == Some(Manager::Apt)
     }
 
-    /// What a person can do, and the exact commands for it.
+    /// What a user can do, with the exact commands.
     fn advice(self) -> String {
         let mut ways = Vec::new();
         if self.can_install() {
@@ -145,11 +145,11 @@ impl System {
         if let Some(command) = self.install_command() {
             ways.push(format!("install it: {command}"));
         }
-        ways.push("say where its programs are: PGMONKEY_PG_BIN=/path/to/bin".to_owned());
+        ways.push("set the directory of its programs: PGMONKEY_PG_BIN=/path/to/bin".to_owned());
         ways.push("start a Docker engine and run: docker pull postgres:17".to_owned());
         ways.push("name a server: --postgres postgres://user:password@host:port/dbname".to_owned());
         format!(
-            "there is no PostgreSQL to test with; any one of these gives it one\n  - {}",
+            "no PostgreSQL found for the tests; do one of the following\n  - {}",
             ways.join("\n  - ")
         )
     }

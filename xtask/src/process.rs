@@ -1,4 +1,4 @@
-//! Running other programs, and stopping them when this one is to stop.
+//! Runs other programs, and stops them when this one is stopped.
 
 use std::fmt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,7 +14,7 @@ use pgmonkey_testserver::{Watchdog, signal_group};
 /// What a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED_CODE: u8 = 130;
 
-/// Ends the process group `$1`, politely first.
+/// Ends the process group `$1`, with SIGTERM first.
 const END_GROUP: &str = r#"kill -s TERM -- "-$1"
 tries=0
 while [ "$tries" -lt 50 ] && kill -s 0 -- "-$1"; do
@@ -24,11 +24,11 @@ done
 kill -s KILL -- "-$1"
 "#;
 
-/// The process group of the program that runs now.
+/// The process group of the running program.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
-/// A program that did not succeed; this one ends with the same code.
+/// A program that failed; xtask exits with the same code.
 #[derive(Debug)]
 pub(crate) struct Failed {
     line: String,
@@ -43,7 +43,7 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// Ctrl-C was pressed, or the process was told to end.
+/// Ctrl-C was pressed, or the process received a termination signal.
 #[derive(Debug)]
 struct Interrupted;
 
@@ -55,16 +55,17 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on Ctrl-C ends the program that runs, and then this one in an orderly way. Between
-/// programs, and at the third time, it ends this one at once: the watchdogs clean up.
+/// Makes Ctrl-C end the running program, and then xtask in an orderly way. Between programs, and
+/// the third time, it ends xtask immediately: the watchdogs clean up.
 ///
-/// The second time is passed on as well: cargo-nextest takes it as the order to wait for no test.
+/// The second one is passed on as well: cargo-nextest takes it as the request not to wait for any
+/// test.
 pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         let earlier = INTERRUPTS.fetch_add(1, Ordering::SeqCst);
         let patient = earlier < 2;
         let signal = if patient { "INT" } else { "KILL" };
-        // Not kept locked: the program's end takes the lock as well.
+        // Not kept locked: the end of the program takes the lock as well.
         let group = *running();
         let stopping = group.is_some_and(|group| signal_group(group, signal).is_ok());
         if !(patient && stopping) {
@@ -77,10 +78,10 @@ pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
 
 /// Runs a program to its end, without standard input.
 ///
-/// It gets a process group of its own, which goes when this process does.
+/// It gets a process group of its own, which ends with this process.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = line(command);
-    // Held while it starts, so that an interrupt meanwhile finds it.
+    // Held during the start, so that an interrupt in the meantime finds the program.
     let mut running_now = running();
     check_interrupt()?;
     let mut child = command
@@ -101,7 +102,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     }
 }
 
-/// Like [`run`], and says what is run and how long it took.
+/// Like [`run`], and prints the command and how long it took.
 pub(crate) fn step(name: &str, action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     eprintln!("==> {name}");
     let begin = Instant::now();
@@ -110,9 +111,9 @@ pub(crate) fn step(name: &str, action: impl FnOnce() -> anyhow::Result<()>) -> a
     Ok(())
 }
 
-/// Cargo, in the workspace's root: below it, cargo would mean the crate it is in.
+/// Cargo, in the workspace's root: below it, cargo would use the crate of that directory.
 pub(crate) fn cargo(args: &[&str]) -> Command {
-    // Set by cargo itself, so that the same one is used again.
+    // Set by cargo itself, so the same cargo is used again.
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     command
@@ -125,7 +126,7 @@ pub(crate) fn root() -> &'static Path {
         .expect("this crate is a folder of the workspace")
 }
 
-/// The code to end with: that of the program that failed, as a shell would report it.
+/// The exit code: that of the program that failed, as a shell would report it.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.is::<Interrupted>() {
         return ExitCode::from(INTERRUPTED_CODE);

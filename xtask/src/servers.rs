@@ -1,4 +1,4 @@
-//! Where the servers come from.
+//! The servers for tests, demo and bench.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::args::{Options, Postgres};
 use crate::install;
 
 const PULL_LIMIT: Duration = Duration::from_secs(30);
-/// The superuser of the servers with TLS, whom the client certificate is made out to.
+/// The superuser of the servers with TLS, to which the client certificate is issued.
 const CLIENT: &str = "postgres";
 
-/// Which servers are wanted.
+/// Which servers are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Plain,
@@ -31,16 +31,16 @@ impl Wanted {
     }
 }
 
-/// Servers that are gone once this is dropped, and how to reach them.
+/// Servers that end when this is dropped, and how to reach them.
 pub(crate) struct Servers {
     reached: TestServers,
     _held: Vec<Held>,
-    // After the servers, which use what is in it.
+    // Dropped after the servers, which use its contents.
     _certificates: Option<ScratchDir>,
 }
 
 impl Servers {
-    /// Gets the servers in the way the options say, and says which way it took.
+    /// Starts the servers as the options say, and prints how.
     pub(crate) fn start(options: &Options, wanted: Wanted) -> anyhow::Result<Self> {
         let begin = Instant::now();
         let servers = match &options.postgres {
@@ -57,21 +57,21 @@ impl Servers {
         &self.reached.plain
     }
 
-    /// What the test binaries find in their environment.
+    /// The environment variables of the test binaries.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         self.reached.to_env()
     }
 
     fn automatic(options: &Options, wanted: Wanted) -> anyhow::Result<Self> {
         if let Some(reached) = TestServers::from_env() {
-            say("taking the servers named in the environment (PGMONKEY_TEST_PLAIN_URL)");
+            say("using the servers named in the environment (PGMONKEY_TEST_PLAIN_URL)");
             return Ok(Self::reached(reached));
         }
         match Self::from_docker(&options.image, wanted) {
             Ok(servers) => Ok(servers),
             Err(error) => {
                 say(&format!(
-                    "not from Docker ({error:#}); falling back to the programs on this machine"
+                    "Docker is not usable ({error:#}); using the programs on this machine"
                 ));
                 Self::local(options, wanted)
             }
@@ -110,7 +110,7 @@ impl Servers {
         })
     }
 
-    /// A plain server that is there already; those with TLS come from local programs, if any.
+    /// An existing plain server; those with TLS come from local programs, if there are any.
     fn named(plain: Endpoint, wanted: Wanted) -> anyhow::Result<Self> {
         say(&format!(
             "the server at {}:{} as plain server",
@@ -145,7 +145,7 @@ impl Servers {
         }
     }
 
-    /// Starts one server of each kind, all at the same time.
+    /// Starts one server of each kind, all concurrently.
     fn of_kinds(
         kinds: &[Kind],
         start: impl Fn(Kind, &Certificates) -> anyhow::Result<Held> + Sync,
@@ -205,7 +205,7 @@ impl Servers {
     }
 }
 
-/// A server, for as long as it is kept.
+/// A server that runs until this is dropped.
 enum Held {
     Local(Box<Cluster>),
     Docker(Box<Container>),
@@ -226,7 +226,7 @@ impl Held {
     }
 }
 
-/// The server programs on this machine, installed where there are none and they may be.
+/// The server programs on this machine, installed if they are missing and that is allowed.
 pub(crate) fn local_programs(options: &Options) -> anyhow::Result<Binaries> {
     match Binaries::find() {
         Ok(binaries) => Ok(binaries),

@@ -1,10 +1,10 @@
-//! `cargo xtask soak`: money moved under faults, on a server of its own.
+//! `cargo xtask soak`: moves money under faults, on a server of its own.
 
 use crate::args::Options;
 use crate::process::{self, cargo};
 use crate::servers::local_programs;
 
-/// Ends with an error if a promise was broken.
+/// Fails if a guarantee was broken.
 pub(crate) fn run(options: &Options, minutes: &str) -> anyhow::Result<()> {
     local_programs(options)?;
     let program = [

@@ -7,7 +7,15 @@ use crate::install;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
-/// Runs tests, then doctests, both also when the first fail; the servers go whatever happens.
+/// Without the benchmarks, which have no tests: their pools make Tokio use parking_lot, with which
+/// a child of `fork` that starts a runtime may wait forever.
+const TESTED: [&str; 3] = ["--workspace", "--exclude", "pgmonkey-bench"];
+
+/// How often the tests that share a pool run together, because a race between them does not show
+/// every time.
+const TOGETHER: usize = 20;
+
+/// Runs tests, then doctests, both even if the first fail; the servers are always removed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let servers = Servers::start(options, Wanted::AllKinds)?;
     install::pgbouncer(options.install);
@@ -19,28 +27,44 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         process::run(&mut command)
     };
     let tests = run(tests());
+    let together = match options.filters.is_empty() {
+        true => (0..TOGETHER).try_for_each(|_| run(together())),
+        false => Ok(()),
+    };
     let doctests = run(doctests());
-    tests.and(doctests)
+    tests.and(together).and(doctests)
 }
 
-/// By cargo-nextest where it is installed: it says which test hangs, and isolates each.
+/// Uses cargo-nextest if it is installed: it names a hanging test, and isolates each test.
 fn tests() -> Command {
     if has_nextest() {
-        let mut command = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+        let mut command = cargo(&["nextest", "run"]);
+        command.args(TESTED).arg("--no-fail-fast");
         let limits = process::root().join("xtask/nextest.toml");
         command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
-        // A filter may name doctests only.
+        // A filter may match doctests only.
         command.arg("--no-tests=pass");
         return command;
     }
     let targets = ["--lib", "--bins", "--tests", "--examples"];
-    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(targets);
+    let mut command = cargo(&["test"]);
+    command.args(TESTED).arg("--no-fail-fast").args(targets);
+    command
+}
+
+/// Runs the tests that share a pool concurrently in one process, as plain `cargo test` does.
+fn together() -> Command {
+    let mut command = cargo(&["test", "--quiet"]);
+    command.args(TESTED).args(["--test", "parallel"]);
+    // One thread per test, whatever the number of cores.
+    command.env("RUST_TEST_THREADS", "16");
     command
 }
 
 fn doctests() -> Command {
-    cargo(&["test", "--workspace", "--no-fail-fast", "--doc"])
+    let mut command = cargo(&["test"]);
+    command.args(TESTED).args(["--no-fail-fast", "--doc"]);
+    command
 }
 
 fn has_nextest() -> bool {

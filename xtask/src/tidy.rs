@@ -10,8 +10,13 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 
 use crate::process::{cargo, root};
 
+mod circles;
 mod defects;
 mod examples;
+mod prose;
+mod tokens;
+mod twins;
+mod words;
 
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
 const EDGES: [(&str, &[&str]); 9] = [
@@ -67,10 +72,10 @@ const EMPTY_NAMES: [&str; 8] = [
 ];
 
 /// Lines of a source file before its tests.
-const LONGEST_FILE: usize = 500;
+const LONGEST_FILE: usize = 400;
 /// Files that may be longer, each with its reason.
 const LONG_FILES: [(&str, &str); 1] = [(
-    "pgmonkey-config/src/keys.rs",
+    "pgmonkey-config/src/schema/keys.rs",
     "one table of all keys, a row each",
 )];
 
@@ -81,7 +86,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .other_options(["--locked".to_owned(), "--all-features".to_owned()])
         .exec()
         .context("cannot read the workspace; is Cargo.lock up to date?")?;
-    let files = source_files(root())?;
+    let files = files(root(), "rs")?;
     let mut problems = edges(&metadata);
     problems.extend(default_members(&metadata));
     problems.extend(rust_versions(&metadata)?);
@@ -90,6 +95,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     problems.extend(files.iter().filter_map(|file| empty_name(root(), file)));
     problems.extend(examples::missing(root())?);
     problems.extend(defects::missing(root(), &files)?);
+    problems.extend(circles::found(root(), &files)?);
+    problems.extend(twins::differences(root(), &files)?);
+    problems.extend(words::found(root(), &files, &self::files(root(), "md")?)?);
     for file in &files {
         problems.extend(too_long(root(), file)?);
     }
@@ -249,8 +257,8 @@ fn tree(package: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Every Rust file of the workspace's crates.
-fn source_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Every file of the repository whose name has this ending.
+fn files(root: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut open = vec![root.to_path_buf()];
     while let Some(dir) = open.pop() {
@@ -259,7 +267,7 @@ fn source_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
             let hidden = name.to_string_lossy().starts_with('.');
             if path.is_dir() && !hidden && name != "target" {
                 open.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
+            } else if path.extension().is_some_and(|found| found == ending) {
                 files.push(path);
             }
         }
@@ -290,10 +298,14 @@ fn too_long(root: &Path, file: &Path) -> anyhow::Result<Option<String>> {
     Ok((lines > LONGEST_FILE).then_some(text))
 }
 
-/// Without the tests, which are last in a file.
 fn length(text: &str) -> usize {
+    without_tests(text).lines().count()
+}
+
+/// The tests are last in a file.
+fn without_tests(text: &str) -> &str {
     let tests = text.find("\n#[cfg(test)]\nmod tests {");
-    text[..tests.unwrap_or(text.len())].lines().count()
+    &text[..tests.unwrap_or(text.len())]
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! What the server has to answer in time.
+//! Requests that the server has to answer within a limit.
 
 use std::time::{Duration, Instant};
 
-use pgmonkey_connect::{Error, PING, Report, limits};
+use pgmonkey_connect::{Error, PING, Report};
 use tokio::time::timeout;
 
 use super::Session;
 
 impl Session {
-    /// Does `work`, which the server has this long to answer. A session whose server does not is
-    /// over.
+    /// Runs `work`, which the server has to answer within `limit`. If it does not, the session is
+    /// dead.
     pub(super) async fn within<T>(
         &self,
         limit: Duration,
@@ -22,14 +22,13 @@ impl Session {
         done
     }
 
-    /// Asks the server for a sign of life; remembers why if there is none in time.
-    pub(crate) async fn answers(&mut self, limit: Duration) -> bool {
+    /// Pings the server. Returns whether it answers within `limit`.
+    pub(crate) async fn answers(&self, limit: Duration) -> bool {
         let asked = self.within(limit, self.client.batch_execute("")).await;
-        let alive = matches!(asked, Some(Ok(())));
-        !self.note_dead(!alive)
+        matches!(asked, Some(Ok(())))
     }
 
-    /// Asks the server for a sign of life and says what answered.
+    /// Pings the server and reports which server answered.
     ///
     /// # Errors
     ///
@@ -38,23 +37,21 @@ impl Session {
         let began = Instant::now();
         let ask = self.client.query_typed_one(PING, &[]);
         match self.within(limit, ask).await {
-            Some(Ok(row)) => Ok(Report::from_row(&row, began.elapsed(), self.route())?),
+            Some(Ok(row)) => Ok(Report::from_row(
+                &row,
+                began.elapsed(),
+                self.connected_to(),
+            )?),
             Some(Err(error)) => Err(self.explain(error)),
             None => Err(Error::Unanswered {
-                address: self.route().address().to_string(),
+                address: self.connected_to().address().to_string(),
                 limit,
             }),
         }
     }
 
-    /// Whether the server has left something unanswered.
+    /// Whether the server has left a request unanswered.
     pub(super) fn is_silent(&self) -> bool {
         self.observer.is_silent()
-    }
-
-    /// Lets the end of the session wait for the server no longer than for a farewell.
-    pub(super) fn take_leave(&self) {
-        let farewell = Instant::now() + limits::FAREWELL;
-        self.observer.limit_to(Some(farewell));
     }
 }

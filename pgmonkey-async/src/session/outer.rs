@@ -3,24 +3,24 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::nesting::{self, Found, Mark};
+use pgmonkey_connect::savepoint::{self, Found, Mark};
 use pgmonkey_connect::test_transaction::{KEEP, KEEP_MORE, UNDO};
 use pgmonkey_connect::wire::WireState;
 use tokio::sync::Mutex;
 
 use super::Session;
 
-/// The transaction around everything.
+/// The outermost transaction.
 pub(super) struct Outer {
     mark: Mark,
-    /// Whether a borrower has begun what it takes for a transaction.
+    /// Whether a caller has begun a transaction, which is a savepoint here.
     begun: AtomicBool,
-    /// Savepoints do not overlap: statements that would be pipelined take turns.
+    /// Savepoints cannot overlap, so statements that would be pipelined run one after another.
     turn: Mutex<()>,
 }
 
 impl Session {
-    /// Begins the transaction.
+    /// Begins the outermost transaction.
     pub(crate) async fn begin_outer(&mut self) -> Result<(), Error> {
         let mark = self.begin(0).await?;
         self.run(KEEP).await?;
@@ -32,7 +32,7 @@ impl Session {
         Ok(())
     }
 
-    /// The depth of what a borrower takes for a transaction.
+    /// The depth at which a caller's transaction begins.
     pub(crate) fn outermost(&self) -> u32 {
         u32::from(self.outer.is_some())
     }
@@ -51,13 +51,13 @@ impl Session {
         }
     }
 
-    /// Whether a statement has to have a savepoint of its own.
+    /// Whether a statement needs a savepoint of its own.
     pub(crate) fn is_standalone(&self) -> bool {
         let outer = self.outer.as_ref();
         outer.is_some_and(|outer| !outer.begun.load(Ordering::Relaxed))
     }
 
-    /// Does `work` in a savepoint of its own: kept if it succeeds.
+    /// Runs `work` in a savepoint of its own, which is kept if `work` succeeds.
     pub(crate) async fn in_savepoint<T>(
         &self,
         work: impl Future<Output = Result<T, Error>>,
@@ -66,24 +66,24 @@ impl Session {
             return work.await;
         };
         let _turn = outer.turn.lock().await;
-        self.run(&nesting::begin(1)).await?;
+        self.run(&savepoint::begin(1)).await?;
         let mark = self.mark(1);
         match work.await {
             Ok(value) => self.commit(mark).await.map(|()| value),
-            // That a text has ended everything is more than that another one has failed.
+            // If a statement has ended the whole transaction, that error takes precedence.
             Err(error) => self.roll_back_to(mark).await.and(Err(error)),
         }
     }
 
-    /// Gets ready for the next borrower: keeps what this one has done, but for what it left
-    /// open and what has failed. Whether the transaction is still there.
+    /// Prepares the session for the next caller: keeps the work of this one, except what it left
+    /// open and what failed. Returns whether the outermost transaction is still open.
     pub(super) async fn keep_outer(&self, outer: &Outer) -> bool {
         if outer.begun.swap(false, Ordering::Relaxed)
-            && self.run(&nesting::rollback(1)).await.is_err()
+            && self.run(&savepoint::rollback(1)).await.is_err()
         {
             return false;
         }
-        let next = match self.state_at_rest().await {
+        let next = match self.idle_state().await {
             Ok(WireState::Failed) => UNDO,
             _ => KEEP_MORE,
         };

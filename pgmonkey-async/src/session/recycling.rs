@@ -1,11 +1,11 @@
-//! What happens to a session that comes back: it is made clean, or it is not kept.
+//! Resets a released session, or decides that it is not kept.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::plan::Address;
-use pgmonkey_connect::recycle::{Undo, Verdict, has_too_many, verdict};
+use pgmonkey_connect::recycle::{Undo, Verdict, verdict};
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{CloseReason, events, limits};
 use tokio::net::UnixStream;
@@ -14,36 +14,27 @@ use tokio_postgres::NoTls;
 
 use super::Session;
 
-/// How long an answer that is on its way may take before the statement counts as running.
+/// How long an answer may be under way before its statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancel request is given to take effect before another is sent.
+/// How long a cancel request may take to have an effect before another one is sent.
 const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 impl Session {
-    /// Whether it can go straight back: nothing is open, nothing is under way, nothing waits in
-    /// the driver's queue, and nothing else is to be undone.
-    pub(crate) fn is_clean(&self, reset: Reset) -> bool {
-        self.outer.is_none()
-            && self.turns.comes_to_rest()
-            && verdict(self.state(), reset) == Verdict::Keep
-            && self.undo(reset) == Undo::Nothing
-    }
-
-    /// Makes a session that came back clean; whether it is.
-    pub(crate) async fn recycle(&mut self, reset: Reset) -> bool {
+    /// Resets a released session, or returns why it is not kept.
+    pub(crate) async fn recycle(&mut self, reset: Reset) -> Result<(), CloseReason> {
         self.settle().await;
         let state = self.state();
         let verdict = verdict(state, reset);
-        events::recycled(self.ledger.name(), verdict);
+        events::recycled(self.label.name(), verdict);
         let clean = match verdict {
-            Verdict::Keep if self.turns.at_rest() => true,
+            Verdict::Keep if self.activity.is_idle() => true,
             Verdict::Discard => {
                 self.stop_if_lost().await;
                 false
             }
             _ => {
                 if verdict == Verdict::CancelAndDrain {
-                    // It may have done its work in the instant before it was stopped.
+                    // The statement may have completed just before it was stopped.
                     self.observer.mark_changed();
                 }
                 self.drain().await && self.roll_back(reset).await
@@ -55,32 +46,21 @@ impl Session {
                     let kept = self.within(limits::STATEMENT, self.keep_outer(outer));
                     kept.await.unwrap_or(false)
                 }
-                None => self.put_back(reset).await,
+                None => self.reset(reset).await,
             };
-        if !clean {
-            self.reason = match state {
-                WireState::Closed => CloseReason::Dead,
-                _ if self.is_silent() => CloseReason::Dead,
-                _ => CloseReason::Dirty,
-            };
+        match state {
+            _ if clean => Ok(()),
+            WireState::Closed => Err(CloseReason::Dead),
+            _ if self.is_silent() => Err(CloseReason::Dead),
+            _ => Err(CloseReason::Dirty),
         }
-        clean
     }
 
-    /// What is to be undone of what a borrower may have changed of the session.
-    pub(super) fn undo(&self, reset: Reset) -> Undo {
-        let used = self.observer.requests() != self.restored_at;
-        if has_too_many(self.observer.statements(), self.prepared.capacity()) {
-            return Undo::Replace;
-        }
-        self.restore
-            .undo(reset, Some(self.observer.left_behind()), used)
-    }
-
-    /// Undoes what a borrower may have changed of the session, if that is asked for.
-    pub(super) async fn put_back(&mut self, reset: Reset) -> bool {
+    /// Undoes the changes that a caller may have made to the session, if `reset` asks for it.
+    /// Returns whether the session is clean.
+    pub(super) async fn reset(&mut self, reset: Reset) -> bool {
         let undo = self.undo(reset);
-        if undo != Undo::PutBack {
+        if undo != Undo::Reset {
             return undo == Undo::Nothing;
         }
         let restore = async {
@@ -97,7 +77,7 @@ impl Session {
         if let Some(Err(error)) = &restored
             && self.restore.failed(error)
         {
-            events::behind_pooler(self.ledger.name());
+            events::behind_pooler(self.label.name());
         }
         self.settle().await;
         if !matches!(restored, Some(Ok(()))) {
@@ -107,24 +87,17 @@ impl Session {
         true
     }
 
-    /// Says so once if what was left behind is not undone.
-    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
-        let left = self.observer.left_behind();
-        if self.restore.tells_out_of_reach(reset, left) {
-            events::out_of_reach(self.ledger.name());
-        }
-    }
-
     pub(super) fn is_as_opened(&mut self) {
-        self.observer.put_back();
+        self.observer.reset();
         self.restored_at = self.observer.requests();
     }
 
-    /// Gives the driver a few turns, to send what is in its queue and to take an answer that has
-    /// come: a failed statement is reported before the server says that it is ready again, and
-    /// the end of a statement that was prepared for one query is sent behind it.
+    /// Lets the driver run a few times, to send what is in its queue and to read an answer that has
+    /// arrived. The driver reports a failed statement before the server is ready again, and sends
+    /// the Close of a statement prepared for one query after that query.
     pub(super) async fn settle(&self) {
-        let settled = || self.turns.comes_to_rest() && !matches!(self.state(), WireState::Busy(_));
+        let settled =
+            || self.activity.spin_until_idle() && !matches!(self.state(), WireState::Busy(_));
         for _ in 0..16 {
             if settled() {
                 return;
@@ -137,12 +110,12 @@ impl Session {
         }
     }
 
-    /// Waits until every request before it is answered; cancels what is still running after the
-    /// grace of [`settle`](Self::settle), again and again: a cancel request that arrives before its
-    /// statement stops nothing.
+    /// Waits until every earlier request is answered. Cancels what is still running after the grace
+    /// period of [`settle`](Self::settle), repeatedly, because a cancel request that arrives before
+    /// its statement stops nothing.
     pub(super) async fn drain(&self) -> bool {
         let is_busy = || matches!(self.state(), WireState::Busy(_));
-        if !is_busy() && self.turns.at_rest() {
+        if !is_busy() && self.activity.is_idle() {
             return true;
         }
         let end = Instant::now() + limits::STATEMENT;
@@ -161,12 +134,12 @@ impl Session {
         false
     }
 
-    /// Asks the server to stop what it is doing for this session.
+    /// Asks the server to cancel the running statement of this session.
     pub(super) async fn cancel(&self) -> bool {
         let token = self.client.cancel_token();
         let sent = async {
-            let connector = self.route.canceller(None);
-            match self.route.address() {
+            let connector = self.connected_to.canceller(None);
+            match self.connected_to.address() {
                 Address::Unix(directory, port) => {
                     let path = directory.join(format!(".s.PGSQL.{port}"));
                     let socket = UnixStream::connect(path).await.ok()?;
@@ -191,8 +164,8 @@ impl Session {
         }
     }
 
-    /// Stops what the server does for a session that ends with its answers uncounted: it would
-    /// not notice the end while it waits for a lock.
+    /// Cancels the running statement of a session that is closed because its answers can no longer
+    /// be counted: a server waiting for a lock would not notice that the connection is closed.
     pub(super) async fn stop_if_lost(&self) {
         if self.observer.has_lost_count() {
             self.cancel().await;

@@ -1,14 +1,14 @@
-//! Programs that use a configuration, as Rust source with the lines for `Cargo.toml` on top.
+//! Generates programs that use a configuration: Rust source with the lines for `Cargo.toml` on top.
 
 pub(crate) mod drivers;
 pub(crate) mod paved;
 
-/// A text as a Rust literal.
+/// The text as a Rust string literal.
 fn literal(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// Joins what stands above a program: what it is, and what it needs.
+/// The comment above a program: what it is and which dependencies it needs.
 fn heading(about: &str, dependencies: &[&str]) -> String {
     let mut text =
         format!("//! {about}\n//!\n//! Cargo.toml needs:\n//!\n//! ```toml\n//! [dependencies]\n");
@@ -19,7 +19,7 @@ fn heading(about: &str, dependencies: &[&str]) -> String {
     text
 }
 
-/// What async programs run on.
+/// The runtime of async programs.
 const TOKIO: &str = r#"tokio = { version = "1", features = ["macros", "rt-multi-thread"] }"#;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Programs on the `pgmonkey` crate: the file is read when they run.
+//! Generates programs on the `pgmonkey` crate, which read the file at run time.
 
 use pgmonkey::ConnectionType;
 
@@ -6,7 +6,7 @@ use super::{TOKIO, heading, literal};
 
 /// How the program reads the file.
 pub(crate) struct Reading<'a> {
-    /// The file's name as the program is to use it.
+    /// The file's name as the program uses it.
     pub(crate) path: &'a str,
     pub(crate) resolve_env: bool,
     pub(crate) allow_sensitive_defaults: bool,
@@ -38,7 +38,7 @@ use pgmonkey::{Config, ConnectionManager, Error};
 
 fn main() -> Result<(), Error> {
     let config = {config};
-    // The same connection every time, from wherever in the program it is asked for.
+    // Returns the same connection on every call, anywhere in the program.
     let connection = ConnectionManager::global().connection(&config)?;
     let row = connection.query_one(\"SELECT version()\", &[])?;
     println!(\"{}\", row.get::<_, &str>(0));
@@ -51,7 +51,7 @@ use pgmonkey::{Config, ConnectionManager, Error};
 
 fn main() -> Result<(), Error> {
     let config = {config};
-    // The same pool every time, from wherever in the program it is asked for.
+    // Returns the same pool on every call, anywhere in the program.
     let pool = ConnectionManager::global().pool(&config)?;
     // Committed if the closure returns Ok, rolled back if it returns Err or panics.
     let version: String = pool.transaction(|tx| {
@@ -70,7 +70,7 @@ use pgmonkey::{Config, ConnectionManager, Error};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let config = {config};
-    // The same connection every time, from wherever in the program it is asked for.
+    // Returns the same connection on every call, anywhere in the program.
     let connection = ConnectionManager::global()
         .async_connection(&config)
         .await?;
@@ -86,7 +86,7 @@ use pgmonkey::{Config, ConnectionManager, Error};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let config = {config};
-    // The same pool every time, from wherever in the program it is asked for.
+    // Returns the same pool on every call, anywhere in the program.
     let pool = ConnectionManager::global().async_pool(&config).await?;
     // Committed if the closure returns Ok, rolled back if it returns Err, panics or is dropped.
     let version: String = pool
@@ -101,13 +101,19 @@ async fn main() -> Result<(), Error> {
 }
 ";
 
-/// The program for one type.
+/// Generates the program for one connection type.
 pub(crate) fn program(kind: ConnectionType, reading: &Reading<'_>) -> String {
     let (about, text) = match kind {
         ConnectionType::Normal => ("One session, shared by the threads of the program.", NORMAL),
-        ConnectionType::Pool => ("Many sessions, lent to threads.", POOL),
+        ConnectionType::Pool => (
+            "A pool of sessions, shared by the threads of the program.",
+            POOL,
+        ),
         ConnectionType::Async => ("One session, shared by the tasks of the program.", ASYNC),
-        _ => ("Many sessions, lent to tasks.", ASYNC_POOL),
+        _ => (
+            "A pool of sessions, shared by the tasks of the program.",
+            ASYNC_POOL,
+        ),
     };
     let ours = concat!(
         "pgmonkey = \"",

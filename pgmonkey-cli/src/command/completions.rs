@@ -5,9 +5,9 @@ use std::io;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::args;
+use crate::command::args;
 use crate::error::Error;
-use crate::output::Output;
+use crate::ui::output::Output;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -16,7 +16,7 @@ Examples:
   pgmonkey completions zsh > ~/.zfunc/_pgmonkey
   pgmonkey completions fish > ~/.config/fish/completions/pgmonkey.fish")]
 pub(crate) struct Completions {
-    /// The shell to write them for.
+    /// The shell.
     shell: Shell,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Man {}
 
 impl Completions {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
-        // Written to memory first: the generator panics when it cannot write.
+        // Rendered to memory first: the generator panics on a write error.
         let mut text = Vec::new();
         let mut command = args::Args::command();
         clap_complete::generate(self.shell, &mut command, "pgmonkey", &mut text);
@@ -45,9 +45,9 @@ impl Man {
     }
 }
 
-/// One page: the program, then every command with its options, its name written in full.
+/// One page: the program, then every command under its full name with its options.
 fn page(mut command: clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
-    // What has no name of its own in the page would be called `pgmonkey-config-create`.
+    // Without a display name a command would appear as `pgmonkey-config-create`.
     command.build();
     let man = clap_mangen::Man::new(command.clone());
     man.render_title(text)?;

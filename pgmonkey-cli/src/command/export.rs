@@ -10,19 +10,19 @@ use futures_util::StreamExt;
 use pgmonkey::aio::ClientGuard;
 use pgmonkey::sql::{identifier, literal};
 
+use crate::command::configuration::ConfigOption;
 use crate::command::form::{Form, Quote};
-use crate::configuration::ConfigOption;
 use crate::csv::charset::Charset;
 use crate::error::Error;
-use crate::notes;
-use crate::output::Output;
 use crate::transfer::progress::Progress;
 use crate::transfer::relation::{self, Name, Relation, database};
 use crate::transfer::{self, Sessions};
+use crate::ui::notes;
+use crate::ui::output::Output;
 
 use file::Target;
 
-/// How much is handed to the writer at a time.
+/// How many bytes are handed to the writer at a time.
 const BLOCK: usize = 256 << 10;
 
 #[derive(Debug, Args)]
@@ -35,11 +35,11 @@ Examples:
   pgmonkey export shop.orders orders.csv.zst -c pgmonkey.yaml
   pgmonkey export --query 'SELECT id FROM users' - -c pgmonkey.yaml | head
 
-The file appears under its name when it is complete. NULL is an empty field, an empty text is \"\"."
+The file appears under its name only when complete. NULL is an empty field, an empty text is \"\"."
 )]
 pub(crate) struct Export {
     /// The table or view, as TABLE or SCHEMA.TABLE, unless --query is given, and the file; `-` is
-    /// standard output. Without a file it is the table's name as given, with .csv.
+    /// standard output. Without a file the output is the table's name as given plus .csv.
     #[arg(value_names = ["TABLE", "FILE"], num_args = 0..=2)]
     positional: Vec<String>,
     /// The table, as an option.
@@ -55,10 +55,10 @@ pub(crate) struct Export {
     export_file: Option<String>,
     #[command(flatten)]
     config: ConfigOption,
-    /// Export what this statement returns.
+    /// Export the result of this statement.
     #[arg(long, value_name = "SQL")]
     query: Option<String>,
-    /// Only these columns of the table, separated by commas.
+    /// Export only these columns of the table, separated by commas.
     #[arg(
         long,
         value_name = "NAMES",
@@ -66,7 +66,7 @@ pub(crate) struct Export {
         conflicts_with = "query"
     )]
     columns: Vec<String>,
-    /// Write no names of columns in the first row.
+    /// Write no header row.
     #[arg(long)]
     no_header: bool,
     #[command(flatten)]
@@ -79,7 +79,7 @@ enum Subject {
     Query(String),
 }
 
-/// How it is written.
+/// The file format.
 struct Layout {
     charset: Charset,
     delimiter: u8,
@@ -121,36 +121,37 @@ impl Export {
         };
         let file = self.export_file.clone().or_else(|| positional.next());
         if let Some(more) = positional.next() {
-            return Err(Error::Usage(format!("{more:?} is one argument too many")));
+            return Err(Error::Usage(format!("unexpected argument {more:?}")));
         }
         match (&self.query, table, file) {
             (Some(query), _, Some(file)) => {
                 Ok((Subject::Query(statement(query)), PathBuf::from(file)))
             }
             (Some(_), _, None) => Err(Error::Usage(
-                "which file? pgmonkey export --query SQL FILE --config FILE".to_owned(),
+                "no file given: pgmonkey export --query SQL FILE --config FILE".to_owned(),
             )),
             (None, Some(table), file) => {
                 let name = Name::parse(&table).map_err(Error::Usage)?;
-                // A schema and its table stay in the name: two tables are two files.
+                // The schema stays in the file's name, so that two tables of one name get two
+                // files.
                 let file =
                     file.unwrap_or_else(|| format!("{}.csv", table.replace(['/', '"'], "_")));
                 Ok((Subject::Table(name), PathBuf::from(file)))
             }
             (None, None, _) => Err(Error::Usage(
-                "which table? pgmonkey export TABLE FILE --config FILE".to_owned(),
+                "no table given: pgmonkey export TABLE FILE --config FILE".to_owned(),
             )),
         }
     }
 
-    /// Options first, then the settings file, then what is usual.
+    /// Options take precedence over the settings file, which takes precedence over the defaults.
     fn layout(&self, file: &Path) -> Result<Layout, Error> {
         let found = self.form.settings(file, self.config.path())?;
         let found = found.unwrap_or_default();
         let quote = match self.form.quote(&found)? {
             Some(Quote(None)) if self.form.quote.is_some() => {
                 return Err(Error::failed(
-                    "an export needs a quote character, for a field may hold anything".to_owned(),
+                    "an export needs a quote character: a field may contain any text".to_owned(),
                 ));
             }
             Some(Quote(Some(quote))) => quote,
@@ -185,7 +186,7 @@ impl Export {
         Ok((rows?, progress))
     }
 
-    /// What `COPY` reads: a table by its name, anything else by a query.
+    /// What `COPY` reads: a table by name, or a query.
     async fn source(&self, client: &ClientGuard, name: &Name) -> Result<String, Error> {
         let Some(relation) = relation::find(client, name).await? else {
             let similar = relation::similar(client, name).await;
@@ -203,7 +204,7 @@ impl Export {
         })
     }
 
-    /// The columns asked for, else those that an import can give.
+    /// The requested columns, otherwise those that an import can write.
     fn selected(&self, relation: &Relation) -> Result<String, Error> {
         let all = || relation.columns.iter();
         let unknown = self
@@ -226,14 +227,14 @@ impl Export {
             true => given().collect(),
             false => self.columns.iter().map(|name| identifier(name)).collect(),
         };
-        // COPY refuses computed columns by name, so that a list of all is no list.
+        // `COPY` refuses generated columns by name, so a complete list is left out.
         let computed = self
             .columns
             .iter()
             .any(|name| all().any(|column| column.generated && column.name == *name));
         if computed && relation.plain {
             return Err(Error::failed(
-                "a computed column can only be exported with --query".to_owned(),
+                "a generated column can only be exported with --query".to_owned(),
             ));
         }
         Ok(columns.join(", "))
@@ -249,7 +250,7 @@ impl Export {
         )
     }
 
-    /// Says how many rows were written.
+    /// Writes the file and returns the number of rows.
     async fn write(
         &self,
         client: &ClientGuard,
@@ -258,11 +259,11 @@ impl Export {
         layout: &Layout,
         progress: &Progress,
     ) -> Result<u64, Error> {
-        // Refused before anything is made.
+        // An error of the statement is found before the file is created.
         let mut rows = pin!(client.copy_out(statement).await.map_err(database)?);
         let mut target = Target::create(file, layout.charset)?;
         let mut block = Vec::with_capacity(BLOCK + 4096);
-        // A message is a row, and the first one the header, which counts as shown.
+        // Each message is a row; the first one is the header, which counts if it is written.
         let header = u64::from(!self.no_header);
         let (mut count, mut bytes, mut shown) = (0_u64, 0_u64, header);
         while let Some(row) = rows.next().await {
@@ -283,7 +284,7 @@ impl Export {
     }
 }
 
-/// A statement without the semicolon at its end, which has no place in a `COPY`.
+/// The statement without the semicolon at its end, which `COPY` does not allow.
 fn statement(query: &str) -> String {
     query.trim().trim_end_matches(';').trim_end().to_owned()
 }

@@ -1,5 +1,5 @@
-//! How a CSV file is written: the options that import and export share, and the settings file
-//! beside it, which is weaker.
+//! The format of a CSV file: the options that import and export share, and the settings file beside
+//! it. Options override the file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,20 @@ use crate::csv::charset::Charset;
 use crate::csv::dialect;
 use crate::csv::settings::{self, Found, Settings};
 use crate::error::Error;
-use crate::notes;
+use crate::ui::notes;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Form {
-    /// How characters are written, such as utf-8, latin-1, cp1252 or utf-16.
+    /// The character encoding, such as utf-8, latin-1, cp1252 or utf-16.
     #[arg(long, value_name = "NAME", value_parser = charset)]
     pub(crate) encoding: Option<Charset>,
-    /// What separates fields: one character, or \t.
+    /// The field separator: one character, or \t.
     #[arg(long, short = 'd', value_name = "CHAR", value_parser = dialect::parse)]
     pub(crate) delimiter: Option<u8>,
-    /// What surrounds fields with special characters; for an import, empty for nothing.
+    /// The quote character; for an import, empty for none.
     #[arg(long, value_name = "CHAR", value_parser = quote)]
     pub(crate) quote: Option<Quote>,
-    /// What stands for NULL: a field that is this text and not quoted.
+    /// The text that means NULL in a field without quotes.
     #[arg(
         long,
         value_name = "TEXT",
@@ -28,10 +28,10 @@ pub(crate) struct Form {
         hide_default_value = true
     )]
     pub(crate) null: String,
-    /// The settings file; the default is the file's name with .yaml, if that is one.
+    /// The settings file; the default is the CSV file's name with .yaml, if it is a settings file.
     #[arg(long, value_name = "FILE", conflicts_with = "no_settings")]
     settings: Option<PathBuf>,
-    /// Look for no settings file.
+    /// Do not use a settings file.
     #[arg(long)]
     no_settings: bool,
     /// Show no progress and no summary.
@@ -39,18 +39,18 @@ pub(crate) struct Form {
     pub(crate) quiet: bool,
 }
 
-/// A quote, or that there is none.
+/// A quote character, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quote(pub(crate) Option<u8>);
 
 impl Form {
-    /// Where the settings of this file are, if there are any.
+    /// The path of this file's settings file, if there is one.
     pub(crate) fn settings_path(&self, file: &Path) -> PathBuf {
         let given = self.settings.clone();
         given.unwrap_or_else(|| settings::path(file))
     }
 
-    /// The settings file beside the CSV file, or the one that was named; `connection` is none.
+    /// The settings file beside the CSV file, or the one that was named; never `connection`.
     pub(crate) fn settings(
         &self,
         file: &Path,
@@ -64,39 +64,41 @@ impl Form {
         let found = settings::read(&path, connection);
         match found.map_err(|error| Error::failed(format!("{shown}: {error}")))? {
             Found::Settings(settings) => {
-                self.say(format_args!("{shown}: settings taken from here"));
+                self.say(format_args!("{shown}: used as the settings file"));
                 Ok(Some(settings))
             }
             Found::Other(why) if self.settings.is_none() => {
-                self.say(format_args!("{shown}: not taken for settings, {why}"));
+                self.say(format_args!("{shown}: not used as a settings file, {why}"));
                 Ok(None)
             }
             Found::Nothing if self.settings.is_none() => Ok(None),
-            Found::Other(why) => Err(Error::failed(format!("{shown}: no settings file, {why}"))),
-            Found::Nothing => Err(Error::failed(format!("{shown}: there is no such file"))),
+            Found::Other(why) => Err(Error::failed(format!(
+                "{shown}: not a settings file, {why}"
+            ))),
+            Found::Nothing => Err(Error::failed(format!("{shown}: no such file"))),
         }
     }
 
-    /// The encoding that was asked for.
+    /// The requested encoding.
     pub(crate) fn charset(&self, file: &Settings) -> Result<Option<Charset>, Error> {
         first(self.encoding, "encoding", file.encoding.as_deref(), charset)
     }
 
-    /// The delimiter that was asked for.
+    /// The requested delimiter.
     pub(crate) fn delimiter(&self, file: &Settings) -> Result<Option<u8>, Error> {
         let given = file.delimiter.as_deref();
         first(self.delimiter, "delimiter", given, dialect::parse)
     }
 
-    /// The quote that was asked for.
+    /// The requested quote.
     pub(crate) fn quote(&self, file: &Settings) -> Result<Option<Quote>, Error> {
-        // Null is no quote, like an empty text.
+        // Null means no quote, like an empty text.
         let given = file.quotechar.as_ref();
         let given = given.map(|text| text.as_deref().unwrap_or_default());
         first(self.quote, "quotechar", given, quote)
     }
 
-    /// Says something beside the result, unless nothing is to be said.
+    /// Prints a note on stderr, unless `--quiet` is given.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
             notes::note(text);
@@ -104,7 +106,7 @@ impl Form {
     }
 }
 
-/// What the option says, else what the settings file does.
+/// The option's value, otherwise the settings file's.
 fn first<T>(
     option: Option<T>,
     key: &str,
@@ -115,15 +117,13 @@ fn first<T>(
         return Ok(option);
     }
     let parsed = given.map(parse).transpose();
-    parsed.map_err(|error| Error::failed(format!("{key} of the settings file: {error}")))
+    parsed.map_err(|error| Error::failed(format!("{key} in the settings file: {error}")))
 }
 
-/// An encoding by its name.
+/// Finds an encoding by its name.
 fn charset(name: &str) -> Result<Charset, String> {
     Charset::by_name(name).ok_or_else(|| {
-        format!(
-            "{name:?} is no encoding known here; utf-8, latin-1, cp1252, utf-16 and many more are"
-        )
+        format!("unknown encoding {name:?}; utf-8, latin-1, cp1252, utf-16 and many more are known")
     })
 }
 

@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::command::configuration::ConfigOption;
 use crate::command::form::{Form, Quote};
-use crate::configuration::ConfigOption;
 use crate::csv::settings::{Flag, Settings};
 use crate::error::Error;
-use crate::notes;
-use crate::output::Output;
 use crate::transfer::progress::Progress;
 use crate::transfer::relation::{self, Name};
 use crate::transfer::{self, Sessions};
+use crate::ui::notes;
+use crate::ui::output::Output;
 
 use input::Input;
 use load::Load;
 use plan::{Plan, Wishes};
 
-/// How many sessions may load side by side.
+/// How many sessions may load concurrently.
 const MOST_JOBS: i64 = 64;
 
 #[derive(Debug, Args)]
@@ -36,8 +36,8 @@ Examples:
   pgmonkey import events - -c pgmonkey.yaml -d '\\t' --no-header < events.tsv
   pgmonkey import log big.csv -c pgmonkey.yaml --jobs 4
 
-All rows go in or none. With --jobs every session keeps its transaction open until all rows are \
-in; then they commit one after the other."
+All rows are loaded, or none. With --jobs the sessions keep their transactions open until all \
+rows are in; then they commit one after the other."
 )]
 pub(crate) struct Import {
     /// The table, as TABLE or SCHEMA.TABLE, and the file; `-` is standard input.
@@ -58,31 +58,31 @@ pub(crate) struct Import {
     config: ConfigOption,
     #[command(flatten)]
     form: Form,
-    /// The first row names the columns.
+    /// The first row contains the column names.
     #[arg(long, conflicts_with = "no_header")]
     header: bool,
     /// The first row is data; columns are taken in the table's order.
     #[arg(long)]
     no_header: bool,
-    /// Leave blank lines out also where there is one column, for which they are NULL.
+    /// Ignore blank lines in a one-column file too, where they otherwise mean NULL.
     #[arg(long)]
     skip_blank_lines: bool,
-    /// Make the table if it is missing, with columns of type text.
+    /// Create the table if it is missing, with columns of type text.
     #[arg(long)]
     create: bool,
-    /// Make the table if it is missing, with the types that the first rows speak for.
+    /// Create the table if it is missing, with types inferred from the first rows.
     #[arg(long)]
     infer_types: bool,
-    /// Keep the case of headers in names of new columns.
+    /// Keep the case of the headers in the names of new columns.
     #[arg(long)]
     keep_case: bool,
-    /// Write what was decided to the settings file, for the next time.
+    /// Write the detected format to the settings file.
     #[arg(long)]
     write_settings: bool,
-    /// Load with so many sessions.
+    /// Load with this many concurrent sessions.
     #[arg(long, short = 'j', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MOST_JOBS))]
     jobs: u32,
-    /// Commit as it goes: rows before an error stay.
+    /// Commit during the import: rows before an error are kept.
     #[arg(long)]
     allow_partial: bool,
 }
@@ -128,24 +128,24 @@ impl Import {
         Ok(())
     }
 
-    /// The table and the file, as arguments or as options.
+    /// The table and the file, given as arguments or as options.
     fn arguments(&self) -> Result<(String, PathBuf), Error> {
         let mut positional = self.positional.iter().cloned();
         let table = self.table.clone().or_else(|| positional.next());
         let file = self.import_file.clone().or_else(|| positional.next());
         match (table, file, positional.next()) {
             (Some(table), Some(file), None) => Ok((table, PathBuf::from(file))),
-            (_, _, Some(more)) => Err(Error::Usage(format!("{more:?} is one argument too many"))),
+            (_, _, Some(more)) => Err(Error::Usage(format!("unexpected argument {more:?}"))),
             (None, ..) => Err(Error::Usage(
-                "which table? pgmonkey import TABLE FILE --config FILE".to_owned(),
+                "no table given: pgmonkey import TABLE FILE --config FILE".to_owned(),
             )),
             (_, None, _) => Err(Error::Usage(
-                "which file? pgmonkey import TABLE FILE --config FILE".to_owned(),
+                "no file given: pgmonkey import TABLE FILE --config FILE".to_owned(),
             )),
         }
     }
 
-    /// What is asked for: options first, then the settings file, whose missing keys have the
+    /// What was requested: options first, then the settings file, whose missing keys have the
     /// Python tool's defaults.
     fn wishes(&self, file: Option<&Settings>) -> Result<Wishes, Error> {
         let flag = |flag: Option<Flag>| flag.is_none_or(|Flag(on)| on);
@@ -162,7 +162,8 @@ impl Import {
             },
             null: self.form.null.clone(),
             skip_blank_lines: self.skip_blank_lines,
-            // The Python tool makes a missing table by itself, and so do its option names.
+            // The Python tool creates a missing table without being asked, and so do its option
+            // names.
             create: self.create || self.infer_types || self.import_file.is_some(),
             infer_types: self.infer_types,
             keep_case: self.keep_case,
@@ -213,8 +214,8 @@ impl Import {
         drop(shown);
         let (rows, blank) = rows?;
         if blank > 0 {
-            let were = if blank == 1 { "line was" } else { "lines were" };
-            self.form.say(format_args!("{blank} blank {were} left out"));
+            let lines = if blank == 1 { "line" } else { "lines" };
+            self.form.say(format_args!("{blank} blank {lines} ignored"));
         }
         Ok((plan, rows, progress))
     }
@@ -223,7 +224,7 @@ impl Import {
         let path = self.form.settings_path(file);
         if there || path.exists() || file == Path::new("-") {
             notes::warning(format_args!(
-                "{} was not written: it is there already, or the file has no name",
+                "{} was not written: it already exists, or the input is standard input",
                 path.display()
             ));
             return Ok(());

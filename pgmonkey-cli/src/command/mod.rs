@@ -1,9 +1,13 @@
-//! One file a command. Each takes its arguments and writes its result.
+//! The commands, one file each: it parses its arguments and writes its result. Beside them are the
+//! parts that several commands share: arguments, the configuration file, the CSV format.
 
-pub(crate) mod completions;
-pub(crate) mod config;
-pub(crate) mod export;
+pub(crate) mod args;
+pub(crate) mod argument;
+mod completions;
+mod config;
+mod configuration;
+mod export;
 mod form;
-pub(crate) mod import;
-pub(crate) mod pool;
-pub(crate) mod server;
+mod import;
+mod pool;
+mod server;

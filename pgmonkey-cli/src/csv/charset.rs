@@ -1,21 +1,22 @@
-//! Names of encodings: Python's, PostgreSQL's and those of the web.
+//! Names of encodings: Python's, PostgreSQL's and those of the WHATWG Encoding Standard.
 
 use std::fmt;
 
 use encoding_rs::Encoding;
 
-/// How a file's characters are written as bytes.
+/// How characters are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Charset {
     Utf8,
-    /// UTF-8 with a byte order mark in front when written.
+    /// UTF-8, written with a byte order mark.
     Utf8Marked,
-    /// Marked when written.
+    /// Written with a byte order mark.
     Utf16(Endian),
-    /// Marked when written.
+    /// Written with a byte order mark.
     Utf32(Endian),
     Ascii,
-    /// Each byte is the character of that number; the web means windows-1252 by this name.
+    /// ISO 8859-1: each byte is the code point. The WHATWG standard uses this name for
+    /// windows-1252.
     Latin1,
     Table(&'static Encoding),
 }
@@ -26,7 +27,8 @@ pub(crate) enum Endian {
     Big,
 }
 
-/// Byte order marks. Those of UTF-32 come first: the little one begins like that of UTF-16.
+/// Byte order marks. Those of UTF-32 come first, because the little-endian one starts like that of
+/// UTF-16.
 const MARKS: [(&[u8], Charset); 5] = [
     (b"\xff\xfe\0\0", Charset::Utf32(Endian::Little)),
     (b"\0\0\xfe\xff", Charset::Utf32(Endian::Big)),
@@ -36,7 +38,7 @@ const MARKS: [(&[u8], Charset); 5] = [
 ];
 
 impl Charset {
-    /// By any name that Python, PostgreSQL or a browser knows it by.
+    /// Finds an encoding by any name that Python, PostgreSQL or a browser accepts.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         let plain: String = name
             .trim()
@@ -57,7 +59,7 @@ impl Charset {
         })
     }
 
-    /// By the byte order mark at the beginning of a file, with the mark's length.
+    /// Detects the byte order mark at the beginning of a file; returns the mark's length too.
     pub(crate) fn by_mark(head: &[u8]) -> Option<(Self, usize)> {
         MARKS
             .iter()
@@ -65,7 +67,8 @@ impl Charset {
             .map(|(mark, charset)| (*charset, mark.len()))
     }
 
-    /// UTF-16 or UTF-32 without a mark, by where the zero bytes of its ASCII characters are.
+    /// Detects UTF-16 or UTF-32 without a mark by the position of the zero bytes in ASCII
+    /// characters.
     pub(crate) fn by_zeros(head: &[u8]) -> Option<Self> {
         let head = &head[..head.len().min(4096) / 4 * 4];
         let zeros = |at: usize| head.iter().skip(at).step_by(4).filter(|b| **b == 0).count();
@@ -84,7 +87,7 @@ impl Charset {
         }
     }
 
-    /// The mark it is written with.
+    /// The byte order mark that is written.
     pub(crate) fn mark(self) -> &'static [u8] {
         MARKS
             .iter()
@@ -93,7 +96,7 @@ impl Charset {
     }
 }
 
-/// The table that a name without its punctuation means.
+/// Finds a table of `encoding_rs` by a name without punctuation.
 fn table(name: &str, plain: &str) -> Option<&'static Encoding> {
     let alias = match plain {
         "macroman" | "macintosh" => "macintosh",
@@ -110,7 +113,7 @@ fn table(name: &str, plain: &str) -> Option<&'static Encoding> {
     let code_page = number("cp125").map(|n| format!("windows-125{n}"));
     let windows = number("win125").map(|n| format!("windows-125{n}"));
     let iso = number("iso8859").map(|n| format!("iso-8859-{n}"));
-    // Latin-7 is ISO 8859-13, and so on: the numbers part after the fourth.
+    // Latin-7 is ISO 8859-13, and so on: the numbers differ above four.
     let latin = number("latin").and_then(|n| {
         let part = [0, 1, 2, 3, 4, 9, 10, 13, 14, 15, 16].get(n.parse::<usize>().ok()?)?;
         Some(format!("iso-8859-{part}"))

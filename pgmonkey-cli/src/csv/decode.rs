@@ -1,8 +1,8 @@
-//! A file's bytes as UTF-8, whatever they were.
+//! Decodes a file's bytes to UTF-8.
 //!
-//! Nothing is read twice and nothing is guessed from a sample: a file is UTF-8 for as long as it
-//! is valid UTF-8. The first byte that is not decides, and only if all before it was ASCII,
-//! which is the same in the encoding that is then guessed.
+//! Nothing is read twice or guessed from a sample: a file is UTF-8 for as long as it is valid
+//! UTF-8. At the first invalid byte the encoding is guessed, but only if everything before it was
+//! ASCII, which is the same in the guessed encoding.
 
 use std::io::{self, Read};
 
@@ -11,48 +11,48 @@ use encoding_rs::DecoderResult;
 
 use super::charset::{Charset, Endian};
 
-/// How much beyond the first byte that is not UTF-8 is looked at before an encoding is guessed.
+/// How many bytes after the first invalid one are examined before an encoding is guessed.
 const GUESSED_FROM: usize = 1 << 20;
 
-/// How the encoding is known.
+/// How the encoding was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// The caller or a settings file says so.
+    /// Set by the caller or a settings file.
     Given,
-    /// The file has a byte order mark.
+    /// By a byte order mark.
     Mark,
-    /// Every byte so far is valid.
+    /// UTF-8: every byte so far is valid.
     Valid,
-    /// It is the likeliest.
+    /// Guessed as the most likely one.
     Guess,
 }
 
-/// Why a file could not be read.
+/// Why a file could not be decoded.
 #[derive(Debug)]
 pub(crate) enum Undecodable {
     Io(io::Error),
-    /// These bytes mean nothing; they would have come at this place of the buffer.
+    /// Invalid bytes, and the place in the buffer where their text would be.
     Bytes {
         at: usize,
         bytes: Vec<u8>,
     },
 }
 
-/// Reads UTF-8 out of anything.
+/// Reads any encoding as UTF-8.
 pub(crate) struct Decoder<R> {
     input: R,
     state: State,
     charset: Charset,
     evidence: Evidence,
-    /// Bytes that were read and not yet decoded.
+    /// Bytes read and not yet decoded.
     raw: Vec<u8>,
-    /// How many bytes at the end of the caller's buffer are the beginning of a character.
+    /// How many bytes at the end of the caller's buffer are an incomplete character.
     open: usize,
     finished: bool,
 }
 
 enum State {
-    /// UTF-8, and whether something else is still possible: so far all was ASCII.
+    /// UTF-8, or undecided while all bytes so far are ASCII.
     Utf8 {
         unsure: bool,
     },
@@ -69,13 +69,13 @@ struct Wide {
 }
 
 impl<R: Read> Decoder<R> {
-    /// Reads in the encoding given, or finds out which it is.
+    /// Reads in the given encoding, or detects it.
     pub(crate) fn new(mut input: R, given: Option<Charset>) -> io::Result<Self> {
         let mut raw = Vec::new();
         fill(&mut input, &mut raw, 4096)?;
         let marked = Charset::by_mark(&raw);
         let (charset, evidence) = match (given, marked) {
-            // The mark says more than the name, where the two agree but for the byte order.
+            // The mark takes precedence over the name if the two differ only in byte order.
             (Some(Charset::Utf16(_)), Some((found @ Charset::Utf16(_), _)))
             | (Some(Charset::Utf32(_)), Some((found @ Charset::Utf32(_), _))) => {
                 (found, Evidence::Given)
@@ -103,7 +103,7 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// Which encoding it is, and how that is known so far.
+    /// The encoding, and how it was determined so far.
     pub(crate) fn found(&self) -> (Charset, Evidence) {
         (self.charset, self.evidence)
     }
@@ -115,7 +115,7 @@ impl<R: Read> Decoder<R> {
 
     /// Appends up to about `amount` bytes.
     ///
-    /// The caller must not take an unfinished character off the end of the buffer.
+    /// The caller must not remove an incomplete character from the end of the buffer.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<(), Undecodable> {
         match self.state {
             _ if self.finished => Ok(()),
@@ -156,7 +156,7 @@ impl<R: Read> Decoder<R> {
         self.read_foreign(buffer, amount)
     }
 
-    /// Takes the likeliest encoding for what is not UTF-8.
+    /// Guesses the most likely encoding for bytes that are not UTF-8.
     fn guess(&mut self) -> io::Result<()> {
         let got = fill(&mut self.input, &mut self.raw, GUESSED_FROM)?;
         self.finished = false;
@@ -170,7 +170,7 @@ impl<R: Read> Decoder<R> {
     }
 
     fn read_foreign(&mut self, buffer: &mut Vec<u8>, amount: usize) -> Result<(), Undecodable> {
-        // At least one byte more, so that an unfinished character is not looked at for ever.
+        // At least one more byte, so that an incomplete character does not loop forever.
         let wanted = amount.saturating_sub(self.raw.len()).max(1);
         let got = fill(&mut self.input, &mut self.raw, wanted).map_err(Undecodable::Io)?;
         self.finished = got < wanted;
@@ -218,7 +218,7 @@ impl State {
 }
 
 impl Wide {
-    /// Says how many bytes it took: all but an unfinished character.
+    /// Returns how many bytes it consumed: all but an incomplete character.
     fn decode(self, raw: &[u8], buffer: &mut Vec<u8>, last: bool) -> Result<usize, Undecodable> {
         let mut at = 0;
         let mut encoded = [0; 4];
@@ -241,7 +241,7 @@ impl Wide {
         Ok(at)
     }
 
-    /// The first character and its size, or whether more bytes could make one.
+    /// The first character and its size, or whether more bytes could complete one.
     fn character(self, raw: &[u8]) -> Result<(char, usize), bool> {
         if self.size == 4 {
             let unit: [u8; 4] = *raw.first_chunk().ok_or(true)?;
@@ -336,7 +336,7 @@ mod tests {
         }
         let (charset, evidence) = decoder.found();
         Ok((
-            String::from_utf8(buffer).expect("UTF-8 comes out"),
+            String::from_utf8(buffer).expect("UTF-8 output"),
             charset,
             evidence,
         ))
@@ -383,7 +383,7 @@ mod tests {
             let mut bytes = charset.mark().to_vec();
             super::super::encode::Encoder::new(charset)
                 .encode(rows.as_bytes(), &mut bytes)
-                .expect("all of Unicode");
+                .expect("covers Unicode");
             for given in [None, Some(charset)] {
                 for amount in [1, 3, 64] {
                     let (text, found, _) = decode(&bytes, given, amount).expect("decodable");

@@ -1,4 +1,4 @@
-//! What separates the fields of a file, and whether its first row names them.
+//! Detects the delimiter of a file and whether its first row is a header.
 
 use super::record::{self, Field};
 
@@ -6,24 +6,24 @@ use super::record::{self, Field};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {
     pub(crate) delimiter: u8,
-    /// `None`: quotes are text like any other.
+    /// `None`: quotes are ordinary text.
     pub(crate) quote: Option<u8>,
 }
 
 impl Dialect {
-    /// The quote that the server is told.
+    /// The quote character to pass to the server.
     pub(crate) fn wire_quote(self) -> u8 {
         self.quote.unwrap_or(super::scan::NO_QUOTE)
     }
 }
 
-/// What a file may be separated by, the rarest in ordinary text first.
+/// The candidates for a delimiter, the rarest in ordinary text first.
 pub(crate) const CANDIDATES: [u8; 4] = *b"\t;|,";
-/// How many rows are looked at.
+/// How many rows are examined.
 const SAMPLE: usize = 1000;
 
-/// Finds the delimiter: that which cuts the most rows into as many fields as the first one.
-/// `None` is a file of one column.
+/// Detects the delimiter: the one that splits the most rows into as many fields as the first one.
+/// `None` is a file with one column.
 pub(crate) fn delimiter(sample: &[u8], whole: bool, quote: Option<u8>) -> Option<u8> {
     let rate = |delimiter: u8| {
         let rows = record::rows(sample, Dialect { delimiter, quote }, whole, SAMPLE);
@@ -37,7 +37,7 @@ pub(crate) fn delimiter(sample: &[u8], whole: bool, quote: Option<u8>) -> Option
             all += 1;
             alike += usize::from(row == width);
         }
-        // Mostly of another width: it stands in the first row by chance.
+        // Most rows have another width: the character is in the first row by chance.
         (width > 1 && alike * 2 > all).then(|| (alike * 1000 / all, delimiter))
     };
     let rated: Vec<(usize, u8)> = CANDIDATES.into_iter().filter_map(rate).collect();
@@ -48,19 +48,18 @@ pub(crate) fn delimiter(sample: &[u8], whole: bool, quote: Option<u8>) -> Option
         .map(|(_, delimiter)| *delimiter)
 }
 
-/// Why the first row is taken to be the header, or not to be.
+/// Why the first row is or is not taken as the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderEvidence {
-    /// The names in it are columns of the table.
+    /// Its names are columns of the table.
     Table,
-    /// It differs from what is below it.
+    /// It differs from the rows below it.
     Content,
-    /// Nothing speaks against it.
+    /// Assumed: nothing indicates the opposite.
     Custom,
 }
 
-/// Whether the first row names the columns. `known` are the columns of the table that the file
-/// is for, if there is one.
+/// Whether the first row is a header. `known` are the columns of the target table, if it exists.
 pub(crate) fn has_header(rows: &[Vec<Field>], known: Option<&[String]>) -> (bool, HeaderEvidence) {
     let Some((first, body)) = rows.split_first() else {
         return (true, HeaderEvidence::Custom);
@@ -75,7 +74,7 @@ pub(crate) fn has_header(rows: &[Vec<Field>], known: Option<&[String]>) -> (bool
         match first.iter().filter(|field| named(field)).count() {
             count if count == first.len() => return (true, HeaderEvidence::Table),
             0 => {}
-            // A header with a name that the table lacks is told as such.
+            // A header with a column that the table lacks is reported as such.
             count if count * 2 >= first.len() => return (true, HeaderEvidence::Table),
             _ => {}
         }
@@ -99,7 +98,7 @@ pub(crate) fn has_header(rows: &[Vec<Field>], known: Option<&[String]>) -> (bool
     }
 }
 
-/// Whether a text is a number, a date or a time, which names hardly are.
+/// Whether a text is a number, a date or a time, which are unlikely column names.
 fn is_value(text: &str) -> bool {
     let text = text.trim();
     let digits = text.bytes().any(|b| b.is_ascii_digit());
@@ -113,7 +112,7 @@ fn is_blank(row: &[Field]) -> bool {
     matches!(row, [only] if only.text.trim().is_empty())
 }
 
-/// The name of a delimiter for people.
+/// The name of a delimiter in messages.
 pub(crate) fn name(delimiter: u8) -> String {
     match delimiter {
         b'\t' => "tab".to_owned(),
@@ -124,7 +123,7 @@ pub(crate) fn name(delimiter: u8) -> String {
     }
 }
 
-/// A delimiter as it is written: one character, `\t` or a name.
+/// Parses a delimiter as the user writes it: one character, `\t` or a name.
 pub(crate) fn parse(text: &str) -> Result<u8, String> {
     match text {
         "\\t" | "tab" => Ok(b'\t'),
@@ -132,10 +131,10 @@ pub(crate) fn parse(text: &str) -> Result<u8, String> {
         "semicolon" => Ok(b';'),
         "pipe" => Ok(b'|'),
         _ => match text.as_bytes() {
-            [b'\n' | b'\r' | b'"' | 0 | 1] => Err(format!("{text:?} cannot separate fields")),
+            [b'\n' | b'\r' | b'"' | 0 | 1] => Err(format!("{text:?} cannot be a delimiter")),
             [byte] if byte.is_ascii() => Ok(*byte),
             _ => Err(format!(
-                "{text:?} is not one ASCII character, which PostgreSQL demands; `\\t` is a tab"
+                "{text:?} is not a single ASCII character, as PostgreSQL requires; `\\t` is a tab"
             )),
         },
     }

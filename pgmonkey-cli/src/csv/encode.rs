@@ -1,10 +1,10 @@
-//! UTF-8 as a file's bytes.
+//! Encodes UTF-8 in the encoding of a file.
 
 use encoding_rs::EncoderResult;
 
 use super::charset::{Charset, Endian};
 
-/// A character that the encoding does not have.
+/// A character that the encoding lacks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unencodable(pub(crate) char);
 
@@ -23,22 +23,22 @@ impl Encoder {
         Self { charset, table }
     }
 
-    /// Whether it writes what it is given.
+    /// Whether the text is written unchanged.
     pub(crate) fn is_identity(&self) -> bool {
         matches!(self.charset, Charset::Utf8 | Charset::Utf8Marked)
     }
 
-    /// Appends `text`, which is whole characters, to `out`.
+    /// Encodes `text`, which consists of whole characters, and appends it to `out`.
     ///
     /// # Panics
     ///
-    /// If it is not UTF-8, which the server was asked for.
+    /// If `text` is not UTF-8; the server sends UTF-8 as requested.
     pub(crate) fn encode(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), Unencodable> {
         if self.is_identity() {
             out.extend_from_slice(text);
             return Ok(());
         }
-        let text = std::str::from_utf8(text).expect("the server sends UTF-8 as it was told to");
+        let text = std::str::from_utf8(text).expect("the server sends UTF-8 as requested");
         match self.charset {
             Charset::Utf16(endian) => text.encode_utf16().for_each(|unit| {
                 out.extend_from_slice(&match endian {
@@ -62,7 +62,7 @@ impl Encoder {
     }
 }
 
-/// A byte a character, up to the last one there is.
+/// One byte per character, up to the highest in the encoding.
 fn narrow(text: &str, last: u8, out: &mut Vec<u8>) -> Result<(), Unencodable> {
     for character in text.chars() {
         match u8::try_from(u32::from(character)) {
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(encode("utf-8-sig", "é"), Ok("é".as_bytes().to_vec()));
     }
 
-    /// What a byte means depends on those before it: each row must end where it began.
+    /// The meaning of a byte depends on those before it: each row must end in the initial state.
     #[test]
     fn encodings_with_a_state_are_written_and_read_back() {
         let charset = Charset::by_name("iso-2022-jp").expect("known");
@@ -122,7 +122,7 @@ mod tests {
         for row in rows {
             encoder
                 .encode(row.as_bytes(), &mut bytes)
-                .expect("it has them");
+                .expect("in the encoding");
             expected.push_str(row);
             assert!(bytes.ends_with(b"\n"), "{bytes:?}");
         }
@@ -134,7 +134,7 @@ mod tests {
             let mut decoder = Decoder::new(&bytes[..], Some(charset)).expect("memory");
             let mut read = Vec::new();
             while !decoder.is_finished() {
-                decoder.read(&mut read, amount).expect("it is right");
+                decoder.read(&mut read, amount).expect("valid bytes");
             }
             assert_eq!(
                 String::from_utf8(read).as_deref(),

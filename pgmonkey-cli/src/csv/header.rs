@@ -1,10 +1,10 @@
-//! From the header of a file to the columns of a table.
+//! Matches the header of a file to the columns of a table.
 
-/// PostgreSQL cuts longer names, and would do so without a word.
+/// PostgreSQL truncates longer names, with only a notice.
 const LONGEST: usize = 63;
 
-/// A header as a column name, by the Python tool's rule: lower case, and `_` for everything but
-/// ASCII letters, digits and `_`.
+/// Normalizes a header to a column name by the Python tool's rule: lower case, and `_` for
+/// everything but ASCII letters, digits and `_`.
 pub(crate) fn clean(header: &str) -> String {
     sanitise(&header.to_lowercase())
 }
@@ -16,10 +16,10 @@ fn sanitise(header: &str) -> String {
         .collect()
 }
 
-/// Names for the columns of a new table, and what was done to get there.
+/// Names for the columns of a new table, with notes about the changes.
 ///
-/// A name that would begin with a digit gets `_` in front, an empty one is `column_N`, and one
-/// that is there already gets a number.
+/// A name that would begin with a digit gets `_` in front, an empty one becomes `column_N`, and a
+/// duplicate gets a numeric suffix.
 pub(crate) fn columns(headers: &[String], keep_case: bool) -> (Vec<String>, Vec<String>) {
     let mut names: Vec<String> = Vec::new();
     let mut notes = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn columns(headers: &[String], keep_case: bool) -> (Vec<String>, Vec<
         if name.is_empty() {
             name = format!("column_{}", index + 1);
             notes.push(format!(
-                "column {} has no header and is named {name}",
+                "column {} has no header: it is named {name}",
                 index + 1
             ));
         }
@@ -59,7 +59,7 @@ pub(crate) fn columns(headers: &[String], keep_case: bool) -> (Vec<String>, Vec<
     (names, notes)
 }
 
-/// The first of `name_2`, `name_3`, … that is free.
+/// The first free name of `name_2`, `name_3`, ….
 fn numbered(name: &str, taken: &[String]) -> String {
     let free = (2..).map(|number| {
         let ending = format!("_{number}");
@@ -71,7 +71,7 @@ fn numbered(name: &str, taken: &[String]) -> String {
         .unwrap_or_default()
 }
 
-/// The names of the columns of a file without a header.
+/// The column names for a file without a header.
 pub(crate) fn numbered_columns(width: usize) -> Vec<String> {
     (1..=width)
         .map(|number| format!("column_{number}"))
@@ -83,9 +83,9 @@ pub(crate) fn numbered_columns(width: usize) -> Vec<String> {
 pub(crate) enum Mismatch {
     /// The table has no such column.
     Unknown(String),
-    /// More than one column could be meant.
+    /// More than one column matches.
     Ambiguous(String),
-    /// Two headers mean the same column.
+    /// Two headers match the same column.
     Twice {
         column: String,
         first: String,
@@ -93,8 +93,8 @@ pub(crate) enum Mismatch {
     },
 }
 
-/// The table's column for each header: that of the very name, else the one that is equal in
-/// lower case, else the one that is equal once both are cleaned.
+/// Finds the table's column for each header: by the exact name, then by the lower-case name, then
+/// by the normalized name.
 pub(crate) fn matched(headers: &[String], table: &[String]) -> Result<Vec<usize>, Mismatch> {
     let mut found: Vec<usize> = Vec::new();
     for header in headers {

@@ -1,5 +1,4 @@
-//! Files of comma-separated values: what they are, and what they say. Nothing here knows a
-//! server.
+//! The format of CSV files: detection, scanning, encodings. Nothing here knows a server.
 
 pub(crate) mod charset;
 pub(crate) mod decode;

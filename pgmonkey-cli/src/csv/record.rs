@@ -1,4 +1,4 @@
-//! The fields of the first rows of a file, to decide by. The rest is never taken apart.
+//! Parses the fields of a file's first rows, for detection. The rest of the file is never parsed.
 
 use super::dialect::Dialect;
 
@@ -9,8 +9,8 @@ pub(crate) struct Field {
     pub(crate) quoted: bool,
 }
 
-/// The first rows of `sample`, blank lines among them. If it is not the whole file, its last
-/// row is left out.
+/// The first rows of `sample`, including blank lines. Unless it is the whole file, its last row is
+/// left out.
 pub(crate) fn rows(sample: &[u8], dialect: Dialect, whole: bool, most: usize) -> Vec<Vec<Field>> {
     let mut rows = Vec::new();
     let mut at = 0;
@@ -31,7 +31,7 @@ pub(crate) fn rows(sample: &[u8], dialect: Dialect, whole: bool, most: usize) ->
     rows
 }
 
-/// The first row, how long it is, and whether its line end is there.
+/// The first row, its length, and whether its line end was found.
 pub(crate) fn row(text: &[u8], dialect: Dialect) -> (Vec<Field>, usize, bool) {
     let mut fields = Vec::new();
     let mut field = Vec::new();

@@ -1,63 +1,62 @@
-//! One pass over the rows of a file, which go on to the server as they are.
+//! One pass over the rows of a file, which are sent to the server mostly unchanged.
 //!
-//! The server parses CSV itself. What is done here is what it does not: rows are counted and
-//! their lines known, blank lines left out, line ends made equal, and quotes in the middle of a
-//! field are text, as they are for every other reader of CSV.
+//! The server parses CSV itself. This pass does what the server does not: it counts rows and lines,
+//! removes blank lines, normalizes line ends, and treats quotes in the middle of a field as text,
+//! as every other CSV reader does.
 
 use super::dialect::Dialect;
 
-/// The quote that is told to the server for a file that has none. No text has it.
+/// The quote character passed to the server for a file without quotes. No text contains it.
 pub(crate) const NO_QUOTE: u8 = 1;
 
-/// What is wrong with a row, and where it is.
+/// What is wrong with a row, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowError {
     /// The line of the file, from 1.
     pub(crate) line: u64,
-    /// The field of the row, from 0; that after the last one for a row that ends too early.
+    /// The field of the row, from 0; the one after the last for a row that ends too early.
     pub(crate) field: usize,
     pub(crate) kind: RowErrorKind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RowErrorKind {
-    /// It has another number of fields than the first row.
+    /// The row has another number of fields than the first row.
     Width { found: usize, expected: usize },
-    /// A quoted field goes on behind its closing quote.
+    /// A quoted field continues after its closing quote.
     TextAfterQuote,
     /// The file ends within a quoted field.
     OpenQuote,
 }
 
-/// Rows that are ready for the server.
+/// Rows that are ready to be sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rows {
     pub(crate) bytes: Vec<u8>,
     pub(crate) count: u64,
-    /// Lines of `bytes`, as the server counts them.
+    /// The number of lines in `bytes`, as the server counts them.
     pub(crate) lines: u64,
-    /// From this line of `bytes` on, counted from 0, the lines are those of the file from that
-    /// one on.
+    /// Pairs of a line of `bytes`, counted from 0, and the line of the file that it corresponds to.
     pub(crate) places: Vec<(u64, u64)>,
 }
 
-/// What a blank line is.
+/// The meaning of a blank line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blank {
-    /// Nothing.
+    /// Ignored.
     Skipped,
-    /// A row with one field, which is NULL: what PostgreSQL writes for one.
+    /// A row whose single field is NULL, as PostgreSQL writes it.
     Null,
 }
 
-/// Follows the rows of a file.
+/// Scans the rows of a file.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     dialect: Dialect,
     width: usize,
     blank: Blank,
     classes: [bool; 256],
-    /// The line of the file that the next row begins on.
+    /// The line of the file on which the next row begins.
     line: u64,
     skipped: u64,
 }
@@ -78,25 +77,25 @@ impl Scanner {
         }
     }
 
-    /// The line of the file that the next row begins on.
+    /// The line of the file on which the next row begins.
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// How many blank lines were left out.
+    /// How many blank lines were ignored.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Takes the whole rows at the front of `data`; says how many bytes they were. With `last`
-    /// the end of `data` ends a row.
+    /// Takes the complete rows at the front of `data` and returns their length in bytes. With
+    /// `last`, the end of `data` ends a row.
     pub(crate) fn take(
         &mut self,
         data: &[u8],
         last: bool,
         rows: &mut Rows,
     ) -> Result<usize, RowError> {
-        let mut clean = 0; // from here to `begin` rows go on unchanged
+        let mut clean = 0; // rows from here to `begin` are unchanged
         let mut begin = 0;
         while begin < data.len() {
             let Some(row) = self.row(&data[begin..], last)? else {
@@ -136,7 +135,7 @@ impl Scanner {
         Ok(begin)
     }
 
-    /// Remembers the place of the next row, if it does not follow from the one before.
+    /// Records the place of the next row, unless it follows from the previous one.
     fn place(&self, rows: &mut Rows) {
         let follows = |(at, line): &(u64, u64)| line + (rows.lines - at) == self.line;
         if !rows.places.last().is_some_and(follows) {
@@ -162,14 +161,14 @@ impl Scanner {
                 },
             });
         }
-        // Alone on a line it would be the end of the data.
+        // Alone on a line it would mark the end of the data.
         Ok(match row.stray || text == b"\\." {
             true => Action::Rewrite,
             false => Action::Keep,
         })
     }
 
-    /// The first row of `data`, if it is whole.
+    /// The first row of `data`, if it is complete.
     fn row(&self, data: &[u8], last: bool) -> Result<Option<Row>, RowError> {
         let mut row = Row::default();
         let (mut at, mut field) = (0, 0);
@@ -212,7 +211,7 @@ impl Scanner {
         }
     }
 
-    /// The end of the quoted field that begins at `open`, if it is there.
+    /// The end of the quoted field that begins at `open`, if it is in `data`.
     fn quoted(
         &self,
         data: &[u8],
@@ -252,7 +251,7 @@ impl Scanner {
         }
     }
 
-    /// How many bytes come before the next one that means something.
+    /// The number of bytes before the next special one.
     fn special(&self, data: &[u8]) -> usize {
         let mut chunks = data.chunks_exact(8);
         let mut at = 0;
@@ -270,7 +269,7 @@ impl Scanner {
             .unwrap_or(chunks.remainder().len())
     }
 
-    /// Writes a row anew, with quotes around what the server would take for something else.
+    /// Rewrites a row, quoting fields that the server would misread.
     fn rewrite(&self, text: &[u8], out: &mut Vec<u8>) {
         let (delimiter, quote) = (self.dialect.delimiter, self.dialect.wire_quote());
         let mut at = 0;
@@ -315,14 +314,14 @@ enum Action {
 struct Row {
     /// Without its line end.
     length: usize,
-    /// With it.
+    /// With its line end.
     end: usize,
     fields: usize,
     /// Line breaks within quotes.
     breaks: u64,
-    /// Ends with a line feed and nothing else, as the rows for the server do.
+    /// Ends with a line feed only, as rows sent to the server do.
     newline: bool,
-    /// Has a quote in a field that is not quoted.
+    /// Has a quote within an unquoted field.
     stray: bool,
 }
 
@@ -365,8 +364,8 @@ mod tests {
             to = (to + cut).min(data.len());
             from += scanner.take(&data[from..to], to == data.len(), &mut rows)?;
         }
-        assert_eq!(from, data.len(), "all is taken at the end");
-        let bytes = String::from_utf8(rows.bytes.clone()).expect("as it came");
+        assert_eq!(from, data.len(), "everything is taken at the end");
+        let bytes = String::from_utf8(rows.bytes.clone()).expect("UTF-8 as in the input");
         Ok((bytes, scanner, rows))
     }
 

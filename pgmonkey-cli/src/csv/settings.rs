@@ -7,8 +7,8 @@ use pgmonkey::config::files;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-/// What a settings file says. What it leaves out has the Python tool's defaults, which is for
-/// the reader to apply: a file that is not there has none.
+/// The contents of a settings file. The caller applies the Python tool's defaults for missing keys,
+/// because a missing file has no such defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -36,10 +36,11 @@ const KEYS: [&str; 6] = [
     "quotechar",
 ];
 
-/// Sections of a connection file. Python takes such a file for settings if it has the same stem.
+/// The sections of a connection file, which the Python tool mistakes for a settings file of the
+/// same stem.
 const CONNECTION_KEYS: [&str; 3] = ["connection_settings", "connection_type", "postgresql"];
 
-/// A boolean, also in the words that YAML 1.1 and people write: 'false' is false.
+/// A boolean, also in the words of YAML 1.1: 'false' is false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);
 
@@ -80,13 +81,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Settings(Settings),
-    /// A file of that name which is something else.
+    /// A file of that name that is not a settings file.
     Other(&'static str),
     Nothing,
 }
 
-/// The settings file of a CSV file: the same name with `.yaml` for its last ending. Compression
-/// has an ending of its own.
+/// The path of a CSV file's settings file: `.yaml` in place of its last extension. An extension for
+/// compression does not count.
 pub(crate) fn path(file: &Path) -> PathBuf {
     let compressed = file
         .extension()
@@ -97,14 +98,14 @@ pub(crate) fn path(file: &Path) -> PathBuf {
     }
 }
 
-/// Reads a settings file. `connection` is the file that says which server, which is none.
+/// Reads a settings file. `connection` is the connection file, which is never a settings file.
 ///
 /// # Errors
 ///
-/// The text of what is wrong in it.
+/// A message that says what is wrong in it.
 pub(crate) fn read(path: &Path, connection: &Path) -> Result<Found, String> {
     let text = match files::read(path, files::OWN_LIMIT) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())?,
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| "not valid UTF-8".to_owned())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error.to_string()),
     };
@@ -135,7 +136,7 @@ fn parse(text: &str) -> Result<Found, String> {
         return Ok(Found::Settings(Settings::default()));
     }
     let settings = serde_saphyr::from_str(text).map_err(|error| {
-        // The first line says what and where; the rest shows the file.
+        // The first line says what and where; the rest quotes the file.
         error
             .to_string()
             .lines()
@@ -146,7 +147,7 @@ fn parse(text: &str) -> Result<Found, String> {
     Ok(Found::Settings(settings))
 }
 
-/// The text of a settings file, which the Python tool reads too.
+/// The text of a settings file, which the Python tool can read too.
 pub(crate) fn render(
     header: bool,
     create: bool,
@@ -171,11 +172,11 @@ pub(crate) fn render(
          quotechar: {quote}\n\
          \n\
          # auto_create_table: make the table, with text columns, if it is missing\n\
-         # delimiter: what separates fields, one character; \"\\t\" is a tab\n\
+         # delimiter: the field separator, one character; \"\\t\" is a tab\n\
          # encoding: utf-8, iso-8859-1, windows-1252, utf-16, ...\n\
          # enforce_lowercase: whether names of new columns are made lower case\n\
          # has_headers: whether the first row names the columns\n\
-         # quotechar: what surrounds fields with special characters; null for none\n"
+         # quotechar: the quote character; null for none\n"
     )
 }
 

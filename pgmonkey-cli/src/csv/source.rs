@@ -1,4 +1,4 @@
-//! Where a file's bytes come from: a file or standard input, compressed or not.
+//! Opens the input: a file or standard input, compressed or not.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file being read.
 pub(crate) struct Source {
-    /// What is in it, no longer compressed.
+    /// The contents, decompressed.
     pub(crate) reader: Box<dyn Read + Send>,
-    /// How long it is on disk, if it is there.
+    /// The length on disk, if it is a file.
     pub(crate) size: Option<u64>,
     /// How many of its bytes were read so far.
     pub(crate) read: Arc<AtomicU64>,
@@ -18,11 +18,11 @@ pub(crate) struct Source {
     pub(crate) compression: Option<&'static str>,
 }
 
-/// What compressed data begins with. No text does.
+/// The first bytes of compressed data. No text begins with them.
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
-/// Opens a file; `-` is standard input. Compression is told by the content.
+/// Opens a file; `-` is standard input. Compression is detected by content.
 pub(crate) fn open(path: &Path) -> io::Result<Source> {
     let (raw, size): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), None)
@@ -101,7 +101,7 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(rows.as_bytes()).expect("in memory");
         let gzip = gzip.finish().expect("in memory");
-        // Two members, as from parallel compressors.
+        // Two members, as parallel compressors write them.
         let two = [gzip.clone(), gzip.clone()].concat();
         let zstd = zstd::encode_all(rows.as_bytes(), 1).expect("in memory");
         for (bytes, text, compression) in [

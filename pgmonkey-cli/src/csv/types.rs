@@ -1,11 +1,11 @@
-//! Column types from what the first rows hold.
+//! Infers column types from the first rows.
 
 use super::record::Field;
 
-/// Whether a type takes a text as it is.
+/// Whether a type accepts a text unchanged.
 type Takes = fn(&str) -> bool;
 
-/// The types that are told apart, the narrowest first.
+/// The types that are inferred, the narrowest first.
 const TYPES: [(&str, Takes); 8] = [
     ("boolean", is_boolean),
     ("bigint", is_integer),
@@ -17,13 +17,13 @@ const TYPES: [(&str, Takes); 8] = [
     ("uuid", is_uuid),
 ];
 
-/// The type of each of `width` columns: the narrowest that takes every value of `rows`, else
+/// The type of each of `width` columns: the narrowest that accepts every value in `rows`, otherwise
 /// text. A column without values, or with an empty quoted one, is text.
 pub(crate) fn infer(rows: &[Vec<Field>], width: usize) -> Vec<&'static str> {
     (0..width)
         .map(|index| {
             let fields = || rows.iter().filter_map(|row| row.get(index));
-            // Empty and not quoted is NULL, which every type takes.
+            // Empty and unquoted is NULL, which every type accepts.
             let values = || fields().filter(|field| field.quoted || !field.text.is_empty());
             if values().next().is_none() {
                 return "text";

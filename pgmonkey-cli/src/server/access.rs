@@ -1,4 +1,5 @@
-//! Whether `pg_hba.conf` lets a file's client in: as it is, under other modes, and what to add.
+//! Whether `pg_hba.conf` admits a file's client: now, under other modes, and with which line to
+//! add.
 
 use std::net::IpAddr;
 
@@ -7,9 +8,9 @@ use pgmonkey::config::{Host, SslMode};
 use serde::Serialize;
 
 use super::facts::{Facts, demands_tls};
-use crate::hba::{Client, Rule, Verdict, first_match, quoted};
+use super::hba::{Client, Rule, Verdict, first_match, quoted};
 
-/// A line to write into `pg_hba.conf`.
+/// A line for `pg_hba.conf`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
     #[serde(rename = "type")]
@@ -20,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) address: String,
     pub(crate) method: &'static str,
     pub(crate) options: &'static str,
-    /// Whether the address is to be replaced by the client's.
+    /// Whether the address is a placeholder for the client's.
     pub(crate) placeholder: bool,
 }
 
@@ -34,22 +35,22 @@ const MODES: [SslMode; 6] = [
     SslMode::VerifyFull,
 ];
 
-/// What stands where the client's address is not known.
+/// The placeholder for an unknown client address.
 pub(crate) const PLACEHOLDER: &str = "CLIENT_ADDRESS/32";
 
 /// How the server sees the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// From this address.
+    /// At this address.
     At(IpAddr),
     /// On its Unix socket.
     Local,
-    /// Not known: it could not be asked.
+    /// Unknown: the server could not be queried.
     Unknown,
 }
 
 impl Seen {
-    /// What the server said.
+    /// From the server's answer.
     pub(crate) fn of(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Local, Self::At)
     }
@@ -77,7 +78,7 @@ pub(crate) fn entry(config: &Config, seen: Seen) -> Entry {
         placeholder: address == PLACEHOLDER,
         address,
         method: "scram-sha-256",
-        // Whether the server looks at a certificate of the client's depends on whether it has one.
+        // The server checks a client certificate only if the client has one.
         options: if certificate && !local {
             "clientcert=verify-full"
         } else {
@@ -90,7 +91,7 @@ fn host(tls: bool) -> &'static str {
     if tls { "hostssl" } else { "host" }
 }
 
-/// This address and no other.
+/// The address as a network that contains only this address.
 fn network(address: IpAddr) -> String {
     let bits = if address.is_ipv4() { 32 } else { 128 };
     format!("{address}/{bits}")
@@ -109,7 +110,7 @@ impl Entry {
     }
 }
 
-/// What would come of a mode.
+/// The outcome of a mode.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) sslmode: &'static str,
@@ -117,19 +118,19 @@ pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
     /// Whether the session would be encrypted.
     pub(crate) tls: bool,
-    /// The line that decides.
+    /// The line that applies.
     pub(crate) line: Option<u32>,
     pub(crate) file: Option<String>,
     pub(crate) rule: Option<String>,
     pub(crate) method: Option<String>,
 }
 
-/// What the lines say to this very session.
+/// The outcome for this session.
 pub(crate) fn this_session(rules: &[Rule], client: &Client, mode: SslMode) -> Outcome {
     outcome(mode, client.tls, first_match(rules, client))
 }
 
-/// What they would say under each mode, in the order in which a mode tries.
+/// The outcome under each mode, trying the attempts in the order of the mode.
 pub(crate) fn under_each_mode(rules: &[Rule], facts: &Facts) -> Vec<Outcome> {
     MODES
         .iter()
@@ -185,17 +186,19 @@ fn outcome(mode: SslMode, tls: bool, verdict: Verdict<'_>) -> Outcome {
 }
 
 impl Outcome {
-    /// In words.
+    /// The outcome in words.
     pub(crate) fn sentence(&self) -> String {
         let line = self.line.unwrap_or_default();
         let method = self.method.as_deref().unwrap_or_default();
         let how = if self.tls { "with TLS" } else { "without TLS" };
         match self.outcome {
-            "admitted" => format!("{how}, asked for {method} by line {line}"),
-            "rejected" => format!("{how}, turned away by line {line}"),
-            "unclear" => format!("{how}, by line {line} or a later one: only the server can tell"),
+            "admitted" => format!("{how}, admitted by line {line} (method {method})"),
+            "rejected" => format!("{how}, rejected by line {line}"),
+            "unclear" => {
+                format!("{how}, decided by line {line} or a later one: only the server can tell")
+            }
             "no_tls" => "fails: the server has no TLS".to_owned(),
-            _ => format!("{how}, turned away: no line fits"),
+            _ => format!("{how}, rejected: no line matches"),
         }
     }
 }
@@ -207,7 +210,7 @@ mod tests {
     fn config(connection: &str) -> Config {
         let yaml = format!("connection_settings: {{ {connection} }}");
         let loader = Config::loader().libpq_sources(false).yaml(yaml);
-        loader.load().expect("it is right")
+        loader.load().expect("valid config")
     }
 
     fn entry_of(connection: &str, seen: Seen) -> String {

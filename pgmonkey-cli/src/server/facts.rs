@@ -1,4 +1,4 @@
-//! What a server says of itself, as far as the role may see. Everything here only reads.
+//! What a server reports about itself, as far as the role may see. Everything here is read-only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use pgmonkey::sync::ClientGuard;
 use pgmonkey::{Config, Connection, Error};
 use serde::{Deserialize, Serialize};
 
-use crate::capacity::Capacity;
-use crate::hba::{Client, Rule};
+use super::capacity::Capacity;
+use super::hba::{Client, Rule};
 
 /// One server parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -18,14 +18,14 @@ pub(crate) struct Setting {
     pub(crate) setting: Option<String>,
     /// `default`, `configuration file`, `command line`, …
     pub(crate) source: Option<String>,
-    /// Only shown to those who may read the server's files.
+    /// Visible only to roles that may read the server's settings files.
     pub(crate) sourcefile: Option<String>,
     pub(crate) sourceline: Option<u32>,
-    /// Whether the file says something else already.
+    /// Whether the file already has another value.
     pub(crate) pending_restart: bool,
 }
 
-/// All that was found out.
+/// Everything that was found.
 pub(crate) struct Facts {
     pub(crate) version: String,
     pub(crate) client: Client,
@@ -36,13 +36,13 @@ pub(crate) struct Facts {
     pub(crate) others: Option<i64>,
     /// The lines of `pg_hba.conf`, in the order in which they are tried.
     pub(crate) rules: Option<Vec<Rule>>,
-    /// Roles that log in with a password kept as MD5.
+    /// Roles that log in with an MD5 password.
     pub(crate) md5_roles: Option<i64>,
     /// What the role may not see, with the server's reason.
     pub(crate) unseen: Vec<Unseen>,
 }
 
-/// Something that the role may not see.
+/// A fact that the role may not see.
 #[derive(Debug, Serialize)]
 pub(crate) struct Unseen {
     pub(crate) what: &'static str,
@@ -59,7 +59,7 @@ const WHO: &str = "SELECT current_setting('server_version'), host(inet_client_ad
      host(inet_server_addr()), session_user::text, current_database()::text, \
      current_setting('is_superuser') = 'on'";
 
-/// `pg_has_role` says yes to everything for a superuser; the server's file does not.
+/// `pg_has_role` is true for every role of a superuser; pg_hba.conf uses actual memberships.
 const ROLES: &str = "WITH RECURSIVE own (oid) AS ( \
      SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user UNION \
      SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN own ON m.member = own.oid) \
@@ -81,7 +81,7 @@ pub(crate) fn client_address(config: &Config) -> Result<Option<IpAddr>, Error> {
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
-/// Asks the server, one statement at a time: what may not be seen keeps nothing else from being.
+/// Queries the server, one statement at a time, so that a refused one does not affect the others.
 pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
     let connection = Connection::new(config)?;
     let mut client = connection.acquire()?;
@@ -139,7 +139,7 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
     })
 }
 
-/// Looks at one thing, and notes what may not be seen.
+/// Runs one query, and records a refusal.
 struct Look<'a> {
     client: &'a mut ClientGuard,
     unseen: &'a mut Vec<Unseen>,
@@ -170,7 +170,7 @@ impl Look<'_> {
     }
 }
 
-/// Rows as JSON: columns that an older server does not have are absent, which is no error.
+/// Rows as JSON: columns that an older server lacks are absent, which is not an error.
 fn lines<T: for<'de> Deserialize<'de>>(
     client: &mut ClientGuard,
     sql: &str,
@@ -195,13 +195,13 @@ impl Facts {
         self.settings.get(name)?.setting.as_deref()
     }
 
-    /// Whether the server takes TLS.
+    /// Whether the server accepts TLS.
     pub(crate) fn has_tls(&self) -> bool {
         self.value("ssl") == Some("on") || self.client.tls
     }
 }
 
-/// Whether a mode does without TLS nothing at all.
+/// Whether a mode fails without TLS.
 pub(crate) fn demands_tls(mode: SslMode) -> bool {
     matches!(
         mode,

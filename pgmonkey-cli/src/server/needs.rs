@@ -1,35 +1,35 @@
-//! What a file needs in `postgresql.conf`, and whether a server has it.
+//! The settings that a file needs in `postgresql.conf`, and whether a server has them.
 
 use pgmonkey::Config;
 use pgmonkey::config::{Host, SslMode};
 use serde::Serialize;
 
+use super::capacity;
 use super::facts::{Setting, demands_tls};
-use crate::capacity;
 
-/// What the server's own default is: nobody gains by going below it.
+/// The server's own default; a lower value has no advantage.
 const DEFAULT_MAX_CONNECTIONS: u32 = 100;
-/// What the server keeps for superusers unless told otherwise.
+/// The server's default for `superuser_reserved_connections`.
 const DEFAULT_RESERVED: u32 = 3;
 
 /// When a value is good enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// A number, this or more.
+    /// At least this number.
     AtLeast(u32),
-    /// This word, or it does not work.
+    /// This word, otherwise it does not work.
     Is(&'static str),
-    /// This word, or it is worth a look.
+    /// This word, otherwise it should be checked.
     Rather(&'static str),
-    /// Anything but nothing.
+    /// Any value but an empty one.
     Set,
     /// A TLS version, 1.2 or later.
     ModernTls,
-    /// Reachable from elsewhere.
+    /// Listens on an address other than the loopback ones.
     Listens,
 }
 
-/// One parameter that the file needs.
+/// A parameter that the file needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Need {
     pub(crate) setting: &'static str,
@@ -38,12 +38,12 @@ pub(crate) struct Need {
     rule: Rule,
 }
 
-/// A need beside what the server has.
+/// A need with the server's value.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Compared {
     pub(crate) setting: &'static str,
     pub(crate) recommended: String,
-    /// `None`: the role may not see it.
+    /// `None` if the role may not see it.
     pub(crate) current: Option<String>,
     pub(crate) source: Option<String>,
     pub(crate) sourcefile: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Compared {
     pub(crate) reason: String,
 }
 
-/// What the file needs; `reserved` is what the server keeps for superusers, if it said.
+/// What the file needs; `reserved` is what the server reserves for superusers, if known.
 pub(crate) fn of(config: &Config, reserved: Option<u32>) -> Vec<Need> {
     let mut needs = vec![connections(config, reserved.unwrap_or(DEFAULT_RESERVED))];
     let settings = &config.connection_settings;
@@ -73,12 +73,9 @@ pub(crate) fn of(config: &Config, reserved: Option<u32>) -> Vec<Need> {
     let needed = demands_tls(mode) || certificate;
     if needed || (is_remote(config) && mode != SslMode::Disable) {
         let (reason, rule) = match needed {
-            true => (
-                format!("sslmode {mode} takes no session without"),
-                Rule::Is("on"),
-            ),
+            true => (format!("sslmode {mode} requires TLS"), Rule::Is("on")),
             false => (
-                format!("sslmode {mode} encrypts if it can"),
+                format!("sslmode {mode} uses TLS if it is available"),
                 Rule::Rather("on"),
             ),
         };
@@ -91,7 +88,7 @@ pub(crate) fn of(config: &Config, reserved: Option<u32>) -> Vec<Need> {
             "and its key",
             Rule::Set,
         ));
-        let reason = "older versions are broken";
+        let reason = "older versions are insecure";
         needs.push(need(
             "ssl_min_protocol_version",
             "'TLSv1.2'",
@@ -100,30 +97,32 @@ pub(crate) fn of(config: &Config, reserved: Option<u32>) -> Vec<Need> {
         ));
     }
     if certificate {
-        let reason = "the file has a client certificate, which the server checks with it";
+        let reason = "the server verifies the file's client certificate with it";
         needs.push(need("ssl_ca_file", "'ca.crt'", reason, Rule::Set));
     }
-    let reason = "MD5 is as good as clear text";
+    let reason = "MD5 is no better than clear text";
     let rule = Rule::Rather("scram-sha-256");
     needs.push(need("password_encryption", "'scram-sha-256'", reason, rule));
     needs
 }
 
-/// Both pools, a tenth more for what comes and goes, and what superusers keep.
+/// Both pools, a tenth as headroom, and the sessions reserved for superusers.
 fn connections(config: &Config, reserved: u32) -> Need {
     let wanted = capacity::wanted(config);
     let headroom = wanted.div_ceil(10);
     let sum = wanted.saturating_add(headroom).saturating_add(reserved);
     let value = sum.max(DEFAULT_MAX_CONNECTIONS);
     let reason = match value == sum {
-        true => format!("{wanted} for both pools, {headroom} to spare, {reserved} for superusers"),
+        true => {
+            format!("{wanted} for both pools, {headroom} as headroom, {reserved} for superusers")
+        }
         false => format!("both pools need {wanted} of the server's default"),
     };
     Need {
         setting: "max_connections",
         value: value.to_string(),
         reason,
-        // The default is advice; what does not work is less than the sum.
+        // The default is a recommendation; only less than the sum does not work.
         rule: Rule::AtLeast(sum),
     }
 }
@@ -141,12 +140,12 @@ fn is_remote(config: &Config) -> bool {
 }
 
 impl Need {
-    /// As a line of `postgresql.conf`.
+    /// The need as a line of `postgresql.conf`.
     pub(crate) fn line(&self) -> String {
         format!("{} = {}", self.setting, self.value)
     }
 
-    /// Beside what the server has; `None` where the role may not see it.
+    /// The need with the server's value; `None` if the role may not see it.
     pub(crate) fn compare(&self, found: Option<&Setting>) -> Compared {
         let current = found.and_then(|setting| setting.setting.clone());
         Compared {
@@ -193,7 +192,7 @@ mod tests {
 
     fn needs(yaml: &str) -> Vec<(&'static str, String)> {
         let loader = Config::loader().libpq_sources(false).yaml(yaml);
-        let needs = of(&loader.load().expect("it is right"), None).into_iter();
+        let needs = of(&loader.load().expect("valid config"), None).into_iter();
         needs.map(|need| (need.setting, need.value)).collect()
     }
 
@@ -215,7 +214,7 @@ mod tests {
         assert!(!names("host: db, sslmode: disable").contains(&"ssl"));
         assert!(names("host: db").contains(&"ssl"));
         let full = names("host: localhost, sslmode: verify-full");
-        // What the server trusts matters only to those who show it a certificate.
+        // The server needs a root certificate only to verify a client certificate.
         assert!(full.contains(&"ssl_cert_file") && !full.contains(&"ssl_ca_file"));
         let certificate = names("host: localhost, sslcert: a, sslkey: b");
         assert!(certificate.contains(&"ssl_ca_file") && certificate.contains(&"ssl"));

@@ -3,16 +3,16 @@
 use serde::Serialize;
 
 use super::facts::Facts;
-use crate::hba::Rule;
+use super::hba::Rule;
 
-/// Something that makes a break-in easier.
+/// A setting that makes an attack easier.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Weakness {
     pub(crate) what: String,
     pub(crate) advice: &'static str,
 }
 
-/// All that can be seen.
+/// All weak spots that the role may see.
 pub(crate) fn of(facts: &Facts) -> Vec<Weakness> {
     let mut found = Vec::new();
     let mut add = |what: String, advice| found.push(Weakness { what, advice });
@@ -21,32 +21,35 @@ pub(crate) fn of(facts: &Facts) -> Vec<Weakness> {
         .address
         .is_some_and(|address| !address.is_loopback());
     if facts.value("ssl") == Some("off") {
-        let what = "ssl is off: everything crosses the network in the clear";
+        let what = "ssl is off: all data crosses the network in the clear";
         add(what.to_owned(), "set ssl = on with a certificate");
     } else if remote && !facts.client.tls {
-        let what = "this very session crosses a network without TLS";
+        let what = "this session crosses a network without TLS";
         add(what.to_owned(), "use sslmode: verify-full");
     }
     if let Some(version @ ("" | "TLSv1" | "TLSv1.1")) = facts.value("ssl_min_protocol_version") {
         let what = match version {
-            "" => "every version of TLS is taken".to_owned(),
-            version => format!("{version} is taken"),
+            "" => "every version of TLS is accepted".to_owned(),
+            version => format!("{version} is accepted"),
         };
         add(what, "set ssl_min_protocol_version = 'TLSv1.2'");
     }
     if facts.value("password_encryption") == Some("md5") {
-        let what = "new passwords are kept as MD5";
+        let what = "new passwords are stored as MD5";
         add(what.to_owned(), "set password_encryption = 'scram-sha-256'");
     }
     if let Some(count @ 1..) = facts.md5_roles {
-        let what = format!("{count} roles that may log in have a password kept as MD5");
-        add(what, "set their passwords again under scram-sha-256");
+        let what = format!("{count} roles that may log in have a password stored as MD5");
+        add(
+            what,
+            "set their passwords again with password_encryption = 'scram-sha-256'",
+        );
     }
     if facts.superuser {
         let what = format!("{} is a superuser", facts.client.user);
         add(
             what,
-            "give the program a role of its own with what it needs",
+            "use a role with only the privileges that the program needs",
         );
     }
     let rules = facts.rules.iter().flatten();
@@ -57,7 +60,7 @@ pub(crate) fn of(facts: &Facts) -> Vec<Weakness> {
 fn of_rule(rule: &Rule) -> Option<Weakness> {
     let line = format!("pg_hba.conf line {} ({})", rule.line_number, rule.text());
     let weakness = |what: String, advice| Some(Weakness { what, advice });
-    // A line that was read and has an error nevertheless is a hostssl line without ssl: idle.
+    // A line with an error that was read anyway is a hostssl line without ssl: it has no effect.
     if let (Some(error), None) = (&rule.error, &rule.kind) {
         let what = format!(
             "pg_hba.conf line {} cannot be read: {error}",
@@ -65,7 +68,7 @@ fn of_rule(rule: &Rule) -> Option<Weakness> {
         );
         return weakness(
             what,
-            "correct it: until then the server keeps the lines it had",
+            "correct it: until then the server uses the previous lines",
         );
     }
     if rule.error.is_some() {
@@ -77,16 +80,16 @@ fn of_rule(rule: &Rule) -> Option<Weakness> {
     );
     match rule.auth_method.as_deref()? {
         "trust" => weakness(
-            format!("{line} lets everybody in without being asked anything"),
-            "write scram-sha-256 instead of trust",
+            format!("{line} admits everyone without authentication"),
+            "use scram-sha-256 instead of trust",
         ),
         "md5" => weakness(
-            format!("{line} takes passwords by MD5"),
-            "write scram-sha-256 instead of md5",
+            format!("{line} accepts MD5 passwords"),
+            "use scram-sha-256 instead of md5",
         ),
         "password" if !encrypted => weakness(
-            format!("{line} has passwords sent in the clear"),
-            "write scram-sha-256 instead of password",
+            format!("{line} makes clients send passwords in the clear"),
+            "use scram-sha-256 instead of password",
         ),
         _ => None,
     }

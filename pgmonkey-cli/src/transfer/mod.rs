@@ -1,5 +1,5 @@
-//! What moving rows in and out has in common: sessions of its own, an end that leaves nothing
-//! behind, the names of tables, and how far it is.
+//! What import and export share: sessions of their own, clean-up on failure, the names of tables,
+//! and progress.
 
 pub(crate) mod progress;
 pub(crate) mod relation;
@@ -16,69 +16,59 @@ use pgmonkey::config::PoolSettings;
 
 use crate::error::Error;
 
-/// How long the sessions may take to undo what was interrupted.
+/// How long the sessions may take to undo interrupted work.
 const UNDO_LIMIT: Duration = Duration::from_secs(10);
 
-/// Sessions for one command.
+/// The sessions of one command.
 #[derive(Clone)]
 pub(crate) struct Sessions {
     pub(crate) pool: Pool,
-    /// A statement that removes what was made outside a transaction, until that is not needed.
+    /// Removes what was created outside a transaction; `None` when that is not needed.
     undo: Arc<Mutex<Option<String>>>,
-    /// The server processes that may be at work for long.
+    /// The server processes that may run for a long time.
     busy: Arc<Mutex<Vec<i32>>>,
 }
 
 impl Sessions {
     /// Runs `statement` if the work fails or is interrupted from here on.
     pub(crate) fn undo_by(&self, statement: String) {
-        *self.undo.lock().expect("nobody panics while holding it") = Some(statement);
+        *self.undo.lock().expect("not poisoned") = Some(statement);
     }
 
-    /// Borrows a session whose work is cancelled if this is interrupted; says its process.
+    /// Acquires a session whose work is cancelled on an interrupt; returns its server process too.
     ///
-    /// The pool cancels what a session that comes back is still doing, but not a `COPY` that
-    /// waits for a lock and has not begun.
+    /// The pool cancels what a released session is still doing, but not a `COPY` that waits for a
+    /// lock and has not begun.
     pub(crate) async fn acquire(&self) -> Result<(ClientGuard, i32), Error> {
         let client = self.pool.acquire().await?;
         let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).await;
         let process = row.map_err(relation::database)?.get(0);
-        self.busy
-            .lock()
-            .expect("nobody panics while holding it")
-            .push(process);
+        self.busy.lock().expect("not poisoned").push(process);
         Ok((client, process))
     }
 
     async fn cancel(&self) {
         const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
             WHERE pid = ANY($1) AND state = 'active' AND application_name = current_setting('application_name')";
-        let busy = self
-            .busy
-            .lock()
-            .expect("nobody panics while holding it")
-            .clone();
+        let busy = self.busy.lock().expect("not poisoned").clone();
         let cancelled = async { self.pool.query(CANCEL, &[&busy]).await };
         let _ = tokio::time::timeout(UNDO_LIMIT, cancelled).await;
     }
 
-    /// There is nothing left to undo.
+    /// Forgets the statement of `undo_by`.
     pub(crate) fn nothing_to_undo(&self) {
         self.take_undo();
     }
 
     fn take_undo(&self) -> Option<String> {
-        self.undo
-            .lock()
-            .expect("nobody panics while holding it")
-            .take()
+        self.undo.lock().expect("not poisoned").take()
     }
 }
 
 /// Runs `work` with up to `most` sessions that have the file's `sync_settings`.
 ///
-/// Ctrl-C and a termination request drop the work: what the server is doing for it is cancelled
-/// and rolled back before this returns.
+/// Ctrl-C and a termination request drop the work. Its statements are cancelled and rolled back
+/// before this returns.
 pub(crate) fn run<T, F>(
     config: &Config,
     most: u32,
@@ -91,7 +81,7 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::failed(format!("could not start: {error}")))?;
+        .map_err(|error| Error::failed(format!("could not start the async runtime: {error}")))?;
     runtime.block_on(async {
         let mut interrupted = pin!(interruption()?);
         let pool = tokio::select! {
@@ -120,7 +110,7 @@ where
     })
 }
 
-/// Undoes what is to be undone and waits until the sessions have ended.
+/// Undoes interrupted work and waits until the sessions have ended.
 async fn finish(sessions: &Sessions, failed: bool) {
     let undo = sessions.take_undo().filter(|_| failed);
     if let Some(statement) = undo {
@@ -129,20 +119,20 @@ async fn finish(sessions: &Sessions, failed: bool) {
             client.batch_execute(&statement).await
         };
         if !matches!(tokio::time::timeout(UNDO_LIMIT, undone).await, Ok(Ok(()))) {
-            crate::notes::warning(format_args!(
-                "could not clean up; this would do it: {statement}"
+            crate::ui::notes::warning(format_args!(
+                "could not clean up; run this statement: {statement}"
             ));
         }
     }
-    // A closed pool cancels nothing any more, so what is under way ends first.
+    // A closed pool does not cancel anything, so running work ends first.
     until(|| sessions.pool.status().in_use == 0).await;
     sessions.pool.close();
     until(|| sessions.pool.status().size == 0).await;
-    // The drivers' last turn: they say farewell to the server.
+    // Lets the driver tasks send their Terminate messages.
     tokio::task::yield_now().await;
 }
 
-/// Waits for something that takes its time, but not for ever.
+/// Waits for a condition, up to `UNDO_LIMIT`.
 async fn until(condition: impl Fn() -> bool) {
     let end = Instant::now() + UNDO_LIMIT;
     while !condition() && Instant::now() < end {
@@ -150,21 +140,21 @@ async fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// The configuration with a pool of its own size, and the settings of a blocking session: those
-/// of a pool in the file are for the programs that use it.
+/// The configuration with its own pool size and the settings of a blocking session. The file's pool
+/// settings are for the programs that use the file.
 fn own_sessions(config: &Config, most: u32) -> Result<Config, Error> {
     let mut settings = config.to_settings();
     settings.async_settings = settings.sync_settings.clone();
     let mut pool = PoolSettings::default();
     pool.min_size = 1;
-    // One more, to cancel what the others do.
+    // One more, to cancel the work of the others.
     pool.max_size = most + 1;
     pool.max_lifetime = None;
     settings.async_pool_settings = pool;
     Ok(Config::new(settings)?)
 }
 
-/// Ends when the process is asked to end.
+/// Completes when the process receives a termination signal.
 #[cfg(unix)]
 pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
     use tokio::signal::unix::{SignalKind, signal};

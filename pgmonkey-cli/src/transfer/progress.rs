@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, a line now and then elsewhere.
+//! Progress: a bar on a terminal, otherwise a line at intervals.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::notes;
+use crate::ui::notes;
 
-/// How often a line is written where there is no terminal.
+/// How often a line is written without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Counts bytes and rows, and shows them.
@@ -33,7 +33,7 @@ enum Show {
 }
 
 impl Progress {
-    /// `total` is how many bytes there will be, if that is known.
+    /// `total` is the expected number of bytes, if known.
     pub(crate) fn new(total: Option<u64>, quiet: bool) -> Self {
         let show = if quiet {
             Show::Nothing
@@ -53,7 +53,7 @@ impl Progress {
         }))
     }
 
-    /// So many bytes by now, and so many rows more.
+    /// Sets the number of bytes so far and adds a number of rows.
     pub(crate) fn set(&self, bytes: u64, more_rows: u64) {
         self.0.bytes.store(bytes, Ordering::Relaxed);
         let rows = self.0.rows.fetch_add(more_rows, Ordering::Relaxed) + more_rows;
@@ -64,7 +64,7 @@ impl Progress {
                 bar.set_message(HumanCount(rows).to_string());
             }
             Show::Lines { total, last } => {
-                let mut last = last.lock().expect("nobody panics while holding it");
+                let mut last = last.lock().expect("not poisoned");
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     notes::note(self.line(bytes, rows, *total));
@@ -92,7 +92,7 @@ impl Progress {
         )
     }
 
-    /// Says something without tearing the bar.
+    /// Prints a note without breaking the bar.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
         match &self.0.show {
             Show::Nothing => {}
@@ -101,7 +101,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away when the work is over, also when it is interrupted.
+    /// Removes the bar when the work is over, also when it is interrupted.
     pub(crate) fn shown(&self) -> Shown {
         Shown(self.clone())
     }
@@ -119,7 +119,7 @@ impl Progress {
     }
 }
 
-/// Dropped, it takes the bar away.
+/// Removes the bar when dropped.
 pub(crate) struct Shown(Progress);
 
 impl Drop for Shown {
@@ -137,7 +137,7 @@ fn bar(total: Option<u64>) -> ProgressBar {
         }
         None => "{spinner} {binary_bytes} {msg} rows {binary_bytes_per_sec} {elapsed}",
     };
-    let style = ProgressStyle::with_template(template).expect("the template is right");
+    let style = ProgressStyle::with_template(template).expect("valid template");
     let bar = match total {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),

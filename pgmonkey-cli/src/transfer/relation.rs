@@ -1,4 +1,4 @@
-//! The names of tables and columns, and what the server knows of them.
+//! The names of tables and columns, and their entries in the server's catalog.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use pgmonkey::tokio_postgres::Client;
 
 use crate::error::Error;
 
-/// A table's name as it was given.
+/// A table's name as given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) schema: Option<String>,
@@ -15,29 +15,29 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// `table` or `schema.table`. A part is taken as it is typed, case and all; quoted as in SQL
-    /// it may hold a dot. What is not quoted is split at its first dot.
+    /// Parses `table` or `schema.table`. A part is taken as typed, including case; quoted as in SQL
+    /// it may contain a dot. An unquoted name is split at its first dot.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (first, rest) = part(text)?;
         let (schema, table) = match rest {
             None => (None, first),
             Some(rest) => match part(rest) {
                 Ok((table, None)) => (Some(first), table),
-                // Not quoted: all that is left is the table.
+                // Unquoted: the rest is the table.
                 _ => (Some(first), rest.to_owned()),
             },
         };
         let empty = table.is_empty() || schema.as_deref() == Some("");
         if empty || text.contains('\0') {
             return Err(format!(
-                "{text:?} is no name of a table: it is TABLE or SCHEMA.TABLE"
+                "{text:?} is not a table name: expected TABLE or SCHEMA.TABLE"
             ));
         }
         Ok(Self { schema, table })
     }
 
-    /// Where it was looked for and is not. Which part is the table is said, for a name may have
-    /// dots.
+    /// The error for a missing relation. It says where it was searched and which part is the table,
+    /// because a name may contain dots.
     pub(crate) fn missing(&self, what: &str) -> String {
         match &self.schema {
             Some(schema) => format!("there is no {what} {} in the schema {schema}", self.table),
@@ -45,7 +45,7 @@ impl Name {
         }
     }
 
-    /// As SQL takes it.
+    /// The name in SQL syntax.
     pub(crate) fn sql(&self) -> String {
         match &self.schema {
             Some(schema) => format!("{}.{}", identifier(schema), identifier(&self.table)),
@@ -63,7 +63,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// The first part of a name, and what comes behind its dot.
+/// The first part of a name, and the rest after its dot.
 fn part(text: &str) -> Result<(String, Option<&str>), String> {
     if !text.starts_with('"') {
         return Ok(match text.split_once('.') {
@@ -75,7 +75,7 @@ fn part(text: &str) -> Result<(String, Option<&str>), String> {
     let mut rest = &text[1..];
     loop {
         let Some(at) = rest.find('"') else {
-            return Err(format!("{text:?} has an opening quote and no closing one"));
+            return Err(format!("{text:?} has an opening quote but no closing one"));
         };
         name.push_str(&rest[..at]);
         rest = &rest[at + 1..];
@@ -87,17 +87,17 @@ fn part(text: &str) -> Result<(String, Option<&str>), String> {
         return match (rest, rest.strip_prefix('.')) {
             ("", _) => Ok((name, None)),
             (_, Some(rest)) => Ok((name, Some(rest))),
-            _ => Err(format!("{text:?} goes on behind a closing quote")),
+            _ => Err(format!("{text:?} continues after a closing quote")),
         };
     }
 }
 
-/// What the server has under a name.
+/// A relation in the server's catalog.
 #[derive(Debug)]
 pub(crate) struct Relation {
     /// With the schema it was found in.
     pub(crate) name: Name,
-    /// Whether `COPY` reads all of it by its name: a table that is no parent of others.
+    /// Whether `COPY` by name reads all of it: a table that is not a parent of others.
     pub(crate) plain: bool,
     pub(crate) columns: Vec<Column>,
 }
@@ -105,7 +105,7 @@ pub(crate) struct Relation {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// Its values are computed and cannot be given.
+    /// A generated column, which cannot be written.
     pub(crate) generated: bool,
 }
 
@@ -148,7 +148,7 @@ pub(crate) async fn find(client: &Client, name: &Name) -> Result<Option<Relation
     }))
 }
 
-/// Where a table without a schema is made: the first schema of the `search_path`.
+/// Where a table without a schema is created: the first schema of the `search_path`.
 pub(crate) async fn current_schema(client: &Client) -> Result<Option<String>, Error> {
     let row = client
         .query_one("SELECT current_schema()::text", &[])
@@ -157,13 +157,13 @@ pub(crate) async fn current_schema(client: &Client) -> Result<Option<String>, Er
     Ok(row.get(0))
 }
 
-/// A table that may have been meant instead.
+/// A table with a similar name.
 pub(crate) async fn similar(client: &Client, name: &Name) -> Option<String> {
     let found = client.query_opt(SIMILAR, &[&name.table]).await.ok()??;
     Some(found.get(0))
 }
 
-/// An error of a statement as one of ours.
+/// Converts an error of a statement.
 pub(crate) fn database(error: impl Into<pgmonkey::Error>) -> Error {
     Error::Database(error.into())
 }

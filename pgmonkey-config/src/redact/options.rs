@@ -1,16 +1,16 @@
-//! The secrets in `options`, the text of command-line options for a session.
+//! Hides secrets in `options`, the command-line options for a session.
 //!
-//! Reference: PostgreSQL, `pg_split_opts`: blanks separate, a backslash takes the next letter as
-//! it is.
+//! Reference: PostgreSQL, `pg_split_opts`: spaces separate options, a backslash escapes the next
+//! character.
 
 use super::suspicion;
-use crate::keys;
+use crate::schema::keys;
 use crate::secret::REDACTED;
 
-/// The text with the value of every setting whose name tells of a secret, or that holds one,
-/// replaced by [`REDACTED`].
+/// Returns the text with [`REDACTED`] in place of the value of every setting whose name is that of
+/// a secret, or whose value contains one.
 ///
-/// Where quotes or blanks make it uncertain how far a value goes, all that follows is replaced.
+/// If quotes or spaces make the end of a value uncertain, the rest of the text is replaced.
 pub(crate) fn options(text: &str) -> String {
     if suspicion::is_login(text) && !text.trim_start().starts_with('-') {
         return REDACTED.to_owned();
@@ -45,14 +45,14 @@ pub(crate) fn options(text: &str) -> String {
     shown
 }
 
-/// Whether a word that is no option stands among options that hold a secret. The server refuses it,
-/// and repeats it in its error: it may be the rest of a secret with a blank in it.
+/// Whether options with a secret contain a word that is not an option. The server rejects the word
+/// and repeats it in its error, and the word may be the rest of a secret with a space in it.
 pub(crate) fn has_stray_word(text: &str) -> bool {
     let words: Vec<&str> = words(text)
         .iter()
         .map(|(start, end)| &text[*start..*end])
         .collect();
-    // `-c` and other single letters take a word, which for `-c` has a value in it.
+    // `-c` and other single letters take an argument; that of `-c` contains a `=`.
     let takes = |word: &str| word.len() == 2 && word.starts_with('-');
     let stray = words.iter().enumerate().any(|(index, word)| {
         let before = index.checked_sub(1).map_or("", |before| words[before]);
@@ -62,7 +62,7 @@ pub(crate) fn has_stray_word(text: &str) -> bool {
     stray && options(text) != text
 }
 
-/// Where the words of the text begin and end.
+/// Returns the start and end of each word of the text.
 fn words(text: &str) -> Vec<(usize, usize)> {
     let mut words = Vec::new();
     let (mut start, mut escaped) = (None, false);

@@ -1,19 +1,19 @@
-//! Recognises connection strings and secrets where none belong.
+//! Recognises connection strings and secrets in values that should contain neither.
 
-use crate::keys::{self, Kind};
+use crate::schema::keys::{self, Kind};
+use crate::schema::suggest;
 use crate::source::url;
-use crate::suggest;
 
-/// What else connection strings of other drivers assign at their beginning.
+/// Keywords, besides libpq's, with which connection strings of other drivers start.
 const OTHER_KEYWORDS: [&str; 5] = ["database", "server", "uid", "user id", "username"];
 
-/// What to say of one; it is never repeated.
-pub(crate) const ADVICE: &str = "not a connection string: `url` takes one";
+/// The error for a connection string in the wrong place; it never repeats the text.
+pub(crate) const ADVICE: &str = "a connection string is not allowed here; use `url` for it";
 
-/// Whether a text that stands for a name, such as one of a database or a file, is a connection string:
-/// a URL, key=value text, or `user:password@host`.
+/// Returns whether a text given as a name, such as that of a database or a file, is a connection
+/// string: a URL, key=value text, or `user:password@host`.
 ///
-/// It may hold a password then, so that it must not be repeated to readers.
+/// A connection string may contain a password, so it must not be shown.
 ///
 /// ```
 /// use pgmonkey_config::is_connection_string;
@@ -30,20 +30,20 @@ pub fn is_connection_string(text: &str) -> bool {
         || has_user_info(text)
 }
 
-/// Whether free text, such as the name of an application, says how to log in.
+/// Whether free text, such as an application name, is a connection string or contains a secret.
 pub(crate) fn is_login(text: &str) -> bool {
     let url = text.trim_start().to_ascii_lowercase();
     let url = url.starts_with("postgres://") || url.starts_with("postgresql://");
     url || begins_as_pairs(text) || holds_secret(text)
 }
 
-/// Whether a secret stands somewhere in the text: after the name of one, or in a URL.
+/// Whether the text contains a secret: after the name of one, or in a URL.
 pub(crate) fn holds_secret(text: &str) -> bool {
     let in_url = |(_, rest): (&str, &str)| has_user_info(rest);
     text.split_once("://").is_some_and(in_url) || assigns_secret(text, &['='])
 }
 
-/// `name=…` anywhere, where the name is that of a secret.
+/// Whether the text contains `name=…` with the name of a secret.
 fn assigns_secret(text: &str, signs: &[char]) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find(signs) {
@@ -65,7 +65,7 @@ fn last_word(text: &str) -> &str {
     &text[start..]
 }
 
-/// `keyword = value` at the beginning.
+/// Whether the text starts with `keyword = value`.
 fn begins_as_pairs(text: &str) -> bool {
     text.split_once('=').is_some_and(|(key, _)| {
         let key = key.trim().to_ascii_lowercase();
@@ -73,9 +73,9 @@ fn begins_as_pairs(text: &str) -> bool {
     })
 }
 
-/// `user:password@host`.
+/// Whether the text contains `user:password@host`.
 fn has_user_info(text: &str) -> bool {
-    // The letter of a drive, as in `C:\a@b`.
+    // A drive letter, as in `C:\a@b`.
     let text = match text.as_bytes() {
         [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic() => &text[2..],
         _ => text,
@@ -84,8 +84,8 @@ fn has_user_info(text: &str) -> bool {
     after.is_some_and(|after| after.contains('@'))
 }
 
-/// Whether an error may repeat a value: only if it is nearly a right one. What is nothing of the
-/// kind may be a secret that was put in the wrong place.
+/// Whether an error may repeat a value: only if it resembles a valid one. Anything else may be a
+/// secret in the wrong place.
 pub(crate) fn may_be_told(name: &str, kind: Kind, text: &str) -> bool {
     if keys::is_secret(name) {
         return false;
@@ -112,7 +112,7 @@ pub(crate) fn may_be_told(name: &str, kind: Kind, text: &str) -> bool {
     }
 }
 
-/// Whether the value of a known key of free text is no more than a name.
+/// Whether the value of a known free-text key is only a name.
 pub(crate) fn is_named(name: &str, text: &str) -> bool {
     match name {
         "user" => !text.contains(':') && !is_connection_string(text),
@@ -132,12 +132,12 @@ const METHODS: [&str; 7] = [
     "none",
 ];
 
-/// Words that are meant somewhere, right or not.
+/// Words, valid for some key or not, that cannot be secrets.
 const COMMON: [&str; 8] = [
     "0", "1", "SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1", "LATIN1", "WIN1252",
 ];
 
-/// A short word in one case, without digits.
+/// Whether it is a short word in one case, without digits.
 fn is_plain_word(text: &str) -> bool {
     let is_lower = |c: char| c.is_ascii_lowercase() || c == '-';
     text.len() <= 8 && (text.chars().all(is_lower) || text.chars().all(|c| c.is_ascii_uppercase()))
@@ -148,7 +148,7 @@ fn is_near(text: &str, words: Vec<&'static str>) -> bool {
     COMMON.contains(&text) || is_plain_word(text) || suggest::nearest(text, words).is_some()
 }
 
-/// Digits, a sign and a few letters for a unit.
+/// Whether it consists of digits, a sign and a few letters for a unit.
 fn is_number(text: &str) -> bool {
     let text = text.trim().trim_start_matches(['-', '+']);
     let letters = text.chars().filter(char::is_ascii_alphabetic).count();

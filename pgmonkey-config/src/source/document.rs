@@ -1,4 +1,4 @@
-//! A configuration text: read within bounds, parsed, with the position of every key.
+//! Reads a configuration text up to a size limit and parses it, with the position of every key.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Empty, Tag, Value};
 
 use crate::error::{Error, Place, Problem, ProblemKind};
-use crate::files;
+use crate::source::files;
 
 /// Line and column, both from 1.
 pub(crate) type Position = (u64, u64);
 
-/// Keys and values of a text, those that aliases repeat included. A file with every key and
-/// twenty profiles has about a thousand.
+/// The maximum number of keys and values of a text, including those that aliases repeat. A file
+/// with every key and twenty profiles has about a thousand.
 pub(super) const MOST_VALUES: usize = 10_000;
 
-/// Where a key stands: told by the parser, or as a byte of the text.
+/// The place of a key: a position from the parser, or a byte offset in the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spot {
     Position(Position),
@@ -32,7 +32,7 @@ pub(crate) enum Syntax {
 }
 
 impl Syntax {
-    /// Told by the ending of the name; YAML unless it says otherwise.
+    /// Returns the format for the extension of the file name; YAML unless it is `toml` or `json`.
     fn of(path: &Path) -> Self {
         let ending = path.extension().and_then(|ending| ending.to_str());
         match ending.map(str::to_ascii_lowercase).as_deref() {
@@ -77,7 +77,7 @@ impl Document {
                     &error.as_bytes()[..error.utf8_error().valid_up_to()],
                 )),
             };
-            let kind = ProblemKind::Syntax("not a text file in UTF-8".into());
+            let kind = ProblemKind::Syntax("not valid UTF-8 text; save the file as UTF-8".into());
             Error::from(Problem::new(place, None, kind))
         })?;
         Self::parse(Syntax::of(path), &text, Some(path.to_owned()))
@@ -114,18 +114,18 @@ impl Document {
         })
     }
 
-    /// The folder that relative paths in the file start from.
+    /// Returns the folder from which relative paths in the file are resolved.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         let path = std::path::absolute(self.path.as_ref()?).ok()?;
         path.parent().map(Path::to_owned)
     }
 
-    /// The file, if it is one.
+    /// Returns the path of the file, if the text is from one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The place of a key, or of the nearest section around it.
+    /// Returns the place of a key, or of the nearest section around it.
     pub(crate) fn place(&self, key: &[String]) -> Place {
         let position = (1..=key.len())
             .rev()
@@ -162,7 +162,7 @@ fn value(node: Node, path: &mut Vec<String>, spots: &mut BTreeMap<Vec<String>, S
     }
 }
 
-/// Counts lines once for all keys, however many there are.
+/// Converts byte offsets to positions, in one pass for all keys.
 fn positions(spots: BTreeMap<Vec<String>, Spot>, text: &str) -> BTreeMap<Vec<String>, Position> {
     let mut spots: Vec<_> = spots.into_iter().collect();
     spots.sort_by_key(|(_, spot)| match spot {
@@ -187,7 +187,7 @@ fn positions(spots: BTreeMap<Vec<String>, Spot>, text: &str) -> BTreeMap<Vec<Str
     found.collect()
 }
 
-/// What the parsers give, whatever the format.
+/// The result of a parser, the same for every format.
 pub(super) enum Node {
     Null,
     Scalar(Value),
@@ -196,7 +196,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// What is wrong with its size, if anything is.
+    /// Returns the error if it has too many values.
     fn excess(&self) -> Option<String> {
         (self.count() > MOST_VALUES)
             .then(|| format!("too large: at most {MOST_VALUES} keys and values"))
@@ -218,7 +218,7 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// Why a text cannot be parsed. The reason never quotes the text, which may hold a password.
+/// Why a text cannot be parsed. The reason never quotes the text, which may contain a password.
 #[derive(Debug)]
 pub(super) struct Defect {
     pub(super) reason: String,
@@ -240,7 +240,7 @@ fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
     }
     if let Some(at) = text.find('\0') {
         let position = Some(end_of(&text.as_bytes()[..at]));
-        return Err(Defect::new("a zero byte: this is not a text", position));
+        return Err(Defect::new("not text: contains a zero byte", position));
     }
     if text.trim().is_empty() {
         return Ok(Node::Null);
@@ -252,7 +252,7 @@ fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
     }
 }
 
-/// The position after some text.
+/// Returns the position after a text.
 pub(super) fn end_of(text: &[u8]) -> Position {
     let lines = text.iter().filter(|byte| **byte == b'\n').count();
     let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
@@ -267,13 +267,13 @@ fn place(path: Option<PathBuf>, position: Option<Position>) -> Place {
     }
 }
 
-/// What the operating system said, in words that do not depend on it where that is possible.
+/// Describes an error of the operating system, with the same text on every platform where possible.
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "file not found".into(),
         io::ErrorKind::IsADirectory => "is a directory, not a file".into(),
-        io::ErrorKind::PermissionDenied => "not allowed to read the file".into(),
-        // Too large, or no file: our own words.
+        io::ErrorKind::PermissionDenied => "no permission to read the file".into(),
+        // Too large, or not a file: messages of this crate.
         io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => error.to_string(),
         _ => format!("cannot read the file: {error}"),
     }

@@ -1,32 +1,32 @@
-//! Environment variables: the process's or given ones, and `PGMONKEY_*` as a source of values.
+//! Environment variables, of the process or given by the caller, and the `PGMONKEY_*` source.
 
 use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
 
+use super::layer::{Findings, Layer, Origin};
 use crate::error::{Place, Warning, WarningKind};
-use crate::keys;
-use crate::layer::{Findings, Layer, Origin};
+use crate::schema::keys;
 
 const PREFIX: &str = "PGMONKEY_";
 
-/// Variables of our own that set no key.
+/// Variables with the prefix that are not keys.
 const NOT_KEYS: [&str; 1] = ["PROFILE"];
 
 /// Where environment variables are looked up.
 pub(crate) struct Variables(Option<BTreeMap<String, String>>);
 
 impl Variables {
-    /// The given variables, or the process's.
+    /// Uses the given variables, or those of the process.
     pub(crate) fn new(given: Option<BTreeMap<String, String>>) -> Self {
         Self(given)
     }
 
-    /// The text of a variable; one that is no Unicode counts as not set.
+    /// Returns the value of a variable; one that is not valid Unicode counts as not set.
     pub(crate) fn value(&self, name: &str) -> Option<String> {
         match &self.0 {
             Some(given) => given.get(name).cloned(),
-            // The standard library panics at names that no variable can have.
+            // The standard library panics on invalid names.
             None if name.is_empty() || name.contains(['=', '\0']) => None,
             None => std::env::var(name).ok(),
         }
@@ -47,9 +47,10 @@ impl Variables {
     }
 }
 
-/// `PGMONKEY_SECTION__KEY` and `PGMONKEY_KEY`: always text, so that the password 007 stays that.
+/// Reads `PGMONKEY_SECTION__KEY` and `PGMONKEY_KEY`. Values are text: the password 007 keeps its
+/// zeros.
 ///
-/// Other variables with the prefix belong to somebody else; they are warned about.
+/// Other variables with the prefix may belong to other programs; each is reported as a warning.
 pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
     let mut names = BTreeMap::new();
     let mut dict = Dict::new();
@@ -64,7 +65,7 @@ pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
             }
             continue;
         }
-        // A parameter of an extension has a dot, which no variable can have: `my__custom`.
+        // A parameter of an extension has a dot, which a variable cannot have: `my__custom`.
         let (section, key) = (&path[0], path[1..].join("."));
         if key.is_empty() {
             names.insert(vec![section.clone()], variable);
@@ -82,7 +83,7 @@ pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
     Layer::new(Origin::Variables(names), dict)
 }
 
-/// libpq's variables whose keys cannot be honoured here; the keys' own rule decides.
+/// libpq's variables for unsupported keys; whether one is an error depends on the key's rule.
 const REFUSED: &[(&str, &str)] = &[
     ("gssencmode", "PGGSSENCMODE"),
     ("max_protocol_version", "PGMAXPROTOCOLVERSION"),
@@ -94,7 +95,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("sslcrldir", "PGSSLCRLDIR"),
 ];
 
-/// What the environment says about those: (key, value, variable).
+/// Returns the unsupported variables that are set: (key, value, variable).
 pub(crate) fn refused(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<(&'static str, String, &'static str)> {

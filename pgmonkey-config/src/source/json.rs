@@ -1,4 +1,4 @@
-//! JSON, with duplicate keys refused and the position of every key.
+//! Parses JSON: refuses duplicate keys and records the position of every key.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,8 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use super::document::{Defect, Entry, Node, Spot};
 
-/// Told apart from the parser's own messages, which have a position of their own.
-const DUPLICATE: &str = "the same key twice";
+/// The error for a duplicate key; `parse` recognises it among the parser's own messages.
+const DUPLICATE: &str = "the same key is set twice; remove one";
 
 pub(super) fn parse(text: &str) -> Result<Node, Defect> {
     let keys = Keys::new(text);
@@ -27,10 +27,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Defect> {
     })
 }
 
-/// Walks over the keys of a text in the order in which the parser meets them.
+/// Iterates over the keys of a text in the order in which the parser reads them.
 ///
-/// serde_json does not tell where a key stands. In valid JSON a text is a key if, and only if, a
-/// colon follows it.
+/// serde_json does not report the positions of keys. In valid JSON a string is a key if and only if
+/// a colon follows it.
 struct Keys<'a> {
     text: &'a str,
     next: Cell<usize>,
@@ -64,7 +64,7 @@ fn find_quote(bytes: &[u8], from: usize) -> Option<usize> {
     found.map(|offset| from + offset)
 }
 
-/// The index after the closing quote.
+/// Returns the index after the closing quote.
 fn end_of_text(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = bytes.get(at) {

@@ -1,6 +1,6 @@
-//! The `PG*` environment variables of libpq, as keys of this crate.
+//! Maps the `PG*` environment variables of libpq to keys of this crate.
 
-/// The variables that have a key under `connection_settings`: (key, variable).
+/// The variables with a key in `connection_settings`: (key, variable).
 ///
 /// libpq has no variable for `sslpassword`, the `keepalives` keys and `tcp_user_timeout`.
 const VARIABLES: &[(&str, &str)] = &[
@@ -32,7 +32,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("client_encoding", "PGCLIENTENCODING"),
 ];
 
-/// The variables that stand for a server parameter: (parameter, variable). libpq sets these when a
+/// The variables that set a server parameter: (parameter, variable). libpq sends these when a
 /// session starts; here they are the weakest session settings.
 pub(crate) const SESSION_VARIABLES: &[(&str, &str)] = &[
     ("DateStyle", "PGDATESTYLE"),
@@ -40,16 +40,16 @@ pub(crate) const SESSION_VARIABLES: &[(&str, &str)] = &[
     ("geqo", "PGGEQO"),
 ];
 
-/// What the environment says about `connection_settings`: (key, value, variable).
+/// Returns the variables of `connection_settings` that are set: (key, value, variable).
 ///
-/// Values are the raw text (the password `007` stays `007`); an empty variable counts as not set.
+/// Values are raw text (the password `007` stays `007`); an empty variable counts as not set.
 pub(crate) fn variables(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<(&'static str, String, &'static str)> {
     found(VARIABLES, lookup)
 }
 
-/// What the environment says about session settings: (parameter, value, variable).
+/// Returns the variables of session settings that are set: (parameter, value, variable).
 pub(crate) fn session_variables(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Vec<(&'static str, String, &'static str)> {

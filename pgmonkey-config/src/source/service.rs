@@ -3,23 +3,23 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files;
-use crate::passfile::{is_missing, set, user_file};
+use crate::source::files;
+use crate::source::passfile::{is_missing, set, user_file};
 
-/// Settings of one service. libpq has about sixty.
+/// The maximum number of settings of one service. libpq has about sixty.
 const MOST_SETTINGS: usize = 256;
 
-/// Why a service file could not be used. The text names file and line, never a value.
+/// Why a service file cannot be used. The text contains file and line, never a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServiceError {
-    /// The file that the settings or the environment name is not there.
+    /// The file named by the settings or the environment does not exist.
     #[error("there is no service file {path}", path = path.display())]
     Missing { path: PathBuf },
-    /// The file is there, but cannot be read or is not UTF-8.
+    /// The file exists, but cannot be read or is not UTF-8.
     #[error("cannot read service file {path}: {reason}", path = path.display())]
     Read { path: PathBuf, reason: io::Error },
-    /// More settings than any service has.
+    /// The service has too many settings.
     #[error("{path}:{line}: more than {MOST_SETTINGS} settings in one service", path = path.display())]
     Many { path: PathBuf, line: usize },
     /// A line of the service that is not `key=value`.
@@ -29,20 +29,20 @@ pub(crate) enum ServiceError {
     #[error("{path}:{line}: a service cannot set `service` or `servicefile`; remove the line", path = path.display())]
     Nested { path: PathBuf, line: usize },
     /// A service that asks an LDAP server for its settings.
-    #[error("{path}:{line}: looking a service up in LDAP is not supported; write its settings out", path = path.display())]
+    #[error("{path}:{line}: looking up a service in LDAP is not supported; write its settings into the file", path = path.display())]
     Ldap { path: PathBuf, line: usize },
 }
 
-/// A file to look in.
+/// A service file to search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceFile {
     pub(crate) path: PathBuf,
-    /// Whether somebody named it, so that it has to exist.
+    /// Whether the settings or the environment name the file, so that it must exist.
     named: bool,
 }
 
-/// The files to look in, in libpq's order: `servicefile` or `PGSERVICEFILE` or `~/.pg_service.conf`,
-/// then `pg_service.conf` in `PGSYSCONFDIR`.
+/// Returns the files to search, in libpq's order: `servicefile` or `PGSERVICEFILE` or
+/// `~/.pg_service.conf`, then `pg_service.conf` in `PGSYSCONFDIR`.
 pub(crate) fn find_files(
     lookup: &dyn Fn(&str) -> Option<String>,
     servicefile: Option<&Path>,
@@ -57,12 +57,12 @@ pub(crate) fn find_files(
     own.into_iter().chain(system.map(file(false))).collect()
 }
 
-/// The settings of the first group called `service` in the file, or `None` when the file has no such
-/// group, or nobody named the file and it does not exist. Of a key that is given twice the first value
-/// counts, as in libpq.
+/// Returns the settings of the first group called `service` in the file, or `None` if the file has
+/// no such group, or if it does not exist and was not named explicitly. If a key is repeated, its
+/// first value counts, as in libpq.
 ///
 /// # Errors
-/// [`ServiceError`] when the file cannot be read or a line of the group is wrong.
+/// [`ServiceError`] if the file cannot be read or a line of the group is invalid.
 pub(crate) fn read(
     file: &ServiceFile,
     service: &str,
@@ -99,7 +99,7 @@ pub(crate) fn group(
             if settings.is_some() {
                 break;
             }
-            // What follows the bracket is of no concern to libpq, such as a comment.
+            // libpq ignores text after the bracket, such as a comment.
             let rest = name.strip_prefix(service);
             if rest.is_some_and(|rest| rest.starts_with(']')) {
                 settings = Some(Vec::new());
@@ -144,7 +144,7 @@ fn setting(line: &str, path: &Path, number: usize) -> Result<(String, String), S
             line: number,
         });
     }
-    // `key=value` is taken to the letter, as libpq does; it refuses `key = value`, which is clear enough.
+    // `key=value` is taken literally, as in libpq, which rejects `key = value`.
     let value = if key == name {
         value
     } else {
@@ -153,7 +153,7 @@ fn setting(line: &str, path: &Path, number: usize) -> Result<(String, String), S
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Whether it looks like a keyword; what does not may be the second line of some secret.
+/// Whether the name looks like a keyword; anything else may be the second line of a secret.
 fn is_keyword(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
@@ -236,7 +236,7 @@ user=app
     fn errors_name_file_and_line_and_no_value() {
         assert!(message("bad").starts_with("/etc/svc.conf:17: expected key=value"));
         assert!(message("nested").starts_with("/etc/svc.conf:19: a service cannot set"));
-        assert!(message("ldap").starts_with("/etc/svc.conf:21: looking a service up in LDAP"));
+        assert!(message("ldap").starts_with("/etc/svc.conf:21: looking up a service in LDAP"));
         assert!(!message("secretive").contains("tricky"));
         assert!(!format!("{:?}", of("secretive")).contains("tricky"));
     }

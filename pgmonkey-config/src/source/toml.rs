@@ -1,4 +1,4 @@
-//! TOML, with the position of every key.
+//! Parses TOML, with the position of every key.
 
 use figment::value::Value;
 use toml::Spanned;
@@ -11,16 +11,16 @@ pub(super) fn parse(text: &str) -> Result<Node, Defect> {
     Ok(map(table.into_inner()))
 }
 
-/// Only the kind of error and its position are told: the parser's own words may quote a value.
+/// Reports only the kind of error and its position: the parser's message may quote a value.
 fn defect(error: &toml::de::Error, text: &str) -> Defect {
     let position = error
         .span()
         .and_then(|span| text.get(..span.start))
         .map(|before| end_of(before.as_bytes()));
     let reason = if error.message().starts_with("duplicate key") {
-        "the same key twice"
+        "the same key is set twice; remove one"
     } else {
-        "not valid TOML; texts need quotes"
+        "not valid TOML; put text values in quotes"
     };
     Defect::new(reason, position)
 }

@@ -1,4 +1,5 @@
-//! YAML through serde-saphyr: strict where YAML 1.1 guesses, and with the exact text of scalars.
+//! Parses YAML with serde-saphyr: strict where YAML 1.1 guesses, and with the exact text of
+//! scalars.
 
 use std::fmt;
 
@@ -10,10 +11,11 @@ use serde_saphyr::{Error, Location, Spanned};
 use super::document::{Defect, Entry, MOST_VALUES, Node, Spot};
 
 /// A file needs seven levels: wrapper, profile, section, key, list. The parser recurses with large
-/// frames, of which an unoptimised build has no room for sixty on the stack of a thread.
+/// stack frames: in an unoptimised build, sixty of them overflow the stack of a thread.
 const DEEPEST: usize = 16;
 
-/// Bytes of all texts, those that aliases repeat included: a few times the largest file.
+/// The maximum number of bytes of text, including what aliases repeat: a few times the largest
+/// file.
 const MOST_BYTES: usize = 4 << 20;
 
 /// serde-saphyr with our options as a format of figment.
@@ -57,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Defect> {
     Ok(node(shape, text))
 }
 
-/// Only the kind of error and its position are told: the parser's own words may quote a value.
+/// Reports only the kind of error and its position: the parser's message may quote a value.
 fn defect(error: &Error) -> Defect {
     let position = error.location().and_then(position);
     Defect::new(reason(error), position)
@@ -66,24 +68,24 @@ fn defect(error: &Error) -> Defect {
 fn reason(error: &Error) -> String {
     let text = match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return reason(error),
-        Error::DuplicateMappingKey { .. } => "the same key twice",
-        Error::MultipleDocuments { .. } => "more than one YAML document",
+        Error::DuplicateMappingKey { .. } => "the same key is set twice; remove one",
+        Error::MultipleDocuments { .. } => "more than one YAML document; keep one",
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => {
             return format!(
-                "too large: at most {DEEPEST} levels, {MOST_VALUES} keys and values and {MOST_BYTES} bytes of text, those that aliases (*) repeat included"
+                "too large: at most {DEEPEST} levels, {MOST_VALUES} keys and values and {MOST_BYTES} bytes of text, including what aliases (*) repeat"
             );
         }
         Error::UnknownAnchor { .. } => {
-            "an alias (*) of nothing; put a value that starts with * in quotes"
+            "unknown alias (*); put a value that starts with * in quotes"
         }
         Error::Eof { .. } => "the text is empty",
         _ => {
-            "not valid YAML; put a value that starts with one of * & ! % @ ` or that holds \
-             `: ` or ` #` in quotes"
+            "not valid YAML; put a value in quotes if it starts with one of * & ! % @ ` or \
+             contains `: ` or ` #`"
         }
     };
     text.to_owned()
@@ -93,7 +95,7 @@ fn position(location: Location) -> Option<(u64, u64)> {
     (location.line() > 0).then(|| (location.line(), location.column()))
 }
 
-/// What stands in the text; numbers and booleans keep their place, so that their text can be read.
+/// A parsed value; numbers and booleans keep their location, so that their text can be read.
 enum Shape {
     Null,
     Text(String),
@@ -124,7 +126,8 @@ fn node(spanned: Spanned<Shape>, text: &str) -> Node {
     }
 }
 
-/// The characters of an unquoted number or boolean, so that the password `1e5` stays that.
+/// Returns the text of an unquoted number or boolean, so that the password `1e5` is kept as
+/// written.
 fn exact(location: Location, text: &str) -> Option<&str> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;

@@ -1,4 +1,4 @@
-//! What the Python tool gets wrong about files, one test a defect, by its number.
+//! Defects of the Python tool in reading files, one test for each, by its number.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{bad, connection, good, has, load, loader, password, warned};
 
-/// Sizes as text were compared as text: '5' was more than '20'.
+/// Quoted sizes were compared as text: '5' was more than '20'.
 #[test]
 fn d08_sizes_as_text_are_numbers() {
     let config = good("pool_settings: { min_size: '5', max_size: '20', timeout: '7' }");
@@ -28,7 +28,7 @@ fn d08_sizes_as_text_are_numbers() {
     );
 }
 
-/// The text 'false' switched things on.
+/// The text 'false' counted as true.
 #[test]
 fn d10_the_text_false_is_false() {
     for word in ["'false'", "'off'", "'0'", "'no'", "false", "0"] {
@@ -44,7 +44,7 @@ fn d10_the_text_false_is_false() {
     );
 }
 
-/// What stood in the pool section reached a constructor.
+/// Unknown keys of the pool section reached a constructor.
 #[test]
 fn d16_a_pool_section_holds_settings_and_nothing_else() {
     for key in ["open", "configure", "kwargs", "conninfo", "name", "speed"] {
@@ -53,7 +53,7 @@ fn d16_a_pool_section_holds_settings_and_nothing_else() {
     }
 }
 
-/// A zero byte cut off what followed, so that another server was reached.
+/// A zero byte truncated the value, so that another server was reached.
 #[test]
 fn d22_a_zero_byte_is_refused() {
     for yaml in [
@@ -86,7 +86,7 @@ fn d24_what_looks_like_a_secret_is_one() {
     }
 }
 
-/// The first brace ended a default, and the rest stayed as text.
+/// The first brace ended a default, and the rest remained as text.
 #[test]
 fn d25_a_default_leaves_no_stray_brace() {
     let resolved = loader(&[("A", "set")]).resolve_env(true);
@@ -103,7 +103,7 @@ fn d25_a_default_leaves_no_stray_brace() {
     );
 }
 
-/// from_file cut all line ends, took a number for a file descriptor, and kept a byte order mark.
+/// from_file removed all line ends, read a number as a file descriptor, and kept a byte order mark.
 #[test]
 fn d26_a_secret_file_is_a_text_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ fn d26_a_secret_file_is_a_text_file() {
     assert!(number.load().is_err());
 }
 
-/// What stood beside the old wrapper was dropped, and nobody was told.
+/// Keys outside the old wrapper were dropped silently.
 #[test]
 fn d27_what_stands_beside_the_wrapper_is_told() {
     let yaml =
@@ -152,7 +152,7 @@ fn d27_what_stands_beside_the_wrapper_is_told() {
 #[test]
 fn d28_an_unquoted_password_stays_as_it_is_written() {
     for text in ["0123", "1e5", "1_000", "0x1F", "12:30", "2024-01-02", "007"] {
-        // Either taken as it is, or refused with the advice to quote it; never another password.
+        // Either accepted as written, or refused with the advice to quote it; never changed.
         match load(&connection(&format!("password: {text}"))) {
             Ok(config) => assert_eq!(password(&config), Some(text)),
             Err(error) => has(&error.to_string(), &["password", "quotes"]),
@@ -164,7 +164,7 @@ fn d28_an_unquoted_password_stays_as_it_is_written() {
     }
 }
 
-/// The key of the cache did not have the type, and empty values were dropped.
+/// The cache key did not include the type, and empty values were dropped.
 #[test]
 fn b13_b15_types_have_fingerprints_of_their_own_and_zero_is_a_value() {
     let config = good("connection_settings: { host: db, keepalives: 0, connect_timeout: 0 }");

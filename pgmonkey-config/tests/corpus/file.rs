@@ -1,4 +1,4 @@
-//! The file as a whole: shape, format, encoding, position of errors.
+//! The file as a whole: structure, format, encoding, position of errors.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -190,11 +190,11 @@ fn exploding_aliases_are_refused_quickly() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-/// The work is bounded by what is counted, so no test has to measure it.
+/// The counts bound the work, so no test has to measure it.
 #[test]
 fn a_text_has_a_bounded_number_of_values() {
     let limit = "10000 keys and values";
-    // Each list is ten of the list before.
+    // Each list repeats the previous list ten times.
     let mut aliases = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (from, to) in "abc".chars().zip("bcd".chars()) {
         let alias = vec![format!("*{from}"); 10].join(", ");
@@ -246,7 +246,7 @@ fn there_is_a_bounded_number_of_hosts() {
     let error = Config::new(settings).unwrap_err().to_string();
     has(
         &error,
-        &["connection_settings.host", "100000 of them", limit],
+        &["connection_settings.host", "100000 entries", limit],
     );
 }
 
@@ -659,7 +659,7 @@ fn errors_come_in_the_order_of_lines() {
 #[test]
 fn large_texts_take_no_long_time() {
     let start = Instant::now();
-    // As many as there may be.
+    // As many as are allowed.
     let count = 4_990;
     let keys = |quote: &str, equals: &str| -> Vec<String> {
         (0..count)

@@ -94,7 +94,7 @@ fn defaults_may_hold_references() {
         &failure(&connection("options: '${NONE:-${B}}'")),
         &["variable B"],
     );
-    // The first brace that closes nothing else ends the default.
+    // The first brace that does not close a nested reference ends the default.
     assert_eq!(options("${NONE:-a}b}"), "ab}");
 }
 
@@ -195,7 +195,7 @@ fn sensitive_keys_take_no_default() {
         ));
         has(&error, &["default is not allowed"]);
     }
-    // It is the use of the default that is refused.
+    // Only the use of the default is refused.
     let config = resolve(&connection("password: '${PW:-x}'")).unwrap();
     assert_eq!(password(&config), Some("S3cret"));
 }
@@ -246,13 +246,13 @@ fn indirect_values_stand_alone() {
         "{ from_file: { a: b } }",
     ] {
         let error = failure(&connection(&format!("password: {value}")));
-        has(&error, &["line 2", "password", "alone"]);
+        has(&error, &["line 2", "password", "the only key"]);
     }
     has(
         &failure(&connection("password: { FROM_ENV: PW }")),
         &["password", "quotes"],
     );
-    // The name is no template.
+    // The name is not a template.
     has(
         &failure(&connection("password: { from_env: '${A}' }")),
         &["${A}"],
@@ -323,7 +323,7 @@ fn values_from_files() {
     );
 }
 
-/// As in Python: what names a variable or a file is taken as it is.
+/// As in Python, the name of a variable or a file is taken literally.
 #[test]
 fn the_path_of_a_secret_file_is_no_template() {
     let folder = tempfile::tempdir().unwrap();
@@ -341,7 +341,7 @@ fn the_path_of_a_secret_file_is_no_template() {
             .load()
     };
     let error = load().unwrap_err().to_string();
-    has(&error, &["${NAME}", "not found", "is no reference"]);
+    has(&error, &["${NAME}", "not found", "is not resolved"]);
     write("${NAME}", "S3cret\n");
     assert_eq!(password(&load().unwrap()), Some("S3cret"));
 }

@@ -14,6 +14,7 @@ fn settings(line: &str) -> ConnectionSettings {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for each key")]
 fn every_key_has_its_effect() {
     let default = good("{}");
     for line in [
@@ -183,6 +184,7 @@ fn numbers_and_booleans_may_be_quoted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row for each wrong value")]
 fn values_of_the_wrong_type_are_named() {
     for (line, parts) in [
         ("port: 70000", ["port", "`70000`", "1 to 65535"]),
@@ -372,12 +374,15 @@ fn lists_must_fit_together() {
     assert_eq!(settings("host: a,b\n  port: '1,'").port, [1, 5432]);
     has(
         &bad(&connection("host: a,b\n  port: '1,2,3'")),
-        &["line 3", "port", "3 for 2"],
+        &["line 3", "port", "ports (3)", "hosts (2)"],
     );
-    has(&bad(&connection("port: '1,2'")), &["port", "2 for 1"]);
+    has(
+        &bad(&connection("port: '1,2'")),
+        &["port", "ports (2)", "hosts (1)"],
+    );
     has(
         &bad(&connection("host: a,b\n  hostaddr: 10.0.0.1")),
-        &["line 3", "hostaddr", "1 for 2"],
+        &["line 3", "hostaddr", "addresses (1)", "hosts (2)"],
     );
     assert_eq!(
         settings("hostaddr: 10.0.0.1,10.0.0.2\n  port: '1,2'")
@@ -431,7 +436,7 @@ fn strange_passwords_arrive_whole() {
         let config = good(&json.to_string());
         assert_eq!(password(&config), Some(text));
         if text == "%40:/?#@" {
-            // As a name it would be a login.
+            // As a name it would count as a connection string.
             continue;
         }
         let json = serde_json::json!({ "connection_settings": { "dbname": text } });
@@ -481,14 +486,14 @@ fn a_connection_string_in_the_place_of_a_name_is_refused() {
         &[
             "line 2",
             "connection_settings.dbname",
-            "not a connection string: `url` takes one",
+            "a connection string is not allowed here; use `url` for it",
         ],
     );
     has(
         &bad(&connection("user: 'u:S3cret'")),
-        &["connection_settings.user", "`password` takes"],
+        &["connection_settings.user", "set `password`"],
     );
-    // The password of a role with a colon in its name stands elsewhere.
+    // A role may have a colon in its name if `password` is set separately.
     let c = settings("user: 'o:d'\n  password: S3cret");
     assert_eq!(c.user.as_deref(), Some("o:d"));
     assert!(!bad(&connection("user: 'u:S3cret'\n  password: S3cret")).contains("S3cret"));
@@ -626,8 +631,8 @@ fn b09_pools_must_be_possible() {
         &[
             "line 2",
             "pool_settings.min_size",
-            "min_size 5",
-            "max_size 3",
+            "min_size (5)",
+            "max_size (3)",
         ],
     );
     has(
@@ -730,7 +735,7 @@ fn settings_made_in_code_are_checked_too() {
         &[
             "set in code",
             "connection_settings.port",
-            "max_size 10",
+            "max_size (10)",
             "multiplex",
         ],
     );
@@ -757,8 +762,10 @@ fn a_config_goes_everywhere() {
     );
 }
 
-/// Key, smallest, largest, and what is too much; the error and the reference name the largest.
+/// Section, key, smallest and largest value, and one that is too large; the error and the reference
+/// contain the largest.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row for each number")]
 fn every_number_has_a_range_that_the_reference_names() {
     let most = u32::MAX.to_string();
     let rows = [
@@ -834,7 +841,7 @@ fn every_number_has_a_range_that_the_reference_names() {
     for zero in ["keepalives_idle", "keepalives_interval", "tcp_user_timeout"] {
         let with = |value: &str| format!("connection_settings: {{ {zero}: {value} }}");
         good(&with("0"));
-        // The system takes whole units, and would take nothing for zero.
+        // The system takes whole units and would read less than one as zero.
         has(&bad(&with("0.5ms")), &[zero, "0, or 1 to"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Which source wins, and how each is named in errors.
+//! Precedence of sources, and how errors name them.
 
 use std::fs;
 
@@ -175,7 +175,7 @@ fn own_variables() {
     assert_eq!(config.sync_settings.value("statement_timeout"), Some("5"));
     assert_eq!(config.sync_settings.value("my.custom"), Some("x"));
     assert_eq!(config.connection_settings.user.as_deref(), Some("app"));
-    // Variables hold values, not templates.
+    // Variables contain values, not templates.
     assert_eq!(config.connection_settings.options.as_deref(), Some("${A}"));
     assert_eq!(warnings.len(), 1);
     has(&warnings[0].to_string(), &["PGMONKEY_SOMETHING_ELSE"]);
@@ -286,7 +286,7 @@ fn profiles_that_do_not_exist() {
         .unwrap_err()
         .to_string();
     has(&error, &["PGMONKEY_PROFILE", "no profile `x`"]);
-    // A file without profiles is not meant by the variable, but by the caller.
+    // For a file without profiles the variable is ignored, but a caller's profile is an error.
     loader(&[("PGMONKEY_PROFILE", "x")])
         .yaml("{}")
         .load()
@@ -362,7 +362,7 @@ fn conflicts_between_layers_are_told() {
         .unwrap_err();
     has(
         &error.to_string(),
-        &["environment variable PGPORT", "2 for 1"],
+        &["environment variable PGPORT", "number of ports (2)"],
     );
     let error = loader(&[("PGSSLROOTCERT", "system")])
         .yaml(connection("sslmode: require"))

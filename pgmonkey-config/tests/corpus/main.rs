@@ -1,4 +1,4 @@
-//! How files behave, row by row: what Python pgmonkey does and we keep, and what it gets wrong.
+//! How files are read, case by case: behaviour kept from Python pgmonkey, and its defects.
 
 mod defects;
 mod file;
@@ -11,10 +11,10 @@ mod tls;
 
 use pgmonkey_config::{Config, Error, Loader, Secret, Warning};
 
-/// A loader that sees no environment but the given one.
+/// Returns a loader that sees only the given environment.
 pub(crate) fn loader(variables: &[(&str, &str)]) -> Loader {
     let variables = variables.iter().copied();
-    // A home without any file of libpq's.
+    // A home directory without files of libpq.
     Loader::new().variables([("HOME", "/nonexistent")].into_iter().chain(variables))
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn good(yaml: &str) -> Config {
     load(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"))
 }
 
-/// The text of the error, which must be told without a panic.
+/// Returns the text of the error; formatting it must not panic.
 pub(crate) fn bad(yaml: &str) -> String {
     match load(yaml) {
         Ok(config) => panic!("accepted: {yaml}\n{config:?}"),
@@ -38,7 +38,7 @@ pub(crate) fn warned(yaml: &str) -> (Config, Vec<Warning>) {
     loader(&[]).yaml(yaml).load_with_warnings().unwrap()
 }
 
-/// The connection section with one line in it.
+/// Returns the connection section with the given lines.
 pub(crate) fn connection(line: &str) -> String {
     format!("connection_settings:\n  {line}\n")
 }

@@ -1,4 +1,4 @@
-//! No human form shows a secret, and no secret form is lost.
+//! No human-readable form shows a secret, and no serialised form loses one.
 
 use pgmonkey_config::{Config, REDACTED, redact};
 use serde_json::json;
@@ -63,14 +63,14 @@ fn a_redacted_file_is_refused() {
         &[
             "connection_settings.password",
             "connection_settings.sslpassword",
-            "the mark that hides",
+            "the placeholder that hides",
         ],
     );
     has(&error, &["sync_settings.my.api_token"]);
     let error = serde_json::from_str::<Config>(&redacted)
         .unwrap_err()
         .to_string();
-    has(&error, &["the mark that hides"]);
+    has(&error, &["the placeholder that hides"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! TLS keys and how they go together.
+//! TLS keys and their combinations.
 
 use pgmonkey_config::{RootCert, SslMode};
 
@@ -18,7 +18,7 @@ fn modes_are_those_of_libpq() {
         assert_eq!(config.connection_settings.sslmode, mode);
         assert_eq!(mode.to_string(), word);
     }
-    // libpq takes the empty text for an error; here it is "not set", as for every key.
+    // For libpq the empty text is an error; here it means "not set", as for every key.
     let config = good(&connection("sslmode: ''"));
     assert_eq!(config.connection_settings.sslmode, SslMode::Prefer);
 }
@@ -46,7 +46,7 @@ fn system_roots_need_verify_full() {
         )));
         has(&error, &["line 2", "sslrootcert", "verify-full", mode]);
     }
-    // As in libpq, it is the default mode then.
+    // As in libpq, it is the default mode in this case.
     let config = good(&connection("sslrootcert: system"));
     assert_eq!(config.connection_settings.sslmode, SslMode::VerifyFull);
 }

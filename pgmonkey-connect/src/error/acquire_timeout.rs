@@ -1,4 +1,4 @@
-//! A caller that waited for a session in vain.
+//! The error of a caller that got no session within the acquire timeout.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Error;
 use crate::status::Status;
 
-/// No session came free in time: who has them, and what went wrong last.
+/// No session became available in time: where sessions are held, and the last connect error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AcquireTimeout {
@@ -17,16 +17,16 @@ pub struct AcquireTimeout {
     pub target: Arc<str>,
     /// How long this caller waited.
     pub waited: Duration,
-    /// The pool's numbers at the end.
+    /// The pool's statistics when the caller gave up.
     pub status: Status,
-    /// Who has held a session longest, and for how long.
+    /// The call site of the longest checkout, and how long it has been held.
     pub longest_held: Option<(&'static Location<'static>, Duration)>,
-    /// Why the last attempt to open a session failed, if that is what the time went into.
+    /// Why the last attempt to open a session failed, if none has succeeded since.
     pub last_error: Option<Error>,
 }
 
 impl AcquireTimeout {
-    /// Puts down the state in which a caller gave up.
+    /// Creates the error without a longest checkout and a last error.
     pub fn new(target: Arc<str>, waited: Duration, status: Status) -> Self {
         Self {
             target,
@@ -45,8 +45,8 @@ impl fmt::Display for AcquireTimeout {
             "no session of {} within {:.1?}: {}",
             self.target, self.waited, self.status
         )?;
-        if let Some((place, held)) = self.longest_held {
-            let (file, line) = (place.file(), place.line());
+        if let Some((location, held)) = self.longest_held {
+            let (file, line) = (location.file(), location.line());
             write!(f, "; held longest: {held:.1?}, acquired at {file}:{line}")?;
         }
         match &self.last_error {

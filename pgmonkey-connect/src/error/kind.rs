@@ -1,17 +1,66 @@
-//! What kind of failure an error is.
+//! Kinds of failure, and which kind an error is.
 
-/// What kind of failure an [`Error`](super::Error) is, for those who must decide what to do about it.
+use super::{Error, driver};
+
+/// The kind of failure of an [`Error`], for programs that decide how to react.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The same, tried again unchanged, may work. Pools do so by themselves.
+    /// The same call may succeed later. Pools retry by themselves.
     Transient,
-    /// The server did not believe who this is, or asked in a way that is not allowed.
+    /// Authentication failed, or the server asked for a method that is not allowed.
     Authentication,
-    /// The session could not be encrypted as asked.
+    /// The session could not be encrypted as configured.
     Tls,
-    /// The configuration, or what it names, has to be changed.
+    /// The configuration, or a file that it names, must be changed.
     Configuration,
-    /// None of these: a statement failed, or a handle was used as it must not be.
+    /// None of these: a statement failed, or a handle was misused.
     Other,
+}
+
+impl Error {
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Connect(failure) => failure.kind(),
+            Self::Timeout(_) | Self::QueueFull { .. } | Self::Unanswered { .. } => {
+                ErrorKind::Transient
+            }
+            Self::Database(error) => driver::kind(error),
+            Self::SessionEnded(end) => end.kind(),
+            Self::Hook(failure) => failure.kind(),
+            Self::Config(_)
+            | Self::SessionSetting { .. }
+            | Self::ConnectionType { .. }
+            | Self::Sizes { .. }
+            | Self::Unsupported { .. } => ErrorKind::Configuration,
+            _ => ErrorKind::Other,
+        }
+    }
+
+    /// Whether the same call, unchanged, may succeed later: the server is unavailable, starting or
+    /// full, every session was in use, or transactions conflicted
+    /// ([`is_conflict`](Self::is_conflict)). Inside a transaction, retry the whole transaction.
+    ///
+    /// For a session that the server ended, the SQLSTATE decides: 57P01, 57P02, 57P03 and 57P05 are
+    /// transient; 25P03 and 25P04 are not, because what took too long inside the transaction will
+    /// take as long again.
+    pub fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Transient
+    }
+
+    /// Whether authentication failed, in either direction.
+    pub fn is_authentication(&self) -> bool {
+        self.kind() == ErrorKind::Authentication
+    }
+
+    /// Whether the session could not be encrypted as configured.
+    pub fn is_tls(&self) -> bool {
+        self.kind() == ErrorKind::Tls
+    }
+
+    /// Whether the config file, or a file that it names, must be changed.
+    pub fn is_configuration(&self) -> bool {
+        self.kind() == ErrorKind::Configuration
+    }
 }

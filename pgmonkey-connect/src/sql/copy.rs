@@ -1,8 +1,8 @@
-//! Whether a text waits for data of the client's.
+//! Detects SQL text that makes the server wait for data from the client.
 
 use super::lexer::{Lexer, Token};
 
-/// Whether one of the statements of a text is a `COPY … FROM STDIN`.
+/// Whether one of the statements in a text is a `COPY … FROM STDIN`.
 ///
 /// ```
 /// use pgmonkey_connect::sql::takes_data;

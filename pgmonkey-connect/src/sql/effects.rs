@@ -1,42 +1,42 @@
-//! What a text can do to the session that runs it.
+//! What SQL text can do to its session.
 
 use std::ops::{BitOr, BitOrAssign};
 
 use super::lexer::{Lexer, Token};
 
-/// What a text can do to the session that runs it, beyond the transaction it runs in.
+/// What SQL text can do to its session, beyond the transaction in which it runs.
 ///
-/// Decided by the text alone, before it is sent. What cannot be read for certain can do anything.
-/// What a function of the database's own does inside is not seen.
+/// Decided by the text alone, before it is sent. Text that cannot be classified with certainty
+/// counts as able to do anything. Effects of user-defined functions are not detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Effects(u8);
 
 impl Effects {
-    /// Nothing, and it may run among other callers' statements.
+    /// No effect; may run between other callers' statements.
     pub const NONE: Self = Self(0);
-    /// It must not run among other callers' statements: it may begin or end a transaction, or one
-    /// of the other effects.
+    /// Must not run between other callers' statements: it may begin or end a transaction, or have
+    /// one of the other effects.
     pub const EXCLUSIVE: Self = Self(1);
-    /// It may leave a changed session behind, which can be put back: a setting, a role, a
-    /// `LISTEN`, a temporary object, a cursor, an advisory lock.
+    /// May leave changes that a reset undoes: a setting, a role, a `LISTEN`, a temporary object, a
+    /// cursor, an advisory lock.
     pub const CHANGES: Self = Self(2);
-    /// It may leave behind what cannot be put back: a prepared statement, a library, a connection
-    /// of `dblink`.
+    /// May leave changes that a reset does not undo: a prepared statement, a library, a `dblink`
+    /// connection.
     pub const LASTS: Self = Self(4);
-    /// It may end the whole transaction, rather than go back to a savepoint.
+    /// May end the whole transaction, rather than roll back to a savepoint.
     pub const ENDS: Self = Self(8);
-    /// It takes away what the driver has prepared for itself, for good.
+    /// Permanently removes statements that the driver has prepared for itself.
     pub const FORGETS: Self = Self(16);
-    /// What a text that cannot be read may do.
+    /// The possible effects of text that cannot be classified.
     pub const UNKNOWN: Self = Self(15);
 
-    /// Whether it has all effects of `other`.
+    /// Whether all effects in `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether it has any effect of `other`.
+    /// Whether any effect in `other` is set.
     #[inline]
     pub const fn has_any(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -63,10 +63,10 @@ const LASTS: Effects = Effects(Effects::EXCLUSIVE.0 | Effects::CHANGES.0 | Effec
 const FORGETS: Effects = Effects(LASTS.0 | Effects::FORGETS.0);
 const ENDS: Effects = Effects(Effects::EXCLUSIVE.0 | Effects::ENDS.0);
 
-/// Longer words are names of the program's own.
+/// The longest word to recognize: longer words are user-defined names.
 const LONGEST: usize = 40;
 
-/// The effects of a text: of all its statements together.
+/// The combined effects of all statements in a text.
 ///
 /// ```
 /// use pgmonkey_connect::sql::{Effects, effects};
@@ -81,14 +81,14 @@ pub fn effects(text: &str) -> Effects {
     of(text.as_bytes(), false)
 }
 
-/// The same for a text as it stands in a message, on a session that is known to have
-/// `standard_conforming_strings` on or not.
+/// Like [`effects`], for text from a protocol message; `standard` says whether
+/// `standard_conforming_strings` is known to be on.
 pub(crate) fn of(text: &[u8], standard: bool) -> Effects {
     let mut found = Effects::NONE;
     let mut lexer = Lexer::new(text, standard);
     let mut begins = true;
     let mut statements = 0;
-    // The words that must come together to change a setting through the view.
+    // Both words are needed to change a setting through the view `pg_settings`.
     let (mut updates, mut names_settings) = (false, false);
     let mut before: &[u8] = b"";
     while let Some(token) = lexer.next() {
@@ -115,7 +115,7 @@ pub(crate) fn of(text: &[u8], standard: bool) -> Effects {
                 begins = true;
                 before = b"";
             }
-            // Brackets may stand before the verb of a query.
+            // Parentheses may precede the verb of a query.
             Token::Symbol(b'(') if begins => {}
             Token::Symbol(_) | Token::Literal => {
                 if begins {
@@ -130,16 +130,16 @@ pub(crate) fn of(text: &[u8], standard: bool) -> Effects {
     if updates && names_settings {
         found |= CHANGES;
     }
-    // An empty text, or several statements in one, whose implicit transaction is their own.
+    // Empty text, or several statements, which share an implicit transaction.
     if statements != 1 {
         found |= EXCLUSIVE;
     }
     found
 }
 
-/// The effects of the first word of a statement, with a look at what follows.
+/// The effects of a statement's first word, depending on the words after it.
 fn of_verb(word: &[u8], after: &Lexer<'_>) -> Effects {
-    // Nearly every statement.
+    // Fast path for nearly every statement.
     if [&b"select"[..], b"insert", b"update", b"delete"]
         .iter()
         .any(|verb| word.eq_ignore_ascii_case(verb))
@@ -171,7 +171,7 @@ fn of_verb(word: &[u8], after: &Lexer<'_>) -> Effects {
         | b"declare" | b"fetch" | b"move" | b"close" | b"lock" | b"notify" | b"alter" | b"drop"
         | b"truncate" | b"grant" | b"revoke" | b"comment" | b"vacuum" | b"analyze" | b"analyse"
         | b"reindex" | b"cluster" | b"refresh" | b"checkpoint" | b"reassign" => EXCLUSIVE,
-        // `SET`'s other half, `LISTEN`, `DO`, `CALL`, `EXECUTE`, and whatever is not known.
+        // `RESET`, `LISTEN`, `DO`, `CALL`, `EXECUTE`, and unknown verbs.
         _ => CHANGES,
     }
 }
@@ -194,7 +194,7 @@ fn of_set(after: Lexer<'_>) -> Effects {
     }
 }
 
-/// Whether a word is worth a comparison. Most are not.
+/// Cheap filter for words worth comparing; most are not.
 #[inline]
 fn is_suspect(word: &[u8]) -> bool {
     word.len() >= 4
@@ -204,7 +204,7 @@ fn is_suspect(word: &[u8]) -> bool {
         )
 }
 
-/// The effects of a name or keyword behind the first word. `before` is the word right before it.
+/// The effects of a name or keyword after the first word. `before` is the word directly before it.
 fn of_name(name: &[u8], before: &[u8], after: &Lexer<'_>) -> Effects {
     match name {
         b"set_config" => match is_local(after.clone()) {
@@ -216,7 +216,7 @@ fn of_name(name: &[u8], before: &[u8], after: &Lexer<'_>) -> Effects {
         | b"pg_advisory_lock_shared"
         | b"pg_try_advisory_lock"
         | b"pg_try_advisory_lock_shared" => CHANGES,
-        // They run a text, or one that is read from somewhere.
+        // These execute SQL text from an argument or a table.
         b"ts_stat" | b"ts_rewrite" | b"connectby" | b"xpath_table" => CHANGES,
         b"temp" | b"temporary" if makes_object(before) => CHANGES,
         b"hold" if before.eq_ignore_ascii_case(b"with") => CHANGES,
@@ -226,20 +226,20 @@ fn of_name(name: &[u8], before: &[u8], after: &Lexer<'_>) -> Effects {
     }
 }
 
-/// The effects of names that begin alike.
+/// The effects of names with a common prefix.
 fn of_family(name: &[u8]) -> Effects {
     const FAMILIES: [(&[u8], Effects); 12] = [
-        // Locks of the transaction, and what unlocks.
+        // Transaction-level locks, and unlocking.
         (b"pg_advisory_", EXCLUSIVE),
         (b"pg_try_advisory_", EXCLUSIVE),
         (b"pg_temp", CHANGES),
-        // They run a text.
+        // These execute SQL text.
         (b"query_to_xml", CHANGES),
         (b"cursor_to_xml", CHANGES),
         (b"crosstab", CHANGES),
         // Sessions to other servers.
         (b"dblink", LASTS),
-        // A temporary slot and an origin belong to the session.
+        // Temporary slots and replication origins belong to the session.
         (b"pg_create_", LASTS),
         (b"pg_copy_", LASTS),
         (b"pg_replication_", LASTS),
@@ -250,7 +250,7 @@ fn of_family(name: &[u8]) -> Effects {
     family.map_or(Effects::NONE, |(_, effects)| *effects)
 }
 
-/// Whether `TEMP` behind this word makes an object, rather than being a column's name.
+/// Whether `TEMP` after this word creates an object, rather than being a column name.
 fn makes_object(before: &[u8]) -> bool {
     let lower = Lower::new(before);
     matches!(
@@ -259,8 +259,8 @@ fn makes_object(before: &[u8]) -> bool {
     )
 }
 
-/// Whether the call that follows ends with the argument `true`: then `set_config` changes no more
-/// than its transaction.
+/// Whether the call that follows ends with the argument `true`, so that `set_config` only affects
+/// its transaction.
 fn is_local(mut after: Lexer<'_>) -> bool {
     if after.next() != Some(Token::Symbol(b'(')) {
         return false;
@@ -282,7 +282,7 @@ fn is_local(mut after: Lexer<'_>) -> bool {
     false
 }
 
-/// A word in small letters; empty for one that is too long to be known.
+/// A word in lower case; empty if it is longer than [`LONGEST`].
 struct Lower {
     bytes: [u8; LONGEST],
     length: usize,
@@ -306,7 +306,7 @@ impl Lower {
         Self::next_of(&mut lexer)
     }
 
-    /// The word that comes next; empty if none does.
+    /// The next word; empty if the next token is not a word.
     fn next_of(lexer: &mut Lexer<'_>) -> Self {
         Self::new(lexer.next_word().unwrap_or_default())
     }
@@ -320,7 +320,7 @@ impl Lower {
 mod tests {
     use super::*;
 
-    /// Texts that leave the session as it was.
+    /// Texts that leave the session unchanged.
     const CLEAN: &[&str] = &[
         "SELECT 1",
         "select temp, hold, settings from weather where set = 'SET x = 1'",
@@ -346,7 +346,7 @@ mod tests {
         "DISCARD PLANS; DISCARD TEMP",
     ];
 
-    /// Texts after which it may be another, and can be put back.
+    /// Texts that may change the session in a way that a reset undoes.
     const CHANGED: &[&str] = &[
         "SET search_path = x",
         "set session characteristics as transaction read only",
@@ -384,7 +384,7 @@ mod tests {
         "BOGUS",
     ];
 
-    /// Texts after which it cannot be put back.
+    /// Texts that may change the session in a way that a reset does not undo.
     const LASTING: &[&str] = &[
         "PREPARE p AS SELECT 1",
         "DEALLOCATE ALL",

@@ -1,30 +1,30 @@
-//! The words of a SQL text, without its literals and comments.
+//! Splits SQL text into words and symbols, without literals and comments.
 //!
-//! Reference: PostgreSQL, "Lexical Structure". Whether a backslash escapes the quote behind it is
-//! decided by `standard_conforming_strings`; where that is not known to be on, the lexer gives up.
+//! Reference: PostgreSQL, "Lexical Structure". Whether a backslash escapes a following quote
+//! depends on `standard_conforming_strings`; unless that is known to be on, the lexer gives up.
 
-/// One piece of a text that matters to its effects.
+/// A token that matters for the effects of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     /// A keyword or name, or the content of a quoted name.
     Word(&'a [u8]),
     /// Any other single byte outside of literals: `;`, `(`, `,`, an operator.
     Symbol(u8),
-    /// A string literal, also one between dollars.
+    /// A string literal, including a dollar-quoted one.
     Literal,
-    /// What cannot be read for certain, up to the end of the text.
+    /// The rest of the text, which cannot be tokenized with certainty.
     Unsure,
 }
 
-/// Walks over a text once.
+/// Tokenizes a text in one pass.
 #[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
     rest: &'a [u8],
-    /// Whether a backslash is an ordinary character, as the standard has it.
+    /// Whether a backslash is an ordinary character, as in standard SQL.
     standard: bool,
 }
 
-/// Whether the byte can be part of an unquoted name; letters beyond ASCII can.
+/// Whether a byte can be part of an unquoted name; non-ASCII bytes can.
 const IN_WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -74,7 +74,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The next word, if a word comes next.
+    /// Consumes the next token and returns it if it is a word.
     pub(super) fn next_word(&mut self) -> Option<&'a [u8]> {
         match self.next() {
             Some(Token::Word(word)) => Some(word),
@@ -93,9 +93,9 @@ impl<'a> Lexer<'a> {
         let (word, after) = self.rest.split_at(length);
         self.rest = after;
         match (word, after.first()) {
-            // `E'…'` has escapes; `B'…'`, `X'…'` and `N'…'` read as a plain one.
+            // `E'…'` has escapes; `B'…'`, `X'…'` and `N'…'` are read like a plain literal.
             (b"e" | b"E", Some(b'\'')) => self.literal(true),
-            // A name or a text written with escapes could be any.
+            // A name or literal written with Unicode escapes could be anything.
             (b"u" | b"U", Some(b'&')) if matches!(after.get(1), Some(b'\'' | b'"')) => {
                 self.give_up()
             }
@@ -103,8 +103,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// From the opening quote to the closing one. Two quotes stand for one: the second begins a
-    /// literal that follows at once, which changes nothing here.
+    /// Reads from the opening to the closing quote. A doubled quote is read as two adjacent
+    /// literals, which makes no difference here.
     fn literal(&mut self, escapes: bool) -> Token<'a> {
         let mut at = 1;
         loop {
@@ -112,7 +112,7 @@ impl<'a> Lexer<'a> {
                 None => return self.give_up(),
                 Some(b'\'') => break,
                 Some(b'\\') if escapes => at += 2,
-                // Whether this quote ends the literal is a setting of the session.
+                // Whether this quote ends the literal depends on a session setting.
                 Some(b'\\') if !self.standard && self.rest.get(at + 1) == Some(&b'\'') => {
                     return self.give_up();
                 }
@@ -135,7 +135,7 @@ impl<'a> Lexer<'a> {
         Token::Word(&after[..length])
     }
 
-    /// A literal between dollars, or a parameter.
+    /// A dollar-quoted literal, or a parameter.
     fn dollar(&mut self) -> Token<'a> {
         let after = &self.rest[1..];
         let name = after
@@ -166,7 +166,7 @@ impl<'a> Lexer<'a> {
         self.rest = end.map_or(&[], |end| &self.rest[end..]);
     }
 
-    /// Comments hold others; false for one that does not end.
+    /// Skips a comment, which may be nested; false if it does not end.
     fn skip_comment(&mut self) -> bool {
         let (mut depth, mut at) = (1_usize, 2);
         while depth > 0 {

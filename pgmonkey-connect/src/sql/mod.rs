@@ -1,5 +1,4 @@
-//! SQL text: quoted on its way into a statement, and read for what it can do to the session that
-//! runs it.
+//! SQL text: quotes values and names, and finds out what a text can do to its session.
 
 mod copy;
 mod effects;

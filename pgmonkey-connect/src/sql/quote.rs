@@ -1,10 +1,11 @@
-//! Text on its way into a statement: as a literal, or as a name.
+//! Quotes text as a literal or as an identifier.
 
-/// `text` as a string literal, whatever `standard_conforming_strings` is on the server.
+/// Returns `text` as a string literal that is valid under either value of
+/// `standard_conforming_strings`.
 ///
-/// A text with a backslash becomes an `E'…'` literal, as from libpq's `PQescapeLiteral`: in a
-/// plain one a backslash escapes the next character where that setting is off. No literal of
-/// PostgreSQL holds a zero byte; the server refuses the statement.
+/// Text with a backslash becomes an `E'…'` literal, as from libpq's `PQescapeLiteral`: in a plain
+/// literal a backslash escapes the next character if that setting is off. A PostgreSQL literal
+/// cannot contain a zero byte; the server rejects such a statement.
 ///
 /// ```
 /// use pgmonkey_connect::sql::literal;
@@ -21,7 +22,7 @@ pub fn literal(text: &str) -> String {
     }
 }
 
-/// `name` as a quoted identifier, taken as it is written.
+/// Returns `name` as a quoted identifier, which preserves it exactly.
 ///
 /// ```
 /// use pgmonkey_connect::sql::identifier;
@@ -38,8 +39,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The text of the literal at the front of `sql` and what follows it, read as the server
-    /// does: a backslash escapes in an `E'…'`, and in a plain one unless strings conform.
+    /// The text of the literal at the front of `sql`, and the rest, read as the server does: a
+    /// backslash escapes in an `E'…'` literal, and in a plain one unless strings conform.
     fn read(sql: &str, conforming: bool) -> Option<(String, &str)> {
         let (escapes, body) = match sql.strip_prefix("E'") {
             Some(body) => (true, body),

@@ -1,4 +1,4 @@
-//! What a server's certificate says of itself.
+//! Reads facts from a server's certificate.
 
 use pgmonkey_config::Host;
 use rustls::pki_types::CertificateDer;
@@ -13,9 +13,10 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-/// The binding of a SCRAM login to the channel: the hash of the server's certificate, by the
-/// hash its signature uses, SHA-256 in place of MD5 and SHA-1 (RFC 5929, `tls-server-end-point`).
-/// None where the signature names no hash, as Ed25519 does.
+/// The channel binding of a SCRAM login: the hash of the server's certificate, with the hash
+/// function of its signature, or SHA-256 in place of MD5 and SHA-1 (RFC 5929,
+/// `tls-server-end-point`). None if the signature algorithm names no hash function, as with
+/// Ed25519.
 pub(crate) fn channel_binding(certificate: &CertificateDer<'_>) -> ChannelBinding {
     let hash = Certificate::from_der(certificate)
         .ok()
@@ -49,8 +50,8 @@ fn hash_of(algorithm: &AlgorithmIdentifierOwned) -> Option<Hash> {
     }
 }
 
-/// The hash named in the parameters of RSASSA-PSS (RFC 4055): the field tagged 0, SHA-1 when
-/// it is not there.
+/// The hash function named in the parameters of RSASSA-PSS (RFC 4055): the field tagged 0, SHA-1 if
+/// it is missing.
 fn pss_hash(parameters: &Any) -> Option<Hash> {
     let mut fields = SliceReader::new(parameters.value()).ok()?;
     let named: Option<AlgorithmIdentifierOwned> = fields
@@ -66,7 +67,7 @@ fn pss_hash(parameters: &Any) -> Option<Hash> {
 const ID_SHA_384: ObjectIdentifier = rfc5912::ID_SHA_384;
 const ID_SHA_512: ObjectIdentifier = rfc5912::ID_SHA_512;
 
-/// Who the certificate says it is for: its first host name or address, else its common name.
+/// The certificate's subject: its first host name or address, otherwise its common name.
 pub(crate) fn peer_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let parsed = Certificate::from_der(certificate).ok()?;
     let subject = parsed.tbs_certificate();

@@ -1,4 +1,4 @@
-//! rustls' settings, made of ours, and made anew when a file changes.
+//! Builds rustls' configuration from the settings, and rebuilds it when a file changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use super::files::{self, Check, Files, Roots};
 use super::key;
 use super::verifier::Verifier;
-use crate::failure::TlsFailure;
+use crate::error::TlsFailure;
 use crate::files::Stamp;
 
 /// The name of PostgreSQL's protocol in a handshake (ALPN).
 pub(crate) const ALPN: &[u8] = b"postgresql";
 
-/// What every handshake of one configuration needs.
+/// Everything that the handshakes of one configuration share.
 pub(crate) struct TlsContext {
     pub(crate) client: Arc<ClientConfig>,
     /// Whether the server's name is checked.
     pub(crate) checks_name: bool,
-    /// Where trust comes from, in words.
+    /// The source of trusted roots, for error texts.
     pub(crate) trusted: String,
 }
 
@@ -37,8 +37,8 @@ impl fmt::Debug for TlsContext {
     }
 }
 
-/// Makes the context when it is first needed, and again when a file it is made of has changed:
-/// certificates are replaced while programs run.
+/// Builds the context on first use, and again when one of its files has changed: certificates are
+/// replaced while programs run.
 #[derive(Debug)]
 pub(crate) struct TlsSetup {
     settings: ConnectionSettings,
@@ -60,7 +60,7 @@ impl TlsSetup {
         }
     }
 
-    /// The context of the files as they are now.
+    /// Returns the context for the current contents of the files.
     pub(crate) fn context(&self) -> Result<Arc<TlsContext>, TlsFailure> {
         let files = Files::choose(&self.settings, own_file)?;
         let stamps: Vec<_> = files.paths().map(Stamp::of).collect();
@@ -80,8 +80,8 @@ impl TlsSetup {
         Ok(Arc::clone(&kept.context))
     }
 
-    /// Whether a file that cannot be used must stop everything, rather than only TLS: the
-    /// settings name it, or ask for TLS.
+    /// Whether an unusable file is an error, rather than a reason to go without TLS: because the
+    /// settings name a file, or require TLS.
     pub(crate) fn is_asked_for(&self) -> bool {
         let settings = &self.settings;
         settings.sslmode >= SslMode::Require
@@ -122,7 +122,7 @@ fn build(settings: &ConnectionSettings, files: &Files) -> Result<TlsContext, Tls
     };
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.enable_sni = settings.sslsni;
-    // PostgreSQL resumes no sessions.
+    // PostgreSQL does not resume TLS sessions.
     client.resumption = Resumption::disabled();
     Ok(TlsContext {
         client: Arc::new(client),
@@ -154,8 +154,8 @@ fn verifier(files: &Files, provider: &Arc<CryptoProvider>) -> Result<Verifier, T
     })
 }
 
-/// The operating system's list, or what `SSL_CERT_FILE` names in its place: that is read here once
-/// more, because nothing bounds what is read there.
+/// The operating system's roots, or those in `SSL_CERT_FILE`. That file is read here first, with a
+/// size limit, because the loader has none.
 fn system_roots() -> Result<Vec<CertificateDer<'static>>, TlsFailure> {
     if let Some(named) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from)
         && named.exists()
@@ -199,7 +199,7 @@ fn versions(settings: &ConnectionSettings) -> Vec<&'static SupportedProtocolVers
 
 fn identity_text(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InconsistentKeys(_) => "the key is another certificate's".to_owned(),
+        rustls::Error::InconsistentKeys(_) => "the key belongs to another certificate".to_owned(),
         rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))
             if format!("{other:?}").contains("UnsupportedCertVersion") =>
         {

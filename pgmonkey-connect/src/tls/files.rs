@@ -1,4 +1,4 @@
-//! Which files a session's TLS is made of, and what they hold.
+//! Chooses and reads the files of a session's TLS setup.
 //!
 //! Reference: libpq, `sslrootcert`, `sslcert`, `sslkey`, `sslcrl` and "SSL File Usage".
 
@@ -8,12 +8,12 @@ use pgmonkey_config::{ConnectionSettings, RootCert, SslMode, files};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use crate::failure::TlsFailure;
+use crate::error::TlsFailure;
 
-/// How much of the server's certificate is checked.
+/// Which parts of the server's certificate are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Only that the server holds its key.
+    /// Only that the server holds the certificate's private key.
     Nothing,
     /// The chain up to a trusted root.
     Chain,
@@ -21,7 +21,7 @@ pub(super) enum Check {
     Full,
 }
 
-/// Where trusted roots come from.
+/// The source of trusted roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Roots {
     None,
@@ -29,7 +29,7 @@ pub(super) enum Roots {
     System,
 }
 
-/// What one session's TLS is made of.
+/// The files and checks of one session's TLS setup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
     pub(super) check: Check,
@@ -40,7 +40,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Picks the files: those of the settings, else the user's own where they exist.
+    /// Chooses the files: those in the settings, otherwise the user's own files if they exist.
     pub(super) fn choose(
         settings: &ConnectionSettings,
         own: impl Fn(&str) -> Option<PathBuf>,
@@ -70,13 +70,13 @@ impl Files {
         Ok(Self {
             check,
             identity,
-            // libpq looks at revocations only where it looks at the chain.
+            // libpq checks revocation only if it checks the chain.
             crl: crl.filter(|_| roots != Roots::None),
             roots,
         })
     }
 
-    /// All of them that are on disk.
+    /// The paths of all files.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let root = match &self.roots {
             Roots::File(path) => Some(path),
@@ -89,7 +89,7 @@ impl Files {
             .map(PathBuf::as_path)
     }
 
-    /// Where trust comes from, in words.
+    /// The source of trusted roots, for error texts.
     pub(super) fn trusted(&self) -> String {
         match &self.roots {
             Roots::File(path) => path.display().to_string(),
@@ -193,7 +193,7 @@ mod tests {
     fn the_users_own_files_count_where_they_exist() {
         let own = |name: &str| match name {
             "root.crl" => None,
-            // Any file that is there for sure.
+            // Any file that certainly exists.
             _ => std::env::current_exe().ok(),
         };
         let files = Files::choose(&settings(SslMode::Prefer), own).expect("all there");

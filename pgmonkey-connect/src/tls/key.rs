@@ -1,4 +1,4 @@
-//! The client's private key, in each of the forms it is kept in.
+//! Loads the client's private key in each supported form.
 //!
 //! Reference: libpq, "Client Certificates", `sslkey` and `sslpassword`.
 
@@ -12,11 +12,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::files::{fault, read};
-use crate::failure::TlsFailure;
+use crate::error::TlsFailure;
 
 const KEY: &str = "sslkey";
 
-/// Reads the key at `path`, which must be its owner's alone.
+/// Reads the key at `path`, which only its owner may be able to read.
 pub(super) fn load(
     path: &Path,
     password: Option<&Secret>,
@@ -34,7 +34,7 @@ pub(super) fn load(
         return Err(fault(
             KEY,
             path,
-            "is encrypted in OpenSSL's old form; convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`",
+            "is encrypted in OpenSSL's old format; convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`",
         ));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
@@ -70,14 +70,14 @@ fn decrypt(
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
-/// libpq's rule: nobody but the owner may read it; if root owns it, its group may too.
+/// libpq's rule: only the owner may read the file; if root owns it, its group may too.
 #[cfg(unix)]
 fn check_access(path: &Path) -> Result<(), TlsFailure> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).map_err(|error| {
         let what = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                "does not exist, and the certificate beside it needs it".to_owned()
+                "does not exist, but the client certificate needs it".to_owned()
             }
             _ => format!("cannot be read: {error}"),
         };
@@ -90,7 +90,7 @@ fn check_access(path: &Path) -> Result<(), TlsFailure> {
     Err(fault(
         KEY,
         path,
-        "can be read by others than its owner; run chmod 600 on it (640 if root owns it)",
+        "can be read by users other than its owner; run chmod 600 on it (640 if root owns it)",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! How the server's certificate is checked.
+//! Checks the server's certificate.
 //!
 //! Reference: libpq, "Client Verification of Server Certificates".
 
@@ -14,16 +14,16 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// Checks as much as `sslmode` asks for; always that the server holds the key of its
+/// Checks as much as `sslmode` requires, and always that the server holds the private key of its
 /// certificate, without which channel binding would prove nothing.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) provider: Arc<CryptoProvider>,
-    /// `None` where nothing is known that could be checked against.
+    /// `None` if there are no roots to check against.
     pub(super) chain: Option<Arc<WebPkiServerVerifier>>,
     pub(super) check_name: bool,
-    /// Certificates that are trusted for themselves, as a self-signed one that the client keeps
-    /// a copy of.
+    /// Certificates that are trusted directly, such as a self-signed one of which the client has a
+    /// copy.
     pub(super) pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -61,7 +61,7 @@ impl ServerCertVerifier for Verifier {
         let verified =
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is looked at last, so that nothing else is wrong.
+            // The name is checked last, so everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.check_name => Ok(ServerCertVerified::assertion()),

@@ -1,48 +1,48 @@
-//! The framing of protocol 3.0, followed without copying payloads. Pure: bytes in, events out.
+//! Follows the framing of protocol 3.0 without copying payloads. Pure: bytes in, events out.
 
-/// How many bytes of a message's body are kept for the few messages that are looked into. A
+/// How many bytes of a message's body are kept for the few messages that are parsed. A
 /// `ReadyForQuery` has one, a `ParameterStatus` two short texts, an authentication request its
 /// number and the names of a few mechanisms; an `ErrorResponse` begins with its codes.
 const BODY_KEPT: usize = 512;
 
-/// The longest `ParameterStatus` that is let through, in bytes of its body. The driver keeps the
-/// value for as long as the session lives.
+/// The longest accepted `ParameterStatus`, in bytes of its body. The driver keeps the value for the
+/// life of the session.
 pub(crate) const LONGEST_PARAMETER: usize = 64 << 10;
 
-/// One message seen from the server.
+/// One message from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Backend<'a> {
     /// `ReadyForQuery` with its status byte.
     Ready(u8),
-    /// `CopyInResponse` or `CopyBothResponse`: the server takes data now and ignores Sync.
+    /// `CopyInResponse` or `CopyBothResponse`: the server expects data now and ignores Sync.
     CopyIn,
     /// `ParameterStatus`, as sent: name, NUL, value, NUL.
     Parameter(&'a [u8]),
-    /// A message of the login: what the server asks for, or that it is content.
+    /// A message of the login: an authentication request, or its success.
     Authentication(&'a [u8]),
     /// `ErrorResponse`.
     Error {
-        /// Its fields, as many as there was room for.
+        /// Its fields, up to [`BODY_KEPT`] bytes.
         fields: &'a [u8],
-        /// Whether a `BindComplete` came before it in the same request: then the statement may
-        /// have begun to run.
+        /// Whether a `BindComplete` preceded it in the same request, so that the statement may have
+        /// been executed in part.
         bound: bool,
     },
-    /// `NoticeResponse`: its fields, as many as there was room for.
+    /// `NoticeResponse`: its fields, up to [`BODY_KEPT`] bytes.
     Notice(&'a [u8]),
-    /// `CommandComplete` of a statement that ends transactions, or goes back to a savepoint.
+    /// `CommandComplete` of a statement that ends a transaction or rolls back to a savepoint.
     Ended(TransactionEnd),
-    /// `BackendKeyData`: the process id in it.
+    /// `BackendKeyData`: the process id.
     Key(u32),
 }
 
-/// How a transaction was ended, by the server's command tag.
+/// How a transaction ended, according to the server's command tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransactionEnd {
     /// `COMMIT`.
     Commit,
-    /// `ROLLBACK`; also what the server answers to the `COMMIT` of a failed transaction.
+    /// `ROLLBACK`; also the server's answer to `COMMIT` in a failed transaction.
     Rollback,
     /// `PREPARE TRANSACTION`.
     Prepare,
@@ -69,20 +69,20 @@ impl TransactionEnd {
     }
 }
 
-/// One message seen from the client. A body is `None` while it is not whole.
+/// One message from the client. A body is `None` while it is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frontend<'a> {
     /// The startup message, which has no type byte.
     Startup,
     /// A simple query: answered by one `ReadyForQuery`.
     Query(Option<&'a [u8]>),
-    /// A function call: answered likewise.
+    /// A function call: answered by one `ReadyForQuery`.
     Call,
     /// `Parse`: a statement's name and text.
     Parse(Option<&'a [u8]>),
     /// `Bind`: a portal's name, a statement's name, and more.
     Bind(Option<&'a [u8]>),
-    /// `Sync`: answered by one `ReadyForQuery`, but for one that falls into a copy.
+    /// `Sync`: answered by one `ReadyForQuery`, except during a copy.
     Sync,
     /// `Close` of a statement or a portal.
     Close(Option<&'a [u8]>),
@@ -92,8 +92,8 @@ pub(crate) enum Frontend<'a> {
     Terminate,
     /// Anything else.
     Other,
-    /// The body of the message that was announced last, whole at last: the first bytes of it, if
-    /// it is longer than what is kept.
+    /// The completed body of the last announced message, or its first bytes if it is longer than
+    /// what is kept.
     Late {
         /// The message's type byte.
         kind: u8,
@@ -121,8 +121,8 @@ impl<'a> Frontend<'a> {
     }
 }
 
-/// How many bytes are kept of a body that is written in pieces: of a text enough for nearly every
-/// text, of other messages the names they begin with.
+/// How many bytes are kept of a body that is written in pieces: enough for nearly every statement
+/// text, and for the names at the start of other messages.
 fn kept_of(kind: u8) -> usize {
     match kind {
         b'Q' | b'P' => 1 << 20,
@@ -131,7 +131,7 @@ fn kept_of(kind: u8) -> usize {
     }
 }
 
-/// The kind of the message at the front of `bytes`, if all of it is there, and what follows it.
+/// The kind of the message at the front of `bytes` if it is complete, and the bytes after it.
 #[inline]
 fn whole(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let [kind, length @ ..] = bytes.first_chunk::<5>()?;
@@ -141,19 +141,19 @@ fn whole(bytes: &[u8]) -> Option<(u8, &[u8])> {
     Some((*kind, bytes.get(size..)?))
 }
 
-/// The part of a message that has been seen.
+/// The part of a message that has arrived.
 #[derive(Debug, Default)]
 struct Frame {
     header: [u8; 5],
     header_len: usize,
     body_left: usize,
     kept: Vec<u8>,
-    /// Whether there was more than what is kept.
+    /// Whether the body was longer than what is kept.
     dropped: bool,
 }
 
 impl Frame {
-    /// Takes header bytes from `bytes`; true once the header is whole.
+    /// Takes header bytes from `bytes`; true once the header is complete.
     fn take_header(&mut self, bytes: &mut &[u8], size: usize) -> bool {
         let wanted = (size - self.header_len).min(bytes.len());
         self.header[self.header_len..self.header_len + wanted].copy_from_slice(&bytes[..wanted]);
@@ -168,12 +168,12 @@ impl Frame {
         } else {
             [kind, a, b, c]
         };
-        // A length under four is a broken peer; the driver fails on it by itself.
+        // A length under four is a protocol violation; the driver fails on it by itself.
         self.body_left = (u32::from_be_bytes(at) as usize).saturating_sub(4);
         true
     }
 
-    /// Takes body bytes from `bytes`, keeping the first `keep`; true once all came.
+    /// Takes body bytes from `bytes`, keeping the first `keep`; true once the body is complete.
     fn take_body(&mut self, bytes: &mut &[u8], keep: usize) -> bool {
         let taken = self.body_left.min(bytes.len());
         let room = keep.saturating_sub(self.kept.len());
@@ -192,29 +192,28 @@ impl Frame {
     }
 }
 
-/// Follows what the server sends.
+/// Follows the server's messages.
 #[derive(Debug, Default)]
 pub(crate) struct BackendFraming {
     frame: Frame,
     in_body: bool,
-    /// Whether a `BindComplete` came since the last `ReadyForQuery`.
+    /// Whether a `BindComplete` arrived since the last `ReadyForQuery`.
     bound: bool,
-    /// Whether a `ReadyForQuery` was seen. Until then every message is counted.
+    /// Whether a `ReadyForQuery` has arrived. Until then every message is counted.
     ready: bool,
     messages: u32,
     long_parameter: bool,
 }
 
 impl BackendFraming {
-    /// Feeds bytes in the order they arrived; calls `event` once for each message that ended and
-    /// is looked into.
+    /// Feeds bytes in arrival order; calls `event` once for each completed message that is parsed.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>)) {
         loop {
             if self.at_boundary() {
                 if self.ready {
                     bytes = self.pass_over(bytes);
                 }
-                // How nearly every answer ends.
+                // The end of nearly every answer.
                 if let [b'Z', 0, 0, 0, 5, status, rest @ ..] = bytes {
                     self.ready = true;
                     self.bound = false;
@@ -230,8 +229,7 @@ impl BackendFraming {
         }
     }
 
-    /// Feeds one message, or a part of it. Apart, so that what nearly every byte goes through stays
-    /// short.
+    /// Feeds one message, or a part of it. A separate function, so that the hot path stays short.
     fn feed_piece<'a>(
         &mut self,
         mut bytes: &'a [u8],
@@ -281,7 +279,7 @@ impl BackendFraming {
         bytes
     }
 
-    /// How many bytes the message under way still lacks.
+    /// How many bytes of the current message are still to come.
     pub(crate) fn missing(&self) -> usize {
         match self.in_body {
             true => self.frame.body_left,
@@ -289,12 +287,12 @@ impl BackendFraming {
         }
     }
 
-    /// How many messages have ended; exact until the first `ReadyForQuery`.
+    /// How many messages are complete; exact until the first `ReadyForQuery`.
     pub(crate) fn messages(&self) -> u32 {
         self.messages
     }
 
-    /// Whether a `ParameterStatus` was announced that is longer than [`LONGEST_PARAMETER`].
+    /// Whether a `ParameterStatus` longer than [`LONGEST_PARAMETER`] was announced.
     pub(crate) fn has_long_parameter(&self) -> bool {
         self.long_parameter
     }
@@ -304,11 +302,11 @@ impl BackendFraming {
         !self.in_body && self.frame.header_len == 0
     }
 
-    /// Passes over the whole messages at the front of `bytes` that are not looked into: the rows
-    /// of a large result, thousands in one read.
+    /// Skips the complete messages at the front of `bytes` that are not parsed: the rows of a large
+    /// result, thousands in one read.
     fn pass_over<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while let Some((kind, rest)) = whole(bytes) {
-            // A row, first of all, without a look at the others.
+            // Rows first, without testing for other kinds.
             if kind != b'D' {
                 match kind {
                     b'2' => self.bound = true,
@@ -323,7 +321,7 @@ impl BackendFraming {
     }
 }
 
-/// Whether a message of the server's means something here.
+/// Whether a server message of this kind is parsed.
 fn is_looked_into(kind: u8) -> bool {
     matches!(
         kind,
@@ -331,7 +329,7 @@ fn is_looked_into(kind: u8) -> bool {
     )
 }
 
-/// Follows what the client sends, from the startup message on.
+/// Follows the client's messages, from the startup message on.
 #[derive(Debug, Default)]
 pub(crate) struct FrontendFraming {
     frame: Frame,
@@ -340,12 +338,11 @@ pub(crate) struct FrontendFraming {
 }
 
 impl FrontendFraming {
-    /// Feeds bytes in the order they were written; calls `event` as soon as a message's type is
-    /// known, that is before its body has left: a half-written query already counts. What it says
-    /// is told when it is whole.
+    /// Feeds bytes in write order; calls `event` as soon as a message's type is known, before its
+    /// body is written: a half-written query already counts. The body follows once it is complete.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend<'_>)) {
         while !bytes.is_empty() {
-            // Messages that are written whole, as nearly all are.
+            // Nearly all messages are written in one piece.
             if self.started
                 && !self.in_body
                 && self.frame.header_len == 0
@@ -360,7 +357,7 @@ impl FrontendFraming {
         }
     }
 
-    /// Feeds a part of a message that was not written whole.
+    /// Feeds a part of a message that is written in pieces.
     #[cold]
     fn feed_piece<'a>(
         &mut self,
@@ -425,7 +422,7 @@ mod tests {
         events
     }
 
-    /// A message whose body came late reads as one that was whole at once.
+    /// A message whose body arrives late gives the same events as one written in one piece.
     fn frontend_events(chunks: &[&[u8]]) -> Vec<String> {
         let mut framing = FrontendFraming::default();
         let mut events: Vec<String> = Vec::new();

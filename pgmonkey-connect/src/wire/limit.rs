@@ -1,28 +1,28 @@
-//! How much a server may send that nobody asked for. The driver keeps notices until the login is
-//! over, and settings for as long as the session lives.
+//! Limits on unsolicited data from a server. The driver keeps notices until the login is complete,
+//! and settings for the life of the session.
 
 use std::fmt;
 
 use super::framing::LONGEST_PARAMETER;
 
 /// Bytes of a whole login, up to the first `ReadyForQuery`. PostgreSQL sends about 1 KB; the
-/// limit leaves room for notices of a login trigger.
+/// limit leaves room for notices from a login trigger.
 pub(super) const LOGIN_BYTES: usize = 1 << 20;
 
 /// Messages of a whole login. PostgreSQL sends about 20.
 pub(super) const LOGIN_MESSAGES: u32 = 1000;
 
-/// Settings that a server announces to one session, by name. PostgreSQL 18 has 16, and
+/// The number of settings that a server may announce to one session. PostgreSQL 18 has 16, and
 /// extensions may add some.
 const PARAMETERS: usize = 128;
 
-/// A server sent more than this side keeps.
+/// A server sent more than the client is willing to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LimitExceeded {
-    /// Too many bytes before the login was over.
+    /// Too many bytes before the login was complete.
     LoginBytes,
-    /// Too many messages before the login was over.
+    /// Too many messages before the login was complete.
     LoginMessages,
     /// Too many settings.
     Parameters,
@@ -31,7 +31,7 @@ pub enum LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// Whether a session that knows this many settings takes no new one.
+    /// The limit exceeded by a new setting in a session that already has `known` settings, if any.
     pub(super) fn of_parameters(known: usize) -> Option<Self> {
         (known >= PARAMETERS).then_some(Self::Parameters)
     }

@@ -1,4 +1,4 @@
-//! Whether the server may ask for the login it asks for.
+//! Checks that the server's authentication request is allowed.
 //!
 //! Reference: libpq, `require_auth`; protocol, "Message Formats: Authentication…".
 
@@ -13,29 +13,29 @@ use super::limit::{LOGIN_BYTES, LOGIN_MESSAGES, LimitExceeded};
 pub(super) struct Login {
     allowed: RequireAuth,
     asked: Option<AuthMethod>,
-    /// Whether the server has said that it is ready for queries.
+    /// Whether the server has reported that it is ready for queries.
     over: bool,
     bytes: usize,
     refusal: Option<LoginRefused>,
 }
 
-/// The login was ended by this side before anything was sent.
+/// The client ended the login before sending anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginRefused {
-    /// The server asked for, or was content with, what `require_auth` does not allow.
+    /// The server asked for a method that `require_auth` does not allow, or for none at all.
     Method {
-        /// What the server asked for.
+        /// The method that the server asked for.
         asked: AuthMethod,
-        /// What `require_auth` says.
+        /// The value of `require_auth`.
         allowed: RequireAuth,
     },
     /// The server announced a message longer than any message of a login.
     TooLong {
-        /// Bytes announced.
+        /// The announced length in bytes.
         bytes: usize,
     },
-    /// The server sent more than a login takes.
+    /// The server sent more than a login needs.
     Limit(LimitExceeded),
 }
 
@@ -72,7 +72,7 @@ impl Login {
         }
     }
 
-    /// Takes one authentication message; says the method once the server is content.
+    /// Receives one authentication message; returns the method once the server accepts the login.
     pub(super) fn asked(&mut self, body: &[u8]) -> Option<AuthMethod> {
         let code = body.first_chunk().map(|code| u32::from_be_bytes(*code))?;
         if code == 0 {
@@ -87,7 +87,7 @@ impl Login {
         None
     }
 
-    /// Takes note of `bytes` more from the server, which end its message number `messages`.
+    /// Counts `bytes` more from the server, which has now sent `messages` messages in all.
     pub(super) fn count(&mut self, bytes: usize, messages: u32) {
         if self.over {
             return;
@@ -108,7 +108,7 @@ impl Login {
         self.over = true;
     }
 
-    /// Whether it is over and there is nothing to refuse.
+    /// Whether the login is complete and nothing is to be refused.
     #[inline]
     pub(super) fn is_settled(&self) -> bool {
         self.over && self.refusal.is_none()
@@ -119,12 +119,13 @@ impl Login {
         self.over
     }
 
-    /// Why it must not go on, when the message under way lacks `missing` bytes.
+    /// Why the login must not continue, if so; `missing` bytes of the current message are still to
+    /// come.
     pub(super) fn refusal(&mut self, missing: usize) -> Option<LoginRefused> {
         if !self.over && missing > LOGIN_BYTES {
             return Some(LoginRefused::TooLong { bytes: missing });
         }
-        // Before the rest of it is waited for.
+        // Refuse before waiting for the rest of the message.
         if !self.over && self.bytes.saturating_add(missing) > LOGIN_BYTES {
             return Some(LoginRefused::Limit(LimitExceeded::LoginBytes));
         }
@@ -141,7 +142,7 @@ impl Login {
     }
 }
 
-/// The method a request begins; `None` for one that goes on with it.
+/// The method that a request starts; `None` for a request that continues a method.
 fn method(code: u32, rest: &[u8]) -> Option<AuthMethod> {
     match code {
         3 => Some(AuthMethod::Password),

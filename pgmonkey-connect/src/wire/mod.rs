@@ -1,19 +1,19 @@
-//! What can be known of a session from the bytes that pass: message framing, the state that
-//! follows from it, and the stream that feeds both.
+//! Observes a session on the wire: message framing, the session state derived from it, and the
+//! stream that feeds both.
 
-mod complaint;
 mod framing;
 mod limit;
 mod login;
 mod observer;
+mod server_error;
 mod stream;
 mod texts;
 
-pub use complaint::ServerFailure;
 pub use framing::TransactionEnd;
 pub use limit::LimitExceeded;
 pub use login::LoginRefused;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
 pub use observer::{Limited, Observer, TransactionEnds, WireState};
+pub use server_error::ServerFailure;
 pub use stream::ObservedStream;

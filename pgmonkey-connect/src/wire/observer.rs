@@ -1,50 +1,54 @@
-//! The state of one session as its bytes tell it, readable from any thread without a round trip.
+//! The state of one session, derived from its traffic and readable from any thread without a round
+//! trip.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pgmonkey_config::AuthMethod;
 
-use super::complaint::ServerFailure;
 use super::framing::TransactionEnd;
 use super::limit::LimitExceeded;
+use super::server_error::ServerFailure;
 use crate::process::{OPENED_BEFORE_FORK, Origin};
 use crate::sql::Effects;
 
 #[cfg(feature = "__fuzz")]
 pub(super) mod exercise;
+mod parameters;
+mod requests;
+mod time_limit;
 mod tracker;
 
+use parameters::Parameters;
+pub use time_limit::Limited;
 pub(super) use tracker::Tracker;
 
-/// What a session is doing, as far as the bytes that passed tell.
+/// What a session is doing, derived from its traffic.
 ///
-/// The names are libpq's `PQTRANS_*` states, with the number of unanswered requests for the
-/// active one.
+/// The names follow libpq's `PQTRANS_*` states; the active one includes the number of unanswered
+/// requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WireState {
-    /// Connecting: the server has not said that it is ready yet.
+    /// Connecting: the server has not reported that it is ready yet.
     Starting,
     /// Nothing outstanding, no transaction.
     Idle,
     /// Nothing outstanding, inside a transaction.
     InTransaction,
-    /// Nothing outstanding, inside a transaction that an error ended.
+    /// Nothing outstanding, inside a failed transaction.
     Failed,
-    /// This many requests are not answered yet, or a copy takes data.
+    /// This many requests are unanswered, or a copy expects data.
     Busy(u32),
-    /// The stream ended or failed, `Terminate` was sent, or the driver has lost count of the
-    /// answers: the session must not be used any more.
+    /// The stream ended or failed, `Terminate` was sent, or the driver can no longer match answers
+    /// to requests: the session must not be used any more.
     Closed,
 }
 
-/// Low byte: the server's status letter (0 before the first). Then one bit each for a copy that
-/// takes data, for the end, for a login that succeeded, for a server that said whether it is a
-/// standby, for one that is, for a write that was refused as read-only, for a prepared statement
-/// that was refused as stale, and those explained below. High half: unanswered requests.
+/// Low byte: the server's status letter (0 before the first). Then one bit each for: a copy expects
+/// data, closed, login succeeded, role announced, server is a standby, a write was refused as
+/// read-only, a prepared statement was refused as stale, and those explained below. High half:
+/// unanswered requests.
 const COPYING: u64 = 1 << 8;
 const CLOSED: u64 = 1 << 9;
 const AUTHENTICATED: u64 = 1 << 10;
@@ -54,66 +58,54 @@ const READ_ONLY: u64 = 1 << 13;
 const STALE: u64 = 1 << 14;
 const DISTURBED: u64 = 1 << 15;
 const LOST_COUNT: u64 = 1 << 16;
-/// What the session's statements may have left behind, and whether a setting that the server
-/// announces is another than at the start.
+/// What the session's statements may have left behind, and whether a setting announced by the
+/// server differs from its value at the start.
 const CHANGED: u64 = 1 << 17;
 const LASTING: u64 = 1 << 18;
 const ANNOUNCED: u64 = 1 << 19;
 const CONDEMNED: u64 = 1 << 20;
 const STANDARD_STRINGS: u64 = 1 << 21;
 const FORGOTTEN: u64 = 1 << 22;
-/// What the next borrower must not find.
+/// What the next caller must not find.
 const LEFT_BEHIND: u64 = CHANGED | LASTING | ANNOUNCED | FORGOTTEN;
 const OUTSTANDING_ONE: u64 = 1 << 32;
 
-/// What limits are counted from.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// A limit that is over and stays so.
-const SILENT: u64 = 1;
-
-/// Follows one session's messages and says what state it is in.
+/// Follows one session's messages and knows its state.
 ///
-/// Written by the stream alone, read by anyone.
+/// Only the stream writes it; any thread may read it.
 #[derive(Debug, Default)]
 pub struct Observer {
     word: AtomicU64,
     requests: AtomicU32,
     probe: AtomicBool,
     deadline_held: AtomicBool,
-    /// Microseconds since [`EPOCH`]; 0 without a limit, [`SILENT`] for good.
+    /// Microseconds since `time_limit::EPOCH`; 0 without a limit, `SILENT` once it has passed.
     limit: AtomicU64,
     auth_method: OnceLock<AuthMethod>,
     backend_pid: AtomicU32,
     statements: AtomicU32,
-    /// Low half: how many transactions have ended. High half: how the last one did.
+    /// Low half: how many transactions have ended. High half: how the last one ended.
     ends: AtomicU64,
     parameters: Mutex<Parameters>,
     exceeded: OnceLock<LimitExceeded>,
     failure: Mutex<Option<ServerFailure>>,
     end: Mutex<Option<ServerFailure>>,
     condemned: OnceLock<&'static str>,
-    /// Where the session was opened.
+    /// The process that opened the session.
     origin: Origin,
 }
 
-#[derive(Debug, Default)]
-struct Parameters {
-    known: HashMap<String, String>,
-    /// What those that have changed were when the session was as it was opened.
-    before: HashMap<String, String>,
-}
-
-/// How many transactions of a session have ended, modulo 2³², and how the last one did.
+/// How many transactions of a session have ended, modulo 2³², and how the last one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransactionEnds {
-    /// Two numbers that differ say that a transaction ended in between.
+    /// If two readings differ, a transaction ended in between.
     pub count: u32,
-    /// The server's word for the last end.
+    /// How the last transaction ended.
     pub last: Option<TransactionEnd>,
 }
 
 impl Observer {
-    /// The state now.
+    /// The current state.
     #[inline]
     pub fn state(&self) -> WireState {
         let word = self.word.load(Ordering::Acquire);
@@ -132,30 +124,16 @@ impl Observer {
         }
     }
 
-    /// How many requests were sent, modulo 2³²: whether two numbers differ tells whether anything
-    /// was sent in between.
+    /// How many requests were sent, modulo 2³²: if two readings differ, a request was sent in
+    /// between.
     #[inline]
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// A setting the server announced (`server_version`, `in_hot_standby`, `search_path` from
-    /// PostgreSQL 18 on, …), as last sent.
-    pub fn parameter(&self, name: &str) -> Option<String> {
-        self.parameters().known.get(name).cloned()
-    }
-
-    fn parameters(&self) -> MutexGuard<'_, Parameters> {
-        // Every entry leaves it whole.
-        self.parameters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What statements may have left behind in the session since it was opened, or since
-    /// [`put_back`](Self::put_back): [`Effects::CHANGES`], [`Effects::LASTS`] and
-    /// [`Effects::FORGETS`], or nothing.
-    /// Costs one load.
+    /// What statements may have left behind since the session was opened, or since
+    /// [`reset`](Self::reset): [`Effects::CHANGES`], [`Effects::LASTS`] and [`Effects::FORGETS`],
+    /// or nothing. Costs one load.
     #[inline]
     pub fn left_behind(&self) -> Effects {
         let word = self.word.load(Ordering::Acquire);
@@ -171,20 +149,19 @@ impl Observer {
         left
     }
 
-    /// Says that the session is as it was opened.
-    pub fn put_back(&self) {
+    /// Records that the session is in its original state.
+    pub fn reset(&self) {
         let mut parameters = self.parameters();
         parameters.before.clear();
         self.word.fetch_and(!LEFT_BEHIND, Ordering::AcqRel);
     }
 
-    /// Says that the session may be another than it was opened, for a reason that its messages
-    /// do not show.
+    /// Records that the session may have changed, for a reason that its messages do not show.
     pub fn mark_changed(&self) {
         self.word.fetch_or(CHANGED, Ordering::AcqRel);
     }
 
-    /// Whether the server has said that a backslash is an ordinary character in its strings.
+    /// Whether the server treats a backslash in strings as an ordinary character.
     pub(super) fn has_standard_strings(&self) -> bool {
         self.word.load(Ordering::Acquire) & STANDARD_STRINGS != 0
     }
@@ -212,7 +189,7 @@ impl Observer {
         }
     }
 
-    /// How many transactions have ended, and how the last one did. Costs one load.
+    /// How many transactions have ended, and how the last one ended. Costs one load.
     #[inline]
     pub fn transaction_ends(&self) -> TransactionEnds {
         let ends = self.ends.load(Ordering::Acquire);
@@ -239,7 +216,7 @@ impl Observer {
         self.ends.store(ends, Ordering::Release);
     }
 
-    /// How many statements with names the session has on the server. Costs one load.
+    /// How many named statements the session has on the server. Costs one load.
     #[inline]
     pub fn statements(&self) -> u32 {
         self.statements.load(Ordering::Relaxed)
@@ -252,8 +229,7 @@ impl Observer {
         self.statements.store(now, Ordering::Relaxed);
     }
 
-    /// The server's process for this session, as it said at the login; a pooler says a number of
-    /// its own.
+    /// The process id of the session, as announced at the login; a pooler announces its own number.
     pub fn backend_pid(&self) -> u32 {
         self.backend_pid.load(Ordering::Relaxed)
     }
@@ -263,13 +239,13 @@ impl Observer {
         lock(&self.failure).clone()
     }
 
-    /// Why the server ended the session, in its own words, if it said so.
+    /// The server's reason for ending the session, if it gave one.
     pub fn end_reason(&self) -> Option<ServerFailure> {
         lock(&self.end).clone()
     }
 
-    /// Gives the session up from this side: nothing more reaches the server, and every further
-    /// call of the driver fails and says why.
+    /// Discards the session on the client side: nothing more reaches the server, and every further
+    /// call of the driver fails with `reason`.
     pub fn condemn(&self, reason: &'static str) {
         let _ = self.condemned.set(reason);
         self.word.fetch_or(CLOSED | CONDEMNED, Ordering::AcqRel);
@@ -281,27 +257,19 @@ impl Observer {
         self.origin
     }
 
-    /// Whether nothing more of the session reaches the server from here: it was
-    /// [`condemn`](Self::condemn)ed, or a child of `fork` inherited it. Costs two loads.
+    /// Whether nothing more may reach the server: the session was [`condemn`](Self::condemn)ed, or
+    /// inherited by a child of `fork`. Costs two loads.
     #[inline]
     pub(super) fn is_condemned(&self) -> bool {
         !self.origin.is_here() || self.word.load(Ordering::Acquire) & CONDEMNED != 0
     }
 
-    /// Why nothing more of the session reaches the server from here, if that is so.
+    /// Why nothing more may reach the server, if so.
     pub fn condemned(&self) -> Option<&'static str> {
         match self.origin.is_here() {
             true => self.condemned.get().copied(),
             false => Some(OPENED_BEFORE_FORK),
         }
-    }
-
-    /// Whether the server is a standby, as it announces from PostgreSQL 14 on and again when it
-    /// is promoted; `None` where it has not said. Costs one load.
-    #[inline]
-    pub fn in_recovery(&self) -> Option<bool> {
-        let word = self.word.load(Ordering::Acquire);
-        (word & ROLE_KNOWN != 0).then_some(word & STANDBY != 0)
     }
 
     /// Whether the server has refused a write because the session, its transaction or the
@@ -311,9 +279,8 @@ impl Observer {
         self.word.load(Ordering::Acquire) & READ_ONLY != 0
     }
 
-    /// Whether the server has refused a prepared statement since this was last asked, because
-    /// the schema changed or because it does not know the statement (any more). Costs one load
-    /// as long as it has not.
+    /// Whether the server has refused a prepared statement since the last call, because the schema
+    /// changed or the statement does not exist (any more). Costs one load if it has not.
     #[inline]
     pub fn take_stale(&self) -> bool {
         self.word.load(Ordering::Acquire) & STALE != 0
@@ -325,18 +292,18 @@ impl Observer {
         self.word.load(Ordering::Acquire) & AUTHENTICATED != 0
     }
 
-    /// How the server asked who is there; `None` before it did.
+    /// The authentication method; `None` before the server has accepted the login.
     pub fn auth_method(&self) -> Option<AuthMethod> {
         self.auth_method.get().copied()
     }
 
-    /// Keeps the deadline of the stream in force beyond the login, for what must be asked of the
-    /// server before the session counts as open, until [`release_deadline`](Self::release_deadline).
+    /// Keeps the stream's deadline in force after the login, for queries needed before the session
+    /// counts as open, until [`release_deadline`](Self::release_deadline).
     pub fn hold_deadline(&self) {
         self.deadline_held.store(true, Ordering::Release);
     }
 
-    /// Ends what [`hold_deadline`](Self::hold_deadline) began.
+    /// Reverts [`hold_deadline`](Self::hold_deadline).
     pub fn release_deadline(&self) {
         self.deadline_held.store(false, Ordering::Release);
     }
@@ -346,54 +313,11 @@ impl Observer {
         self.state() == WireState::Starting || self.deadline_held.load(Ordering::Acquire)
     }
 
-    /// Holds the stream to this moment: a later read or write gets an error, and the
-    /// session is over. `None` lifts that. Returns the limit before.
+    /// Asks the stream to poll the socket once and, if there is nothing to read, to give the reader
+    /// a synthetic notification from process 0.
     ///
-    /// The stream sees it when it is polled next, and wakes its task then.
-    pub fn limit_to(&self, until: Option<Instant>) -> Option<Instant> {
-        let to = |until: Instant| {
-            let since = until.saturating_duration_since(*EPOCH).as_micros();
-            u64::try_from(since).unwrap_or(u64::MAX).max(SILENT + 1)
-        };
-        let to = until.map_or(0, to);
-        let unless_silent = |limit| (limit != SILENT).then_some(to);
-        let before = self
-            .limit
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_silent);
-        moment(before.unwrap_or(0))
-    }
-
-    /// Does so until what is returned is dropped.
-    #[must_use = "dropping it lifts the limit"]
-    pub fn limited(&self, until: Instant) -> Limited<'_> {
-        Limited {
-            observer: self,
-            before: self.limit_to(Some(until)),
-        }
-    }
-
-    #[inline]
-    pub(super) fn limit(&self) -> Option<Instant> {
-        moment(self.limit.load(Ordering::Acquire))
-    }
-
-    /// Says that the server has not answered in time: the session is over, and the stream fails as
-    /// soon as it is polled.
-    pub fn fall_silent(&self) {
-        self.limit.store(SILENT, Ordering::Release);
-        self.close();
-    }
-
-    /// Whether it has not.
-    pub fn is_silent(&self) -> bool {
-        self.limit.load(Ordering::Acquire) == SILENT
-    }
-
-    /// Asks the stream to look at the socket once and, if nothing came, to answer the reader
-    /// with a notification of its own, from process 0.
-    ///
-    /// The blocking driver looks at its socket only while it waits for something. This gives it
-    /// something to wait for that costs no round trip.
+    /// The blocking driver polls its socket only while it waits for an answer. A probe gives it an
+    /// answer to wait for without a round trip.
     pub fn request_probe(&self) {
         self.probe.store(true, Ordering::Release);
     }
@@ -408,14 +332,14 @@ impl Observer {
         self.word.fetch_and(!DISTURBED, Ordering::AcqRel);
     }
 
-    /// Whether anything has happened since the last probe after which a driver that is looked at
-    /// seldom may still have something to say: a copy, or an error. Costs one load.
+    /// Whether a copy or an error occurred since the last probe, after which a driver that is
+    /// rarely polled may have unread messages. Costs one load.
     pub fn was_disturbed(&self) -> bool {
         self.word.load(Ordering::Acquire) & DISTURBED != 0
     }
 
-    /// Whether it is [`Closed`](WireState::Closed) because the driver has lost count of the
-    /// answers: then the server may still be at work for it.
+    /// Whether the session is [`Closed`](WireState::Closed) because the driver can no longer match
+    /// answers to requests: the server may still be executing a statement.
     pub fn has_lost_count(&self) -> bool {
         self.word.load(Ordering::Acquire) & LOST_COUNT != 0
     }
@@ -435,25 +359,7 @@ impl Observer {
     }
 }
 
-/// A limit for as long as this lives.
-#[derive(Debug)]
-pub struct Limited<'a> {
-    observer: &'a Observer,
-    before: Option<Instant>,
-}
-
-impl Drop for Limited<'_> {
-    fn drop(&mut self) {
-        self.observer.limit_to(self.before);
-    }
-}
-
-#[inline]
-fn moment(limit: u64) -> Option<Instant> {
-    (limit != 0).then(|| *EPOCH + Duration::from_micros(limit))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only whole values are put in.
+    // Values are only replaced as a whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

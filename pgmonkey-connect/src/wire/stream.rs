@@ -1,6 +1,5 @@
-//! The shell around [`Tracker`]: a stream that lets the bytes through and shows them to it.
+//! The I/O side of [`Tracker`]: a stream that passes bytes through and feeds them to it.
 
-use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,35 +9,33 @@ use std::time::{Duration, Instant};
 use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
-use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::observer::{Observer, Tracker, WireState};
-use crate::MaybeTls;
+use synthetic_answer::{PROBE_ANSWER, Unread, refusal};
 
-/// The driver's farewell.
+mod synthetic_answer;
+
+/// The driver's `Terminate` message.
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 
-/// `NotificationResponse` from process 0 with an empty channel and payload: no server sends
-/// this, so the reader can tell it from a real one.
-const PROBE_ANSWER: [u8; 11] = [b'A', 0, 0, 0, 10, 0, 0, 0, 0, 0, 0];
-
-/// How long a write that failed is kept from the writer, so that the reader comes first.
+/// How long a failed write is withheld from the writer, so that the reader can read the reason
+/// first.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// A stream that shows every byte to an [`Observer`] and enforces the connect deadline until
-/// the server is ready.
+/// A stream that feeds every byte to an [`Observer`] and enforces the connect deadline until the
+/// server is ready.
 #[derive(Debug)]
 pub struct ObservedStream<S> {
     inner: S,
     observer: Arc<Observer>,
     tracker: Tracker,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// What wakes the reader at the observer's limit.
+    /// Wakes the reader at the observer's limit.
     alarm: Option<Pin<Box<Sleep>>>,
     probe_seen: bool,
-    /// What is left of an answer of our own: it comes before anything from the server.
+    /// The rest of a synthetic answer, which precedes anything from the server.
     unread: Unread,
-    /// How many requests of a session that was given up are to be refused.
+    /// How many requests of a discarded session are still to be refused.
     refused: u32,
     failed_write: Option<FailedWrite>,
     /// Whether closing the stream first waits for the server to close its end.
@@ -46,15 +43,14 @@ pub struct ObservedStream<S> {
 }
 
 impl<S> ObservedStream<S> {
-    /// Refuses a server that asks for another kind of login than `allowed`, before anything is
-    /// sent in answer.
+    /// Refuses a server whose login method is not in `allowed`, before any answer is sent.
     #[must_use]
     pub fn requiring(mut self, allowed: RequireAuth) -> Self {
         self.tracker = Tracker::requiring(allowed);
         self
     }
 
-    /// Wraps a stream on which no byte of the startup message was sent yet.
+    /// Wraps a stream on which no byte of the startup message has been sent.
     pub fn new(inner: S, observer: Arc<Observer>, deadline: Option<Pin<Box<Sleep>>>) -> Self {
         Self {
             inner,
@@ -70,12 +66,17 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Whether closing it waits for the server to close its end first.
+    /// The stream that is observed.
+    pub(crate) fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Sets whether closing the stream waits for the server to close its end first.
     ///
-    /// The server answers a cancel request by closing the connection, once it has signalled the
-    /// backend; a caller that goes on earlier may see its next statement cancelled. Our end stays
-    /// open until then, as libpq's does: PgBouncer 1.18 exits when a client that sent a cancel
-    /// request closes its end first.
+    /// The server answers a cancel request by closing the connection, once it has signaled the
+    /// backend; a caller that continues earlier may see its next statement canceled. The client's
+    /// end stays open until then, as in libpq: PgBouncer 1.18 exits when a client that sent a
+    /// cancel request closes its end first.
     #[must_use]
     pub fn lingering(mut self, lingers: bool) -> Self {
         self.lingers = lingers;
@@ -99,7 +100,7 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Fails once the observer's limit is over.
+    /// Fails once the observer's limit has passed.
     fn check_limit(&self) -> io::Result<()> {
         match self.observer.limit() {
             Some(limit) if Instant::now() >= limit => {
@@ -113,7 +114,7 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Has the task look again at the observer's limit, unless it has something to do before.
+    /// Wakes the task at the observer's limit, unless it is woken earlier.
     #[inline]
     fn set_alarm<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<T> {
         if polled.is_pending()
@@ -138,7 +139,7 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Takes what was read into account; the reader gets nothing of a login that must not go on.
+    /// Feeds read bytes to the tracker; withholds them from the reader if the session is refused.
     fn read(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let bytes = &buf.filled()[before..];
         if bytes.is_empty() {
@@ -160,22 +161,22 @@ impl<S> ObservedStream<S> {
         error
     }
 
-    /// Whether a write has failed because the server has gone, without a word so far: then its
-    /// reason may be there to be read.
+    /// Whether a write failed because the server closed the connection without a reason so far: the
+    /// reason may still be unread.
     ///
-    /// The drivers give up at the first write that fails. A server that ends a session says why and
-    /// closes its end; what is written after that fails, often before the reader has looked.
+    /// The drivers give up at the first failed write. A server that ends a session sends the reason
+    /// and closes its end; later writes fail, often before the reader has read the reason.
     fn may_say_why(&self, error: &io::Error, bytes: &[u8]) -> bool {
         let state = self.observer.state();
         matches!(
             error.kind(),
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
         ) && !matches!(state, WireState::Starting | WireState::Closed)
-            // Behind its farewell the driver reads nothing.
+            // The driver reads nothing after `Terminate`.
             && !bytes.ends_with(&TERMINATE)
     }
 
-    /// Gives a write's error to the writer when the reader has had its time.
+    /// Returns a failed write's error once the reader has had time to read the reason.
     #[cold]
     fn poll_failed_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Some(failed) = &mut self.failed_write {
@@ -187,14 +188,14 @@ impl<S> ObservedStream<S> {
         ))
     }
 
-    /// Answers a probe once the socket has been looked at and had nothing to say.
+    /// Answers a probe once the socket has been polled and had nothing to read.
     fn answer_probe(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if !self.observer.probe_requested() || !self.tracker.at_boundary() {
             return Poll::Pending;
         }
         if !self.probe_seen {
-            // A wake-up sends the runtime through its I/O driver before it polls again, and only
-            // that notices a socket that the peer closed.
+            // After a wake-up the runtime polls its I/O driver before this task, and only that
+            // notices a socket closed by the peer.
             self.probe_seen = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -206,7 +207,7 @@ impl<S> ObservedStream<S> {
         Poll::Ready(())
     }
 
-    /// Takes what a session that was given up is asked, in the server's place.
+    /// Accepts requests of a discarded session in place of the server.
     #[cold]
     fn swallow(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
         self.refused += self.tracker.requests_in(bytes);
@@ -214,14 +215,14 @@ impl<S> ObservedStream<S> {
         bytes.len()
     }
 
-    /// Refuses one request of a session that was given up.
+    /// Refuses one request of a discarded session.
     #[cold]
     fn refuse(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let reason = self.observer.condemned().unwrap_or_default();
         if !self.tracker.at_boundary() {
             return Poll::Ready(Err(io::Error::other(reason)));
         }
-        // Those that were sent before come first; each has an end that the server never sends.
+        // Requests sent earlier come first; the server will never answer them.
         self.refused += self.tracker.take_unanswered();
         let Some(left) = self.refused.checked_sub(1) else {
             return Poll::Pending;
@@ -233,52 +234,11 @@ impl<S> ObservedStream<S> {
     }
 }
 
-/// A write that failed, and until when the reader comes first.
+/// A failed write, and until when it is withheld.
 #[derive(Debug)]
 struct FailedWrite {
     error: io::Error,
     until: Pin<Box<Sleep>>,
-}
-
-/// An answer that is handed out as the reader has room for it.
-#[derive(Debug, Default)]
-struct Unread {
-    bytes: Cow<'static, [u8]>,
-    at: usize,
-}
-
-impl Unread {
-    fn new(bytes: impl Into<Cow<'static, [u8]>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            at: 0,
-        }
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-
-    /// Hands out what the reader has room for: it makes sure of one byte only.
-    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
-        let left = &self.bytes[self.at..];
-        let now = left.len().min(buf.remaining());
-        buf.put_slice(&left[..now]);
-        self.at += now;
-    }
-}
-
-/// An `ErrorResponse` with this text (SQLSTATE 25000, invalid transaction state) and a
-/// `ReadyForQuery`.
-fn refusal(reason: &str) -> Vec<u8> {
-    let fields = format!("SERROR\0VERROR\0C25000\0M{reason}\0\0");
-    let length = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
-    let mut bytes = vec![b'E'];
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(fields.as_bytes());
-    bytes.extend_from_slice(b"Z\0\0\0\x05I");
-    bytes
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
@@ -299,12 +259,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> ObservedStream<S> {
-    /// Reads what comes next, from the server or in its place.
+    /// Reads from the server, or answers in its place.
     fn poll_fresh(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.observer.is_condemned() {
             return self.refuse(buf);
         }
-        // Before the read, so that a server that never stops talking runs into it as well.
+        // Before the read, so that it also stops a server that never stops sending.
         if let Err(error) = self.check_deadline(cx) {
             return Poll::Ready(Err(self.fail(error)));
         }
@@ -316,7 +276,7 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
         }
     }
 
-    /// Ready when the server has closed its end, or the deadline is over.
+    /// Ready when the server has closed its end; fails when the deadline passes.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.check_deadline(cx)?;
@@ -324,7 +284,7 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
             let mut buf = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {}
-                // An end is an end, also without the farewell of TLS.
+                // The end of the stream counts even without a TLS close_notify.
                 _ => return Poll::Ready(Ok(())),
             }
         }
@@ -372,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // It would end the parent's session.
+        // In a child of `fork`, a shutdown would end the parent's session.
         if !this.observer.origin().is_here() {
             return Poll::Ready(Ok(()));
         }
@@ -384,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         }
         ready!(this.poll_end(cx))?;
         this.observer.close();
-        // The peer is gone, so that a farewell to it may fail.
+        // The peer has closed its end, so the shutdown may fail.
         let _ = ready!(Pin::new(&mut this.inner).poll_shutdown(cx));
         Poll::Ready(Ok(()))
     }
@@ -396,18 +356,12 @@ impl<S> Drop for ObservedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<MaybeTls<S>> {
-    fn channel_binding(&self) -> ChannelBinding {
-        self.inner.channel_binding()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::task::Waker;
 
-    /// A peer that never says anything.
+    /// A peer that never sends anything.
     struct Silent;
 
     impl AsyncRead for Silent {
@@ -484,7 +438,7 @@ mod tests {
         let deadline = Some(Box::pin(tokio::time::sleep(limit)));
         let stream = ObservedStream::new(ours, Arc::default(), deadline);
         let closed = stream.lingering(true).shutdown().await;
-        let error = closed.expect_err("nobody closed it");
+        let error = closed.expect_err("the peer did not close it");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

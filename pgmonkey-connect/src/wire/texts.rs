@@ -1,25 +1,26 @@
-//! What the texts that pass can do to the session, remembered for the statements they became.
+//! Tracks what statement texts can do to the session, including the prepared statements made from
+//! them.
 
 use std::collections::HashMap;
 
 use super::observer::Observer;
 use crate::sql::{self, Effects};
 
-/// More statements with effects than this in one session are not told apart: they can do what all
-/// of them can.
+/// How many statements with effects are tracked individually in one session; the others count as
+/// having all of their effects together.
 const MOST: usize = 1000;
-/// A simple query of this length or less is remembered if it can do nothing: programs send the
-/// same few again and again.
+/// A simple query up to this length is remembered if it has no effects: programs send the same few
+/// again and again.
 const SHORT: usize = 512;
-/// How many of them are remembered, each in a place that its hash gives.
+/// How many of them are remembered, each in a slot given by its hash.
 const REMEMBERED: usize = 64;
 
-/// Statements by name, and harmless texts.
+/// Named statements with effects, and texts without effects.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    /// Only those that can do something, which are few.
+    /// Only statements with effects, which are few.
     named: HashMap<Box<[u8]>, Effects>,
-    /// What those can do for which there was no room.
+    /// The combined effects of statements beyond [`MOST`].
     crowd: Effects,
     harmless: Vec<Box<[u8]>>,
 }
@@ -44,8 +45,8 @@ impl Texts {
         effects
     }
 
-    /// `Parse`: a name, NUL, the text, NUL, types; the end of the text may be missing. Whether the
-    /// statement has a name.
+    /// `Parse`: a name, NUL, the text, NUL, types; the end of the text may be missing. Returns
+    /// whether the statement has a name.
     pub(super) fn parse(&mut self, observer: &Observer, body: &[u8], whole: bool) -> bool {
         let (name, rest) = cut(body);
         let effects = match rest {
@@ -77,8 +78,8 @@ impl Texts {
         known.unwrap_or_default() | self.crowd
     }
 
-    /// `Close`: `S` and a statement's name, or `P` and a portal's. Whether a named statement is
-    /// closed.
+    /// `Close`: `S` and a statement's name, or `P` and a portal's. Returns whether a named
+    /// statement is closed.
     pub(super) fn close(&mut self, body: &[u8]) -> bool {
         let Some((b'S', name)) = body.split_first() else {
             return false;
@@ -90,8 +91,8 @@ impl Texts {
         !name.is_empty()
     }
 
-    /// A message that came in pieces: what it can do by itself, and how many statements it prepares
-    /// by name, less those it closes.
+    /// A message that arrived in pieces. Returns its own effects, and how many named statements it
+    /// prepares, minus those that it closes.
     pub(super) fn late(
         &mut self,
         observer: &Observer,
@@ -112,7 +113,7 @@ impl Texts {
     }
 }
 
-/// Where a text is remembered. Two texts in one place cost no more than reading them again.
+/// The slot of a text. A collision only costs reading the text again.
 #[inline]
 fn place_of(body: &[u8]) -> usize {
     const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -125,7 +126,7 @@ fn place_of(body: &[u8]) -> usize {
     (sum >> 32) as usize % REMEMBERED
 }
 
-/// What stands before the first NUL, and what behind it.
+/// Splits at the first NUL.
 fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match bytes.iter().position(|byte| *byte == 0) {
         Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),

@@ -1,21 +1,21 @@
 //! A session that never leaves its transaction, for tests.
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::nesting::{self, Found, Mark};
+use pgmonkey_connect::savepoint::{self, Found, Mark};
 use pgmonkey_connect::test_transaction::{KEEP, KEEP_MORE, UNDO};
 use pgmonkey_connect::wire::WireState;
 
 use super::Session;
 
-/// The transaction around everything.
+/// The outermost transaction.
 pub(super) struct Outer {
     mark: Mark,
-    /// Whether a borrower has begun what it takes for a transaction.
+    /// Whether a caller has begun a transaction, which is a savepoint here.
     begun: bool,
 }
 
 impl Session {
-    /// Begins the transaction.
+    /// Begins the outermost transaction.
     pub(crate) fn begin_outer(&mut self) -> Result<(), Error> {
         let mark = self.begin(0)?;
         self.run(KEEP)?;
@@ -23,7 +23,7 @@ impl Session {
         Ok(())
     }
 
-    /// The depth of what a borrower takes for a transaction.
+    /// The depth at which a caller's transaction begins.
     pub(crate) fn outermost(&self) -> u32 {
         u32::from(self.outer.is_some())
     }
@@ -42,36 +42,36 @@ impl Session {
         }
     }
 
-    /// Whether a statement has to have a savepoint of its own.
+    /// Whether a statement needs a savepoint of its own.
     pub(crate) fn is_standalone(&self) -> bool {
         self.outer.as_ref().is_some_and(|outer| !outer.begun)
     }
 
-    /// Does `work` in a savepoint of its own: kept if it succeeds.
+    /// Runs `work` in a savepoint of its own, which is kept if `work` succeeds.
     pub(crate) fn in_savepoint<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.run(&nesting::begin(1))?;
+        self.run(&savepoint::begin(1))?;
         let mark = self.mark(1);
         match work(self) {
             Ok(value) => self.commit(mark).map(|()| value),
-            // That a text has ended everything is more than that another one has failed.
+            // If a statement has ended the whole transaction, that error takes precedence.
             Err(error) => self.roll_back_to(mark).and(Err(error)),
         }
     }
 
-    /// Gets ready for the next borrower: keeps what this one has done, but for what it left
-    /// open and what has failed. Whether the transaction is still there.
+    /// Prepares the session for the next caller: keeps the work of this one, except what it left
+    /// open and what failed. Returns whether the outermost transaction is still open.
     pub(super) fn keep_outer(&mut self) -> bool {
         let Some(outer) = &mut self.outer else {
             return true;
         };
         let (mark, begun) = (outer.mark, std::mem::replace(&mut outer.begun, false));
-        if begun && self.run(&nesting::rollback(1)).is_err() {
+        if begun && self.run(&savepoint::rollback(1)).is_err() {
             return false;
         }
-        let next = match self.state_at_rest() {
+        let next = match self.idle_state() {
             Ok(WireState::Failed) => UNDO,
             _ => KEEP_MORE,
         };

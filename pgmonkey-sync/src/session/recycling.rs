@@ -1,78 +1,52 @@
-//! What happens to a session that comes back: it is made clean, or it is not kept.
+//! Resets a released session, or decides that it is not kept.
 
 use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
-use pgmonkey_connect::recycle::{Undo, Verdict, has_too_many, verdict};
+use pgmonkey_connect::recycle::{Undo, Verdict, verdict};
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{CloseReason, events, limits};
 
 use super::Session;
 use crate::context;
 
-/// How long an answer that is on its way may take before the statement counts as running.
+/// How long an answer may be under way before its statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
 
 impl Session {
-    /// Makes a session that came back clean; whether it is. Sends nothing for a session that is
-    /// clean already. Inside an async task, where nothing may be sent, only such a session is kept.
-    pub(crate) fn recycle(&mut self, reset: Reset) -> bool {
-        let clean = if self.given_up.is_some() {
-            false
+    /// Resets a released session, or returns why it is not kept. Sends nothing if the session is
+    /// already clean. Inside an async task, where nothing may be sent, only a clean session is
+    /// kept.
+    pub(crate) fn recycle(&mut self, reset: Reset) -> Result<(), CloseReason> {
+        let cleaned = if self.given_up.is_some() {
+            Err(CloseReason::Dirty)
         } else if self.is_clean(reset) {
-            self.tell_out_of_reach(reset);
-            events::recycled(self.ledger.name(), Verdict::Keep);
-            true
+            self.warn_out_of_reach(reset);
+            events::recycled(self.label.name(), Verdict::Keep);
+            Ok(())
+        } else if context::may_block() {
+            context::block(|| self.recycle_and_release(reset))
         } else {
-            context::may_block()
-                && context::block(|| {
-                    self.make_clean(reset)
-                        && match self.outer.is_some() {
-                            true => self.within(limits::STATEMENT, Self::keep_outer),
-                            false => self.put_back(reset),
-                        }
-                })
+            Err(CloseReason::Dirty)
         };
-        if self.is_silent() {
-            self.reason = CloseReason::Dead;
-        } else if !clean && self.reason == CloseReason::Shutdown {
-            self.reason = CloseReason::Dirty;
+        match self.is_silent() {
+            true => Err(CloseReason::Dead),
+            false => cleaned,
         }
-        clean
     }
 
-    /// Whether it can go straight back: nothing is open and nothing is to be undone. On a Unix
-    /// socket that takes a question to the server.
-    pub(super) fn is_clean(&self, reset: Reset) -> bool {
-        let observer = self.observer.as_ref().filter(|_| self.outer.is_none());
-        observer.is_some_and(|observer| {
-            verdict(observer.state(), reset) == Verdict::Keep && self.undo(reset) == Undo::Nothing
-        })
-    }
-
-    /// What is to be undone of what a borrower may have changed of the session.
-    pub(super) fn undo(&self, reset: Reset) -> Undo {
-        let observer = self.observer.as_ref();
-        let used = observer.is_none_or(|observer| observer.requests() != self.restored_at);
-        let left = observer.map(|observer| observer.left_behind());
-        let statements = observer.map_or(0, |observer| observer.statements());
-        if has_too_many(statements, self.prepared.capacity()) {
-            return Undo::Replace;
-        }
-        self.restore.undo(reset, left, used)
-    }
-
-    /// Undoes what a borrower may have changed of the session, if that is asked for.
-    pub(super) fn put_back(&mut self, reset: Reset) -> bool {
+    /// Undoes the changes that a caller may have made to the session, if `reset` asks for it.
+    /// Returns whether the session is clean.
+    pub(super) fn reset(&mut self, reset: Reset) -> bool {
         let undo = self.undo(reset);
-        if undo != Undo::PutBack {
+        if undo != Undo::Reset {
             return undo == Undo::Nothing;
         }
         let restored = self.within(limits::STATEMENT, Self::restore);
         if let Err(error) = restored {
             if self.restore.failed(&error) {
-                events::behind_pooler(self.ledger.name());
+                events::behind_pooler(self.label.name());
             }
             return false;
         }
@@ -90,33 +64,25 @@ impl Session {
         Ok(())
     }
 
-    /// Says so once if what was left behind is not undone.
-    pub(crate) fn tell_out_of_reach(&self, reset: Reset) {
-        let observer = self.observer.as_ref();
-        let left = observer.map(|observer| observer.left_behind());
-        if left.is_some_and(|left| self.restore.tells_out_of_reach(reset, left)) {
-            events::out_of_reach(self.ledger.name());
-        }
-    }
-
     pub(super) fn is_as_opened(&mut self) {
         if let Some(observer) = &self.observer {
-            observer.put_back();
+            observer.reset();
             self.restored_at = observer.requests();
         }
     }
 
-    /// A statement that was abandoned may have done its work in the instant before it was stopped.
+    /// Marks the session as changed: an abandoned statement may have completed just before it was
+    /// stopped.
     pub(super) fn mark_changed(&self) {
         if let Some(observer) = &self.observer {
             observer.mark_changed();
         }
     }
 
-    pub(super) fn make_clean(&mut self, reset: Reset) -> bool {
+    fn recycle_and_release(&mut self, reset: Reset) -> Result<(), CloseReason> {
         let state = self.settled_state();
         let verdict = verdict(state, reset);
-        events::recycled(self.ledger.name(), verdict);
+        events::recycled(self.label.name(), verdict);
         let clean = match verdict {
             Verdict::Keep => true,
             Verdict::RollBack => self.roll_back(),
@@ -129,17 +95,20 @@ impl Session {
                 false
             }
         };
-        if !clean {
-            self.reason = match state {
-                WireState::Closed => CloseReason::Dead,
-                _ => CloseReason::Dirty,
+        let clean = clean
+            && match self.outer.is_some() {
+                true => self.within(limits::STATEMENT, Self::keep_outer),
+                false => self.reset(reset),
             };
+        match state {
+            _ if clean => Ok(()),
+            WireState::Closed => Err(CloseReason::Dead),
+            _ => Err(CloseReason::Dirty),
         }
-        clean
     }
 
-    /// The state once an answer that is on its way has had the time to come: a failed statement
-    /// is reported before the server says that it is ready again.
+    /// Returns the state after giving an answer that is under way time to arrive: the driver
+    /// reports a failed statement before the server is ready again.
     pub(super) fn settled_state(&mut self) -> WireState {
         let state = self.state();
         if !matches!(state, WireState::Busy(_)) {
@@ -159,7 +128,7 @@ impl Session {
         self.state()
     }
 
-    /// Takes the answers to what was cancelled.
+    /// Reads the answers to the cancelled statements.
     fn drain(&mut self) -> bool {
         let drain = |session: &mut Self| session.client_mut().batch_execute("").is_ok();
         self.within(limits::STATEMENT, drain)
@@ -178,16 +147,16 @@ impl Session {
         self.within(limits::STATEMENT, undo).is_ok() && self.state() == WireState::Idle
     }
 
-    /// Stops what still runs; the answers are taken by the statement that follows.
+    /// Cancels the running statement; the next statement reads its answers.
     pub(super) fn cancel(&self) -> bool {
         let connector = self
-            .route
+            .connected_to
             .canceller(Some(Instant::now() + limits::STATEMENT));
         self.client().cancel_token().cancel_query(connector).is_ok()
     }
 
-    /// Stops what the server does for a session that ends with its answers uncounted: it would
-    /// not notice the end while it waits for a lock.
+    /// Cancels the running statement of a session that is closed because its answers can no longer
+    /// be counted: a server waiting for a lock would not notice that the connection is closed.
     pub(super) fn stop_if_lost(&self) {
         let observer = self.observer.as_ref();
         if observer.is_some_and(|observer| observer.has_lost_count()) {

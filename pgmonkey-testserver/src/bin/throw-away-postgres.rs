@@ -1,8 +1,9 @@
-//! Runs a throw-away PostgreSQL until its standard input ends or it is interrupted.
+//! Runs a throw-away PostgreSQL server until its standard input ends or it is interrupted.
 //!
-//! Prints the server's process id, its data directory and its URL, a line each. With the
-//! argument `panic` it panics once its input ends, to show that the server goes all the same.
-//! With `pgbouncer` it has one in front of the server, and names that one's process, file and URL.
+//! Prints the server's process id, its data directory and its URL, one per line. With the argument
+//! `panic` it panics when its input ends, to show that the server is removed anyway. With
+//! `pgbouncer` it runs PgBouncer in front of the server and prints PgBouncer's process id,
+//! configuration file and URL instead.
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,6 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn in_front_of(cluster: &Cluster) -> anyhow::Result<Pgbouncer> {
-    let program = Pgbouncer::find().context("no pgbouncer on this machine")?;
+    let program = Pgbouncer::find().context("pgbouncer is not installed")?;
     Pgbouncer::start(&program, cluster, &[])
 }

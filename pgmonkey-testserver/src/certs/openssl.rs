@@ -1,4 +1,5 @@
-//! What `rcgen` does not make: RSA keys, Ed25519 keys that OpenSSL reads, old forms of keys.
+//! Files that `rcgen` does not generate: RSA keys, Ed25519 keys that OpenSSL reads, legacy key
+//! formats.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +9,11 @@ use anyhow::{Context, ensure};
 
 use super::{Certificates, write};
 
-/// A server's names, and what its certificate is for.
+/// The names and the purpose of a server certificate.
 const SERVER: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n";
 const CLIENT: &str = "extendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n";
 
-/// Adds what the `openssl` program makes; nothing where there is none.
+/// Adds the files that the `openssl` program generates; none if it is not installed.
 pub(super) fn add(certificates: &Certificates, user: &str) -> anyhow::Result<()> {
     let found = Command::new("openssl").arg("version").output();
     if !found.is_ok_and(|output| output.status.success()) {
@@ -26,7 +27,7 @@ pub(super) fn add(certificates: &Certificates, user: &str) -> anyhow::Result<()>
     maker.forms()
 }
 
-/// Runs the program in the directory.
+/// Runs `openssl` in the directory.
 struct Maker<'a>(&'a Path);
 
 impl Maker<'_> {

@@ -9,7 +9,7 @@ fn made() -> (tempfile::TempDir, Certificates) {
     (dir, made)
 }
 
-/// What the program says, and whether it succeeded; nothing where there is none.
+/// Whether `openssl` succeeded, and its output; `None` if it is not installed.
 fn openssl(made: &Certificates, arguments: &str) -> Option<(bool, String)> {
     let output = Command::new("openssl")
         .args(arguments.split(' '))
@@ -17,8 +17,8 @@ fn openssl(made: &Certificates, arguments: &str) -> Option<(bool, String)> {
         .output();
     let Ok(output) = output else {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!ci, "there is no openssl program");
-        eprintln!("SKIPPED, nothing was tested: there is no openssl program");
+        assert!(!ci, "openssl is not installed");
+        eprintln!("SKIPPED, nothing was tested: openssl is not installed");
         return None;
     };
     let text = [output.stdout, output.stderr].concat();
@@ -108,7 +108,7 @@ fn each_kind_is_what_its_name_says() {
     for (name, expected) in rows {
         let shown = openssl(&made, &format!("x509 -noout -text -in {name}.pem"));
         let Some((_, text)) = shown else { return };
-        // Without the spaces, which newer versions leave out.
+        // Without the spaces, which newer versions omit.
         let bare = |text: &str| text.replace(' ', "");
         assert!(bare(&text).contains(&bare(expected)), "{name}: {text}");
     }
@@ -118,7 +118,7 @@ fn each_kind_is_what_its_name_says() {
 fn keys_come_in_the_forms_their_names_say() {
     let (_dir, made) = made();
     if !made.has("rsa-client") {
-        eprintln!("SKIPPED, nothing was tested: there is no openssl program");
+        eprintln!("SKIPPED, nothing was tested: openssl is not installed");
         return;
     }
     let rows = [

@@ -1,20 +1,21 @@
-//! Certificates of X.509 version 1. `rcgen` makes none, nor does `openssl x509` since its version
-//! 3.2, and old servers still have them.
+//! Certificates of X.509 version 1. `rcgen` does not generate them, nor does `openssl x509` since
+//! version 3.2, but old servers still have them.
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{Certificate, KeyPair, SigningKey};
 use yasna::{ASN1Result, BERReaderSeq};
 
-/// Serial number, signature's algorithm, issuer, dates, subject, key: what both versions have.
+/// The fields that both versions have: serial number, signature algorithm, issuer, dates, subject,
+/// key.
 const FIELDS: usize = 6;
 
-/// The same certificate as version 1, signed by `signer` anew, as PEM.
+/// Converts a certificate to version 1, signs it again with `signer` and returns it as PEM.
 pub(super) fn version_1(version_3: &Certificate, signer: &KeyPair) -> anyhow::Result<String> {
     let (fields, algorithm) = yasna::parse_der(version_3.der(), |reader| {
         reader.read_sequence(|parts| {
             let fields = parts.next().read_sequence(common_fields)?;
             let algorithm = parts.next().read_der()?;
-            // The signature of what is left behind.
+            // Skip the signature of the version 3 certificate.
             parts.next().read_der()?;
             Ok((fields, algorithm))
         })
@@ -29,7 +30,7 @@ pub(super) fn version_1(version_3: &Certificate, signer: &KeyPair) -> anyhow::Re
     Ok(pem::encode_config(&whole, lines))
 }
 
-/// Leaves out the version's number and the extensions, which version 1 has not.
+/// Reads the common fields and skips the version number and the extensions, which version 1 lacks.
 fn common_fields(parts: &mut BERReaderSeq<'_, '_>) -> ASN1Result<Vec<Vec<u8>>> {
     parts.next().read_der()?;
     let fields: ASN1Result<Vec<_>> = (0..FIELDS).map(|_| parts.next().read_der()).collect();

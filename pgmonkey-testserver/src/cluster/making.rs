@@ -1,4 +1,4 @@
-//! Making a server: its directory, its data, its settings, its first start.
+//! Creates a server: its directory, its data, its settings, its first start.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -18,13 +18,13 @@ use crate::locate::Binaries;
 use crate::ports::{free_port, has_ipv6, random};
 use crate::settings::{self, Kind};
 
-/// How often another port is tried when somebody else was quicker.
+/// How many ports are tried if another process takes one first.
 const PORT_TRIES: usize = 10;
-/// A Unix socket's whole path fits in about 100 bytes; its name takes 20 of them.
+/// The path of a Unix socket is limited to about 100 bytes; its file name takes 20 of them.
 const LONGEST_ROOT: usize = 70;
 
-/// Ends the server in `$1/data` and removes `$1`. The pid file may outlive its server and the
-/// number be given to another process, hence the look at the command line.
+/// Stops the server in `$1/data` and removes `$1`. The pid file may outlive its server and the pid
+/// be reused by another process, hence the check of the command line.
 pub(super) const TEAR_DOWN: &str = r#"
 serving() {
   { read -r pid; } 2>/dev/null <"$1/data/postmaster.pid" || return 1
@@ -115,7 +115,7 @@ impl Cluster {
         self.set_hba(&self.kind.hba(networks))
     }
 
-    /// Before the first start, so that whoever connects finds it.
+    /// Runs before the first start, so that every client finds the database.
     fn create_database(&self) -> anyhow::Result<()> {
         let mut command = self.command("postgres");
         command
@@ -147,7 +147,7 @@ impl Cluster {
             }
             self.stop(StopMode::Immediate)?;
         }
-        bail!("somebody else was quicker to take the port, {PORT_TRIES} times over")
+        bail!("no port for the server: another process took each of {PORT_TRIES} free ports first")
     }
 
     pub(super) fn install_certificate(
@@ -167,7 +167,7 @@ impl Cluster {
     }
 }
 
-/// A directory of its own that the server's account owns, reaches, and has its socket in.
+/// Creates a directory that the server's account owns and can reach, for its data and its socket.
 pub(super) fn new_root(account: &Account) -> anyhow::Result<PathBuf> {
     let usual = std::env::temp_dir();
     let suits = |dir: &Path| dir.as_os_str().len() < LONGEST_ROOT && account.can_reach(dir);
@@ -186,7 +186,7 @@ pub(super) fn new_root(account: &Account) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// Clients under other accounts need to reach the socket; the data directory stays closed.
+/// Clients under other accounts need to reach the socket; the data directory stays private.
 fn open_up(dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?)

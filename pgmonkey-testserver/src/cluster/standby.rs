@@ -1,4 +1,4 @@
-//! A second server that follows the first, and takes over.
+//! A standby server that replicates the first server and can be promoted.
 
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -14,13 +14,13 @@ use crate::endpoint::Endpoint;
 const PROMOTION_LIMIT: Duration = Duration::from_secs(30);
 
 impl Cluster {
-    /// Makes a streaming standby of this running server: same user, password and databases, a
-    /// port and a life of its own. About a second and a half.
+    /// Creates a streaming standby of this running server: same user, password and databases, but
+    /// a separate port, stopped separately. About a second and a half.
     ///
     /// # Errors
     ///
-    /// When the server does not run, has no `pg_basebackup` beside it, or the standby does not
-    /// come up.
+    /// When the server is not running, has no `pg_basebackup` beside it, or the standby does not
+    /// start.
     pub fn standby(&self) -> anyhow::Result<Self> {
         let root = new_root(&self.account)?;
         let watchdog = Watchdog::start(TEAR_DOWN, [root.as_os_str()])?;
@@ -42,13 +42,13 @@ impl Cluster {
         standby.start_on_any_port()
     }
 
-    /// Makes a standby a primary, and waits until it takes writes. Its sessions stay.
+    /// Promotes a standby to primary and waits until it accepts writes. Its sessions stay open.
     ///
     /// # Errors
     ///
-    /// When the server is stopped or was no standby, or still is one after 30 seconds.
+    /// When the server is stopped or is not a standby, or still is one after 30 seconds.
     pub fn promote(&self) -> anyhow::Result<()> {
-        ensure!(self.is_standby(), "the server is no standby");
+        ensure!(self.is_standby(), "the server is not a standby");
         std::fs::write(self.data_dir().join("promote"), "")?;
         signal(self.pid().context("the server is stopped")?, "USR1")?;
         let deadline = Instant::now() + PROMOTION_LIMIT;

@@ -2,8 +2,8 @@
 
 use pgmonkey_testserver::Binaries;
 
-/// PostgreSQL's server programs; without them the test is skipped loudly, and fails where
-/// `CI=true` promises that they are there.
+/// Returns PostgreSQL's server programs. Without them the test prints that it is skipped, and fails
+/// if `CI=true`.
 pub(crate) fn binaries() -> Option<Binaries> {
     match Binaries::find() {
         Ok(binaries) => Some(binaries),
@@ -14,7 +14,7 @@ pub(crate) fn binaries() -> Option<Binaries> {
     }
 }
 
-/// Says that a test did not run, and why.
+/// Prints that a test did not run, and why.
 pub(crate) fn absent(why: &str) {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!ci, "{why}");

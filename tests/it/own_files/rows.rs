@@ -1,4 +1,4 @@
-//! The rows: files of the user's own, and files that variables name.
+//! The rows: the user's own files, and files named by variables.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use pgmonkey_testserver::Certificates;
 
 use super::Row;
 
-/// All of them, for a server that asks for client certificates.
+/// All rows, for a server that requires client certificates.
 pub(super) fn all(made: &Certificates) -> std::io::Result<Vec<Row>> {
     let root = fs::read_to_string(made.ca())?;
     let other_root = fs::read_to_string(made.certificate("other-ca"))?;

@@ -76,7 +76,7 @@ fn the_table_and_the_chart() {
         "SELECT pg_sleep(0.005)",
     ];
     let ended = bench(&desk, &options).worked();
-    // Three sleepers get three times as much sleep.
+    // Three callers that sleep get three times as many sleeps done.
     let ended = ended
         .prints(", 6 callers: SELECT")
         .prints("max_size")

@@ -25,7 +25,7 @@ fn check_reads_a_file_an_option_and_standard_input() {
         "connection_settings: { hots: x }",
     );
     ended.failed().says("did you mean `host`?");
-    // What a shell makes of `<(…)`: it can be read once only.
+    // What a shell passes for `<(…)`: it can be read only once.
     for command in ["check", "show", "test"] {
         let ended = program.run_with(&["config", command, "/dev/stdin"], &text);
         ended.worked();
@@ -43,7 +43,7 @@ fn a_url_in_place_of_a_file_is_not_repeated() {
             let ended = program
                 .run(args)
                 .failed()
-                .says("the configuration is a file");
+                .says("expected a configuration file");
             ended.says("config create FILE --from-url -");
         }
     }
@@ -106,7 +106,7 @@ fn b32_warnings_fail_only_when_asked_to() {
     program.run(&strict).worked();
     program.chmod("c.yaml", 0o644);
     let ended = program.run(&strict).failed();
-    ended.says("c.yaml: holds a secret and can be read by other users");
+    ended.says("c.yaml: contains a secret and can be read by other users");
     program.write(
         "d.yaml",
         "postgresql: { connection_settings: { host: localhost } }
@@ -270,10 +270,10 @@ fn create_fills_in_the_environment() {
     assert_eq!(made.connection_settings.user, None);
     assert_eq!(made.async_settings.value("TimeZone"), Some("UTC"));
     let again = program.run(&args).failed();
-    again.says("is there already").says("hint: edit it");
+    again.says("already exists").says("hint: edit it");
 }
 
-/// D42: passwords in a file for everybody, `~` taken literally, an existing file taken for success.
+/// D42: world-readable files with passwords, a literal `~`, an existing file reported as success.
 #[test]
 fn d42_create_is_private_and_overwrites_nothing() {
     use std::os::unix::fs::PermissionsExt;
@@ -298,7 +298,7 @@ fn d42_create_is_private_and_overwrites_nothing() {
     };
     assert_eq!(mode(home.join("c.yaml")) & 0o777, 0o600);
     std::fs::write(home.join("c.yaml"), "mine").expect("written");
-    program.run(&create).failed().says("is there already");
+    program.run(&create).failed().says("already exists");
     assert_eq!(
         std::fs::read_to_string(home.join("c.yaml")).expect("read"),
         "mine"
@@ -315,7 +315,7 @@ fn create_writes_to_standard_output_too() {
     ended.worked().prints("u@db:5432/d");
 }
 
-/// D14: what is wrong with a file's shape reached the user as an error of Python's own.
+/// D14: a malformed file was reported to the user as a Python exception.
 #[test]
 fn d14_every_shape_is_told_in_our_words() {
     let program = Program::new();
@@ -362,7 +362,8 @@ fn d17_no_parser_quotes_a_password() {
     }
 }
 
-/// D40: prefer goes on in the clear when the certificate does not match, as in libpq; nobody said so.
+/// D40: as in libpq, prefer continues in plain text if the certificate does not match; there was no
+/// warning.
 #[test]
 fn d40_a_root_that_keeps_nobody_out_is_told() {
     let program = Program::new();

@@ -1,5 +1,5 @@
-//! What the tests of `import` and `export` stand on: a schema of their own that the program
-//! finds its tables in, and a look into it.
+//! Support for the tests of `import` and `export`: a schema of their own on the CLI's search path,
+//! and access to it.
 
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use pgmonkey_testserver::Endpoint;
 
 use super::{Ended, FILE, Program};
 
-/// One test's schema, and the program with a configuration for it.
+/// One test's schema, and the CLI with a configuration for it.
 pub(crate) struct Desk {
     pub(crate) on: Fixture,
     pub(crate) program: Program,
@@ -23,7 +23,7 @@ impl Desk {
         Self::with("", Fixture::new())
     }
 
-    /// With more in the configuration.
+    /// With more settings in the configuration.
     pub(crate) fn and(sections: &str) -> Self {
         Self::with(sections, Fixture::new())
     }
@@ -57,7 +57,7 @@ impl Desk {
             .expect("the test's own statements are right");
     }
 
-    /// What a query returns: its first column as text, NULL as `<null>`.
+    /// The result of a query: its first column as text, NULL as `<null>`.
     pub(crate) fn texts(&self, query: &str) -> Vec<String> {
         let mut client = self.client.lock().expect("one test");
         let rows = client
@@ -105,18 +105,18 @@ impl Desk {
         std::fs::read(self.program.path(name)).expect("a file that can be read")
     }
 
-    /// Runs the program with the configuration.
+    /// Runs the CLI with the configuration.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.program.run(&[args, &["--config", FILE]].concat())
     }
 
-    /// Runs it with something on standard input.
+    /// Runs it with this standard input.
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ended {
         self.program
             .run_with(&[args, &["--config", FILE]].concat(), input)
     }
 
-    /// Starts it, to be disturbed.
+    /// Starts it, for tests that interrupt it.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = self.program.command(&[args, &["--config", FILE]].concat());
         command
@@ -126,7 +126,7 @@ impl Desk {
         command.spawn().expect("the program starts")
     }
 
-    /// The names in the program's folder.
+    /// The names in the CLI's directory.
     pub(crate) fn files(&self) -> Vec<String> {
         let folder = std::fs::read_dir(self.program.path("")).expect("the folder is there");
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -141,7 +141,7 @@ impl Desk {
         names
     }
 
-    /// Waits until the server copies for the program.
+    /// Waits until the server runs a `COPY` for the CLI.
     pub(crate) fn until_copying(&self) {
         self.on.until("a copy is under way", || {
             self.on.number(
@@ -155,7 +155,7 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        // A server that the test stopped is none to clean up.
+        // A server that the test stopped needs no clean-up.
         if let Ok(client) = self.client.get_mut() {
             let _ = client.batch_execute(&format!("DROP SCHEMA {} CASCADE", self.schema));
         }

@@ -1,4 +1,4 @@
-//! The program as a library: it is called, and its caller goes on.
+//! The CLI as a library: it returns to its caller.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use super::FILE;
 use super::desk::Desk;
 
-/// A failure ended the calling process (B24), and nothing could be moved inside an event loop (B31).
+/// A failure ended the calling process (B24), and nothing could be imported or exported inside an
+/// event loop (B31).
 #[test]
 fn b24_b31_import_and_export_return_to_their_caller() {
     let desk = Desk::new();

@@ -1,4 +1,4 @@
-//! `pgmonkey export`: PEER.md's rows EXP-01 to EXP-12 and the defects that concern it.
+//! `pgmonkey export`, including the defects of the Python tool's export.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::FILE;
 use super::desk::{Desk, signal};
 
-/// Rows that come slowly and have no end.
+/// Endless rows that arrive slowly.
 const SLOW: &str =
     "SELECT n, repeat('x', 1000), pg_sleep(0.001) FROM generate_series(1, 10000000) n";
 
@@ -84,7 +84,7 @@ fn d01_what_is_missing_is_a_failure() {
     assert_eq!(ended.stderr, told);
     desk.sql("CREATE TABLE here (a int)");
     let ended = desk.run(&["export", "here", "no/folder/t.csv"]).failed();
-    let told = "could not create no/folder/t.csv: there is no such folder\n";
+    let told = "could not create no/folder/t.csv: no such directory\n";
     assert!(ended.stderr.ends_with(told), "{ended:?}");
     for wrong in [
         &["export"][..],
@@ -153,7 +153,7 @@ fn d38_what_fails_leaves_the_file_as_it_was() {
         .run(&["export", "t", "t.csv", "--encoding", "ascii"])
         .failed();
     ended
-        .says("line 3 would have '€' (U+20AC)")
+        .says("line 3 contains '€' (U+20AC)")
         .says("--encoding utf-8");
     let query = "SELECT 1 / (3 - n) FROM generate_series(1, 5) n";
     let ended = desk.run(&["export", "--query", query, "t.csv"]).failed();
@@ -324,7 +324,7 @@ fn a_server_that_stops_leaves_no_file() {
     assert_eq!(desk.files(), [FILE]);
 }
 
-/// One column: its type, and what values of it are made of.
+/// A generated table: the names and types of its columns, and its rows.
 #[derive(Debug, Clone)]
 struct Generated {
     names: Vec<String>,
@@ -386,7 +386,7 @@ fn tables() -> impl Strategy<Value = Generated> {
         let rows = proptest::collection::vec(row, 0..most);
         let ends = proptest::collection::vec("[a-zA-Z 0-9,\"'é🐒.\n-]{0,5}", types.len());
         (Just(types), ends, rows).prop_map(|(types, ends, rows)| Generated {
-            // Names differ by a number in front.
+            // A number in front makes the names distinct.
             names: ends
                 .iter()
                 .enumerate()
@@ -444,7 +444,7 @@ fn round_trip_of_any_table() {
         ])
         .worked();
         prop_assert_eq!(desk.rows(&name), desk.rows(&format!("{name}b")));
-        // The same with everything found out.
+        // The same with everything detected.
         desk.sql(&format!("TRUNCATE {name}b"));
         if table.names.len() > 1 {
             desk.run(&["import", &format!("{name}b"), "r.csv", "--quiet"])

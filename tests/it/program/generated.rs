@@ -1,4 +1,4 @@
-//! `pgmonkey config generate-code`: every program is compiled, and run against a server.
+//! `pgmonkey config generate-code`: every program is compiled and run against a server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,14 +16,14 @@ const LIBRARIES: [&str; 2] = ["pgmonkey", "drivers"];
 /// A name that must be escaped in a program.
 const AWKWARD: &str = "it's \"größe\" \\ 🐒.yaml";
 
-/// Programs hung at their end or failed on what the file may say (D05, D15); settings were spliced
-/// into SQL, or bound where nothing can be (B14, B33); an empty value, 0 and false were dropped
+/// Programs hung at exit or failed on valid settings (D05, D15); settings were spliced into SQL, or
+/// bound where parameters are not allowed (B14, B33); an empty value, 0 and false were dropped
 /// (B15); quotes in the path broke the program (B16); sessions began inside a transaction (B34).
 #[test]
 fn d05_d15_b14_b15_b16_b33_b34_every_program_compiles_and_runs() {
     let on = Fixture::new();
     let program = Program::new().hiding(on.server().password());
-    // Everything that the Python tool's programs stumbled over.
+    // Everything that broke the Python tool's programs.
     let text = on.yaml(
         "pool_settings: { min_size: 2, max_size: 3, timeout: 0, check_on_checkout: 'false' }\n\
          async_pool_settings: { min_size: 1, max_size: 2 }\n\
@@ -58,8 +58,8 @@ fn d05_d15_b14_b15_b16_b33_b34_every_program_compiles_and_runs() {
     on.until("all sessions are gone", || on.sessions() == 0);
 }
 
-/// What libpq means by the modes: an encrypted session with anybody, with whom a root vouches for,
-/// and with whom it vouches for under this name.
+/// The modes as libpq defines them: an encrypted session with any server, with one that a root
+/// certificate vouches for, and with one that it vouches for under this name.
 #[test]
 fn programs_on_the_drivers_encrypt_as_sslmode_means() {
     let scratch = ScratchDir::new().expect("a folder");
@@ -78,7 +78,7 @@ fn programs_on_the_drivers_encrypt_as_sslmode_means() {
         certificates.certificate("client").display(),
         certificates.key("client").display(),
     );
-    // Resolved by nobody, so that the name is checked and the address used.
+    // The name does not resolve, so it is checked while the address is used.
     let elsewhere = "host: elsewhere.example, hostaddr: 127.0.0.1, sslrootcert: root.pem";
     let here = "host: localhost, sslrootcert: root.pem";
     let rows = [
@@ -152,7 +152,7 @@ fn programs_on_the_drivers_encrypt_as_sslmode_means() {
         "root.pem",
         &root(&certificates.certificate("other-ca").to_string_lossy()),
     );
-    // r2d2 tells no cause.
+    // r2d2 does not report a cause.
     refused(1, "error performing TLS handshake");
     refused(4, "UnknownIssuer");
     refused(5, "UnknownIssuer");
@@ -168,7 +168,7 @@ fn what_the_drivers_cannot_do_is_said() {
     let args = ["config", "generate-code", "c.yaml", "--library", "psycopg"];
     let ended = program.run(&args).failed();
     let ended = ended.says("sslmode: verify-ca without sslrootcert");
-    ended.says("hint: --library pgmonkey does");
+    ended.says("hint: use --library pgmonkey");
     let ended = program.run_with(&["config", "generate-code", "-"], "connection_settings: {}");
     assert_eq!(ended.code, 2, "{ended:?}");
 }
@@ -195,7 +195,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// The lines for `Cargo.toml` that stand on top of a program.
+/// The lines for `Cargo.toml` at the top of a program.
 fn needed(text: &str) -> Vec<String> {
     let lines = text
         .lines()
@@ -213,7 +213,7 @@ fn root() -> &'static Path {
         .expect("the workspace")
 }
 
-/// The workspace's own, so that what is compiled already is not compiled again.
+/// The workspace's own target directory, so that compiled dependencies are reused.
 fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
@@ -282,7 +282,7 @@ impl Package {
     }
 }
 
-/// Runs what was built, in the folder of the configuration.
+/// Runs the compiled program in the directory of the configuration.
 fn run(program: &Program, name: &str, password: &str) -> Output {
     Command::new(target().join("debug").join(name))
         .current_dir(program.path("."))
@@ -292,7 +292,7 @@ fn run(program: &Program, name: &str, password: &str) -> Output {
         .expect("it starts")
 }
 
-/// A file that has not changed is not compiled again.
+/// An unchanged file is not compiled again.
 fn write_if_new(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;

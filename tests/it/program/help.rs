@@ -1,11 +1,11 @@
-//! Help, completions and the manual page: what there is to know of the program from itself.
+//! Help, completions and the manual page.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::Program;
 
-/// Every command that does something.
+/// Every command that is not a group.
 fn commands(program: &Program, path: &[String]) -> Vec<Vec<String>> {
     let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
     args.push("--help");

@@ -1,4 +1,4 @@
-//! `pgmonkey import`: PEER.md's rows IMP-01 to IMP-22 and the defects that concern it.
+//! `pgmonkey import`, including the defects of the Python tool's import.
 
 use std::io::Write;
 use std::process::{Child, ChildStdin};
@@ -21,11 +21,8 @@ fn d43_b26_rows_and_their_count() {
     let ended = ended.says("data.csv: utf-8, separated by comma, with a header");
     let schema = &desk.schema;
     let all = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(
-        !all.contains("two"),
-        "what is in the rows is nobody's business: {all}"
-    );
-    // The count is of the rows that went in, not of the table's.
+    assert!(!all.contains("two"), "the output contains row data: {all}");
+    // The number of imported rows, not of the table's rows.
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert!(lines[0].starts_with("2 rows, "), "d43: {lines:?}");
     assert_eq!(
@@ -136,7 +133,7 @@ fn b30_a_settings_file_is_honoured() {
         .says("data.yaml");
     assert_eq!(desk.columns("t"), ["column_1 text", "column_2 text"]);
     assert_eq!(desk.rows("t"), ["(José,2)"]);
-    // Options are stronger.
+    // Options take precedence.
     desk.import(
         "t2",
         "a,b\n1,2\n",
@@ -194,7 +191,7 @@ fn d14_odd_files_are_told_in_words() {
     desk.program.write("data.yaml", "- a\n- b\n");
     desk.import("t", "a\n1\n", &[])
         .worked()
-        .says("not taken for settings");
+        .says("not used as a settings file");
     desk.program.write("data.yaml", "has_headers: maybe\n");
     desk.import("t", "a\n1\n", &[]).failed().says("data.yaml");
     desk.program.write("empty.yaml", "");
@@ -226,11 +223,11 @@ fn d31_b18_utf8_is_utf8_and_marks_are_no_text() {
     ] {
         desk.import(table, &bytes, &["--create"])
             .worked()
-            .says("by its mark");
+            .says("by its byte order mark");
         assert_eq!(desk.columns(table), ["id text", "name text"]);
         assert_eq!(desk.rows(table), ["(1,\"José 🐒\")", "(2,x)"]);
     }
-    // The same, named.
+    // The same with the encoding named.
     desk.import(
         "n8",
         format!("\u{feff}{text}"),
@@ -246,7 +243,7 @@ fn d31_what_is_guessed_is_said_and_what_is_broken_is_an_error() {
     let western = b"id,name\n1,Jos\xe9 est all\xe9 \xe0 Besan\xe7on\n";
     desk.import("w", western, &["--create"])
         .worked()
-        .says("windows-1252 as the likeliest");
+        .says("windows-1252 as the most likely");
     assert_eq!(desk.rows("w"), ["(1,\"José est allé à Besançon\")"]);
     let mut late = b"id,name\n".to_vec();
     late.extend_from_slice("1,plain\n".repeat(80_000).as_bytes());
@@ -282,7 +279,7 @@ fn d32_the_connection_file_is_no_settings_file() {
     desk.program.write("data.yaml", "services: { db: {} }\n");
     desk.import("t", "a;b\n3;4\n", &[])
         .worked()
-        .says("not taken for settings");
+        .says("not used as a settings file");
 }
 
 #[test]
@@ -312,7 +309,7 @@ fn d34_nothing_is_lost_without_a_word() {
     desk.sql("CREATE TABLE t (n int, a text, b text)");
     desk.import("t", "n,a,b\n,,\n1,\"\",\n\n2,x,\"\"\n", &[])
         .worked()
-        .says("1 blank line was left out");
+        .says("1 blank line ignored");
     assert_eq!(
         desk.texts("SELECT format('%s|%s|%s', coalesce(n::text, 'null'), coalesce(a, 'null'), coalesce(b, 'null')) FROM t ORDER BY 1"),
         ["1||null", "2|x|", "null|null|null"]
@@ -374,7 +371,7 @@ fn d35_a_table_takes_a_file_by_the_names_of_its_columns() {
          twice int GENERATED ALWAYS AS (id * 2) STORED, \"größe\" int)",
     );
     let ended = desk.import("t", "GRÖßE,full_name\n5,x\n", &[]).worked();
-    ended.says("not in the file, so with their defaults: id, made");
+    ended.says("not in the file, so set to their defaults: id, made");
     desk.import("t", "größe,Full Name,id\n6,y,7\n", &[])
         .worked();
     assert_eq!(
@@ -387,14 +384,14 @@ fn d35_a_table_takes_a_file_by_the_names_of_its_columns() {
         .says("Full Name");
     desk.import("t", "id,twice\n1,2\n", &[])
         .failed()
-        .says("is computed");
+        .says("is generated");
     desk.import("t", "id,ID\n1,2\n", &[])
         .failed()
-        .says("both the column id");
+        .says("both match the column id");
     desk.import("t", "größe,full_name\n1,2\n", &["-d", ";"])
         .failed()
-        .says("it looks separated by comma");
-    // Without a header by place.
+        .says("seems to be separated by comma");
+    // Without a header, columns are matched by position.
     desk.sql("CREATE TABLE u (a int, b text)");
     desk.import("u", "1,x\n2,y\n", &[])
         .worked()
@@ -423,7 +420,7 @@ fn b25_names_are_taken_as_they_are() {
     desk.import("a.b.c", "a\n1\n", &[])
         .failed()
         .says("there is no table b.c in the schema a");
-    // No way out of the quotes.
+    // A name cannot break out of its quotes.
     let evil = "x\"; DROP TABLE \"Users\"; --";
     assert_eq!(desk.import(evil, "a\n1\n", &["--create"]).code, 0);
     desk.import("t", "a\"; DROP TABLE \"\"Users\"\"; --\n1\n", &["--create"])
@@ -457,16 +454,16 @@ fn what_csv_is_not() {
     let desk = Desk::new();
     desk.import("t", "", &["--create"])
         .failed()
-        .says("there is no row in it");
+        .says("no rows, not even a header");
     desk.import("t", "\n\n", &["--create"])
         .failed()
-        .says("there is no row in it");
+        .says("no rows, not even a header");
     let open = desk
         .import("t", "a,b\n1,\"x\n2,y\n", &["--create"])
         .failed();
     open.says("data.csv:2: column 2 (b): a quote is opened here and never closed");
     let behind = desk.import("t", "a,b\n1,\"x\"y\n", &["--create"]).failed();
-    behind.says("data.csv:2: column 2 (b): text behind a closing quote");
+    behind.says("data.csv:2: column 2 (b): text after a closing quote");
     desk.import("t", "a,b\n1,x\n2,\0\n", &["--create"])
         .failed()
         .says("data.csv:3");
@@ -501,7 +498,7 @@ fn an_error_of_the_server_names_the_place_and_leaves_nothing() {
     inferred
         .failed()
         .says("data.csv:20002: column 1 (id): ")
-        .says("--create makes text columns");
+        .says("--create uses text columns");
     assert_eq!(desk.tables(), ["t"]);
 }
 
@@ -641,7 +638,7 @@ fn what_may_be_partial_is_told() {
     let row = format!("1,{}\n", "x".repeat(1000));
     let text = format!("id,name\n{}x,y\n", row.repeat(40_000));
     let ended = desk.import("t", &text, &["--allow-partial"]).failed();
-    let ended = ended.says("rows were committed before and stay");
+    let ended = ended.says("rows committed before the error are kept");
     let kept = desk.rows("t").len();
     assert!(
         kept > 0 && ended.stderr.contains(&format!("{kept} rows")),
@@ -650,7 +647,7 @@ fn what_may_be_partial_is_told() {
     );
 }
 
-/// Feeds an import and leaves it in the middle of a copy, which goes on until the input ends.
+/// Feeds an import and leaves it in the middle of a copy, which continues until the input ends.
 fn half_way(desk: &Desk, options: &[&str]) -> (Child, ChildStdin) {
     half_way_with(desk, options, &many_rows())
 }
@@ -702,7 +699,7 @@ fn an_import_that_waits_for_a_lock_can_be_interrupted() {
     let desk = Desk::new();
     desk.sql("CREATE TABLE t (id int, name text)");
     desk.sql("BEGIN; LOCK TABLE t IN EXCLUSIVE MODE");
-    // A copy that waits takes little, and its input must not wait for it.
+    // A copy that waits reads little, and its input must not block.
     let (child, input) = half_way_with(&desk, &[], &many_rows()[..400_000]);
     signal(&child, "INT");
     let output = child.wait_with_output().expect("it ends");
@@ -737,7 +734,7 @@ fn a_session_that_the_server_ends_says_why() {
         desk.sql("CREATE TABLE t (id int, name text); INSERT INTO t VALUES (0, 'before')");
         let (child, mut stdin) = half_way(&desk, options);
         assert!(desk.on.kill() > 0);
-        // Whatever more there is has nowhere to go.
+        // The rest of the input cannot be delivered.
         drop(stdin.write_all(many_rows().repeat(20).as_bytes()));
         drop(stdin);
         let output = child.wait_with_output().expect("it ends");
@@ -754,11 +751,11 @@ fn a_server_that_stops_leaves_the_table_as_it_was() {
     let cluster = Cluster::builder().start().expect("a server");
     let desk = Desk::at(cluster.endpoint().clone());
     desk.sql("CREATE TABLE t (id int, name text); INSERT INTO t VALUES (0, 'before')");
-    // The server does not sync, and its end is sudden.
+    // The server does not fsync, and is stopped abruptly.
     desk.sql("CHECKPOINT");
     let (child, mut stdin) = half_way(&desk, &[]);
     cluster.stop(StopMode::Immediate).expect("it stops");
-    // Whatever more there is has nowhere to go.
+    // The rest of the input cannot be delivered.
     drop(stdin.write_all(many_rows().repeat(20).as_bytes()));
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");

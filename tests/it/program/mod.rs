@@ -1,4 +1,4 @@
-//! The program as a person calls it: what it prints where, and how it ends.
+//! The CLI as a user calls it: its output and its exit code.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ mod secrets;
 mod server;
 mod trial;
 
-/// The file of the server that [`Program::on`] writes.
+/// The file that [`Program::on`] writes, for the server.
 pub(crate) const FILE: &str = "pgmonkey.yaml";
 
-/// The program in a folder of its own, with nothing in its environment but what a test puts there.
+/// The CLI in a directory of its own, with only the environment that a test sets.
 pub(crate) struct Program {
     folder: tempfile::TempDir,
     env: Vec<(String, String)>,
-    /// What no stream may ever show.
+    /// Texts that no stream may ever contain.
     secrets: Vec<String>,
 }
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The exit code.
     pub(crate) code: i32,
-    /// The result.
+    /// Standard output.
     pub(crate) stdout: String,
-    /// Everything else.
+    /// Standard error.
     pub(crate) stderr: String,
 }
 
 impl Program {
-    /// In an empty folder.
+    /// In an empty directory.
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder can be made"),
@@ -52,14 +52,14 @@ impl Program {
         }
     }
 
-    /// In a folder with [`FILE`] for a corner of a server, with more of it in `sections`.
+    /// In a directory with [`FILE`] for the fixture's server, with additional `sections`.
     pub(crate) fn on(fixture: &Fixture, sections: &str) -> Self {
         let program = Self::new().hiding(fixture.server().password());
         program.write(FILE, &fixture.yaml(sections));
         program
     }
 
-    /// The same, and this must not be seen in whatever it prints.
+    /// The same with a text that its output must not contain.
     pub(crate) fn hiding(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
@@ -71,29 +71,29 @@ impl Program {
         self
     }
 
-    /// A path in the folder.
+    /// A path in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The text of a file in the folder.
+    /// The text of a file in the directory.
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("a file that can be read")
     }
 
-    /// Writes a file in the folder that nobody else can read.
+    /// Writes a file in the directory that only its owner can read.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::write(&path, text).expect("a file can be written");
         set_mode(&path, 0o600);
     }
 
-    /// Gives a file in the folder another mode.
+    /// Changes the mode of a file in the directory.
     pub(crate) fn chmod(&self, name: &str, mode: u32) {
         set_mode(&self.path(name), mode);
     }
 
-    /// The command with these arguments, for those who start it themselves.
+    /// The command with these arguments, for tests that start it themselves.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgmonkey_program"));
         command
@@ -104,12 +104,12 @@ impl Program {
         command
     }
 
-    /// Calls it with nothing on its standard input.
+    /// Calls it without standard input.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.run_with(args, "")
     }
 
-    /// Calls it with this on its standard input.
+    /// Calls it with this standard input.
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ended {
         let mut command = self.command(args);
         command
@@ -119,8 +119,8 @@ impl Program {
         let mut child = command.spawn().expect("the program starts");
         let mut stdin = child.stdin.take().expect("it was asked for");
         let input = input.to_owned();
-        // On a thread: a program that does not read must not keep the test waiting. It may end
-        // before it has read all, so an error is none.
+        // On a thread: a CLI that does not read must not block the test. It may exit before it has
+        // read everything, so an error is ignored.
         let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
         let output = child.wait_with_output().expect("the program ends");
         writer.join().expect("writing does not panic");
@@ -144,14 +144,14 @@ impl Program {
 }
 
 impl Ended {
-    /// It worked.
+    /// Checks that it succeeded.
     #[track_caller]
     pub(crate) fn worked(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self
     }
 
-    /// It failed, called rightly.
+    /// Checks that it failed with exit code 1.
     #[track_caller]
     pub(crate) fn failed(self) -> Self {
         assert_eq!(self.code, 1, "{self:?}");
@@ -164,14 +164,14 @@ impl Ended {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Something is in the result.
+    /// Checks that standard output contains this.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "no `{text}`: {self:#?}");
         self
     }
 
-    /// Something is said beside the result.
+    /// Checks that standard error contains this.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "no `{text}`: {self:#?}");

@@ -1,5 +1,5 @@
-//! How far an import or export is: lines where stderr is no terminal, a bar on one, nothing where
-//! nobody wants to know.
+//! The progress of an import or export: lines if stderr is not a terminal, a bar on a terminal,
+//! nothing with `--quiet`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Child;
@@ -9,10 +9,10 @@ use pgmonkey_tests::LONG;
 
 use super::desk::{Desk, signal};
 
-/// Rows of 1,000 bytes, without an end, slow enough to be watched.
+/// Endless rows of 1,000 bytes, slow enough to be watched.
 const SLOW: &str = "SELECT repeat('x', 999), pg_sleep(0.001) FROM generate_series(1, 10000000) n";
 
-/// The first line on stderr with all of these in it; the program is stopped then.
+/// The first line on stderr that contains all of these; the CLI is stopped then.
 fn awaited(child: &mut Child, words: &[&str]) -> String {
     let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let end = Instant::now() + LONG;
@@ -29,7 +29,7 @@ fn awaited(child: &mut Child, words: &[&str]) -> String {
     panic!("it ended without a line with {words:?}: {seen:#?}");
 }
 
-/// A number that stands in front of a unit, in bytes if that is one of bytes.
+/// The number in front of a unit, converted to bytes if the unit is one of bytes.
 fn number(line: &str, unit: &str) -> f64 {
     let words: Vec<&str> = line.split_whitespace().collect();
     let place = words
@@ -52,7 +52,7 @@ fn b19_an_export_tells_bytes_and_rows_in_lines() {
     let mut child = desk.start(&["export", "--query", SLOW, "x.csv"]);
     let line = awaited(&mut child, &[" rows, ", "iB/s"]);
     child.wait().expect("it ends");
-    // Each row is 1,001 bytes with what stands around it.
+    // Each row is 1,001 bytes with its delimiters.
     let (bytes, rows) = (number(&line, "MiB"), number(&line, "rows"));
     assert!(
         rows > 1000.0 && (bytes / rows - 1001.0).abs() < 60.0,
@@ -87,7 +87,7 @@ fn an_import_tells_bytes_rows_rate_and_what_is_left_in_lines() {
     assert!(!line.contains('\r') && !line.contains('\u{1b}'), "{line:?}");
 }
 
-/// The same on a terminal of 80 columns, by the program `script`, for a moment.
+/// The same for a moment on a terminal of 80 columns, by the program `script`.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(desk: &Desk, args: &str) -> String {
     use std::process::{Command, Stdio};
@@ -123,7 +123,7 @@ fn on_a_terminal_there_is_a_bar() {
         assert!(last.contains(word), "no {word}: {last:?}");
     }
     assert!(number(last, "rows") > 0.0, "{last:?}");
-    // What is wider than the terminal would leave a line behind for each step.
+    // A bar wider than the terminal would leave a line behind for each step.
     let wide = bars.iter().find(|bar| plain(bar).chars().count() > 80);
     assert_eq!(wide, None);
     let quiet = on_a_terminal(&desk, "import t big.csv --quiet");
@@ -148,14 +148,14 @@ fn what_is_said_on_a_terminal_breaks_between_words() {
         let whole = line.split(' ').all(|word| {
             let word = word.trim_end_matches(',');
             names.iter().any(|name| name == word)
-                || ["text", "is", "made:"].contains(&word)
+                || ["text", "is", "created:"].contains(&word)
                 || word.ends_with(".w")
         });
         assert!(whole, "{line}");
     }
 }
 
-/// Without what a terminal does not show.
+/// The text without escape sequences.
 #[cfg(target_os = "linux")]
 fn plain(text: &str) -> String {
     let mut shown = String::new();
@@ -182,7 +182,7 @@ fn quiet_tells_nothing_however_long_it_takes() {
     let mut input = child.stdin.take().expect("piped");
     let begun = Instant::now();
     input.write_all(b"a\n").expect("it reads");
-    // Longer than there is between two lines.
+    // Longer than the interval between two lines.
     while begun.elapsed().as_secs_f64() < 5.6 {
         input
             .write_all("x\n".repeat(50_000).as_bytes())

@@ -1,4 +1,4 @@
-//! What `docs/program.md` says of the JSON is what the program writes, name for name.
+//! The names in the JSON output are those in `docs/program.md`.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn names(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The names that the page has for a command: what stands in quotes before a colon or in a list.
+/// The names that the page lists for a command: quoted before a colon or in a list.
 fn documented(command: &str) -> BTreeSet<String> {
     let page = include_str!("../../../docs/program.md");
     let heading = format!("## `{command}");
@@ -71,7 +71,7 @@ fn every_name_that_is_written_is_documented() {
             ],
         ),
     ];
-    // Those of a source and of a recommended line are described once for all.
+    // The names of a source and of a recommended line are documented once for all.
     let shared: BTreeSet<String> = ["config check", "server recommend"]
         .into_iter()
         .flat_map(documented)
@@ -91,12 +91,12 @@ fn every_name_that_is_written_is_documented() {
 fn every_name_that_is_documented_is_written() {
     let on = Fixture::new();
     let program = Program::on(&on, "");
-    // The audit says most; of the others the tests of each command look at the names.
+    // The audit covers most names; the tests of each command check the others.
     let audited = program.run(&["server", "audit", FILE, "--format", "json"]);
     let mut written = BTreeSet::new();
     names(&audited.json(), &mut written);
     let only_newer = ["rule_number", "file_name"];
-    // Words that are values, or that only a server with something to hide has.
+    // Words that are values, or that appear only for some servers.
     let values = ["all", "hostssl", "what", "reason", "outcome"];
     for name in documented("server audit") {
         let excepted = only_newer.contains(&name.as_str()) || values.contains(&name.as_str());

@@ -1,4 +1,4 @@
-//! The program's streams: no secret, wherever it is planted, and nothing that a terminal obeys.
+//! The CLI's streams contain no secret, wherever it is planted, and nothing that a terminal obeys.
 
 use pgmonkey::printable;
 use pgmonkey_tests::Fixture;
@@ -37,7 +37,7 @@ const COMMANDS: &[&[&str]] = &[
 ];
 
 /// Lines of `connection_settings` with a secret where none belongs, or hidden in a text. No server
-/// is at the port that each has.
+/// listens at the port of each.
 const LINES: &[&str] = &[
     "dbname: 'postgres://u:SECRET@h/d'",
     "database: 'host=h password=SECRET'",
@@ -170,7 +170,7 @@ fn no_argument_that_is_a_connection_string_is_repeated() {
     }
 }
 
-/// It says nothing that a terminal obeys.
+/// Checks that the output contains nothing that a terminal obeys.
 #[track_caller]
 fn is_quiet(ended: &Ended) {
     for text in [&ended.stdout, &ended.stderr] {

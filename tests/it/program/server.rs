@@ -16,7 +16,7 @@ const MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// What the server would say to each mode, beside what it does say.
+/// The predicted outcome for each mode, compared with the actual one.
 #[test]
 fn the_line_that_is_foretold_is_the_one_the_server_takes() {
     let scratch = ScratchDir::new().expect("a folder");
@@ -44,7 +44,7 @@ fn the_line_that_is_foretold_is_the_one_the_server_takes() {
         "host postgres app all trust\nhost all +staff 127.0.0.1 255.255.255.255 md5\n",
         "hostssl all app ::1/128 trust\n# nothing\nhostssl app app samehost scram-sha-256\n",
     ] {
-        // The tests' own login stands first, so that lines begin with the fourth.
+        // The tests' own login comes first, so the lines begin with the fourth.
         server
             .set_hba(&format!("{rest}{lines}"))
             .expect("the server takes it");
@@ -76,7 +76,7 @@ fn the_line_that_is_foretold_is_the_one_the_server_takes() {
             let log = format!("pg_hba.conf:{line})");
             let taken = server.endpoint().wait_for_log_after(seen, &log, LONG);
             assert!(taken, "{mode}: {lines}: not by line {line}");
-            // And the others are as they say: tried for real.
+            // The predictions for the other modes hold: tried for real.
             for other in outcomes {
                 let word = other["sslmode"].as_str().expect("a text");
                 let text = text.replace(&format!("sslmode: {mode}"), &format!("sslmode: {word}"));
@@ -117,7 +117,7 @@ fn the_server_is_compared_with_what_the_file_needs() {
         .prints("Setting")
         .prints("max_connections")
         .prints("OK");
-    let shown = shown.prints("This session: without TLS, asked for scram-sha-256 by line");
+    let shown = shown.prints("This session: without TLS, admitted by line");
     shown.prints("require     fails: the server has no TLS");
 
     let large = format!("pool_settings: {{ max_size: {current} }}\n");
@@ -129,7 +129,7 @@ fn the_server_is_compared_with_what_the_file_needs() {
     program
         .run(&strict)
         .failed()
-        .says("the server lacks something");
+        .says("the server lacks a setting");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn weak_spots_and_what_waits_for_a_restart_are_told() {
     let spots = audited["weak_spots"].to_string();
     for expected in [
         "ssl is off".to_owned(),
-        "1 roles that may log in have a password kept as MD5".to_owned(),
+        "1 roles that may log in have a password stored as MD5".to_owned(),
         "is a superuser".to_owned(),
         format!("line {first} (host all old 10.0.0.0/8 trust)"),
         format!("line {} (host all old 10.0.0.0/8 md5)", first + 1),
@@ -170,7 +170,7 @@ fn weak_spots_and_what_waits_for_a_restart_are_told() {
     }
     assert!(!spots.contains(&format!("line {} ", first + 2)), "{spots}");
     let shown = program.run(&["server", "audit", FILE]).worked();
-    shown.prints("max_connections was changed in the file and waits for a restart");
+    shown.prints("max_connections was changed in the file and takes effect after a restart");
 }
 
 #[test]
@@ -206,11 +206,11 @@ fn what_the_role_may_not_see_hides_nothing_else() {
         .prints("The line that this file needs:");
 }
 
-/// A parameter without a value crashed the audit, and was told as a server out of reach.
+/// A parameter without a value crashed the audit, which reported an unreachable server.
 #[test]
 fn b20_a_parameter_without_a_value_is_unknown() {
     let server = Cluster::builder().start().expect("a server");
-    // No parameter of a healthy server is NULL, but the view may say so.
+    // No parameter of a healthy server is NULL, but the view allows it.
     server
         .psql(
             "SET allow_system_table_mods = on; \
@@ -235,7 +235,7 @@ fn b20_a_parameter_without_a_value_is_unknown() {
     assert!(!shown.stderr.contains("connect"), "{shown:?}");
 }
 
-/// A size in quotes crashed the advice.
+/// A size in quotes crashed the recommendation.
 #[test]
 fn b17_a_size_in_quotes_is_a_number_to_the_advice() {
     let program = Program::new();
@@ -295,13 +295,13 @@ fn d01_server_commands_fail_when_they_fail() {
     let ended = program.run(&AUDIT).failed().says("onnection refused");
     assert_eq!(ended.stdout, "");
     let ended = program.run(&["server", "recommend", FILE]).worked();
-    let ended = ended.says("the client's address is not known");
+    let ended = ended.says("could not query the client's address");
     ended.prints("CLIENT_ADDRESS/32");
 }
 
-/// D29: the server's /24 as the client's, IPv6 cut like IPv4, a max_connections of 1, a client
-/// certificate asked for because the client looks at the server's. B21, B23: a line that rejects, and
-/// one with md5.
+/// D29: the server's /24 was recommended as the client's, IPv6 was cut like IPv4, max_connections
+/// could be 1, a client certificate was required because the client verifies the server's. B21,
+/// B23: a line that rejects, and one with md5.
 #[test]
 fn d29_b21_b23_advice_is_for_this_client() {
     let program = Program::new();

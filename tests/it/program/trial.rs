@@ -70,7 +70,7 @@ fn b06_each_type_tells_programs_what_it_found() {
         assert!(trial["open_ms"].as_f64().expect("a number") > 0.0);
         assert_eq!(trial["latency_ms"]["count"], 1);
         assert_eq!(trial["tls"], serde_json::Value::Null);
-        // Lent at once, or it proves nothing: one after the other a single session would do.
+        // Acquired at the same time; one after the other, a single session would do.
         let reached = match kind {
             "pool" => 2.into(),
             "async_pool" => 4.into(),
@@ -167,7 +167,7 @@ fn tls_is_told_as_it_is() {
         .says("hint: use the certificate's name as `host`");
 }
 
-/// A file that leads nowhere, in each of the ways there are, with what is said of it.
+/// Configurations that cannot connect, with the expected messages.
 fn fails(text: &str, secret: &str, words: &[&str]) {
     let program = Program::new().hiding(secret);
     program.write(FILE, text);
@@ -195,7 +195,7 @@ fn fails(text: &str, secret: &str, words: &[&str]) {
         assert!(message.contains(words[0]), "{message}");
         assert!(error["hint"].is_string());
     }
-    // All four failed alike, which is said once.
+    // All four failed alike, which is reported once.
     let args = ["config", "test", FILE, "--connection-type", "all"];
     let ended = program.run(&args).failed();
     assert!(
@@ -205,7 +205,7 @@ fn fails(text: &str, secret: &str, words: &[&str]) {
     );
 }
 
-/// D01 and D02: failures ended with exit code 0, pools even reported success.
+/// D01 and D02: failures ended with exit code 0, and pools even reported success.
 #[test]
 fn d01_d02_a_wrong_password_fails_for_every_type() {
     let on = Fixture::new();
@@ -282,11 +282,11 @@ fn a_bad_server_parameter_is_named() {
     fails(
         &text,
         on.server().password(),
-        &["_settings.statment_timeout", "take it out"],
+        &["_settings.statment_timeout", "remove it"],
     );
 }
 
-/// D13: references in anything but one command were sent as text; D18 too: a reference may be the
+/// D13: references were sent as text by all commands but one; D18: a reference may be the
 /// connection type.
 #[test]
 fn d13_references_are_resolved_by_every_command() {
@@ -312,7 +312,7 @@ fn d13_references_are_resolved_by_every_command() {
     ended.worked().prints("pool");
 }
 
-/// D23: a reference that nothing resolves was sent as the password.
+/// D23: an unresolved reference was sent as the password.
 #[test]
 fn d23_an_unresolved_reference_is_no_password() {
     let program = Program::new();

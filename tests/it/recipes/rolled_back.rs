@@ -1,4 +1,4 @@
-//! A test of code that takes a pool, as the book shows it.
+//! A test of code that takes a pool, as in the book.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ static CONFIG: LazyLock<Config> =
     LazyLock::new(|| ON.config(&format!("sync_settings: {{ search_path: s_{} }}", ON.name)));
 
 // ANCHOR: rolled_back
-/// The code under test. It takes a pool, and has transactions of its own.
+/// The code under test. It takes a pool and runs its own transactions.
 fn sign_up(pool: &Pool, email: &str) -> Result<bool, Error> {
     let added = pool.transaction(|tx| tx.execute("INSERT INTO users VALUES ($1)", &[&email]));
     match added {
@@ -32,11 +32,11 @@ fn sign_up(pool: &Pool, email: &str) -> Result<bool, Error> {
 fn an_address_is_taken_once() -> Result<(), Error> {
     let pool = Pool::test_transaction(&CONFIG)?;
     assert!(sign_up(&pool, "ann@example.org")?);
-    // The failed insert undoes itself and nothing else.
+    // The failed insert undoes only itself.
     assert!(!sign_up(&pool, "ann@example.org")?);
     let row = pool.query_one("SELECT count(*) FROM users", &[])?;
     assert_eq!(row.get::<_, i64>(0), 1);
-    Ok(()) // rolled back: the other test, at the same time, sees nothing of it
+    Ok(()) // rolled back: the other, concurrent test sees nothing of it
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tests that share a pool, as the book shows them.
+//! Tests that share a pool, as in the book.
 
 use std::sync::LazyLock;
 
@@ -9,8 +9,8 @@ static ON: LazyLock<Fixture> = LazyLock::new(Fixture::new);
 static CONFIG: LazyLock<Config> = LazyLock::new(|| ON.config(""));
 
 // ANCHOR: shared
-/// The pool of all tests of this program. Each test has a runtime of its own, which ends with
-/// it; the pool notices, and opens its sessions anew in the next one.
+/// The pool of all tests of this program. Each test has its own runtime, which ends with the test;
+/// the pool continues in those of the others.
 async fn pool() -> Result<AsyncPool, Error> {
     // CONFIG: a `static LazyLock<Config>`, from a file or from variables.
     ConnectionManager::global().async_pool(&CONFIG).await
@@ -18,7 +18,7 @@ async fn pool() -> Result<AsyncPool, Error> {
 
 #[tokio::test]
 async fn an_order_has_lines() -> Result<(), Error> {
-    // Dropped at the end, and with it everything the test wrote.
+    // Dropped at the end, together with everything the test wrote.
     let tx = pool().await?.begin().await?;
     tx.batch_execute("CREATE TABLE lines (n int); INSERT INTO lines VALUES (1), (2)")
         .await?;
@@ -41,7 +41,7 @@ async fn nothing_of_another_test_is_there() -> Result<(), Error> {
 }
 // ANCHOR_END: shared
 
-/// What the two above rely on, in one process whatever runs them.
+/// What the two tests above rely on, in one process whatever test runner is used.
 #[test]
 fn the_pool_outlives_runtimes() -> Result<(), Error> {
     for _ in 0..3 {

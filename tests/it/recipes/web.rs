@@ -1,4 +1,5 @@
-//! The web applications: requests answered, failures told, an end without a lost answer.
+//! The web applications: requests answered, failures reported, and a shutdown without a lost
+//! response.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use postgres::NoTls;
 
 use super::{Kitchen, Running};
 
-/// Status and text of one answer.
+/// The status and body of one response.
 fn ask(address: &str, method: &str, path: &str) -> Result<(u16, String), std::io::Error> {
     let mut stream = TcpStream::connect(address)?;
     let length = if method == "POST" {
@@ -53,11 +54,11 @@ fn serves_and_ends_in_order(program: &str) -> Outcome {
     assert_eq!(ask("GET", "/elsewhere")?.0, 404);
     assert!((2..=4).contains(&on.sessions()), "{}", on.sessions());
 
-    // Sessions that the server ended cost no request.
+    // Sessions ended by the server fail no request.
     assert!(kitchen.end_sessions() >= 2);
     assert_eq!(ask("GET", "/visits/home")?, (200, "10\n".to_owned()));
 
-    // A failure tells the client nothing of the database.
+    // A failure reveals nothing about the database to the client.
     let table = format!("{}.visits", kitchen.schema);
     on.run(&format!("ALTER TABLE {table} RENAME TO moved"));
     assert_eq!(ask("GET", "/visits/home")?, (500, "failed\n".to_owned()));
@@ -66,7 +67,7 @@ fn serves_and_ends_in_order(program: &str) -> Outcome {
         kitchen.schema
     ));
 
-    // A request that is under way when the process is told to stop is answered.
+    // A request that is in progress when the process is told to stop gets its response.
     let mut other = postgres::Client::connect(&on.server().url(), NoTls)?;
     let mut lock = other.transaction()?;
     lock.batch_execute(&format!("LOCK TABLE {table}"))?;

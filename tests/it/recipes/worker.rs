@@ -1,4 +1,4 @@
-//! The job queue: every job once, whoever is told what.
+//! The job queue: every job runs once, whichever worker is notified.
 
 use pgmonkey_tests::Outcome;
 
@@ -38,7 +38,7 @@ fn workers_do_every_job_once() -> Outcome {
     insert(50, "NOTIFY jobs");
     finished(53);
 
-    // Nobody is told of these; that the session is a new one is reason enough to look.
+    // No worker is notified of these; a new session is reason enough to look for jobs.
     insert(5, "");
     assert!(kitchen.end_sessions() >= 4);
     finished(58);

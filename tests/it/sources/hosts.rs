@@ -7,8 +7,8 @@ use pgmonkey_tests::Outcome;
 use super::rig::Rig;
 use super::row::{Row, row};
 
-/// The first server knows `app` by one password, the second by another; `crowded` may not log in
-/// to the first, and `twin` has the same password on both.
+/// The first server knows `app` by one password, the second by another; `crowded` may not log in to
+/// the first, and `twin` has the same password on both.
 const FIRST: &str = "CREATE ROLE twin LOGIN PASSWORD 'same'; \
     CREATE ROLE crowded LOGIN PASSWORD 'same' CONNECTION LIMIT 0";
 const SECOND: &str = "CREATE ROLE twin LOGIN PASSWORD 'same'; \
@@ -35,8 +35,8 @@ fn single() -> Vec<Row> {
         row("a directory without a socket").env("PGHOST", "<home>").no("No such file or directory"),
         row("a directory that is not there").env("PGHOST", "/no/such/directory").no("No such file or directory"),
         row("a directory and an address").env("PGHOST", "<socket>").set("hostaddr", "127.0.0.1").ok("app@shop:<a> "),
-        row("host:port").env("PGHOST", "127.0.0.1:<a>").no("could not translate host name \"127.0.0.1:<a>\"").but_says("PGHOST: connection_settings.host: a host holds no port"),
-        row("an address in brackets").env("PGHOST", "[::1]").no("could not translate host name \"[::1]\"").but_says("an IPv6 address stands without brackets"),
+        row("host:port").env("PGHOST", "127.0.0.1:<a>").no("could not translate host name \"127.0.0.1:<a>\"").but_says("PGHOST: connection_settings.host: a host must not contain a port"),
+        row("an address in brackets").env("PGHOST", "[::1]").no("could not translate host name \"[::1]\"").but_says("write an IPv6 address without brackets"),
         row("a port of 0").env("PGPORT", "0").no("invalid port number: \"0\"").but_says("expected a port"),
         row("a blank name").env("PGHOST", " ").no("could not translate host name \" \"").but_says("a host in the list is empty"),
         row("no host and no usual socket").without("PGHOST").env("PGPORT", "<b>").env("PGPASSWORD", "secret-b").no("No such file or directory")
@@ -91,7 +91,7 @@ fn roles() -> Vec<Row> {
         attrs("a primary may be read-only", "primary", "<b>,<a>").ok("twin@shop:<b> "),
         attrs("no standby", "standby", "<a>,<b>").no("server is not in hot standby mode").but_says("the server is not a standby"),
         attrs("a standby would be nice", "prefer-standby", "<b>,<a>").ok("twin@shop:<b> "),
-        attrs("read-write, and its server closed", "read-write", "<b>,<closed>").no("session is read-only").but_says("the server takes no writes"),
+        attrs("read-write, and its server closed", "read-write", "<b>,<closed>").no("session is read-only").but_says("the server does not accept writes"),
         attrs("read-only, the first one closed", "read-only", "<closed>,<b>").ok("twin@shop:<b> "),
     ]
 }

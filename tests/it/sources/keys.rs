@@ -1,4 +1,4 @@
-//! The keys of `connection_settings`, the values they take, and what is odd about texts.
+//! The keys of `connection_settings`, the values they take, and unusual texts.
 
 use pgmonkey_tests::Outcome;
 
@@ -8,7 +8,7 @@ use super::row::{Row, bare, row};
 const ODD_USER: &str = "o:d\\d";
 const ODD_PASSWORD: &str = "p:w\\d'\" %40/?#é";
 
-/// Everything said in the settings, and nothing in the environment.
+/// Everything is set in the settings, and nothing in the environment.
 fn told(name: impl Into<String>) -> Row {
     bare(name)
         .set("host", "127.0.0.1")
@@ -100,9 +100,9 @@ fn texts() -> Vec<Row> {
         told("no blanks are cut off a password").set("user", "Jürgen ☕").set("password", "geheim").no("password authentication failed for user \"Jürgen ☕\""),
         told("a password of 200 letters").set("user", "long").set("password", "x".repeat(200)).ok("long@shop:<a> "),
         told("a password that is not the first 199 of its letters").set("user", "long").set("password", "x".repeat(199)).no("password authentication failed for user \"long\""),
-        told("a database that looks like settings").set("dbname", "user=other port=1").no("database \"user=other port=1\" does not exist").but_says("connection_settings.dbname: not a connection string"),
+        told("a database that looks like settings").set("dbname", "user=other port=1").no("database \"user=other port=1\" does not exist").but_says("connection_settings.dbname: a connection string is not allowed here"),
         told("a database named like settings").set("dbname", "a=b").ok("app@a=b:<a> "),
-        told("a database that looks like a URL").set("dbname", "postgres://h/x").no("database \"postgres://h/x\" does not exist").but_says("connection_settings.dbname: not a connection string"),
+        told("a database that looks like a URL").set("dbname", "postgres://h/x").no("database \"postgres://h/x\" does not exist").but_says("connection_settings.dbname: a connection string is not allowed here"),
         row("PGDATABASE that looks like settings").env("PGDATABASE", "a=b").ok("app@a=b:<a> "),
         told("an application outside of ASCII").set("application_name", "Kasse Nº 1").ok(" app=Kasse N"),
         told("an application of 100 letters").set("application_name", "n".repeat(100)).ok(format!(" app={} ", "n".repeat(63))),
@@ -111,7 +111,7 @@ fn texts() -> Vec<Row> {
     ]
 }
 
-/// The odd names, and a user whose name the server cuts off.
+/// Unusual names, and a user name that the server truncates.
 fn accounts() -> String {
     format!(
         "CREATE ROLE \"Jürgen ☕\" LOGIN PASSWORD ' geheim\t'; \

@@ -1,6 +1,5 @@
-//! Where settings and passwords come from: each row of the tables here is carried out by `psql`
-//! and by our four types, with the same variables, home directory, files and settings, and the
-//! outcomes are compared.
+//! Where settings and passwords come from: `psql` and all four types run each row of the tables
+//! here with the same variables, home directory, files and settings, and the outcomes are compared.
 
 mod hosts;
 mod keys;

@@ -1,4 +1,4 @@
-//! The password file: which line decides, how it is read, and what goes before it.
+//! The password file: which line applies, how it is read, and what takes precedence over it.
 
 use pgmonkey_tests::Outcome;
 
@@ -10,7 +10,7 @@ const NONE: &str = "no password supplied";
 const MISSING: &str = "the server asks for a password and there is none";
 const WRONG: &str = "password authentication failed for user \"app\"";
 
-/// No password but what `~/.pgpass` gives.
+/// No password but the one in `~/.pgpass`.
 fn asks(name: &'static str) -> Row {
     row(name).without("PGPASSWORD")
 }
@@ -54,8 +54,8 @@ fn fields() -> Vec<Row> {
         passed_over("another case", "127.0.0.1:<a>:SHOP:app:secret-a\n"),
         found("the database that is named as the user", "127.0.0.1:<a>:app:app:secret-a\n").without("PGDATABASE").ok("app@app:<a> "),
         home("the user of the operating system", "127.0.0.1:<a>:shop:<me>:mine-a\n").without("PGUSER").ok("<me>@shop:<a> "),
-        home("backslash and colon in user and database", "127.0.0.1:<a>:d\\:b\\\\x:o\\:d\\\\d:p\\:w\\\\d'\" %40/?#é\n").env("PGUSER", "o:d\\d").env("PGDATABASE", "d:b\\x").ok("o:d\\d@d:b\\x:<a> ").but_we("decision 088: a name is no login", Err("connection_settings.user: a role's name")),
-        home("a colon that is not escaped ends the password", "*:*:*:*:p:w\\\\d'\" %40/?#é\n").env("PGUSER", "o:d\\d").no("password authentication failed for user \"o:d\\d\"").but_says("connection_settings.user: a role's name"),
+        home("backslash and colon in user and database", "127.0.0.1:<a>:d\\:b\\\\x:o\\:d\\\\d:p\\:w\\\\d'\" %40/?#é\n").env("PGUSER", "o:d\\d").env("PGDATABASE", "d:b\\x").ok("o:d\\d@d:b\\x:<a> ").but_we("decision 088: a name is no login", Err("connection_settings.user: contains a colon")),
+        home("a colon that is not escaped ends the password", "*:*:*:*:p:w\\\\d'\" %40/?#é\n").env("PGUSER", "o:d\\d").no("password authentication failed for user \"o:d\\d\"").but_says("connection_settings.user: contains a colon"),
         found("an escaped letter", "127.0.0.1:<a>:sh\\op:\\app:s\\ecret-a\n"),
         found("an escaped letter of the host", "12\\7.0.0.1:<a>:shop:app:secret-a\n"),
         found("more fields", "127.0.0.1:<a>:shop:app:secret-a:more\n"),

@@ -1,4 +1,4 @@
-//! Two servers with what the rows need, and the two programs that carry the rows out.
+//! Two servers prepared for the rows, and the two programs that run the rows.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use pgmonkey_testserver::{Cluster, StopMode, free_port};
 use super::row::{Outcome, Row};
 use crate::tls::psql;
 
-/// What a session says of itself; psql alone gives itself a name where none is set.
+/// The query that identifies a session; psql alone sets a name of its own if there is none.
 const FACTS: &str = "SELECT current_user || '@' || current_database() || ':' \
      || coalesce(inet_server_port()::text, 'socket') \
      || ' app=' || replace(current_setting('application_name'), 'psql', '') \
@@ -19,10 +19,10 @@ const FACTS: &str = "SELECT current_user || '@' || current_database() || ':' \
      || ' style=' || current_setting('DateStyle') || ' mem=' || current_setting('work_mem') \
      || ' path=' || current_setting('search_path') || ' enc=' || current_setting('client_encoding')";
 
-/// The order of our outcomes.
+/// The order of the four types' outcomes.
 const TYPES: [&str; 4] = ["normal", "pool", "async", "async_pool"];
 
-/// The same on both servers, but for the passwords.
+/// The same on both servers, except for the passwords.
 const ROLES: &str = r#"CREATE ROLE app LOGIN PASSWORD 'secret-<s>';
     CREATE ROLE other LOGIN PASSWORD 'other-<s>';
     CREATE ROLE "o:d\d" LOGIN PASSWORD 'p:w\d''" %40/?#é';
@@ -30,7 +30,7 @@ const ROLES: &str = r#"CREATE ROLE app LOGIN PASSWORD 'secret-<s>';
 
 const DATABASES: [&str; 4] = ["app", "shop", "d:b\\x", "<me>"];
 
-/// Where builds of libpq look for a socket when no host is named.
+/// The directories where builds of libpq look for a socket if no host is named.
 const USUAL_SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// The servers and `psql`.
@@ -43,8 +43,8 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// `None`, with a word why, where there is no psql, or where the user of the operating system is
-    /// named as a role that the servers have anyway.
+    /// `None` with a message if there is no psql, or if the operating system user has the name of a
+    /// role that the servers have anyway.
     pub(super) fn new() -> anyhow::Result<Option<Self>> {
         let me = me()?;
         if ["postgres", "app", "other"].contains(&me.as_str()) {
@@ -78,7 +78,7 @@ impl Rig {
         [&self.a, &self.b]
     }
 
-    /// Has the first server listen on the usual sockets too; `false`, with a word why, where it may
+    /// Makes the first server listen on the usual sockets too; `false` with a message if it may
     /// not.
     pub(super) fn listens_on_usual_sockets(&self) -> anyhow::Result<bool> {
         let own = self
@@ -98,8 +98,8 @@ impl Rig {
         Ok(false)
     }
 
-    /// Carries the rows out, prints them as a table (`=` is what the column before
-    /// says), and panics with those that went wrong.
+    /// Runs the rows, prints them as a table (`=` repeats the column before), and panics with those
+    /// that failed.
     pub(super) fn compare(&self, rows: Vec<Row>) -> anyhow::Result<()> {
         let mut wrong = Vec::new();
         println!("name | psql | {}", TYPES.join(" | "));
@@ -151,7 +151,7 @@ impl Rig {
     }
 
     fn ours(&self, row: &Row, home: &Path) -> anyhow::Result<Vec<Outcome>> {
-        // JSON is YAML, and has one way only to write a text.
+        // JSON is YAML, and has only one way to write a text.
         let settings: serde_json::Map<String, serde_json::Value> = self
             .settings(row, home)
             .map(|(key, value)| (key.to_owned(), value.into()))
@@ -203,7 +203,7 @@ impl Rig {
             .replace("<me>", &self.me)
     }
 
-    /// What was expected of the first program that did something else.
+    /// The expectation for the first program that did something else.
     fn fault(&self, row: &Row, theirs: &Outcome, ours: &[Outcome]) -> Option<String> {
         let own = row.ours.as_ref().unwrap_or(&row.expected);
         if !self.fits(&row.expected, theirs) {

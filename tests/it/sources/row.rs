@@ -1,9 +1,9 @@
 //! One row of a table.
 
-/// What came of it: what the session says of itself, or the words of the refusal.
+/// The outcome: how the session identifies itself, or the words of the refusal.
 pub(super) type Outcome = Result<String, String>;
 
-/// What is tried, and what must come of it.
+/// What is tried, and the expected outcome.
 ///
 /// Texts may name `<a>`, `<b>` and `<closed>` (ports of the two servers and of none), `<home>`
 /// (the home directory), `<socket>` (directory of the first server's socket) and `<me>` (the
@@ -13,9 +13,9 @@ pub(super) struct Row {
     pub(super) variables: Vec<(&'static str, String)>,
     pub(super) settings: Vec<(&'static str, String)>,
     pub(super) files: Vec<File>,
-    /// A part of what psql must say.
+    /// A part of what psql must print.
     pub(super) expected: Result<String, String>,
-    /// What we must say instead, and where that is written down.
+    /// What pgmonkey must print instead, and where that is documented.
     pub(super) ours: Option<Result<String, String>>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn row(name: impl Into<String>) -> Row {
         .env("PGPASSWORD", "secret-a")
 }
 
-/// A row with nothing set.
+/// A row without any variables.
 pub(super) fn bare(name: impl Into<String>) -> Row {
     Row {
         name: name.into(),
@@ -49,28 +49,28 @@ pub(super) fn bare(name: impl Into<String>) -> Row {
 }
 
 impl Row {
-    /// Sets a variable; an earlier value of it is replaced.
+    /// Sets a variable, replacing an earlier value.
     pub(super) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self = self.without(name);
         self.variables.push((name, value.into()));
         self
     }
 
-    /// Takes a variable away.
+    /// Removes a variable.
     pub(super) fn without(mut self, name: &str) -> Self {
         self.variables.retain(|(known, _)| *known != name);
         self
     }
 
-    /// Sets a key of `connection_settings`, and of psql's connection string; an earlier value of it
-    /// is replaced.
+    /// Sets a key of `connection_settings` and of psql's connection string, replacing an earlier
+    /// value.
     pub(super) fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.settings.retain(|(known, _)| *known != key);
         self.settings.push((key, value.into()));
         self
     }
 
-    /// Puts a file into the home directory that only its owner may read.
+    /// Puts a file into the home directory that only its owner can read.
     pub(super) fn file(self, path: &'static str, content: impl Into<String>) -> Self {
         self.file_with(path, content, 0o600)
     }
@@ -91,7 +91,7 @@ impl Row {
         self
     }
 
-    /// Both connect, and this is among what the sessions say.
+    /// Both connect, and the sessions' output contains this.
     pub(super) fn ok(mut self, facts: impl Into<String>) -> Self {
         self.expected = Ok(facts.into());
         self
@@ -103,14 +103,14 @@ impl Row {
         self
     }
 
-    /// Neither connects; we say it in words of our own.
+    /// Neither connects; pgmonkey has its own message.
     pub(super) fn but_says(mut self, words: impl Into<String>) -> Self {
         assert!(self.expected.is_err(), "psql is refused as well");
         self.ours = Some(Err(words.into()));
         self
     }
 
-    /// We mean something else than libpq; `written` says where the file's reader is told so.
+    /// pgmonkey differs from libpq; `written` is where this is documented.
     pub(super) fn but_we(mut self, written: &str, outcome: Result<&str, &str>) -> Self {
         assert!(!written.is_empty(), "a difference has its reason");
         self.ours = Some(outcome.map(str::to_owned).map_err(str::to_owned));

@@ -1,4 +1,4 @@
-//! The service file: where it is looked for, how it is read, and what it outranks.
+//! The service file: where it is looked for, how it is read, and what it takes precedence over.
 
 use pgmonkey_tests::Outcome;
 

@@ -1,4 +1,4 @@
-//! The `PG*` variables, and that what is said in the settings goes before them.
+//! The `PG*` variables, and that the settings take precedence over them.
 
 use pgmonkey_tests::Outcome;
 
@@ -25,7 +25,7 @@ fn targets() -> Vec<Row> {
         row("PGDATABASE empty").env("PGDATABASE", "").ok("app@app:<a> "),
         row("PGTARGETSESSIONATTRS any").env("PGTARGETSESSIONATTRS", "any").ok("app@shop:<a> "),
         row("PGTARGETSESSIONATTRS read-write").env("PGTARGETSESSIONATTRS", "read-write").ok("app@shop:<a> "),
-        row("PGTARGETSESSIONATTRS read-only").env("PGTARGETSESSIONATTRS", "read-only").no("session is not read-only").but_says("the server takes writes"),
+        row("PGTARGETSESSIONATTRS read-only").env("PGTARGETSESSIONATTRS", "read-only").no("session is not read-only").but_says("the server accepts writes"),
         row("PGTARGETSESSIONATTRS standby").env("PGTARGETSESSIONATTRS", "standby").no("server is not in hot standby mode").but_says("the server is not a standby"),
         row("PGTARGETSESSIONATTRS prefer-standby").env("PGTARGETSESSIONATTRS", "prefer-standby").ok("app@shop:<a> "),
         row("PGTARGETSESSIONATTRS unknown").env("PGTARGETSESSIONATTRS", "master").no("\"master\"").but_says("PGTARGETSESSIONATTRS"),
@@ -79,7 +79,7 @@ fn sessions() -> Vec<Row> {
     ]
 }
 
-/// The variables would lead nowhere.
+/// The variables alone would lead to no server.
 #[rustfmt::skip]
 fn explicit() -> Vec<Row> {
     vec![

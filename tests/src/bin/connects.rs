@@ -1,5 +1,5 @@
-//! Opens a database of each of the four types and says what came of it, a line a type: `ok` and
-//! the answer to a query, or `no` and the error.
+//! Opens a database of each of the four types and prints one line per type: `ok` and the result of
+//! a query, or `no` and the error.
 //!
 //! `connects SQL`, with the file on standard input
 

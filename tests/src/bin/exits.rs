@@ -1,4 +1,4 @@
-//! Opens what is cached in the manager of the process, says so, waits for a line and ends.
+//! Opens cached handles in the global manager, says so, waits for a line and ends.
 //!
 //! `exits FILE return|exit|lock|async|hang|panic`
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pgmonkey::{Config, ConnectionManager, Error};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 
-/// A handle whose closing never ends, or panics.
+/// A handle whose close never ends, or panics.
 struct Bad(bool);
 
 impl CloseAtExit for Bad {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Error> {
     let config = Config::from_file(file.expect("a file"))?;
     let how = how.expect("how to end");
     if how == "hang" || how == "panic" {
-        // Kept for ever, as in a static.
+        // Kept until the end, as in a static.
         let bad: &'static mut Arc<dyn CloseAtExit> =
             Box::leak(Box::new(Arc::new(Bad(how == "hang"))));
         exit::register(Arc::downgrade(bad));
@@ -44,7 +44,7 @@ fn main() -> Result<(), Error> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).expect("a line");
     if how == "lock" {
-        // A statement that never ends, on a thread that nobody waits for.
+        // A statement that never ends, on a detached thread.
         std::thread::spawn(move || pool.batch_execute("SELECT pg_sleep(60)"));
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

@@ -1,9 +1,9 @@
-//! Opens handles, forks, has the child do something with what it inherited, and says whether the
-//! parent's sessions live on.
+//! Opens handles, forks, makes the child use what it inherited, and reports whether the parent's
+//! sessions survive.
 //!
 //! `forks FILE sync|async exit|acquire|statement|guard|deref|transaction|commit|listen|hear|new|manager|busy|close|drop`
 //!
-//! The one program of the tests that needs `unsafe`: the standard library cannot fork.
+//! The only test program that needs `unsafe`: the standard library cannot fork.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use pgmonkey::{Config, Error};
 
-/// How long a child may take.
-const LIMIT: Duration = Duration::from_secs(10);
+/// A child that still runs after this time hangs. Far longer than any stall of a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
@@ -26,10 +26,10 @@ fn main() -> Result<(), Error> {
     }
 }
 
-/// Forks; the child says what `work` says, and ends as a program does.
+/// Forks; the child prints the result of `work`, and exits as a program does.
 fn in_child(work: impl FnOnce() -> Result<String, Error>) {
     #[expect(unsafe_code, reason = "the standard library cannot fork")]
-    // SAFETY: what the child may do after this is what is tried here; glibc and musl leave it a
+    // SAFETY: what the child may do after this is what is tested here; glibc and musl leave it a
     // working allocator.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no child");
@@ -50,7 +50,7 @@ fn in_child(work: impl FnOnce() -> Result<String, Error>) {
         }
         if Instant::now() > end {
             #[expect(unsafe_code, reason = "as above")]
-            // SAFETY: no memory is involved, and the child was not waited for yet.
+            // SAFETY: no memory is involved, and the child has not been waited for yet.
             unsafe {
                 libc::kill(child, libc::SIGKILL);
             }
@@ -60,7 +60,7 @@ fn in_child(work: impl FnOnce() -> Result<String, Error>) {
     }
 }
 
-/// What came of a call.
+/// The outcome of a call.
 fn told<T: std::fmt::Debug>(came: &Result<T, Error>) -> String {
     match came {
         Ok(_) => "answered".to_owned(),
@@ -72,7 +72,7 @@ fn told<T: std::fmt::Debug>(came: &Result<T, Error>) -> String {
 macro_rules! family {
     ($driver:ident, $place:expr, $go:ident) => {
         use pgmonkey::$driver::{
-            ClientGuard, Connection, ConnectionManager, Heard, Listener, Pool, Transaction,
+            ClientGuard, Connection, ConnectionManager, ListenEvent, Listener, Pool, Transaction,
         };
 
         use super::*;
@@ -116,7 +116,7 @@ macro_rules! family {
                     held.cached.query("SELECT pg_notify('jobs', '')", &[])
                 )?;
                 let heard = $go!(place, held.listener.recv())?;
-                assert!(matches!(heard, Heard::Notification(_)), "{heard:?}");
+                assert!(matches!(heard, ListenEvent::Notification(_)), "{heard:?}");
                 Ok(pids)
             };
             let before = parent(&mut held)?;
@@ -131,7 +131,7 @@ macro_rules! family {
             Ok(())
         }
 
-        /// Forks again and again while other threads hold whatever there is to be held.
+        /// Forks repeatedly while other threads hold all kinds of locks.
         fn among_busy_threads(config: &Config, mut fork: impl FnMut()) -> Result<(), Error> {
             let over = AtomicBool::new(false);
             let work = || -> Result<(), Error> {
@@ -178,13 +178,13 @@ macro_rules! family {
                 let Held { transaction, .. } = inherited.take().expect("inherited");
                 return Ok(told(&$go!(place, transaction.commit())));
             }
-            // Nothing of it is dropped, as in a static.
+            // Never dropped, as in a static.
             let held = inherited.as_mut().expect("inherited");
             Ok(match how {
                 "acquire" => told(&$go!(place, held.pool.acquire())),
                 "statement" => told(&$go!(place, held.cached.query("SELECT 1", &[]))),
                 "guard" => told(&$go!(place, held.guard.query("SELECT 1", &[]))),
-                // The driver's own call, which the async driver's task answers in the parent alone.
+                // The driver's own call, which only the async driver's task in the parent answers.
                 "deref" => told(&$go!(place, simple_query(&mut held.guard))),
                 "transaction" => told(&$go!(place, held.transaction.execute("SELECT 1", &[]))),
                 "listen" => told(&$go!(place, held.listener.listen("more"))),

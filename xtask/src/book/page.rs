@@ -1,4 +1,4 @@
-//! What is in a page: headings, links, code.
+//! The contents of a page: headings, links, code.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 pub(super) struct Page {
     /// The first heading.
     pub(super) title: String,
-    /// The names its headings can be reached by.
+    /// The anchors of its headings.
     pub(super) anchors: BTreeSet<String>,
     pub(super) links: Vec<String>,
     pub(super) blocks: Vec<Block>,
@@ -61,7 +61,7 @@ impl Page {
         page
     }
 
-    /// What its blocks take from other files.
+    /// What its code blocks include from other files.
     pub(super) fn includes(&self) -> impl Iterator<Item = &str> {
         self.blocks.iter().flat_map(Block::includes)
     }
@@ -83,7 +83,7 @@ impl Block {
         self.text.lines().filter_map(include)
     }
 
-    /// Whether it is Rust that stands here alone. What is included is compiled where it is.
+    /// Whether it is Rust code in the page itself. Included code is compiled in its file.
     pub(super) fn is_loose(&self) -> bool {
         let whole = self.text.lines().all(|line| include(line).is_some());
         self.language == "rust" && !whole
@@ -99,7 +99,7 @@ fn include(line: &str) -> Option<&str> {
     line.trim().strip_prefix("{{#include ")?.strip_suffix("}}")
 }
 
-/// As mdBook and GitHub name a heading.
+/// The anchor of a heading in mdBook and GitHub.
 fn anchor(heading: &str) -> String {
     let kept = |c: char| match c {
         c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),

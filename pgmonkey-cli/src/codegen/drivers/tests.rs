@@ -1,8 +1,10 @@
+use pgmonkey::Config;
+
 use super::*;
 
 fn generated(yaml: &str, kind: ConnectionType) -> Result<String, String> {
     let loader = Config::loader().libpq_sources(false).yaml(yaml);
-    let loaded = loader.load_with_sources().expect("it is right");
+    let loaded = loader.load_with_sources().expect("valid config");
     program(kind, &loaded, &|_| None)
 }
 
@@ -11,14 +13,14 @@ fn no_secret_is_part_of_a_program() {
     let yaml = "connection_settings: { host: db, user: a, password: S3cret, options: '-c my.password=S3cret' }\n\
                 sync_settings: { my.api_token: S3cret, work_mem: 64MB }\n";
     for kind in ConnectionType::ALL {
-        let text = generated(yaml, kind).expect("it can be done");
+        let text = generated(yaml, kind).expect("supported settings");
         assert!(!text.contains("S3cret"), "{text}");
         assert!(
             text.contains("connection_settings.options holds a secret"),
             "{text}"
         );
     }
-    let text = generated(yaml, ConnectionType::Pool).expect("it can be done");
+    let text = generated(yaml, ConnectionType::Pool).expect("supported settings");
     assert!(
         text.contains("sync_settings.my.api_token holds a secret"),
         "{text}"
@@ -35,7 +37,7 @@ fn what_the_drivers_cannot_do_is_refused() {
         ),
         (
             "host: db, sslmode: require, sslcert: a, sslkey: b, sslpassword: S3cret",
-            "sslpassword: (a key",
+            "sslpassword: (an encrypted key",
         ),
         (
             "host: db, sslmode: verify-full, sslcrl: /a.crl",
@@ -67,7 +69,7 @@ fn what_the_drivers_cannot_do_is_refused() {
 #[test]
 fn a_socket_is_not_encrypted() {
     let yaml = "connection_settings: { host: /run/pg, sslmode: require }";
-    let text = generated(yaml, ConnectionType::Async).expect("it can be done");
+    let text = generated(yaml, ConnectionType::Async).expect("supported settings");
     assert!(
         text.contains("SslMode::Disable") && text.contains("NoTls"),
         "{text}"
@@ -80,11 +82,11 @@ fn the_users_own_files_are_part_of_it() {
     let own = |name: &str| Some(folder.path().join(name));
     let yaml = "connection_settings: { host: db, user: a, sslmode: require }";
     let loader = Config::loader().libpq_sources(false).yaml(yaml);
-    let loaded = loader.load_with_sources().expect("it is right");
-    let text = program(ConnectionType::Normal, &loaded, &own).expect("it can be done");
+    let loaded = loader.load_with_sources().expect("valid config");
+    let text = program(ConnectionType::Normal, &loaded, &own).expect("supported settings");
     assert!(text.contains("AnyServer"), "{text}");
     std::fs::write(folder.path().join("root.crt"), "").expect("a file");
-    let text = program(ConnectionType::Normal, &loaded, &own).expect("it can be done");
+    let text = program(ConnectionType::Normal, &loaded, &own).expect("supported settings");
     assert!(
         text.contains("AnyName") && text.contains("/root.crt"),
         "{text}"
@@ -95,7 +97,7 @@ fn the_users_own_files_are_part_of_it() {
 fn blanks_reach_the_server() {
     let yaml =
         "connection_settings: { host: db, user: a }\nsync_settings: { DateStyle: 'ISO, DMY' }\n";
-    let text = generated(yaml, ConnectionType::Normal).expect("it can be done");
+    let text = generated(yaml, ConnectionType::Normal).expect("supported settings");
     assert!(
         text.contains(r#".options("-c DateStyle=ISO,\\ DMY")"#),
         "{text}"

@@ -1,4 +1,4 @@
-//! What a program on the drivers needs for encrypted sessions: rustls, set up as `sslmode` means.
+//! The TLS part of a program on the drivers: rustls, configured as `sslmode` requires.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +6,23 @@ use pgmonkey::config::{ConnectionSettings, Host, RootCert, SslMode, SslNegotiati
 
 use super::super::literal;
 
-/// How a program begins its sessions.
+/// How a program opens its sessions.
 pub(super) struct Tls {
     /// The driver's mode.
     pub(super) mode: &'static str,
-    /// The function `tls`, and what it stands on; nothing where no session is encrypted.
+    /// The function `tls` and what it depends on; `None` if no session is encrypted.
     pub(super) source: Option<Source>,
 }
 
-/// The part of a program that encrypts.
+/// The part of a program that sets up TLS.
 pub(super) struct Source {
     pub(super) function: String,
     pub(super) imports: Vec<&'static str>,
     pub(super) dependencies: Vec<&'static str>,
 }
 
-/// As with libpq: roots that are there are used under every mode, the name only by one.
+/// As in libpq: existing root certificates are used under every mode, the name is checked only
+/// under one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Check {
     Nothing,
@@ -29,11 +30,11 @@ enum Check {
     Full,
 }
 
-/// What the settings ask for. `own` is where a file of the user's own would be.
+/// What the settings ask for. `own` is the directory of the user's own files.
 ///
 /// # Errors
 ///
-/// The key and value that cannot be had in a few lines.
+/// The key and value that a few lines of code cannot support.
 pub(super) fn plan(
     settings: &ConnectionSettings,
     own: &dyn Fn(&str) -> Option<PathBuf>,
@@ -43,8 +44,8 @@ pub(super) fn plan(
     };
     let targets = settings.targets();
     let local = |target: &pgmonkey::config::Target| matches!(target.host, Host::Unix(_));
-    // A socket on this machine is never encrypted, whatever the mode. `allow` begins in plain text
-    // and the drivers try no second time.
+    // A Unix socket is never encrypted, whatever the mode. `allow` starts in plain text, and the
+    // drivers make no second attempt.
     let plain = matches!(settings.sslmode, SslMode::Disable | SslMode::Allow);
     if plain || targets.iter().all(local) {
         return Ok(Tls {
@@ -60,7 +61,7 @@ pub(super) fn plan(
         );
     }
     if settings.sslpassword.is_some() {
-        return refused("sslpassword", &"(a key that is encrypted)");
+        return refused("sslpassword", &"(an encrypted key)");
     }
     let existing = |name| own(name).filter(|path| path.exists());
     let crl = settings.sslcrl.clone().or_else(|| existing("root.crl"));
@@ -95,28 +96,70 @@ fn source(
     roots: Option<&RootCert>,
     identity: Option<&(PathBuf, PathBuf)>,
 ) -> Source {
+    let mode = settings.sslmode;
+    let body = body(settings, check, roots, identity);
+    let verifier = match check {
+        Check::Full => "",
+        Check::Chain => ANY_NAME,
+        Check::Nothing => ANY_SERVER,
+    };
+    let from_file = matches!(roots, Some(RootCert::Path(_)));
+    Source {
+        function: format!(
+            "/// TLS for the sessions: sslmode {mode}.\nfn tls() -> Result<MakeRustlsConnect, Box<dyn Error>> {{\n{body}}}\n\n{verifier}"
+        ),
+        imports: imports(check, from_file, identity.is_some()),
+        dependencies: dependencies(check, from_file),
+    }
+}
+
+fn imports(check: Check, from_file: bool, has_identity: bool) -> Vec<&'static str> {
     let mut imports = vec![
         "rustls::ClientConfig",
         "rustls::crypto::ring",
         "tokio_postgres_rustls::MakeRustlsConnect",
     ];
+    if check != Check::Nothing {
+        imports.push("rustls::RootCertStore");
+    }
+    if from_file || has_identity {
+        imports.push("rustls::pki_types::pem::PemObject");
+        // The custom verifiers also import this name.
+        imports.extend((check == Check::Full).then_some("rustls::pki_types::CertificateDer"));
+    }
+    if has_identity {
+        imports.push("rustls::pki_types::PrivateKeyDer");
+    }
+    let more: &[&str] = match check {
+        Check::Full => &[],
+        Check::Chain => &[NEEDED, CHAIN],
+        Check::Nothing => &[NEEDED, SERVER],
+    };
+    imports.extend(more.iter().flat_map(|lines| lines.lines()));
+    imports
+}
+
+fn dependencies(check: Check, from_file: bool) -> Vec<&'static str> {
     let mut dependencies = vec![
         r#"rustls = { version = "0.23", default-features = false, features = ["ring", "std", "tls12"] }"#,
         r#"tokio-postgres-rustls = "0.14""#,
     ];
-    let mut body = String::from("    let provider = Arc::new(ring::default_provider());\n");
-    let from_file = matches!(roots, Some(RootCert::Path(_)));
-    if check != Check::Nothing {
-        imports.push("rustls::RootCertStore");
-        body.push_str(&trusted(roots));
-        if !from_file {
-            dependencies.push("rustls-native-certs = \"0.8\"");
-        }
+    if check != Check::Nothing && !from_file {
+        dependencies.push("rustls-native-certs = \"0.8\"");
     }
-    if from_file || identity.is_some() {
-        imports.push("rustls::pki_types::pem::PemObject");
-        // The verifiers of our own name it too.
-        imports.extend((check == Check::Full).then_some("rustls::pki_types::CertificateDer"));
+    dependencies
+}
+
+/// The body of the function `tls`.
+fn body(
+    settings: &ConnectionSettings,
+    check: Check,
+    roots: Option<&RootCert>,
+    identity: Option<&(PathBuf, PathBuf)>,
+) -> String {
+    let mut body = String::from("    let provider = Arc::new(ring::default_provider());\n");
+    if check != Check::Nothing {
+        body.push_str(&trusted(roots));
     }
     let verifier = match check {
         Check::Full => "        .with_root_certificates(roots)\n",
@@ -134,7 +177,6 @@ fn source(
         }
     };
     if let Some((certificate, key)) = identity {
-        imports.push("rustls::pki_types::PrivateKeyDer");
         body.push_str(&format!(
             "    let certificate = CertificateDer::pem_file_iter({})?.collect::<Result<Vec<_>, _>>()?;\n    let key = PrivateKeyDer::from_pem_file({})?;\n",
             text(certificate),
@@ -151,30 +193,16 @@ fn source(
         "    let {mutable}config = ClientConfig::builder_with_provider(provider)\n        {}?\n{verifier}{own}{changes}    Ok(MakeRustlsConnect::new(config))\n",
         versions(settings),
     ));
-    let mode = settings.sslmode;
-    let function = format!(
-        "/// How sessions are encrypted: sslmode {mode}.\nfn tls() -> Result<MakeRustlsConnect, Box<dyn Error>> {{\n{body}}}\n\n"
-    );
-    let (verifier, more): (&str, &[&str]) = match check {
-        Check::Full => ("", &[]),
-        Check::Chain => (ANY_NAME, &[NEEDED, CHAIN]),
-        Check::Nothing => (ANY_SERVER, &[NEEDED, SERVER]),
-    };
-    imports.extend(more.iter().flat_map(|lines| lines.lines()));
-    Source {
-        function: function + verifier,
-        imports,
-        dependencies,
-    }
+    body
 }
 
 const CUSTOM: &str = "        .dangerous()\n        .with_custom_certificate_verifier(verifier)\n";
 
-/// Whom to trust.
+/// The root certificates to trust.
 fn trusted(roots: Option<&RootCert>) -> String {
     let certificates = match roots {
         Some(RootCert::Path(path)) => format!("CertificateDer::pem_file_iter({})?", text(path)),
-        // What is no certificate in the system's list keeps nobody from using the others.
+        // An invalid certificate in the system's store must not prevent the use of the others.
         _ => {
             return "    let mut roots = RootCertStore::empty();\n    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);\n".to_owned();
         }
@@ -195,7 +223,7 @@ fn versions(settings: &ConnectionSettings) -> &'static str {
     }
 }
 
-/// What is not part of the builder.
+/// Settings that the builder does not cover.
 fn changes(settings: &ConnectionSettings) -> String {
     let mut text = String::new();
     if !settings.sslsni {
@@ -222,7 +250,7 @@ const SERVER: &str = "\
 rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature}";
 
 const ANY_NAME: &str = "\
-/// Takes a server for whom a trusted root vouches, whatever its name.
+/// Accepts a server whose certificate is signed by a trusted root, whatever its name.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -236,7 +264,7 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use CertificateError::{NotValidForName, NotValidForNameContext};
-        // The name is looked at last: who fails for it alone is trusted.
+        // The name is checked last: a certificate that fails only this check is trusted.
         match self.0.verify_server_cert(server, others, name, ocsp, now) {
             Err(rustls::Error::InvalidCertificate(
                 NotValidForName | NotValidForNameContext { .. },
@@ -271,8 +299,8 @@ impl ServerCertVerifier for AnyName {
 ";
 
 const ANY_SERVER: &str = "\
-/// Takes any server that holds the key of the certificate it shows. This keeps listeners out, but
-/// not somebody who puts himself in between: sslmode verify-full does.
+/// Accepts any server that holds the private key of its certificate. This prevents eavesdropping,
+/// but not a man in the middle: sslmode verify-full does.
 #[derive(Debug)]
 struct AnyServer(WebPkiSupportedAlgorithms);
 

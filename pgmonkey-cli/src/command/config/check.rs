@@ -7,11 +7,11 @@ use pgmonkey::config::{Host, Loaded, SslMode, Target};
 use pgmonkey::{Config, Connection};
 use serde::Serialize;
 
-use crate::capacity::{self, Capacity};
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::finding::{Finding, Severity};
-use crate::output::{Format, FormatOption, Output};
+use crate::server::capacity::{self, Capacity};
+use crate::ui::finding::{Finding, Severity};
+use crate::ui::output::{Format, FormatOption, Output};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,10 +22,10 @@ Examples:
 pub(crate) struct Check {
     #[command(flatten)]
     file: ConfigFile,
-    /// Fail on warnings too.
+    /// Fail on warnings as well.
     #[arg(long)]
     strict: bool,
-    /// Also ask the server whether it can serve both pools.
+    /// Connect, and check whether the server can serve both pools together.
     #[arg(long)]
     connect: bool,
     #[command(flatten)]
@@ -105,25 +105,25 @@ impl Check {
     }
 }
 
-/// Passwords and data that would cross a network in the clear, or could be made to.
+/// Warns about passwords and data that cross a network in the clear, or can be made to.
 fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
     let settings = &loaded.config.connection_settings;
     let consequence = match settings.sslmode {
         SslMode::Disable => "never encrypts",
-        SslMode::Allow => "encrypts only when the server refuses anything else",
-        SslMode::Prefer => "goes on unencrypted when anybody on the way says so",
+        SslMode::Allow => "encrypts only if the server refuses plain text",
+        SslMode::Prefer => "falls back to plain text, which an attacker on the network can force",
         _ => return None,
     };
     let remote = settings.targets().into_iter().find(is_remote)?;
     let key = "connection_settings.sslmode";
     let message = format!(
-        "{} {consequence}, and {remote} is another machine: use verify-full, or require at least",
+        "{} {consequence}, and {remote} is another machine: use verify-full, or at least require",
         settings.sslmode
     );
     Some(Finding::advice(key, loaded.source(key), message, text))
 }
 
-/// A root certificate that does not keep a session with another server from being opened.
+/// Warns about a root certificate that does not prevent sessions with other servers.
 fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
     let settings = &loaded.config.connection_settings;
     let (SslMode::Allow | SslMode::Prefer, Some(_)) = (settings.sslmode, &settings.sslrootcert)
@@ -132,14 +132,15 @@ fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
     };
     let key = "connection_settings.sslrootcert";
     let message = format!(
-        "with sslmode {} a server whose certificate does not match is talked to unencrypted: use \
-         verify-full",
+        "with sslmode {}, a server whose certificate does not match still gets a session in plain \
+         text: use verify-full",
         settings.sslmode
     );
     Some(Finding::advice(key, loaded.source(key), message, text))
 }
 
-/// A blocking session on a Unix socket, where the driver gives no way to watch its messages.
+/// Notes a blocking session on a Unix socket, where the driver does not expose the protocol
+/// messages.
 fn unwatched(loaded: &Loaded) -> Option<Finding> {
     let config = &loaded.config;
     let on_socket = |target: &Target| matches!(target.host, Host::Unix(_));
@@ -149,14 +150,14 @@ fn unwatched(loaded: &Loaded) -> Option<Finding> {
         return None;
     }
     let key = "connection_settings.host";
-    let message = "over a Unix socket a blocking session cannot be watched: `reset: auto` acts as \
-                   `session`, and a commit asks the server with one statement more; over TCP, and for \
-                   async types, neither costs anything"
+    let message = "a blocking session on a Unix socket cannot be observed: `reset: auto` acts as \
+                   `session`, and a commit costs one statement more; TCP and the async types \
+                   avoid both"
         .to_owned();
     Some(Finding::note(key, loaded.source(key), message))
 }
 
-/// Whether the way there leads over a network.
+/// Whether the session crosses a network.
 fn is_remote(target: &Target) -> bool {
     let local = |address: IpAddr| address.to_canonical().is_loopback();
     if let Some(address) = target.hostaddr {
@@ -189,7 +190,7 @@ mod tests {
     fn warned(connection: &str) -> Option<String> {
         let yaml = format!("connection_settings: {{ {connection} }}");
         let loader = Config::loader().libpq_sources(false).yaml(&*yaml);
-        let loaded = loader.load_with_sources().expect("it is right");
+        let loaded = loader.load_with_sources().expect("valid config");
         encryption(&loaded, &yaml).map(|finding| finding.message)
     }
 
@@ -213,7 +214,7 @@ mod tests {
     fn a_blocking_session_on_a_unix_socket_is_noted() {
         let noted = |text: &str| {
             let loader = Config::loader().libpq_sources(false).yaml(text);
-            let loaded = loader.load_with_sources().expect("it is right");
+            let loaded = loader.load_with_sources().expect("valid config");
             unwatched(&loaded).map(|finding| finding.severity)
         };
         let socket = "connection_settings: { host: /tmp }";

@@ -1,5 +1,7 @@
 //! `pgmonkey config create FILE`.
 
+mod template;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +11,11 @@ use pgmonkey::Config;
 use pgmonkey::config::Loader;
 use serde_json::Value;
 
-use crate::configuration::{expand_home, standard_input};
+use crate::command::configuration::{expand_home, standard_input};
 use crate::error::Error;
-use crate::output::Output;
-use crate::template::fill;
+use crate::ui::output::Output;
+
+use template::fill;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,11 +25,11 @@ Examples:
   PGHOST=db PGUSER=app pgmonkey config create pgmonkey.yaml --from-env
 
 The file is readable by its owner only. A password in the URL or in PGPASSWORD is written \
-into it. A URL with a password is seen by other users of this machine while the command \
+into it. A URL with a password is visible to other users of this machine while the command \
 runs; `--from-url -` reads it from standard input instead.")]
 pub(crate) struct Create {
-    /// The file to write; `-` is standard output. Its folders are made if they are missing; an
-    /// existing file is left as it is.
+    /// The file to write; `-` is standard output. Missing directories are created; an
+    /// existing file is never overwritten.
     #[arg(value_name = "FILE", required_unless_present = "filepath")]
     file: Option<PathBuf>,
     /// The same as an option.
@@ -38,13 +41,13 @@ pub(crate) struct Create {
         hide = true
     )]
     filepath: Option<PathBuf>,
-    /// The kind of database; there is one.
+    /// The kind of database; only `pg`.
     #[arg(long = "type", value_parser = ["pg"], hide = true)]
     _type: Option<String>,
-    /// Fill in what a postgres:// URL or key=value text says; `-` reads it from standard input.
+    /// Fill in the settings of a postgres:// URL or key=value text; `-` reads standard input.
     #[arg(long, value_name = "URL")]
     from_url: Option<String>,
-    /// Fill in what the PG* variables and the service file say.
+    /// Fill in the settings of the PG* variables and the service file.
     #[arg(long, conflicts_with = "from_url")]
     from_env: bool,
 }
@@ -63,7 +66,7 @@ impl Create {
             (None, false) => pgmonkey::config::template().to_owned(),
         };
         let path = self.file.or(self.filepath);
-        let path = path.expect("clap demands one of the two");
+        let path = path.expect("clap requires one of the two");
         if path == Path::new("-") {
             return out.text(&text);
         }
@@ -76,7 +79,7 @@ impl Create {
     }
 }
 
-/// The commented file with what these sources say, its secrets included.
+/// The commented template with the values of these sources, including secrets.
 fn filled(loader: Loader) -> Result<String, Error> {
     let loaded = loader.load_with_sources()?;
     let tree = serde_json::to_value(loaded.config.exposed()).map_err(|error| Error::Failed {
@@ -88,7 +91,7 @@ fn filled(loader: Loader) -> Result<String, Error> {
     for (section, keys) in tree.as_object().into_iter().flatten() {
         for (key, value) in keys.as_object().into_iter().flatten() {
             let path = format!("{section}.{key}");
-            // What the service says is written out, so the service is needed no more.
+            // The values of the service are written out, so the service is no longer needed.
             if set(value, &path) && path != "connection_settings.service" {
                 values.push((path, value.clone()));
             }
@@ -97,7 +100,7 @@ fn filled(loader: Loader) -> Result<String, Error> {
     Ok(fill(pgmonkey::config::template(), &values))
 }
 
-/// Writes a file that nobody else can read, for it will hold a password.
+/// Writes a file that only its owner can read, because it will contain a password.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;

@@ -7,10 +7,10 @@ use pgmonkey::ConnectionType;
 use pgmonkey::config::user_files;
 
 use crate::codegen::{drivers, paved};
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::notes;
-use crate::output::Output;
+use crate::ui::notes;
+use crate::ui::output::Output;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -19,15 +19,15 @@ Examples:
   pgmonkey config generate-code pgmonkey.yaml --connection-type async_pool
   pgmonkey config generate-code pgmonkey.yaml --library drivers
 
-The lines that Cargo.toml needs stand on top. With `--library drivers` the password comes from \
+The lines for Cargo.toml are at the top. With `--library drivers` the password comes from \
 PGPASSWORD when the program runs; it is never written into the program.")]
 pub(crate) struct GenerateCode {
     #[command(flatten)]
     file: ConfigFile,
-    /// The type to write a program for instead of the file's.
+    /// The connection type of the program, instead of the file's.
     #[arg(long, value_enum, value_name = "TYPE")]
     connection_type: Option<Type>,
-    /// What the program is built on.
+    /// The library that the program uses.
     #[arg(long, value_enum, default_value_t, value_name = "LIBRARY")]
     library: Library,
 }
@@ -54,15 +54,16 @@ impl From<Type> for ConnectionType {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Library {
-    /// The file is read when the program runs.
+    /// The program reads the file at run time.
     #[default]
     Pgmonkey,
-    /// postgres, r2d2_postgres, tokio-postgres or mobc-postgres, with the settings spelled out.
+    /// The program contains the settings and uses postgres, r2d2_postgres, tokio-postgres or
+    /// mobc-postgres.
     #[value(alias = "psycopg")]
     Drivers,
 }
 
-/// Where libpq looks for a TLS file of the user's own.
+/// The directory where libpq looks for the user's own TLS files.
 fn own(name: &str) -> Option<PathBuf> {
     user_files::tls(name, &|name| std::env::var(name).ok())
 }
@@ -77,8 +78,8 @@ impl GenerateCode {
             Library::Pgmonkey => ("pgmonkey", paved::program(kind, &self.reading()?)),
             Library::Drivers => {
                 let text = drivers::program(kind, &loaded, &own).map_err(|what| Error::Failed {
-                    text: format!("{what}: the drivers do not do this by themselves"),
-                    hint: Some("--library pgmonkey does".to_owned()),
+                    text: format!("{what}: not supported by the drivers alone"),
+                    hint: Some("use --library pgmonkey, which supports it".to_owned()),
                 })?;
                 ("the drivers", text)
             }
@@ -92,7 +93,7 @@ impl GenerateCode {
         let name = path.to_str().filter(|name| *name != "-");
         let path = name.ok_or_else(|| {
             Error::Usage(format!(
-                "the program needs a file with a name that is text, not {}",
+                "the program needs a file whose name is valid UTF-8, not {}",
                 path.display()
             ))
         })?;

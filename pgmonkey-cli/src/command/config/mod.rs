@@ -5,28 +5,29 @@ mod create;
 mod generate_code;
 mod show;
 mod test;
+mod yaml;
 
 use clap::Subcommand;
 
 use crate::error::Error;
-use crate::output::Output;
+use crate::ui::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Write a configuration file with every key in it, to be edited.
+    /// Create a commented configuration file with every key.
     Create(create::Create),
-    /// Say whether a configuration file is right, without connecting.
+    /// Validate a configuration file without connecting.
     Check(check::Check),
-    /// Show the values in effect, and where each of them came from.
+    /// Show the values in effect and the source of each.
     Show(show::Show),
-    /// Connect for real, and tell what was found.
+    /// Open real connections and report what was found.
     Test(test::Test),
-    /// Write a complete Rust program that uses the configuration.
+    /// Print a complete Rust program that uses the configuration.
     GenerateCode(generate_code::GenerateCode),
 }
 
 impl Config {
-    /// With the line that scripts written for the Python tool may look for.
+    /// Prints the line that scripts written for the Python tool may look for.
     pub(crate) fn run_as_python_does(self, out: &mut Output<'_>) -> Result<(), Error> {
         if matches!(&self, Self::Test(test) if test.is_for_people()) {
             out.line("postgresql database config file has been detected...")?;

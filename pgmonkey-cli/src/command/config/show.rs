@@ -9,12 +9,12 @@ use pgmonkey::config::{Loaded, REDACTED, user_files};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::configuration::ConfigFile;
+use crate::command::config::yaml;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::origin::Origin;
-use crate::output::Output;
-use crate::table::Table;
-use crate::yaml;
+use crate::ui::origin::Origin;
+use crate::ui::output::Output;
+use crate::ui::table::Table;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -26,7 +26,7 @@ Passwords and other secrets are shown as ***REDACTED***.")]
 pub(crate) struct Show {
     #[command(flatten)]
     file: ConfigFile,
-    /// For people, for programs, or as a file with comments.
+    /// The output format: for people, for programs, or as a configuration file with comments.
     #[arg(
         long,
         value_enum,
@@ -52,7 +52,7 @@ struct Shown<'a> {
     connection_type: &'a str,
     /// `user@host:port/database`.
     target: String,
-    /// Names what the settings come to, without their secrets.
+    /// Identifies the effective settings without their secrets.
     fingerprint: String,
     settings: &'a [Setting],
 }
@@ -92,7 +92,7 @@ impl Show {
     }
 }
 
-/// The parts of a file, in order.
+/// The sections of a file, in order.
 const SECTIONS: [&str; 6] = [
     "",
     "connection_settings",
@@ -102,10 +102,10 @@ const SECTIONS: [&str; 6] = [
     "async_pool_settings",
 ];
 
-/// What is looked for first in a section.
+/// The keys that come first in a section.
 const FIRST: [&str; 6] = ["host", "hostaddr", "port", "dbname", "user", "password"];
 
-/// Every value in effect, also what the machine decides.
+/// Every value in effect, including the defaults taken from the machine.
 fn settings(loaded: &Loaded) -> Vec<Setting> {
     let values = loaded.values().into_iter();
     let mut settings: Vec<Setting> = values
@@ -138,7 +138,7 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
     settings
 }
 
-/// What stands in for keys of `connection_settings` that nothing sets.
+/// The defaults for keys of `connection_settings` that no source sets.
 fn of_the_machine(config: &Config) -> Vec<Setting> {
     let settings = &config.connection_settings;
     let lookup = |name: &str| std::env::var(name).ok();
@@ -177,7 +177,7 @@ fn of_the_machine(config: &Config) -> Vec<Setting> {
     rows.into_iter().map(setting).collect()
 }
 
-/// The passfile, if it has the password of one of the hosts.
+/// The passfile, if it has a password for one of the hosts.
 fn passfile_of(config: &Config) -> Option<Origin> {
     let settings = &config.connection_settings;
     let lookup = |name: &str| std::env::var(name).ok();
@@ -204,7 +204,7 @@ fn split(key: &str) -> (&str, &str) {
     key.split_once('.').unwrap_or(("", key))
 }
 
-/// One table a section, so that the keys stay short.
+/// One table per section, which keeps the keys short.
 fn tables(out: &mut Output<'_>, settings: &[Setting]) -> Result<(), Error> {
     for rows in settings.chunk_by(|a, b| split(&a.key).0 == split(&b.key).0) {
         let section = split(&rows[0].key).0;

@@ -1,15 +1,18 @@
 //! `pgmonkey config test FILE`.
 
+mod trial;
+
 use clap::{Args, ValueEnum};
 use pgmonkey::{Config, ConnectionType};
 use serde::Serialize;
 
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::notes;
-use crate::output::{Format, FormatOption, Output};
-use crate::table::Table;
-use crate::trial::{self, Findings, Trial};
+use crate::ui::notes;
+use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::table::Table;
+
+use trial::{Findings, Trial};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -18,14 +21,14 @@ Examples:
   pgmonkey config test pgmonkey.yaml --connection-type all --count 100
   DB_PASSWORD=… pgmonkey config test pgmonkey.yaml --resolve-env
 
-A pool is made to lend one session more than its min_size at once, if max_size allows it.")]
+From a pool, min(max_size, min_size + 1) sessions are acquired at the same time.")]
 pub(crate) struct Test {
     #[command(flatten)]
     file: ConfigFile,
-    /// The type to test instead of the file's, or `all` four.
+    /// The connection type to test instead of the file's; `all` tests all four.
     #[arg(long, value_enum, value_name = "TYPE")]
     connection_type: Option<Types>,
-    /// How many times to ask the server for a sign of life; more than once tells percentiles.
+    /// How many times to ping the server; more than one gives percentiles.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     #[command(flatten)]
@@ -99,7 +102,7 @@ fn report(out: &mut Output<'_>, config: &Config, trials: &[Trial]) -> Result<(),
     out.line(format_args!("{target}\n"))?;
     let mut table = Table::new([""].into_iter().chain(types));
     let facts: Vec<Vec<(&str, String)>> = trials.iter().map(facts).collect();
-    // Every trial that worked has the same facts; one that did not has the first alone.
+    // A trial that failed has only the first fact; all others have the same facts.
     let names = facts.iter().max_by_key(|facts| facts.len());
     for (row, (name, _)) in names.into_iter().flatten().enumerate() {
         let cells = facts.iter().map(|facts| match facts.get(row) {
@@ -124,7 +127,7 @@ fn report(out: &mut Output<'_>, config: &Config, trials: &[Trial]) -> Result<(),
     Ok(())
 }
 
-/// What went wrong, once for all types that it went wrong for.
+/// Prints each failure once, for all types that it applies to.
 fn complain(trials: &[Trial]) {
     let mut failures: Vec<(Vec<&str>, &trial::Failure)> = Vec::new();
     for trial in trials {

@@ -1,4 +1,4 @@
-//! The file of an export: written beside its place, and put there when it is complete.
+//! The output file of an export: written beside its destination and renamed when complete.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,32 +12,32 @@ use crate::csv::charset::Charset;
 use crate::csv::encode::{Encoder, Unencodable};
 use crate::error::Error;
 
-/// How many blocks may wait for the disk.
+/// How many blocks may be queued for the writing thread.
 const AHEAD: usize = 4;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// A file being written by a thread of its own. Dropped before it is finished, it leaves nothing.
+/// A file written by a thread of its own. Dropped before `finish`, it leaves nothing behind.
 pub(crate) struct Target {
     blocks: Option<mpsc::Sender<Vec<u8>>>,
-    /// Blocks that were written, to be filled again.
+    /// Empty blocks to be filled again.
     empty: mpsc::Receiver<Vec<u8>>,
     done: oneshot::Receiver<Result<(), Error>>,
-    /// Kept here, so that dropping it removes the file at once, whatever the thread does.
+    /// Kept here rather than in the thread, so that dropping it removes the file immediately.
     place: Place,
     path: PathBuf,
 }
 
-/// Where the bytes went.
+/// Where the bytes go.
 enum Place {
-    /// Beside the file that it is to become.
+    /// To a temporary file beside the destination.
     Beside(NamedTempFile, PathBuf),
-    /// Into what is there: a pipe, a device, standard output.
+    /// Directly to what exists: a pipe, a device, standard output.
     Through,
 }
 
 impl Target {
-    /// Opens a file; `-` is standard output. What is there already stays until the end.
+    /// Opens a file; `-` is standard output. An existing file stays in place until `finish`.
     pub(crate) fn create(path: &Path, charset: Charset) -> Result<Self, Error> {
         let failed = |error| Error::file("create", path, error);
         let (sink, place) = open(path).map_err(failed)?;
@@ -47,9 +47,9 @@ impl Target {
             line: 0,
             path: path.to_owned(),
         };
-        // A rename can reach the disk before the data does: without this a power failure could
-        // leave an empty file where a whole one was. Whether it is the new name or the old one
-        // that is found then does not matter, so that the folder is not synchronised.
+        // A rename can reach the disk before the data does; without the sync, a power failure could
+        // leave an empty file in place of a complete one. Either the old or the new name may
+        // survive, so the directory is not synced.
         let durable = match &place {
             Place::Beside(file, _) => Some(file.as_file().try_clone().map_err(failed)?),
             Place::Through => None,
@@ -62,7 +62,7 @@ impl Target {
                 writer.put(charset.mark())?;
                 while let Some(mut block) = filled.blocking_recv() {
                     if block.is_empty() {
-                        // Complete: without this one the command has given up.
+                        // The end marker: without it the command has given up.
                         writer.end()?;
                         let synced = durable.as_ref().map_or(Ok(()), File::sync_all);
                         return synced.map_err(|error| writer.failed(error));
@@ -74,7 +74,7 @@ impl Target {
                 Ok(())
             };
             let outcome = work();
-            // Closed, so that who writes learns of it.
+            // Closed first, so that `write` learns of the failure.
             drop(filled);
             let _ = tell.send(outcome);
         });
@@ -87,25 +87,29 @@ impl Target {
         })
     }
 
-    /// Hands a block over; returns an empty one.
+    /// Queues a block for writing and returns an empty one.
     pub(crate) async fn write(&mut self, block: Vec<u8>) -> Result<Vec<u8>, Error> {
         if block.is_empty() {
             return Ok(block);
         }
-        let blocks = self.blocks.as_ref().expect("only the end takes it");
+        let blocks = self.blocks.as_ref().expect("only finish takes it");
         if blocks.send(block).await.is_err() {
             return Err(self.reason().await);
         }
         Ok(self.empty.try_recv().unwrap_or_default())
     }
 
-    /// Waits until all is on disk, and puts the file in its place.
+    /// Waits until all data is on disk, then renames the file to its destination.
     pub(crate) async fn finish(mut self) -> Result<(), Error> {
-        let blocks = self.blocks.take().expect("only the end takes it");
+        let blocks = self.blocks.take().expect("only finish takes it");
         let _ = blocks.send(Vec::new()).await;
         match (&mut self.done).await {
             Ok(outcome) => outcome?,
-            Err(_) => return Err(Error::failed("writing broke off".to_owned())),
+            Err(_) => {
+                return Err(Error::failed(
+                    "the writing thread ended unexpectedly".to_owned(),
+                ));
+            }
         }
         if let Place::Beside(file, to) = self.place {
             let put = file.persist(&to);
@@ -117,7 +121,7 @@ impl Target {
     async fn reason(&mut self) -> Error {
         match (&mut self.done).await {
             Ok(Err(error)) => error,
-            _ => Error::failed("writing broke off".to_owned()),
+            _ => Error::failed("the writing thread ended unexpectedly".to_owned()),
         }
     }
 }
@@ -126,7 +130,7 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
     if path == Path::new("-") {
         return Ok((Box::new(stdout()?), Place::Through));
     }
-    // A link stays a link; what it leads to is replaced.
+    // A symbolic link stays a link; its target is replaced.
     let to = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let there = to.metadata().ok();
     if there.as_ref().is_some_and(|there| there.is_dir()) {
@@ -153,14 +157,14 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As for any new file, the umask takes its part; one that is replaced lends its mode.
+        // As for any new file, the umask applies; a replaced file keeps its mode.
         beside.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    // The name of the file beside it is nobody's business; what is wrong is so for both.
+    // The error does not name the temporary file; the same error applies to the destination.
     let file = beside
         .tempfile_in(folder)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => io::Error::new(error.kind(), "there is no such folder"),
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), "no such directory"),
             kind => io::Error::from(kind),
         })?;
     if let Some(there) = there {
@@ -169,7 +173,7 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
     Ok((Box::new(file.reopen()?), Place::Beside(file, to)))
 }
 
-/// Standard output past the lock that the command holds on it.
+/// Standard output, bypassing the lock that the command holds on it.
 #[cfg(unix)]
 fn stdout() -> io::Result<File> {
     use std::os::fd::AsFd;
@@ -182,7 +186,7 @@ fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_handle().try_clone_to_owned()?))
 }
 
-/// What the file's ending says.
+/// The compression that the file's extension asks for.
 fn compressed(path: &Path, sink: Box<dyn Write + Send>) -> io::Result<Sink> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     Ok(match ending.map(str::to_ascii_lowercase).as_deref() {
@@ -221,7 +225,7 @@ impl Writer {
                 let code = u32::from(character);
                 Error::Failed {
                     text: format!(
-                        "{}: line {} would have {character:?} (U+{code:04X}), which the encoding does not have",
+                        "{}: line {} contains {character:?} (U+{code:04X}), which the encoding lacks",
                         self.path.display(),
                         self.line
                     ),

@@ -11,16 +11,16 @@ use crate::transfer::progress::Progress;
 
 use super::input::{BLOCK, Input};
 
-/// The server takes no longer row.
+/// The longest row that the server accepts.
 const LONGEST_ROW: usize = 1 << 30;
 
-/// What comes out of the file: rows, and at its end how many blank lines there were.
+/// A part of the file: rows, or its end with the number of blank lines.
 pub(crate) enum Part {
     Rows(Rows),
     End { blank: u64 },
 }
 
-/// Reads on a thread of its own, which ends when nobody listens any more.
+/// Reads on a thread of its own, which ends when the receiver is dropped.
 pub(crate) fn start(
     input: Input,
     scanner: Scanner,
@@ -74,7 +74,7 @@ impl Feed {
             if left > LONGEST_ROW {
                 return Err(self.too_long());
             }
-            // Twice as much for a row that is longer, so that it is not looked at too often.
+            // Doubled for a longer row, so that the row is not scanned too often.
             let amount = if taken == 0 { left.max(BLOCK) } else { BLOCK };
             self.read(amount)?;
         }
@@ -87,7 +87,7 @@ impl Feed {
         if guessed(&self.input) && !before {
             let (name, charset) = (&self.input.name, self.input.found().0);
             self.progress.note(format_args!(
-                "{name}: not UTF-8 behind line {}: read as {charset}, which is the likeliest; --encoding says for sure",
+                "{name}: not UTF-8 after line {}: read as {charset}, the most likely encoding; --encoding overrides it",
                 self.scanner.line()
             ));
         }
@@ -116,7 +116,7 @@ impl Feed {
             }
             RowErrorKind::TextAfterQuote => {
                 format!(
-                    "{}: text behind a closing quote; a quote within quotes is written twice",
+                    "{}: text after a closing quote; a quote within quotes must be written twice",
                     column(error.field)
                 )
             }
@@ -133,7 +133,7 @@ impl Feed {
     fn too_long(&self) -> Error {
         let (name, line) = (&self.input.name, self.scanner.line());
         Error::failed(format!(
-            "{name}:{line}: the row has no end within 1 GiB; is a quote never closed?"
+            "{name}:{line}: the row is longer than 1 GiB; check for a quote that is never closed"
         ))
     }
 }

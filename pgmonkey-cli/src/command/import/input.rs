@@ -1,4 +1,4 @@
-//! The file of an import, its first rows at hand.
+//! The file of an import, with its first rows buffered.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,15 +10,15 @@ use crate::csv::decode::{Decoder, Evidence, Undecodable};
 use crate::csv::source;
 use crate::error::Error;
 
-/// How much is read and sent at a time.
+/// How many bytes are read and sent at a time.
 pub(crate) const BLOCK: usize = 256 << 10;
 
 pub(crate) struct Input {
-    /// As it is shown.
+    /// The name as it is displayed.
     pub(crate) name: String,
-    /// What was read and not yet taken, as UTF-8.
+    /// Text read and not yet taken, as UTF-8.
     pub(crate) buffer: Vec<u8>,
-    /// Whether that is all there is left.
+    /// Whether the buffer holds the rest of the file.
     pub(crate) ended: bool,
     /// The length on disk.
     pub(crate) size: Option<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Input {
     decoder: Decoder<Box<dyn Read + Send>>,
 }
 
-/// A file as it is shown.
+/// The name of a file as it is displayed.
 pub(crate) fn name(path: &Path) -> String {
     match path == Path::new("-") {
         true => "standard input".to_owned(),
@@ -53,7 +53,7 @@ impl Input {
         Ok(input)
     }
 
-    /// Reads on; `line` is that of the buffer's first row.
+    /// Reads more; `line` is the line of the buffer's first row.
     pub(crate) fn more(&mut self, amount: usize, line: u64) -> Result<(), Error> {
         let read = self.decoder.read(&mut self.buffer, amount);
         self.ended = self.decoder.is_finished();
@@ -77,7 +77,7 @@ impl Input {
                 bytes.join(" "),
                 self.decoder.found().0
             ),
-            hint: Some("--encoding says what the file is written in".to_owned()),
+            hint: Some("set the file's encoding with --encoding".to_owned()),
         }
     }
 

@@ -23,13 +23,13 @@ use super::feed::{self, Part};
 use super::input::Input;
 use super::plan::Plan;
 
-/// The driver hears of a server that refused a row only when a `COPY` ends: so much goes on the
-/// wire in vain at most.
+/// The driver reports a row that the server refused only when a `COPY` ends, so this is the most
+/// that is sent before such a row is reported.
 const COPY_BYTES: usize = 32 << 20;
-/// How often it is looked whether the sessions wait for each other.
+/// How often to check whether the sessions wait for each other.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
-/// An idle time-out is not meant for sessions that wait for their turn to commit.
+/// The idle timeout must not end sessions that wait for their turn to commit.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// One import.
@@ -40,22 +40,22 @@ pub(crate) struct Load<'a> {
     pub(crate) allow_partial: bool,
 }
 
-/// What the sessions share.
+/// State shared by the sessions.
 struct Shared<'a> {
     parts: Mutex<Receiver<Result<Part, Error>>>,
     plan: &'a Plan,
     copy: String,
     file: String,
     allow_partial: bool,
-    /// Rows that were committed as it went.
+    /// Rows committed before the end, with `--allow-partial`.
     kept: AtomicU64,
     blank: AtomicU64,
-    /// Whether the end of the file was seen, by whichever session.
+    /// Whether any session has seen the end of the file.
     ended: AtomicBool,
 }
 
 impl Load<'_> {
-    /// Says how many rows were loaded, and how many blank lines were left out.
+    /// Returns how many rows were loaded and how many blank lines were ignored.
     pub(crate) async fn run(
         &self,
         client: ClientGuard,
@@ -105,7 +105,7 @@ impl Load<'_> {
         let rows = rows.map_err(|error| match error {
             Error::Failed { text, hint } if kept > 0 => Error::Failed {
                 text: format!(
-                    "{text}\n{kept} rows were committed before and stay, as --allow-partial says"
+                    "{text}\n{kept} rows committed before the error are kept (--allow-partial)"
                 ),
                 hint,
             },
@@ -114,7 +114,7 @@ impl Load<'_> {
         Ok((rows, shared.blank.into_inner()))
     }
 
-    /// One session, one transaction, the table made in it.
+    /// Loads with one session in one transaction, which also creates the table.
     async fn alone(
         &self,
         client: ClientGuard,
@@ -130,8 +130,8 @@ impl Load<'_> {
         Ok(rows)
     }
 
-    /// A new table is filled under another name, for a table that is not committed is seen by one
-    /// session only; it gets its own name when it is full.
+    /// Fills a new table under a temporary name, because an uncommitted table is visible to one
+    /// session only; the table is renamed when it is full.
     async fn hidden(
         &self,
         client: &ClientGuard,
@@ -139,7 +139,7 @@ impl Load<'_> {
         shared: &Shared<'_>,
     ) -> Result<u64, Error> {
         let name = hidden.sql();
-        let create = self.plan.create(&name).expect("it is to be made");
+        let create = self.plan.create(&name).expect("the table is to be created");
         self.sessions
             .undo_by(format!("DROP TABLE IF EXISTS {name}"));
         client.batch_execute(&create).await.map_err(database)?;
@@ -159,7 +159,7 @@ impl Load<'_> {
         }
     }
 
-    /// Several sessions, whose transactions stay open until all rows are in.
+    /// Loads with several sessions, whose transactions stay open until all rows are in.
     async fn together(
         &self,
         watcher: &ClientGuard,
@@ -179,7 +179,7 @@ impl Load<'_> {
             counts = loads => counts?,
             error = watch(watcher, &pids) => return Err(error),
         };
-        // What can still be refused is, before the first of them commits.
+        // Anything that can still be refused is refused before the first commit.
         for client in &clients {
             client
                 .batch_execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -197,11 +197,11 @@ impl Load<'_> {
     }
 }
 
-/// Ends only when the sessions wait for each other, which the server cannot know for a deadlock:
-/// one of them waits for this program.
+/// Returns only when the sessions wait for each other. The server cannot detect this as a deadlock,
+/// because one of them waits for this program.
 async fn watch(client: &ClientGuard, pids: &[i32]) -> Error {
-    // Locks that are kept to the end of a transaction; that for making a table longer is let go
-    // of at once, and sessions that load into one table wait for it all the time.
+    // Only locks that are kept to the end of a transaction count. The relation extension lock is
+    // released immediately, and sessions that load into one table wait for it all the time.
     const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1) \
         AND wait_event_type = 'Lock' AND pg_blocking_pids(pid) && $1 \
         AND wait_event IN ('transactionid', 'tuple', 'relation', 'spectoken', 'advisory')";
@@ -214,26 +214,26 @@ async fn watch(client: &ClientGuard, pids: &[i32]) -> Error {
         };
         if blocked && before {
             return Error::Failed {
-                text: "two of the sessions wait for each other: the file has the same value of a unique column more than once".to_owned(),
-                hint: Some("--jobs 1 says on which line".to_owned()),
+                text: "two sessions wait for each other: the file contains the same value of a unique column more than once".to_owned(),
+                hint: Some("--jobs 1 reports the line".to_owned()),
             };
         }
         before = blocked;
     }
 }
 
-/// A commit that failed when others had gone before it.
+/// The error of a commit that failed after others had succeeded.
 fn torn(error: Error, committed: usize, all: usize) -> Error {
     match committed {
         0 => error,
         _ => Error::failed(format!(
-            "{error:#}\n{committed} of {all} sessions had committed before: their rows are in the table"
+            "{error:#}\n{committed} of {all} sessions had already committed: their rows are in the table"
         )),
     }
 }
 
 impl Shared<'_> {
-    /// Loads what is left of the file, or the part of it that the others do not take.
+    /// Loads the rest of the file, or the part of it that the other sessions do not take.
     async fn load(&self, client: &ClientGuard) -> Result<u64, Error> {
         let prepared = client.prepare_cached(&self.copy).await;
         let statement = prepared.map_err(database)?;
@@ -262,13 +262,13 @@ impl Shared<'_> {
             Some(Err(error)) => Err(error),
             None if self.ended.load(Ordering::Relaxed) => Ok(None),
             None => Err(Error::failed(format!(
-                "{}: reading it broke off",
+                "{}: the reading thread ended unexpectedly",
                 self.file
             ))),
         }
     }
 
-    /// One `COPY`.
+    /// Runs one `COPY`.
     async fn copy(
         &self,
         client: &ClientGuard,
@@ -284,15 +284,15 @@ impl Shared<'_> {
         let mut next = Some(first);
         let mut places: Vec<(u64, u64)> = Vec::new();
         let (mut sent, mut lines) = (0, 0);
-        // A header of our own, which the server leaves out: it ends like the rows, so that the
-        // server knows from the first of them on how to count lines.
+        // A header of our own, which the server skips. It ends like the rows, so that the server
+        // counts lines correctly from the first row on.
         let header = sink.feed(Bytes::from_static(b"header\n")).await;
         let mut gone = header.is_err();
         while let Some(rows) = next.take().filter(|_| !gone) {
             places.extend(rows.places.iter().map(|(at, line)| (lines + at, *line)));
             lines += rows.lines;
             sent += rows.bytes.len();
-            // The reason comes with the end.
+            // The reason follows at the end of the `COPY`.
             gone = sink.feed(Bytes::from(rows.bytes)).await.is_err();
             if sent < COPY_BYTES && !gone {
                 next = self.next().await?;
@@ -303,7 +303,7 @@ impl Shared<'_> {
             .map_err(|error| self.wrong(error, &places))
     }
 
-    /// An error of the server with the place in the file.
+    /// Adds the place in the file to an error of the server.
     fn wrong(&self, error: impl Into<pgmonkey::Error>, places: &[(u64, u64)]) -> Error {
         let error = error.into();
         let context = error
@@ -325,7 +325,7 @@ impl Shared<'_> {
                     None => format!("{}: ", printable::line(&name)),
                 },
             );
-        let inferred = "the types were inferred from the first rows; --create makes text columns";
+        let inferred = "the types were inferred from the first rows; --create uses text columns";
         Error::Failed {
             text: format!(
                 "{}:{line}: {}{error:#}",
@@ -337,7 +337,7 @@ impl Shared<'_> {
     }
 }
 
-/// The line and the column out of `COPY t, line 3, column a: "x"`, in whatever language.
+/// Parses the line and the column of `COPY t, line 3, column a: "x"`, in any language.
 fn place(context: &str) -> Option<(u64, Option<String>)> {
     let line = context
         .lines()

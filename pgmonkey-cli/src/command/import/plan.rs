@@ -1,14 +1,15 @@
-//! What an import does, decided from the file's first rows and what the server has.
+//! Plans an import from the file's first rows and the server's table.
+
+mod target;
 
 use pgmonkey::sql::{identifier, literal};
 
 use crate::csv::charset::Charset;
 use crate::csv::decode::Evidence;
 use crate::csv::dialect::{self, Dialect, HeaderEvidence};
-use crate::csv::header::{self, Mismatch};
 use crate::csv::record::{self, Field};
 use crate::csv::scan::Blank;
-use crate::csv::{settings, types};
+use crate::csv::settings;
 use crate::error::Error;
 use crate::transfer::relation::{Name, Relation};
 
@@ -16,12 +17,12 @@ use super::input::{BLOCK, Input};
 
 /// How many rows column types are inferred from.
 const TYPED_ROWS: usize = 10_000;
-/// How many rows the header is told by.
+/// How many rows the header is detected from.
 const HEADER_ROWS: usize = 100;
-/// Separates the fields of a file that has one column: no text has it.
+/// The delimiter of a file with one column: no text contains it.
 const NO_DELIMITER: u8 = 0x1f;
 
-/// What was asked for; `None` is to be found out.
+/// What was requested; `None` is to be detected.
 #[derive(Debug, Clone)]
 pub(crate) struct Wishes {
     pub(crate) charset: Option<Charset>,
@@ -35,19 +36,19 @@ pub(crate) struct Wishes {
     pub(crate) keep_case: bool,
 }
 
-/// What is done.
+/// The plan of an import.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) table: Name,
     /// The table's columns in the order of the file.
     pub(crate) columns: Vec<String>,
-    /// Their types, if the table is to be made.
+    /// The columns' types, if the table is to be created.
     pub(crate) types: Option<Vec<&'static str>>,
     pub(crate) dialect: Dialect,
     pub(crate) blank: Blank,
-    /// The line of the file that the first row of data begins on.
+    /// The line of the file on which the first data row begins.
     pub(crate) line: u64,
-    /// What to tell.
+    /// What to report to the user.
     pub(crate) notes: Vec<String>,
     header: bool,
     wishes: Wishes,
@@ -57,15 +58,22 @@ pub(crate) struct Plan {
 /// The first row that is not blank.
 struct First {
     fields: Vec<Field>,
-    /// Where it begins and ends in the buffer.
+    /// Its begin and end in the buffer.
     begin: usize,
     end: usize,
-    /// The lines it begins and ends on; the latter is that of the next row.
+    /// The lines of its begin and end; the end is the line of the next row.
     line: u64,
     next_line: u64,
 }
 
-/// Decides, and takes the header off the input.
+impl First {
+    fn texts(&self) -> Vec<String> {
+        let fields = self.fields.iter();
+        fields.map(|field| field.text.clone()).collect()
+    }
+}
+
+/// Makes the plan, and removes the header from the input.
 pub(crate) fn make(
     input: &mut Input,
     wishes: Wishes,
@@ -74,7 +82,7 @@ pub(crate) fn make(
     similar: Option<String>,
 ) -> Result<Plan, Error> {
     if found.is_none() && !wishes.create {
-        return Err(missing(&name, similar));
+        return Err(target::missing(&name, similar));
     }
     let delimiter = match wishes.delimiter {
         None => dialect::delimiter(&input.buffer, input.ended, wishes.quote),
@@ -86,46 +94,16 @@ pub(crate) fn make(
     };
     let first = first(input, dialect)?;
     let sample = sample(input, dialect, first.begin);
-    let known: Option<Vec<String>> = found.as_ref().map(names);
-    let (has_header, evidence) = match wishes.header {
-        Some(given) => (given, None),
-        None => {
-            let rows = &sample[..sample.len().min(HEADER_ROWS)];
-            let (found, evidence) = dialect::has_header(rows, known.as_deref());
-            (found, Some(evidence))
-        }
-    };
+    let (has_header, evidence) = header(&sample, wishes.header, found.as_ref());
     let mut notes = vec![told(
         input, dialect, delimiter, has_header, evidence, &first,
     )];
     let body = sample.get(usize::from(has_header)..).unwrap_or_default();
-    let texts = || {
-        first
-            .fields
-            .iter()
-            .map(|field| field.text.clone())
-            .collect::<Vec<_>>()
-    };
-    let headers = has_header.then(texts);
+    let headers = has_header.then(|| first.texts());
     let width = first.fields.len();
-    let (table, columns, types) = match found {
-        Some(relation) => {
-            let columns = existing(&relation, headers, width, &input.name, &mut notes)?;
-            (relation.name, columns, None)
-        }
-        None => {
-            let (columns, more) = match headers {
-                Some(headers) => header::columns(&headers, wishes.keep_case),
-                None => (header::numbered_columns(width), Vec::new()),
-            };
-            notes.extend(more);
-            let types = match wishes.infer_types {
-                true => types::infer(body, width),
-                false => vec!["text"; width],
-            };
-            notes.push(made(&name, &columns, &types));
-            (name, columns, Some(types))
-        }
+    let target = match found {
+        Some(relation) => target::existing(relation, headers, width, &input.name, &mut notes)?,
+        None => target::created(name, headers, body, width, &wishes, &mut notes),
     };
     let (cut, line) = if has_header {
         (first.end, first.next_line)
@@ -134,9 +112,9 @@ pub(crate) fn make(
     };
     input.buffer.drain(..cut);
     Ok(Plan {
-        table,
-        columns,
-        types,
+        table: target.table,
+        columns: target.columns,
+        types: target.types,
         dialect,
         blank: if width == 1 && !wishes.skip_blank_lines {
             Blank::Null
@@ -152,7 +130,7 @@ pub(crate) fn make(
 }
 
 impl Plan {
-    /// The statement that loads rows into a table, whose name is in SQL.
+    /// The statement that loads rows into a table; `table` is in SQL syntax.
     pub(crate) fn copy(&self, table: &str) -> String {
         let columns: Vec<String> = self.columns.iter().map(|name| identifier(name)).collect();
         format!(
@@ -164,7 +142,7 @@ impl Plan {
         )
     }
 
-    /// The statement that makes the table under this name, if it is to be made.
+    /// The statement that creates the table under this name, if it is to be created.
     pub(crate) fn create(&self, table: &str) -> Option<String> {
         let columns = self.columns.iter().zip(self.types.as_ref()?);
         let columns: Vec<String> = columns
@@ -173,12 +151,12 @@ impl Plan {
         Some(format!("CREATE TABLE {table} ({})", columns.join(", ")))
     }
 
-    /// Whether types were inferred, and may turn out to be too narrow.
+    /// Whether types were inferred, which may turn out to be too narrow.
     pub(crate) fn is_inferred(&self) -> bool {
         self.wishes.infer_types && self.types.is_some()
     }
 
-    /// The settings file that says what was decided.
+    /// The settings file with the plan's format.
     pub(crate) fn settings(&self) -> String {
         let delimiter = match self.dialect.delimiter {
             NO_DELIMITER => b',',
@@ -195,19 +173,7 @@ impl Plan {
     }
 }
 
-fn missing(name: &Name, similar: Option<String>) -> Error {
-    let make =
-        "--create makes it with text columns, --infer-types with types by what the file holds";
-    Error::Failed {
-        text: name.missing("table"),
-        hint: Some(match similar {
-            Some(similar) => format!("there is a {similar}; {make}"),
-            None => make.to_owned(),
-        }),
-    }
-}
-
-/// Finds the first row that is not blank; reads on until it is whole.
+/// Finds the first row that is not blank; reads more until it is complete.
 fn first(input: &mut Input, dialect: Dialect) -> Result<First, Error> {
     loop {
         let (mut begin, mut line) = (0, 1);
@@ -231,7 +197,7 @@ fn first(input: &mut Input, dialect: Dialect) -> Result<First, Error> {
         }
         if input.ended {
             return Err(Error::failed(format!(
-                "{}: there is no row in it, not even a header",
+                "{}: the file has no rows, not even a header",
                 input.name
             )));
         }
@@ -240,7 +206,22 @@ fn first(input: &mut Input, dialect: Dialect) -> Result<First, Error> {
     }
 }
 
-/// Line ends of any kind.
+/// Whether the first row is a header, and why, unless it was requested.
+fn header(
+    sample: &[Vec<Field>],
+    requested: Option<bool>,
+    found: Option<&Relation>,
+) -> (bool, Option<HeaderEvidence>) {
+    if let Some(requested) = requested {
+        return (requested, None);
+    }
+    let known = found.map(target::names);
+    let rows = &sample[..sample.len().min(HEADER_ROWS)];
+    let (has_header, evidence) = dialect::has_header(rows, known.as_deref());
+    (has_header, Some(evidence))
+}
+
+/// Counts line ends of any kind.
 fn lines(text: &[u8]) -> u64 {
     let feeds = memchr::memchr_iter(b'\n', text).count();
     let returns = memchr::memchr_iter(b'\r', text);
@@ -257,102 +238,7 @@ fn sample(input: &Input, dialect: Dialect, from: usize) -> Vec<Vec<Field>> {
     rows
 }
 
-/// The columns that can be given.
-fn names(relation: &Relation) -> Vec<String> {
-    let given = relation.columns.iter().filter(|column| !column.generated);
-    given.map(|column| column.name.clone()).collect()
-}
-
-/// The table's columns in the file's order.
-fn existing(
-    relation: &Relation,
-    headers: Option<Vec<String>>,
-    width: usize,
-    file: &str,
-    notes: &mut Vec<String>,
-) -> Result<Vec<String>, Error> {
-    let table = names(relation);
-    let Some(headers) = headers else {
-        return match table.len() == width {
-            true => Ok(table),
-            false => Err(Error::Failed {
-                text: format!(
-                    "{file} has no header and {width} columns, {} has {}: {}",
-                    relation.name,
-                    table.len(),
-                    table.join(", ")
-                ),
-                hint: Some("if its first row is a header, say --header".to_owned()),
-            }),
-        };
-    };
-    let matched = header::matched(&headers, &table)
-        .map_err(|mismatch| wrong(&mismatch, relation, &table, file))?;
-    let columns: Vec<String> = matched.iter().map(|index| table[*index].clone()).collect();
-    let left: Vec<&str> = table
-        .iter()
-        .filter(|name| !columns.contains(name))
-        .map(String::as_str)
-        .collect();
-    if !left.is_empty() {
-        notes.push(format!(
-            "not in the file, so with their defaults: {}",
-            left.join(", ")
-        ));
-    }
-    Ok(columns)
-}
-
-fn wrong(mismatch: &Mismatch, relation: &Relation, table: &[String], file: &str) -> Error {
-    let generated = |header: &str| {
-        let mut generated = relation.columns.iter().filter(|column| column.generated);
-        generated.any(|column| header::clean(&column.name) == header::clean(header))
-    };
-    let name = &relation.name;
-    let text = match mismatch {
-        Mismatch::Unknown(header) if header.is_empty() => {
-            format!("{file}: a column has no header, so it is none of {name}")
-        }
-        Mismatch::Unknown(header) if generated(header) => {
-            format!("{file}: the column {header} of {name} is computed and cannot be imported")
-        }
-        Mismatch::Unknown(header) => {
-            format!("{file}: {name} has no column for the header {header}")
-        }
-        Mismatch::Ambiguous(header) => {
-            format!("{file}: the header {header} could be more than one column of {name}")
-        }
-        Mismatch::Twice {
-            column,
-            first,
-            second,
-        } => {
-            format!("{file}: the headers {first} and {second} are both the column {column}")
-        }
-    };
-    // Several names in one: a delimiter that is none of this file.
-    let other = match mismatch {
-        Mismatch::Unknown(header) => dialect::CANDIDATES.into_iter().find(|delimiter| {
-            let mut names = header.split(char::from(*delimiter)).map(header::clean);
-            header.contains(char::from(*delimiter))
-                && names.all(|name| table.iter().any(|column| header::clean(column) == name))
-        }),
-        _ => None,
-    };
-    let hint = match other {
-        Some(delimiter) => format!(
-            "it looks separated by {}: leave --delimiter out, or say so",
-            dialect::name(delimiter)
-        ),
-        None => format!("the columns of {name} are: {}", table.join(", ")),
-    };
-    Error::Failed {
-        text,
-        hint: Some(hint),
-    }
-}
-
-/// What was decided, in a line.
+/// The detected format in one line.
 fn told(
     input: &Input,
     dialect: Dialect,
@@ -364,9 +250,9 @@ fn told(
     let (charset, known) = input.found();
     let known = match known {
         Evidence::Given => "",
-        Evidence::Mark => " by its mark",
+        Evidence::Mark => " by its byte order mark",
         Evidence::Valid => "",
-        Evidence::Guess => " as the likeliest, --encoding says for sure",
+        Evidence::Guess => " as the most likely encoding (--encoding overrides it)",
     };
     let compression = input
         .compression
@@ -380,27 +266,20 @@ fn told(
     };
     let header = match (has_header, evidence) {
         (true, None) => "with a header",
-        (true, Some(HeaderEvidence::Table)) => "with a header that the table knows",
-        (true, Some(HeaderEvidence::Content)) => "with a header, unlike the rows below it",
+        (true, Some(HeaderEvidence::Table)) => "with a header that matches the table",
+        (true, Some(HeaderEvidence::Content)) => {
+            "with a header that differs from the rows below it"
+        }
         (true, Some(HeaderEvidence::Custom)) => {
-            "with a header, for nothing speaks against it (else --no-header)"
+            "with a header, by assumption (otherwise --no-header)"
         }
         (false, None) => "without a header",
         (false, Some(_)) => {
-            "without a header, for the first row is like the others (else --header)"
+            "without a header, because the first row is like the others (otherwise --header)"
         }
     };
     format!(
         "{}: {compression}{charset}{known}, {separated}, {header}",
         input.name
     )
-}
-
-fn made(name: &Name, columns: &[String], types: &[&str]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .zip(types)
-        .map(|(name, kind)| format!("{name} {kind}"))
-        .collect();
-    format!("{name} is made: {}", columns.join(", "))
 }

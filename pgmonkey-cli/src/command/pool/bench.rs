@@ -12,17 +12,17 @@ use clap::Args;
 use pgmonkey::Config;
 use serde::Serialize;
 
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::notes;
-use crate::output::{Format, FormatOption, Output};
-use crate::table::Table;
 use crate::transfer::interruption;
+use crate::ui::notes;
+use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::table::Table;
 
 use advice::Advice;
 use measure::{Measured, Room};
 
-/// Largest size that makes sense to try: a server with more sessions than this needs a pooler.
+/// The largest size that is worth trying: a server with more sessions than this needs a pooler.
 const LARGEST: i64 = 1000;
 
 #[derive(Debug, Args)]
@@ -33,24 +33,24 @@ Examples:
   pgmonkey pool bench pgmonkey.yaml --query 'SELECT count(*) FROM orders'
   pgmonkey pool bench pgmonkey.yaml --svg sizes.svg
 
-Every size is offered the same load: as many callers as --callers says, each of which runs the \
-query again as soon as it is answered. What a caller waits for a session is part of the latency.")]
+Every size serves the same load: --callers callers, each of which runs the query again as soon \
+as it has the response. Latency includes the wait for a session.")]
 pub(crate) struct Bench {
     #[command(flatten)]
     file: ConfigFile,
     /// The pool sizes to try.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "2,4,8,16", value_parser = clap::value_parser!(u32).range(1..=LARGEST))]
     sizes: Vec<u32>,
-    /// What each caller runs; it is run often, so let it change nothing.
+    /// The query that each caller runs, many times: it should not change data.
     #[arg(long, value_name = "SQL", default_value = "SELECT 1")]
     query: String,
-    /// How long each size is measured.
+    /// How long to measure each size.
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
-    /// How many callers there are; twice the largest size if not given.
+    /// The number of callers; the default is twice the largest size.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10 * LARGEST))]
     callers: Option<u32>,
-    /// Write a chart to this file as well.
+    /// Also write a chart to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct Bench {
     quiet: bool,
 }
 
-/// The result; its form as JSON is documented.
+/// The result; its JSON form is documented.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     server: String,
@@ -80,7 +80,9 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::failed(format!("could not start: {error}")))?;
+            .map_err(|error| {
+                Error::failed(format!("could not start the async runtime: {error}"))
+            })?;
         let report = runtime.block_on(async {
             let mut interrupted = pin!(interruption()?);
             let mut measuring = pin!(self.measure(&config));
@@ -108,7 +110,7 @@ impl Bench {
             sizes.into_iter().partition(|size| *size <= room.free);
         let largest = sizes.last().copied().ok_or_else(|| {
             Error::failed(format!(
-                "the server has room for {} sessions more, fewer than every size: {room}",
+                "the server has room for only {} more sessions, fewer than the smallest size: {room}",
                 room.free
             ))
         })?;

@@ -5,7 +5,7 @@ mod bench;
 use clap::Subcommand;
 
 use crate::error::Error;
-use crate::output::Output;
+use crate::ui::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pool {

@@ -5,16 +5,16 @@ use pgmonkey::Config;
 use serde::Serialize;
 
 use super::recommend::entries_table;
-use crate::capacity::{self, Capacity};
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::hba::Rule;
-use crate::output::{Format, FormatOption, Output};
 use crate::server::access::{self, Entry, Outcome, Seen};
+use crate::server::capacity::{self, Capacity};
 use crate::server::facts::{self, Facts, Unseen};
+use crate::server::hba::Rule;
 use crate::server::needs::{self, Compared};
 use crate::server::weakness::{self, Weakness};
-use crate::table::Table;
+use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::table::Table;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,12 +22,12 @@ Examples:
   pgmonkey server audit pgmonkey.yaml
   pgmonkey server audit pgmonkey.yaml --strict --format json
 
-Only reads, and works with what the role may see; it says what that is not. The lines of \
-pg_hba.conf are those in the file, which the server may not have loaded yet.")]
+Read-only. It uses what the role may see, and reports what it may not. The lines of pg_hba.conf \
+are those in the file, which the server may not have loaded yet.")]
 pub(crate) struct Audit {
     #[command(flatten)]
     file: ConfigFile,
-    /// Fail if the server lacks something that the file needs.
+    /// Fail on a mismatch.
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -54,10 +54,10 @@ struct Audited {
 
 #[derive(Serialize)]
 struct Sessions {
-    /// Both pools' `max_size` together.
+    /// `max_size` of both pools together.
     wanted: u32,
     usable: u32,
-    /// Of others, at this moment.
+    /// Sessions of others at this moment.
     in_use: Option<i64>,
     #[serde(flatten)]
     limits: Capacity,
@@ -65,7 +65,7 @@ struct Sessions {
 
 #[derive(Serialize)]
 struct Access {
-    /// `None`: the role may not see them.
+    /// `None` if the role may not see them.
     rules: Option<Vec<Rule>>,
     this_session: Option<Outcome>,
     under_each_sslmode: Vec<Outcome>,
@@ -93,7 +93,7 @@ impl Audit {
         match audited.ok || !self.strict {
             true => Ok(()),
             false => Err(Error::Failed {
-                text: "the server lacks something that the file needs".to_owned(),
+                text: "the server lacks a setting that the file needs".to_owned(),
                 hint: None,
             }),
         }
@@ -190,7 +190,7 @@ impl Audited {
     fn print_pending(&self, out: &mut Output<'_>) -> Result<(), Error> {
         for row in self.settings.iter().filter(|row| row.pending_restart) {
             out.prose(format_args!(
-                "{} was changed in the file and waits for a restart of the server.",
+                "{} was changed in the file and takes effect after a restart of the server.",
                 row.setting
             ))?;
         }
@@ -224,7 +224,7 @@ impl Audited {
         if let Some(outcome) = &self.pg_hba_conf.this_session {
             out.prose(format_args!("\nThis session: {}.", outcome.sentence()))?;
             out.line("Under other modes:\n")?;
-            let mut table = Table::new(["sslmode", "what would come of it"]);
+            let mut table = Table::new(["sslmode", "result"]);
             for outcome in &self.pg_hba_conf.under_each_sslmode {
                 table.row([outcome.sslmode, &outcome.sentence()]);
             }
@@ -235,7 +235,7 @@ impl Audited {
     }
 }
 
-/// The line that decided is marked.
+/// The lines of `pg_hba.conf`, with a mark on the one that applies.
 fn rules_table(rules: &[Rule], decided: Option<&Outcome>) -> Table {
     let several = rules
         .windows(2)

@@ -5,15 +5,15 @@ mod recommend;
 
 use clap::{Args, Subcommand};
 
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::output::{FormatOption, Output};
+use crate::ui::output::{FormatOption, Output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Server {
-    /// Print what postgresql.conf and pg_hba.conf need for a configuration.
+    /// Print the settings in postgresql.conf and pg_hba.conf that a configuration needs.
     Recommend(recommend::Recommend),
-    /// Compare what a configuration needs with the server as it is. Only reads.
+    /// Compare what a configuration needs with the server's settings, read-only.
     Audit(audit::Audit),
 }
 
@@ -26,12 +26,12 @@ impl Server {
     }
 }
 
-/// As the Python tool takes its arguments.
+/// The arguments as the Python tool takes them.
 #[derive(Debug, Args)]
 pub(crate) struct Pgserverconfig {
     #[command(flatten)]
     file: ConfigFile,
-    /// Compare with the server as it is.
+    /// Compare with the server's settings.
     #[arg(long)]
     audit: bool,
     #[command(flatten)]

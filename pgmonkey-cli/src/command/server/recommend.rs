@@ -3,14 +3,14 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::configuration::ConfigFile;
+use crate::command::configuration::ConfigFile;
 use crate::error::Error;
-use crate::notes;
-use crate::output::{Format, FormatOption, Output};
 use crate::server::access::{self, Entry, Seen};
 use crate::server::facts;
 use crate::server::needs::{self, Need};
-use crate::table::Table;
+use crate::ui::notes;
+use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::table::Table;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -18,12 +18,12 @@ Examples:
   pgmonkey server recommend pgmonkey.yaml
   pgmonkey server recommend pgmonkey.yaml --offline --format json
 
-The address in pg_hba.conf is the client's as the server sees it, so the server is asked for it; \
-where that cannot be done, CLIENT_ADDRESS stands for it.")]
+The address in pg_hba.conf is this client's as the server sees it, so the command queries the \
+server; if that fails, the address is CLIENT_ADDRESS.")]
 pub(crate) struct Recommend {
     #[command(flatten)]
     file: ConfigFile,
-    /// Do not ask the server for the client's address.
+    /// Do not query the server for the client's address.
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -34,7 +34,8 @@ pub(crate) struct Recommend {
 #[derive(Serialize)]
 struct Recommended<'a> {
     file: String,
-    /// As the server sees it; absent if it was not or could not be asked, or is its Unix socket.
+    /// As the server sees it; absent over its Unix socket, with `--offline`, or if the query
+    /// failed.
     client_address: Option<String>,
     postgresql_conf: Vec<Line<'a>>,
     pg_hba_conf: &'a [Entry],
@@ -62,7 +63,9 @@ impl Recommend {
             true => Seen::Unknown,
             false => facts::client_address(&config).map_or_else(
                 |error| {
-                    notes::warning(format_args!("the client's address is not known: {error}"));
+                    notes::warning(format_args!(
+                        "could not query the client's address: {error}"
+                    ));
                     Seen::Unknown
                 },
                 Seen::of,
@@ -98,10 +101,10 @@ fn print(out: &mut Output<'_>, needs: &[Need], entries: &[Entry]) -> Result<(), 
     out.line("a) pg_hba.conf:\n")?;
     out.table(&entries_table(entries))?;
     if entries.iter().any(|entry| entry.placeholder) {
-        out.line("\n# CLIENT_ADDRESS stands for the address of the machine that connects.")?;
+        out.line("\n# Replace CLIENT_ADDRESS with the address of the machine that connects.")?;
     }
     out.line("\nb) postgresql.conf:\n")?;
-    // The reason stands above, as in the file that is shipped, so that lines stay short.
+    // The reason is on a line of its own, as in PostgreSQL's sample file, to keep lines short.
     for need in needs {
         out.line(format_args!("# {}\n{}", need.reason, need.line()))?;
     }
@@ -115,7 +118,7 @@ fn print(out: &mut Output<'_>, needs: &[Need], entries: &[Entry]) -> Result<(), 
     )
 }
 
-/// Lines of `pg_hba.conf` with their header, as the file has them.
+/// Lines of `pg_hba.conf` under the column header of PostgreSQL's sample file.
 pub(super) fn entries_table(entries: &[Entry]) -> Table {
     let mut table = Table::new(["TYPE", "DATABASE", "USER", "ADDRESS", "METHOD", "OPTIONS"]);
     for entry in entries {

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// The pairs of `text` as one line, sorted by keyword.
+/// Returns the pairs of `text` as one line, sorted by keyword.
 fn line(text: &str) -> String {
     let mut pairs = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     pairs.sort();

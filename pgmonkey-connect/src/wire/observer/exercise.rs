@@ -1,11 +1,11 @@
-//! For the fuzz targets.
+//! Support for the fuzz targets.
 
 use pgmonkey_config::RequireAuth;
 
 use super::{Observer, Tracker};
 
-/// The pieces (whether the server sent it, and its bytes) as they are, and cut into pieces of `cut`
-/// bytes, must leave the same state behind.
+/// Checks that pieces (whether from the server, and the bytes) lead to the same state as they are
+/// and cut into pieces of `cut` bytes.
 pub(crate) fn exercise(pieces: &[(bool, &[u8])], cut: usize, required: &RequireAuth) {
     let run = |cut: usize| {
         let (observer, mut tracker) = (Observer::default(), Tracker::requiring(required.clone()));
@@ -27,7 +27,7 @@ pub(crate) fn exercise(pieces: &[(bool, &[u8])], cut: usize, required: &RequireA
     assert_eq!(refused, also_refused);
     let known = observer.parameters().known.len();
     assert!(known <= 128, "{known} settings are kept");
-    // What was seen of a piece that was refused depends on how it was cut.
+    // How much of a refused piece was observed depends on the cuts.
     if !refused {
         assert_eq!(observer.state(), other.state());
         assert_eq!(observer.requests(), other.requests());

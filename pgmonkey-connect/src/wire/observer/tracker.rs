@@ -1,64 +1,28 @@
-//! The writing side of an observer: what the messages that pass do to the state.
+//! The writing side of an observer: updates the state from each message.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 
 use pgmonkey_config::RequireAuth;
 
-use super::{
-    ANNOUNCED, AUTHENTICATED, CLOSED, COPYING, DISTURBED, LOST_COUNT, OUTSTANDING_ONE, Observer,
-    Parameters, READ_ONLY, ROLE_KNOWN, STALE, STANDARD_STRINGS, STANDBY, WireState, lock,
-};
-use crate::sql::Effects;
-use crate::wire::complaint::{Complaint, ServerFailure, is_farewell};
-use crate::wire::framing::{Backend, BackendFraming, Frontend, FrontendFraming, TransactionEnd};
+use super::requests::Requests;
+use super::{AUTHENTICATED, DISTURBED, Observer, READ_ONLY, STALE, WireState, lock, parameters};
+use crate::wire::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
 use crate::wire::limit::LimitExceeded;
 use crate::wire::login::{Login, LoginRefused};
-use crate::wire::texts::Texts;
+use crate::wire::server_error::{ServerError, ServerFailure, is_farewell};
 
-/// What a request was, as far as its answer needs to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Query,
-    Sync,
-    /// A Sync behind nothing but `Close`, which nobody waits for.
-    Close,
-}
-
-/// A request that waits for its `ReadyForQuery`.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    kind: Kind,
-    effects: Effects,
-    /// How many statements it prepares by name, less those it closes.
-    prepares: i32,
-}
-
-/// The writing side of an [`Observer`]: lives in the stream, one a session.
+/// The writing side of an [`Observer`]: owned by the stream, one for each session.
 #[derive(Debug, Default)]
 pub(in crate::wire) struct Tracker {
     backend: BackendFraming,
     frontend: FrontendFraming,
-    texts: Texts,
-    /// The requests that a `ReadyForQuery` will answer, oldest first, and what they can do.
-    unanswered: VecDeque<Request>,
-    /// What came since the last Sync: `None` for nothing yet, `Close` for nothing else.
-    since_sync: Option<Kind>,
-    /// What the messages since the last Sync can do.
-    gathered: Effects,
-    /// How many statements they prepare by name, less those they close.
-    prepares: i32,
-    /// Whether the request that is being answered has failed.
-    failed: bool,
-    /// Whether the request that is being answered has had its Sync ignored, by a copy.
-    ignored: bool,
-    copy_ended: bool,
+    requests: Requests,
     login: Login,
 }
 
 impl Tracker {
-    /// A tracker that refuses a server which asks for another kind of login than `allowed`.
+    /// Creates a tracker that refuses a server whose login method is not in `allowed`.
     pub(in crate::wire) fn requiring(allowed: RequireAuth) -> Self {
         Self {
             login: Login::requiring(allowed),
@@ -66,8 +30,8 @@ impl Tracker {
         }
     }
 
-    /// Why the session must not go on, if it must not. Asked before the reader gets what was
-    /// received, so that no answer leaves and the driver keeps nothing of it.
+    /// Why the session must not continue, if so. Checked before the reader gets the received bytes,
+    /// so that the driver neither answers nor keeps them.
     #[inline]
     pub(in crate::wire) fn refusal(&mut self, observer: &Observer) -> Option<io::Error> {
         let settled = self.login.is_settled()
@@ -96,101 +60,12 @@ impl Tracker {
 
     pub(in crate::wire) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
         let Self {
-            frontend,
-            texts,
-            unanswered,
-            since_sync,
-            gathered,
-            prepares,
-            copy_ended,
-            ..
+            frontend, requests, ..
         } = self;
-        frontend.feed(bytes, |message| match message {
-            Frontend::Query(_) | Frontend::Call => {
-                observer.requests.fetch_add(1, Ordering::Relaxed);
-                let effects = match message {
-                    Frontend::Query(Some(text)) => texts.query(observer, text),
-                    // The text comes late.
-                    Frontend::Query(None) => Effects::NONE,
-                    _ => Effects::UNKNOWN,
-                };
-                observer.note_effects(effects);
-                unanswered.push_back(Request {
-                    kind: Kind::Query,
-                    effects,
-                    prepares: 0,
-                });
-                observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
-            }
-            Frontend::Parse(body) => {
-                if let Some(body) = body {
-                    *prepares += i32::from(texts.parse(observer, body, true));
-                }
-                *since_sync = Some(Kind::Sync);
-            }
-            Frontend::Bind(body) => {
-                if let Some(body) = body {
-                    let effects = texts.bind(body);
-                    observer.note_effects(effects);
-                    *gathered |= effects;
-                }
-                *since_sync = Some(Kind::Sync);
-            }
-            Frontend::Sync => {
-                observer.requests.fetch_add(1, Ordering::Relaxed);
-                let mut request = |kind| Request {
-                    kind,
-                    effects: std::mem::take(gathered),
-                    prepares: std::mem::take(prepares),
-                };
-                // The drivers close a statement that they prepared for one query when it is
-                // dropped, and wait for no answer. Nobody has to: whatever follows stands
-                // behind it, and it changes nothing that a borrower could see.
-                if since_sync.take() == Some(Kind::Close) {
-                    unanswered.push_back(request(Kind::Close));
-                    return;
-                }
-                unanswered.push_back(request(Kind::Sync));
-                observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
-                if std::mem::take(copy_ended) {
-                    observer.word.fetch_and(!COPYING, Ordering::AcqRel);
-                }
-            }
-            // The copy counts as running until the Sync behind its end, so that there is no
-            // moment between the two at which the session looks idle.
-            Frontend::CopyEnd => {
-                // The drivers end a copy that the server refused as well; the answer to that
-                // meets the next request, and from then on every answer goes to the wrong one.
-                if observer.word.load(Ordering::Acquire) & COPYING == 0 {
-                    observer
-                        .word
-                        .fetch_or(CLOSED | LOST_COUNT, Ordering::AcqRel);
-                }
-                *copy_ended = true;
-                *since_sync = Some(Kind::Sync);
-            }
-            Frontend::Close(body) => {
-                if let Some(body) = body {
-                    *prepares -= i32::from(texts.close(body));
-                }
-                *since_sync = since_sync.or(Some(Kind::Close));
-            }
-            Frontend::Terminate => observer.close(),
-            Frontend::Startup => {}
-            Frontend::Other => *since_sync = Some(Kind::Sync),
-            Frontend::Late { kind, body, whole } => {
-                let (effects, prepared) = texts.late(observer, kind, body, whole);
-                observer.note_effects(effects);
-                *prepares += prepared;
-                match (kind, unanswered.back_mut()) {
-                    (b'Q', Some(request)) => request.effects = effects,
-                    _ => *gathered |= effects,
-                }
-            }
-        });
+        frontend.feed(bytes, |message| requests.sent(observer, message));
     }
 
-    /// How many requests begin in `bytes`, for a session that was given up: nobody follows them.
+    /// How many requests start in `bytes`, for a discarded session whose requests are not tracked.
     pub(in crate::wire) fn requests_in(&mut self, bytes: &[u8]) -> u32 {
         let mut count = 0;
         self.frontend.feed(bytes, |message| {
@@ -203,54 +78,28 @@ impl Tracker {
         count
     }
 
-    /// How many requests the driver waits for the end of, once: of a session that was given up.
+    /// Takes the number of requests of a discarded session whose end the driver still waits for.
     pub(in crate::wire) fn take_unanswered(&mut self) -> u32 {
-        let ignored = u32::from(std::mem::take(&mut self.ignored));
-        u32::try_from(std::mem::take(&mut self.unanswered).len()).unwrap_or(u32::MAX) + ignored
+        self.requests.take_unanswered()
     }
 
     pub(in crate::wire) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
         let Self {
             backend,
-            unanswered,
-            failed,
-            ignored,
-            copy_ended,
+            requests,
             login,
             ..
         } = self;
         backend.feed(bytes, |message| match message {
             Backend::Ready(status) => {
-                *copy_ended = false;
-                *ignored = false;
                 if !login.is_over() {
                     login.ends();
-                    observer.put_back();
+                    observer.reset();
                 }
-                let request = unanswered.pop_front();
-                let counted = request.is_some_and(|request| request.kind != Kind::Close);
-                let prepares = request.map_or(0, |request| request.prepares);
-                if !std::mem::take(failed) && prepares != 0 {
-                    observer.note_statements(prepares);
-                }
-                answered(observer, counted, status);
+                requests.answered(observer, status);
             }
-            Backend::CopyIn => {
-                // The server ignores the Sync that came with the statement: the answer belongs
-                // to the one behind CopyDone. A simple query has none to ignore.
-                if unanswered
-                    .front()
-                    .is_some_and(|first| first.kind == Kind::Sync)
-                {
-                    unanswered.pop_front();
-                    *ignored = true;
-                    observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
-                }
-                observer
-                    .word
-                    .fetch_or(COPYING | DISTURBED, Ordering::AcqRel);
-            }
-            Backend::Parameter(body) => remember(observer, body),
+            Backend::CopyIn => requests.copy_began(observer),
+            Backend::Parameter(body) => parameters::remember(observer, body),
             Backend::Authentication(body) => {
                 if let Some(method) = login.asked(body) {
                     let _ = observer.auth_method.set(method);
@@ -259,7 +108,7 @@ impl Tracker {
             }
             Backend::Error { fields, bound } => {
                 observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
-                *failed = true;
+                requests.failed();
                 note_failure(observer, fields, bound);
             }
             Backend::Notice(fields) => {
@@ -267,13 +116,7 @@ impl Tracker {
                     *lock(&observer.end) = Some(ServerFailure::of(fields, false));
                 }
             }
-            Backend::Ended(end) => {
-                // Going back to a savepoint has the tag of a rollback; its text tells.
-                let may_end = |request: &Request| request.effects.has(Effects::ENDS);
-                if end != TransactionEnd::Rollback || unanswered.front().is_none_or(may_end) {
-                    observer.note_end(end);
-                }
-            }
+            Backend::Ended(end) => requests.transaction_ended(observer, end),
             Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
         });
         if !login.is_over() {
@@ -287,93 +130,26 @@ impl Tracker {
     }
 }
 
-/// Puts the status down and takes one request off, in one step: a reader never sees the new
-/// status with the old count or the other way round.
-fn answered(observer: &Observer, was_counted: bool, status: u8) {
-    let step = |word: u64| {
-        let less = if was_counted { OUTSTANDING_ONE } else { 0 };
-        (word - less) & !0xFF & !COPYING | u64::from(status)
-    };
-    let mut seen = observer.word.load(Ordering::Relaxed);
-    while let Err(now) =
-        observer
-            .word
-            .compare_exchange_weak(seen, step(seen), Ordering::AcqRel, Ordering::Relaxed)
-    {
-        seen = now;
-    }
-}
-
-fn remember(observer: &Observer, body: &[u8]) {
-    let mut texts = body
-        .split(|byte| *byte == 0)
-        .map(|text| String::from_utf8_lossy(text));
-    let (Some(name), Some(value)) = (texts.next(), texts.next()) else {
-        return;
-    };
-    match &*name {
-        "in_hot_standby" => note_role(observer, value == "on"),
-        "standard_conforming_strings" => observer.set(STANDARD_STRINGS, value == "on"),
-        _ => {}
-    }
-    let mut parameters = observer.parameters();
-    let Parameters { known, before } = &mut *parameters;
-    if !known.contains_key(&*name)
-        && let Some(exceeded) = LimitExceeded::of_parameters(known.len())
-    {
-        let _ = observer.exceeded.set(exceeded);
-        return;
-    }
-    let replaced = known.insert(name.clone().into_owned(), value.clone().into_owned());
-    // What the server does by itself is no change of the session's.
-    if name == "in_hot_standby" {
-        return;
-    }
-    match before.get(&*name) {
-        Some(was) if *was == value => {
-            before.remove(&*name);
-        }
-        Some(_) => {}
-        None => {
-            if replaced.as_deref() != Some(&*value) {
-                before.insert(name.into_owned(), replaced.unwrap_or_default());
-            }
-        }
-    }
-    observer.set(ANNOUNCED, !before.is_empty());
-}
-
 fn note_failure(observer: &Observer, fields: &[u8], bound: bool) {
-    // Before the login is through, the driver's own error says all there is to say.
+    // Before the login is complete, the driver's own error is sufficient.
     if observer.state() == WireState::Starting {
         return;
     }
     let failure = ServerFailure::of(fields, bound);
-    match Complaint::of(fields) {
-        Some(Complaint::Ending) => {
+    match ServerError::of(fields) {
+        Some(ServerError::Ending) => {
             *lock(&observer.end) = Some(failure.clone());
             observer.close();
         }
-        Some(Complaint::ReadOnly) => {
+        Some(ServerError::ReadOnly) => {
             observer.word.fetch_or(READ_ONLY, Ordering::AcqRel);
         }
-        Some(Complaint::Stale) => {
+        Some(ServerError::Stale) => {
             observer.word.fetch_or(STALE, Ordering::AcqRel);
         }
         None => {}
     }
     *lock(&observer.failure) = Some(failure);
-}
-
-fn note_role(observer: &Observer, standby: bool) {
-    if standby {
-        observer
-            .word
-            .fetch_or(ROLE_KNOWN | STANDBY, Ordering::AcqRel);
-    } else {
-        observer.word.fetch_and(!STANDBY, Ordering::AcqRel);
-        observer.word.fetch_or(ROLE_KNOWN, Ordering::AcqRel);
-    }
 }
 
 #[cfg(test)]
@@ -419,7 +195,7 @@ mod tests {
         out
     }
 
-    /// A session past its startup, idle.
+    /// An idle session, after its startup.
     fn started() -> (Observer, Tracker) {
         let (observer, mut tracker) = (Observer::default(), Tracker::default());
         tracker.sent(&observer, &message(0, b"\0\x03\0\0user\0u\0\0")[1..]);
@@ -548,7 +324,7 @@ mod tests {
         tracker.sent(&observer, &message(b'C', b"Ss1\0"));
         tracker.sent(&observer, &message(b'S', b""));
         assert_eq!(observer.state(), WireState::Idle);
-        // What follows counts, also while the close is not answered.
+        // Later requests count, even while the close is unanswered.
         tracker.sent(&observer, &message(b'Q', b"SELECT 1\0"));
         assert_eq!(observer.state(), WireState::Busy(1));
         tracker.received(&observer, &message(b'3', b""));
@@ -556,7 +332,7 @@ mod tests {
         assert_eq!(observer.state(), WireState::Busy(1));
         tracker.received(&observer, &message(b'Z', b"I"));
         assert_eq!(observer.state(), WireState::Idle);
-        // A statement that is run and closed before one Sync is a request like any other.
+        // A statement executed and closed before one Sync is a request like any other.
         for kind in *b"PBEC" {
             tracker.sent(&observer, &message(kind, b"\0"));
         }
@@ -574,7 +350,7 @@ mod tests {
     #[test]
     fn a_copy_in_by_the_extended_protocol_ends_idle() {
         let (observer, mut tracker) = started();
-        // What the driver sends: the statement with its Sync, then data, CopyDone and Sync.
+        // The driver sends the statement with its Sync, then data, CopyDone and Sync.
         tracker.sent(&observer, &message(b'E', b"\0\0\0\0\0"));
         tracker.sent(&observer, &message(b'S', b""));
         tracker.received(&observer, &message(b'G', b"\0\0\0"));
@@ -608,7 +384,7 @@ mod tests {
         tracker.received(&observer, &message(b'E', b"SERROR\0C42P01\0\0"));
         tracker.received(&observer, &message(b'Z', b"I"));
         assert_eq!(observer.state(), WireState::Idle);
-        // The driver still ends the copy that never began.
+        // The driver still ends the copy, which never began.
         tracker.sent(&observer, &message(b'f', b"\0"));
         assert_eq!(observer.state(), WireState::Closed);
         tracker.sent(&observer, &message(b'S', b""));

@@ -1,4 +1,4 @@
-//! The accounts, and what their holders were told.
+//! The accounts, and the outcomes reported to the tasks and threads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,22 +21,22 @@ pub(crate) struct Transfer {
     pub(crate) amount: i64,
 }
 
-/// What became of one, as far as its maker knows.
+/// The outcome of a transfer as far as its caller knows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// The commit was confirmed.
     Committed,
-    /// It never came to a commit.
+    /// The transfer failed before the commit.
     Undone,
     /// The commit was sent and not answered.
     Unknown,
 }
 
-/// Whether the session is outside a transaction: inside one, `now()` stands still. By the simple
-/// protocol, for the other one has several moments to a statement.
+/// Whether the session is outside a transaction: inside one, `now()` does not advance. By the
+/// simple protocol, because the extended one takes several timestamps per statement.
 pub(crate) const OUTSIDE: &str = "SELECT now() = statement_timestamp()";
 
-/// Whether the server said yes.
+/// Whether the server returned true.
 pub(crate) fn is_yes(answer: &[SimpleQueryMessage]) -> bool {
     answer.iter().any(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
@@ -74,7 +74,7 @@ impl Bank {
         })
     }
 
-    /// A transfer that nobody else makes.
+    /// A transfer with a new number.
     pub(crate) fn draw(&self, random: &mut Random) -> Transfer {
         let from = random.below(ACCOUNTS as u64) as i64;
         let to = (from + 1 + random.below(ACCOUNTS as u64 - 1) as i64) % ACCOUNTS;
@@ -87,18 +87,18 @@ impl Bank {
     }
 
     pub(crate) fn note(&self, transfer: Transfer, told: Told) {
-        let mut book = self.told.lock().expect("nobody panics in here");
+        let mut book = self.told.lock().expect("not poisoned");
         book.insert(transfer.id, told);
     }
 
-    /// Compares what the makers were told with what is in the database.
+    /// Compares the reported outcomes with the database.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let mut client = postgres::Client::connect(&self.url, postgres::NoTls)?;
         let mut made = BTreeMap::<i64, u32>::new();
         for row in client.query("SELECT id FROM transfers", &[])? {
             *made.entry(row.get(0)).or_default() += 1;
         }
-        let told = self.told.lock().expect("all are done");
+        let told = self.told.lock().expect("not poisoned");
         let is_made = |id: &i64| made.contains_key(id);
         let lost = told
             .iter()
@@ -111,7 +111,7 @@ impl Bank {
         let unheard = made.keys().filter(|id| !told.contains_key(id)).count();
         ensure!(
             (lost, ghosts, doubled, unheard) == (0, 0, 0, 0),
-            "{lost} lost, {ghosts} made though undone, {doubled} doubled, {unheard} unheard of"
+            "{lost} lost, {ghosts} made although rolled back, {doubled} made twice, {unheard} unknown"
         );
         let wrong: i64 = client
             .query_one(
@@ -132,12 +132,12 @@ impl Bank {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         ensure!(
             count(&self.dirty) == 0,
-            "{} dirty hand-outs",
+            "{} dirty sessions handed out",
             count(&self.dirty)
         );
         ensure!(
             count(&self.misled) == 0,
-            "{} answers of others",
+            "{} responses to other statements",
             count(&self.misled)
         );
         ensure!(
@@ -147,7 +147,7 @@ impl Bank {
         );
         ensure!(
             made.len() > 100,
-            "only {} transfers: nothing was proven",
+            "only {} transfers: too few to prove anything",
             made.len()
         );
         Ok(())
@@ -156,11 +156,11 @@ impl Bank {
 
 impl fmt::Display for Bank {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.told.lock().expect("all are done");
+        let told = self.told.lock().expect("not poisoned");
         let of = |wanted: Told| told.values().filter(|told| **told == wanted).count();
         write!(
             f,
-            "{} turns; transfers: {} committed, {} undone, {} unknown; dirty hand-outs 0; sessions \
+            "{} turns; transfers: {} committed, {} rolled back, {} unknown; dirty sessions 0; sessions \
              killed between acquire and the first statement: {}",
             self.turns.load(Ordering::SeqCst),
             of(Told::Committed),
@@ -171,7 +171,7 @@ impl fmt::Display for Bank {
     }
 }
 
-/// Numbers that come the same way for the same seed: SplitMix64.
+/// Reproducible random numbers: SplitMix64.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,17 +1,17 @@
-//! What befalls the server.
+//! The faults injected into the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgmonkey_testserver::{Cluster, StopMode};
 
-/// Between two killed sessions.
+/// The time between two killed sessions.
 const KILL: Duration = Duration::from_millis(300);
-/// Between two restarts.
+/// The time between two restarts.
 const RESTART: Duration = Duration::from_secs(8);
 
-/// Kills a session now and then and restarts the server, politely and not, until `stop`; says how
-/// often.
+/// Kills sessions and restarts the server, in the fast and the immediate mode, until `stop`;
+/// returns how often.
 pub(crate) fn run(cluster: &Cluster, stop: &AtomicBool) -> anyhow::Result<String> {
     let (mut kills, mut restarts) = (0, 0);
     let mut restarted = Instant::now();

@@ -1,7 +1,7 @@
-//! Money is moved by 64 tasks and 16 threads that panic, give up and forget, on a server that is
-//! restarted and whose sessions are killed; and then the books are looked at.
+//! 64 tasks and 16 threads move money, panic, give up and drop futures, on a server that is
+//! restarted and whose sessions are killed; then the balances are checked.
 //!
-//! `cargo xtask soak [--minutes N]`, or `soak MINUTES`. Ends with 1 and says what if a promise
+//! `cargo xtask soak [--minutes N]`, or `soak MINUTES`. Exits with 1 and the reason if a guarantee
 //! was broken.
 
 #![forbid(unsafe_code)]
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     let span = Duration::from_secs_f64(60.0 * minutes.context("usage: soak MINUTES")?);
     let cluster = Cluster::builder()
         .setting("max_connections", "60")
-        // A commit that was confirmed outlives the server.
+        // A confirmed commit survives a crash of the server.
         .setting("synchronous_commit", "on")
         .start()?;
     let bank = Arc::new(Bank::open(&cluster)?);
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         stop.store(true, Ordering::SeqCst);
         let disturbed = chaos
             .join()
-            .map_err(|_| anyhow::anyhow!("the chaos panicked"))??;
+            .map_err(|_| anyhow::anyhow!("the fault injection panicked"))??;
         println!("{disturbed}");
         anyhow::Ok(memory)
     })?;
@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
     println!("{bank}\nmemory: {memory}");
     memory.check()?;
     runtime.shutdown_timeout(Duration::from_secs(5));
-    println!("all promises held");
+    println!("all guarantees held");
     Ok(())
 }
 
@@ -85,7 +85,7 @@ fn config(cluster: &Cluster) -> anyhow::Result<Config> {
     Ok(Config::loader().yaml(yaml).libpq_sources(false).load()?)
 }
 
-/// How much memory the process had after a third of the time, and at its end.
+/// How much memory the process used after a third of the time, and at its end.
 struct Memory {
     early: u64,
     late: u64,
@@ -95,7 +95,7 @@ impl Memory {
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.late < self.early + self.early / 4 + 8192,
-            "memory is not flat: {self}"
+            "memory use grew: {self}"
         );
         Ok(())
     }
@@ -121,7 +121,7 @@ fn watch(span: Duration) -> Memory {
     }
 }
 
-/// The process's resident memory in kB; 0 where there is no /proc.
+/// The process's resident memory in kB; 0 without /proc.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS"));
@@ -129,7 +129,7 @@ fn resident() -> u64 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// Everything comes back, and what is too much ends: back to `min_size`.
+/// All sessions are released and the excess is closed: back to `min_size`.
 fn settle(first: &Status, now: impl Fn() -> Status) -> anyhow::Result<()> {
     let end = Instant::now() + Duration::from_secs(60);
     println!("{first}");
@@ -144,7 +144,7 @@ fn settle(first: &Status, now: impl Fn() -> Status) -> anyhow::Result<()> {
     }
 }
 
-/// No slot was lost: as many as `max_size` can be borrowed at once.
+/// No permit was lost: `max_size` sessions can be acquired at the same time.
 fn slots(
     runtime: &tokio::runtime::Runtime,
     tasks: &AsyncPool,

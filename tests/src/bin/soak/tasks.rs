@@ -1,4 +1,4 @@
-//! What one task does, over and over. The twin of `threads`, and more: it gives up.
+//! What one task repeats. The twin of `threads`, plus abandoned futures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ pub(crate) async fn work(pool: Pool, bank: Arc<Bank>, stop: Arc<AtomicBool>, see
     let mut random = Random::new(seed);
     while !stop.load(Ordering::SeqCst) {
         bank.turns.fetch_add(1, Ordering::Relaxed);
-        // What fails in here has been counted, or belongs to a session that was killed.
+        // A failure in here has been counted, or belongs to a session that was killed.
         let _ = match random.below(12) {
             0..=4 => transfer(&pool, &bank, &mut random).await,
             5 | 6 => ask(&pool, &bank, &mut random).await,
@@ -26,7 +26,8 @@ pub(crate) async fn work(pool: Pool, bank: Arc<Bank>, stop: Arc<AtomicBool>, see
     }
 }
 
-/// A session as it should be: outside a transaction, with nobody else's answers in it.
+/// Acquires a session and checks it: outside a transaction, without responses to others'
+/// statements.
 async fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
     let guard = pool.acquire().await.inspect_err(|error| {
         eprintln!("not served: {error}");
@@ -71,7 +72,7 @@ async fn pay(guard: &ClientGuard, transfer: Transfer) -> Result<(), Error> {
         amount,
     } = transfer;
     let add = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
-    // In the order of the accounts, so that no two wait for each other.
+    // In the order of the accounts, so that no two transfers deadlock.
     let mut steps = [(from, -amount), (to, amount)];
     steps.sort_unstable();
     for (account, change) in steps {
@@ -85,7 +86,7 @@ async fn pay(guard: &ClientGuard, transfer: Transfer) -> Result<(), Error> {
     Ok(())
 }
 
-/// A standalone statement: the answer is the one to this question.
+/// A standalone statement: the result must be the one for this statement.
 async fn ask(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
     let question = random.below(1 << 40) as i64;
     let row = pool.query_one("SELECT $1::int8", &[&question]).await?;
@@ -104,7 +105,7 @@ async fn forget(pool: &Pool, bank: &Bank) -> Result<(), Error> {
     Ok(())
 }
 
-/// Leaves a transaction that an error has ended.
+/// Leaves a failed transaction.
 async fn fail(pool: &Pool, bank: &Bank) -> Result<(), Error> {
     let mut guard = acquire(pool, bank).await?;
     guard.begin().await?;
@@ -121,13 +122,13 @@ async fn panic_in_transaction(pool: &Pool, bank: &Bank) -> Result<(), Error> {
         .await?;
     let panicked = tokio::spawn(async move {
         let _guard = guard;
-        std::panic::resume_unwind(Box::new("a borrower's panic"));
+        std::panic::resume_unwind(Box::new("a caller's panic"));
     });
     debug_assert!(panicked.await.is_err());
     Ok(())
 }
 
-/// Drops a statement that runs, in a transaction.
+/// Drops a running statement in a transaction.
 async fn abandon(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
     let guard = acquire(pool, bank).await?;
     let patience = Duration::from_micros(random.below(20_000));

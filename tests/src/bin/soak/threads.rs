@@ -1,4 +1,4 @@
-//! What one thread does, over and over. The twin of `tasks`.
+//! What one thread repeats. The twin of `tasks`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ pub(crate) fn work(pool: &Pool, bank: &Bank, stop: &AtomicBool, seed: u64) {
     let mut random = Random::new(seed);
     while !stop.load(Ordering::SeqCst) {
         bank.turns.fetch_add(1, Ordering::Relaxed);
-        // What fails in here has been counted, or belongs to a session that was killed.
+        // A failure in here has been counted, or belongs to a session that was killed.
         let _ = match random.below(10) {
             0..=4 => transfer(pool, bank, &mut random),
             5 | 6 => ask(pool, bank, &mut random),
@@ -23,7 +23,8 @@ pub(crate) fn work(pool: &Pool, bank: &Bank, stop: &AtomicBool, seed: u64) {
     }
 }
 
-/// A session as it should be: outside a transaction, with nobody else's answers in it.
+/// Acquires a session and checks it: outside a transaction, without responses to others'
+/// statements.
 fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
     let mut guard = pool.acquire().inspect_err(|error| {
         eprintln!("not served: {error}");
@@ -66,7 +67,7 @@ fn pay(guard: &mut ClientGuard, transfer: Transfer) -> Result<(), Error> {
         amount,
     } = transfer;
     let add = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
-    // In the order of the accounts, so that no two wait for each other.
+    // In the order of the accounts, so that no two transfers deadlock.
     let mut steps = [(from, -amount), (to, amount)];
     steps.sort_unstable();
     for (account, change) in steps {
@@ -78,7 +79,7 @@ fn pay(guard: &mut ClientGuard, transfer: Transfer) -> Result<(), Error> {
     Ok(())
 }
 
-/// A standalone statement: the answer is the one to this question.
+/// A standalone statement: the result must be the one for this statement.
 fn ask(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
     let question = random.below(1 << 40) as i64;
     let row = pool.query_one("SELECT $1::int8", &[&question])?;
@@ -95,7 +96,7 @@ fn forget(pool: &Pool, bank: &Bank) -> Result<(), Error> {
     Ok(())
 }
 
-/// Leaves a transaction that an error has ended.
+/// Leaves a failed transaction.
 fn fail(pool: &Pool, bank: &Bank) -> Result<(), Error> {
     let mut guard = acquire(pool, bank)?;
     guard.begin()?;
@@ -108,7 +109,7 @@ fn panic_in_transaction(pool: &Pool, bank: &Bank) -> Result<(), Error> {
     guard.batch_execute("BEGIN; UPDATE accounts SET balance = 0 WHERE id = 2")?;
     let panicked = catch_unwind(AssertUnwindSafe(move || {
         let _guard = guard;
-        resume_unwind(Box::new("a borrower's panic"));
+        resume_unwind(Box::new("a caller's panic"));
     }));
     debug_assert!(panicked.is_err());
     Ok(())

@@ -1,14 +1,14 @@
-//! Which size to take.
+//! Recommends a pool size.
 
 use serde::Serialize;
 
 use super::measure::{Measured, Room};
 
-/// A smaller pool that serves this much of the best is better: sessions cost the server memory,
-/// and this difference is within what measuring varies by.
+/// A smaller pool within this share of the best is better: sessions cost the server memory, and the
+/// difference is within measurement noise.
 const GOOD_ENOUGH: f64 = 0.95;
 
-/// A size and why.
+/// A size and the reason for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Advice {
     pub(crate) max_size: u32,
@@ -30,28 +30,30 @@ pub(crate) fn recommend(sizes: &[Measured], room: &Room, skipped: &[u32]) -> Adv
         .find(|row| row.per_second >= best.per_second * GOOD_ENOUGH);
     let chosen = enough.unwrap_or(best);
     let mut reason = if sizes.len() == 1 {
-        "It is the only size that was measured.".to_owned()
+        "Only this size was measured.".to_owned()
     } else if chosen.size == best.size {
         format!(
-            "It serves the most, {:.0} a second, and none that is smaller comes within 5 % of it.",
+            "It serves the most, {:.0} per second; no smaller size comes within 5 % of it.",
             best.per_second
         )
     } else {
         format!(
-            "It serves {:.0} a second, within 5 % of the best ({:.0} with {} sessions), with fewer sessions.",
+            "It serves {:.0} per second, within 5 % of the best ({:.0} with {} sessions), with fewer sessions.",
             chosen.per_second, best.per_second, best.size
         )
     };
     let largest = sizes.iter().map(|row| row.size).max();
     if Some(chosen.size) == largest && sizes.len() > 1 {
         reason += match skipped.is_empty() {
-            true => " It is the largest that was measured: larger ones may serve more (--sizes).",
-            false => " It is the largest that the server has room for.",
+            true => {
+                " It is the largest size that was measured: a larger one may serve more (--sizes)."
+            }
+            false => " It is the largest size that the server has room for.",
         };
     }
     if chosen.size * 2 > room.free {
         reason += &format!(
-            " Two such pools are more than the server has room for ({}): count all programs that use it.",
+            " The server has no room for two such pools ({}): count all programs that use it.",
             room.free
         );
     }

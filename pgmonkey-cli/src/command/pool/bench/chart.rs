@@ -1,13 +1,13 @@
-//! Throughput over size, drawn.
+//! Draws throughput by pool size.
 
 use std::fmt::Write;
 
 use super::measure::Measured;
 
-/// Columns of a text bar: with its labels it fits into 80.
+/// The length of a text bar: with its labels a line fits into 80 columns.
 const BAR: f64 = 50.0;
 
-/// Bars of text; the recommended size is marked.
+/// A bar chart in text; the recommended size is marked.
 pub(crate) fn text(sizes: &[Measured], chosen: u32) -> String {
     let best = best(sizes);
     let mut text = String::new();
@@ -20,7 +20,7 @@ pub(crate) fn text(sizes: &[Measured], chosen: u32) -> String {
     text
 }
 
-/// The same as a picture, with the latency of 99 in 100 as a line.
+/// An SVG chart, with the 99th percentile of the latency as a line.
 pub(crate) fn svg(sizes: &[Measured], chosen: u32) -> String {
     const WIDTH: f64 = 640.0;
     const HEIGHT: f64 = 360.0;

@@ -1,4 +1,4 @@
-//! Offers a load to a pool and counts.
+//! Runs a load against a pool and measures it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::transfer::relation::database;
 
-/// What part of the time goes before, so that statements are prepared and caches are warm.
+/// The share of the time used as warm-up, so that statements are prepared and caches are warm.
 const WARM_UP: u32 = 5;
-/// Latencies are counted in microseconds up to a minute, to three digits.
+/// Latencies are recorded in microseconds up to a minute, with three digits.
 const LONGEST: u64 = 60_000_000;
 
-/// What one pool size served.
+/// The results for one pool size.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Measured {
     pub(crate) size: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Measured {
     pub(crate) latency_ms: Latency,
 }
 
-/// From asking for a session to the answer.
+/// From requesting a session to the response.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Latency {
     pub(crate) mean: f64,
@@ -39,9 +39,9 @@ pub(crate) struct Latency {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Room {
     pub(crate) max_connections: u32,
-    /// Kept for superusers and the like.
+    /// Reserved for superusers and by `reserved_connections`.
     pub(crate) reserved: u32,
-    /// Others' sessions now.
+    /// Sessions of others at this moment.
     pub(crate) in_use: u32,
     pub(crate) free: u32,
 }
@@ -72,7 +72,7 @@ const ROOM: &str = "SELECT current_setting('max_connections')::int8, \
         FROM pg_stat_activity a WHERE a.datname = current_database()) END \
         FROM pg_database WHERE datname = current_database())";
 
-/// Asks the server how many sessions it can still give.
+/// Queries how many sessions the server can still give.
 pub(crate) async fn room(config: &Config) -> Result<Room, Error> {
     let pool = pool(config, 1).await?;
     let client = pool.acquire().await?;
@@ -133,7 +133,7 @@ pub(crate) async fn size(
     let mut all = histogram();
     while let Some(done) = tasks.join_next().await {
         let counted = done.map_err(|error| Error::failed(error.to_string()))??;
-        all.add(counted).expect("they have the same bounds");
+        all.add(counted).expect("equal bounds");
     }
     pool.close();
     let millis = |micros: u64| micros as f64 / 1000.0;
@@ -150,7 +150,7 @@ pub(crate) async fn size(
     })
 }
 
-/// One caller: counts what ends between `begin` and `end`.
+/// Runs one caller: counts the operations that end between `begin` and `end`.
 async fn call(
     pool: Pool,
     query: String,
@@ -173,5 +173,5 @@ async fn call(
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are right")
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds")
 }

@@ -1,0 +1,146 @@
+//! Copies that are streamed instead of held in memory.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
+use futures_sink::Sink;
+use pgmonkey_connect::Error;
+
+use crate::client::stream::Origin;
+
+/// The data of a `COPY … TO STDOUT`, one message at a time: a [`Stream`], or [`next`](Self::next)
+/// in a loop. Uses a session as a [`RowStream`](crate::RowStream) does.
+///
+/// ```no_run
+/// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+/// let mut users = pool.copy_out("COPY users TO STDOUT (FORMAT csv)").await?;
+/// while let Some(line) = users.next().await {
+///     print!("{}", String::from_utf8_lossy(&line?));
+/// }
+/// # Ok(()) }
+/// ```
+#[must_use = "data is fetched as it is read"]
+pub struct CopyOutStream {
+    data: Pin<Box<tokio_postgres::CopyOutStream>>,
+    origin: Origin,
+    ended: bool,
+}
+
+impl CopyOutStream {
+    pub(crate) fn new(data: tokio_postgres::CopyOutStream, origin: Origin) -> Self {
+        Self {
+            data: Box::pin(data),
+            origin,
+            ended: false,
+        }
+    }
+
+    /// Returns the next piece; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for CopyOutStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.data.as_mut().poll_next(cx));
+        if piece.is_none() {
+            (self.ended, self.origin.guard) = (true, None);
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(|error| self.origin.explain(error))))
+    }
+}
+
+impl fmt::Debug for CopyOutStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyOutStream").finish_non_exhaustive()
+    }
+}
+
+/// Takes the data of a `COPY … FROM STDIN`: a [`Sink`], or [`send`](Self::send).
+/// [`finish`](Self::finish) ends the copy; dropping it earlier aborts the copy.
+///
+/// ```no_run
+/// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+/// let mut users = pool.copy_in::<_, &[u8]>("COPY users FROM STDIN (FORMAT csv)").await?;
+/// users.send(b"1,ann\n2,bob\n").await?;
+/// println!("{} rows", users.finish().await?);
+/// # Ok(()) }
+/// ```
+#[must_use = "a copy that is not finished is aborted"]
+pub struct CopyInSink<U> {
+    sink: Pin<Box<tokio_postgres::CopyInSink<U>>>,
+    origin: Origin,
+}
+
+impl<U: Buf + Send + 'static> CopyInSink<U> {
+    pub(crate) fn new(sink: tokio_postgres::CopyInSink<U>, origin: Origin) -> Self {
+        let sink = Box::pin(sink);
+        Self { sink, origin }
+    }
+
+    /// Sends one piece. Pieces need not end at row boundaries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn send(&mut self, piece: U) -> Result<(), Error> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_ready(cx)).await?;
+        Pin::new(&mut *self).start_send(piece)?;
+        poll_fn(|cx| Pin::new(&mut *self).poll_flush(cx)).await
+    }
+
+    /// Ends the copy and returns the number of rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`], which may also concern data sent earlier.
+    pub async fn finish(&mut self) -> Result<u64, Error> {
+        let copied = self.sink.as_mut().finish().await;
+        self.origin.guard = None;
+        copied.map_err(|error| self.origin.explain(error))
+    }
+}
+
+impl<U: Buf + Send + 'static> Sink<U> for CopyInSink<U> {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let ready = self.sink.as_mut().poll_ready(cx);
+        ready.map_err(|error| self.origin.explain(error))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, piece: U) -> Result<(), Error> {
+        let sent = self.sink.as_mut().start_send(piece);
+        sent.map_err(|error| self.origin.explain(error))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let flushed = self.sink.as_mut().poll_flush(cx);
+        flushed.map_err(|error| self.origin.explain(error))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let closed = self.sink.as_mut().poll_close(cx);
+        closed.map_err(|error| self.origin.explain(error))
+    }
+}
+
+impl<U> fmt::Debug for CopyInSink<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyInSink").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! How a program uses a session: guards, transactions, streams, and the statements run on them.
+
+pub(crate) mod copy;
+pub(crate) mod guard;
+pub(crate) mod scoped;
+pub(crate) mod statements;
+pub(crate) mod stream;
+pub(crate) mod transaction;

@@ -1,0 +1,219 @@
+//! A transaction that owns its session, and one that borrows it from a guard.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use pgmonkey_connect::savepoint::Mark;
+use pgmonkey_connect::{Error, savepoint};
+
+use crate::client::guard::ClientGuard;
+use crate::client::statements::statements_of_session;
+use crate::session::Session;
+use crate::session::prepared::prepares;
+
+/// An open transaction with a session of its own. Dereferences to the driver's
+/// [`tokio_postgres::Client`]. [`commit`](Self::commit) keeps its work;
+/// [`rollback`](Self::rollback) and dropping it do not.
+///
+/// ```no_run
+/// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+/// let mut transaction = pool.begin().await?;
+/// transaction.execute("UPDATE accounts SET open = false", &[]).await?;
+/// let savepoint = transaction.transaction().await?;
+/// savepoint.execute("DELETE FROM sessions", &[]).await?;
+/// savepoint.rollback().await?; // the sessions stay
+/// transaction.commit().await?; // the accounts are closed
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Transaction {
+    /// Dropping the guard rolls back what is still open.
+    guard: ClientGuard,
+    mark: Mark,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
+        let depth = guard.session().outermost();
+        let mark = guard.session().begin(depth).await?;
+        Ok(Self { guard, mark })
+    }
+
+    /// Opens a savepoint. Committing it keeps its work as part of this transaction; dropping it
+    /// undoes only its own work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        Savepoint::open(&mut self.guard, self.mark.depth + 1).await
+    }
+
+    /// Makes the work permanent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
+    /// its statements ended it, [`Error::Database`].
+    pub async fn commit(self) -> Result<(), Error> {
+        self.guard.session().commit(self.mark).await
+    }
+
+    /// Undoes the work. Reports whether that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.guard.session().roll_back_to(self.mark).await
+    }
+}
+
+impl Transaction {
+    fn session(&self) -> &Session {
+        self.guard.session()
+    }
+}
+
+prepares!(Transaction);
+statements_of_session!(Transaction);
+
+/// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
+/// it are savepoints. Dereferences to the driver's [`tokio_postgres::Client`]; dropping it undoes
+/// its work.
+///
+/// ```no_run
+/// # async fn example(mut client: pgmonkey_async::ClientGuard) -> Result<(), pgmonkey_async::Error> {
+/// let mut outer = client.transaction().await?;
+/// let inner = outer.transaction().await?; // a savepoint
+/// inner.execute("DELETE FROM visits", &[]).await?;
+/// drop(inner); // the visits stay
+/// outer.commit().await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Savepoint<'a> {
+    guard: &'a mut ClientGuard,
+    mark: Mark,
+    done: bool,
+}
+
+impl<'a> Savepoint<'a> {
+    /// Begins a transaction, or a savepoint if a transaction is open.
+    pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
+        let depth = guard.session().outermost() + u32::from(guard.is_inside().await?);
+        Self::open(guard, depth).await
+    }
+
+    async fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
+        // Created first, so that dropping it during the statement undoes the statement.
+        let mut opened = Self {
+            mark: guard.session().mark(depth),
+            guard,
+            done: false,
+        };
+        opened.mark = opened.guard.session().begin(depth).await?;
+        Ok(opened)
+    }
+
+    /// Opens a nested savepoint.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        Savepoint::open(self.guard, self.mark.depth + 1).await
+    }
+
+    /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
+    /// its statements ended it, [`Error::Database`].
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let ended = self.guard.session().commit(self.mark).await;
+        // A failed COMMIT has ended the transaction as well.
+        self.done = true;
+        ended
+    }
+
+    /// Undoes the work. Reports whether that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        let undone = self.guard.session().roll_back_to(self.mark).await;
+        self.done = true;
+        undone
+    }
+}
+
+impl Savepoint<'_> {
+    fn session(&self) -> &Session {
+        self.guard.session()
+    }
+}
+
+prepares!(Savepoint<'_>);
+statements_of_session!(Savepoint<'_>);
+
+impl Drop for Savepoint<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The driver queues a statement when its future is first polled. The answer is not needed,
+        // and later statements on the session run after this one.
+        let statement = savepoint::rollback(self.mark.depth);
+        self.guard.session().note_ended(self.mark.depth);
+        let mut undo = pin!(self.guard.session().run(&statement));
+        let _ = undo.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl Deref for Transaction {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        &self.guard
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        &mut self.guard
+    }
+}
+
+impl Deref for Savepoint<'_> {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        self.guard
+    }
+}
+
+impl DerefMut for Savepoint<'_> {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        self.guard
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transaction").field(&self.guard).finish()
+    }
+}
+
+impl fmt::Debug for Savepoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Savepoint")
+            .field("depth", &self.mark.depth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! Options of a handle beyond its configuration, and the part of them that identifies it.
+
+use std::sync::Arc;
+
+use crate::session::connect::Provider;
+use crate::session::hooks::Hooks;
+
+/// Options of a handle beyond its configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HandleOptions {
+    pub(crate) provider: Option<Provider>,
+    pub(crate) hooks: Option<Hooks>,
+    pub(crate) name: Option<Arc<str>>,
+    /// Whether the handle has a single session that never leaves its transaction.
+    pub(crate) for_tests: bool,
+}
+
+/// Distinguishes handles of the same configuration: the identities of provider and hooks.
+pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
+
+impl HandleOptions {
+    pub(crate) fn identity(&self) -> Identity {
+        let provider = self.provider.as_ref().map(Provider::identity);
+        let hooks = self.hooks.as_ref().map(Hooks::identity);
+        (provider.cloned(), hooks.cloned())
+    }
+}

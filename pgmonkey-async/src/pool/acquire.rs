@@ -1,0 +1,355 @@
+//! Acquiring and releasing sessions: carries out the decisions of the pool's state.
+
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgmonkey_connect::exit::CloseAtExit;
+use pgmonkey_connect::hook::Approval;
+use pgmonkey_connect::pool::{
+    self, Acquiring, Caller, ConnectTask, Home, PoolCore, Shell, Step, Waiter,
+};
+use pgmonkey_connect::recycle::Verdict;
+use pgmonkey_connect::{CloseReason, Error, events, expiry, limits};
+use tracing::Instrument;
+
+use crate::pool::Shared;
+use crate::runtimes;
+use crate::session::Session;
+use crate::session::hooks::Hooks;
+
+/// A session released less than this long ago needs no check: looking at the socket would take
+/// longer.
+const FRESH: Duration = Duration::from_micros(20);
+
+/// A session idle for longer than this is checked with certainty, which takes some ten
+/// microseconds.
+const IDLE: Duration = Duration::from_millis(1);
+
+/// A session together with the entry that records its caller.
+pub(crate) type Checkout = pool::Checkout<Shared>;
+
+impl Shell for Shared {
+    type Session = Box<Session>;
+
+    #[inline]
+    fn core(&self) -> &PoolCore<Box<Session>> {
+        &self.core
+    }
+
+    fn open(self: &Arc<Self>, task: ConnectTask<Self>) {
+        let runtime = self.runtimes.at(task.home());
+        runtime.spawn(open_one(task));
+    }
+
+    #[inline]
+    fn home(session: &Box<Session>) -> Home {
+        session.home()
+    }
+
+    #[inline]
+    fn end_reason(session: &Box<Session>, now: Instant) -> Option<CloseReason> {
+        session.end_reason(now)
+    }
+}
+
+/// Opens a session, retrying until there is one or none is needed.
+async fn open_one(mut task: ConnectTask<Shared>) {
+    loop {
+        match task.step() {
+            Step::End => return,
+            Step::Pause(pause) => tokio::time::sleep(pause).await,
+            Step::Open => {
+                let pool = Arc::clone(task.pool());
+                match pool.open_session().await {
+                    Ok(session) => return task.opened(session),
+                    Err(error) => task.failed(&error),
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        location: &'static Location<'static>,
+    ) -> Result<InUse, Error> {
+        self.core.check_origin()?;
+        match events::acquire(self.core.label().name()) {
+            Some(span) => Box::pin(self.acquire_in_span(location).instrument(span)).await,
+            None => self.acquire_in_span(location).await,
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), within an existing span.
+    pub(crate) async fn acquire_in_span(
+        self: &Arc<Self>,
+        location: &'static Location<'static>,
+    ) -> Result<InUse, Error> {
+        let caller = Caller {
+            location,
+            began: Instant::now(),
+            home: runtimes::here(),
+        };
+        match pool::acquire(self, &caller, None)? {
+            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
+                Ok(InUse::new(checkout, &caller))
+            }
+            acquiring => Box::pin(self.acquire_checked(acquiring, caller)).await,
+        }
+    }
+
+    /// Whether a session was released just now, may be handed out, and needs no check.
+    #[inline]
+    fn is_good(&self, checkout: &Checkout, now: Instant) -> bool {
+        !self.checks
+            && now.saturating_duration_since(checkout.since()) < FRESH
+            && checkout.end_reason(now).is_none()
+    }
+
+    /// As [`acquire_in_span`](Self::acquire_in_span), for a session that needs a check or has to be
+    /// waited for.
+    async fn acquire_checked(
+        self: &Arc<Self>,
+        mut acquiring: Acquiring<Self>,
+        caller: Caller,
+    ) -> Result<InUse, Error> {
+        loop {
+            let mut checkout = match acquiring {
+                Acquiring::Ready(checkout) => checkout,
+                Acquiring::Waiting(waiting) => self.wait(waiting, &caller).await?,
+            };
+            match self.examine(&mut checkout, &caller).await? {
+                None => return Ok(InUse::new(checkout, &caller)),
+                Some(reason) => acquiring = checkout.replace(reason, &caller)?,
+            }
+        }
+    }
+
+    /// Waits for a session to be released or opened.
+    pub(crate) async fn wait(
+        &self,
+        waiting: Waiter<Self>,
+        caller: &Caller,
+    ) -> Result<Checkout, Error> {
+        let wait = self.wait_until(waiting, caller);
+        match events::wait(self.core.label().name()) {
+            Some(span) => Box::pin(wait.instrument(span)).await,
+            None => wait.await,
+        }
+    }
+
+    /// With a `timeout` of 0 no caller waits for another; the wait is then for a session being
+    /// opened, which `connect_timeout` limits.
+    async fn wait_until(
+        &self,
+        mut waiting: Waiter<Self>,
+        caller: &Caller,
+    ) -> Result<Checkout, Error> {
+        let delivery = poll_fn(|cx| waiting.poll(cx));
+        if self.settings.timeout.is_zero() {
+            return delivery.await;
+        }
+        let left = self.settings.timeout.saturating_sub(caller.began.elapsed());
+        match tokio::time::timeout(left, delivery).await {
+            Ok(delivery) => delivery,
+            Err(_) => waiting.time_out(),
+        }
+    }
+
+    /// Checks a session before it is handed out. Returns why it must not be, or the hook's error
+    /// that ends the search.
+    async fn examine(
+        &self,
+        checkout: &mut Checkout,
+        caller: &Caller,
+    ) -> Result<Option<CloseReason>, Error> {
+        if checkout.since().elapsed() >= FRESH {
+            look(checkout).await;
+        }
+        if let Some(reason) = checkout.end_reason(Instant::now()) {
+            return Ok(Some(reason));
+        }
+        if self.settings.check_on_checkout {
+            checkout.check(CloseReason::Dead);
+            let limit = limits::check(self.settings.timeout, caller.began.elapsed());
+            if !checkout.answers(limit).await {
+                return Ok(Some(CloseReason::Dead));
+            }
+        }
+        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
+            return Ok(None);
+        };
+        checkout.check(CloseReason::Hook);
+        // Boxed, so that callers without a hook do not pay for its size.
+        let asked = Box::pin(checkout.ask_before_acquire(hooks, self.settings.reset)).await;
+        match asked {
+            Approval::Accept => Ok(None),
+            Approval::TryAnother => Ok(Some(CloseReason::Hook)),
+            Approval::Fail(error) => match self.core.refused(&error, Instant::now()) {
+                true => Ok(Some(CloseReason::Hook)),
+                false => Err(error),
+            },
+        }
+    }
+
+    /// Opens a session.
+    async fn open_session(&self) -> Result<Box<Session>, Error> {
+        self.check_first()?;
+        let opened = self.engine.open().await?;
+        let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
+        let restore = opened.restore(&self.factory.connect_target);
+        let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());
+        let mut session = Box::new(Session::new(opened, ends, restore, label, prepared));
+        if self.holder.is_some() {
+            Box::pin(session.begin_outer()).await?;
+        }
+        Ok(session)
+    }
+
+    /// A second session of a pool for tests would not see the uncommitted work of the first one.
+    fn check_first(&self) -> Result<(), Error> {
+        match self.holder.is_some() && self.core.status().opened > 0 {
+            true => Err(Error::TestTransactionOver),
+            false => Ok(()),
+        }
+    }
+
+    /// Opens `min_size` sessions. They are not acquired: no hook is asked, and only their opening
+    /// is counted.
+    pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), Error> {
+        let caller = Caller {
+            location: Location::caller(),
+            began: Instant::now(),
+            home: runtimes::here(),
+        };
+        let mut acquiring = Vec::new();
+        for _ in 0..self.settings.min_size {
+            acquiring.push(pool::acquire(self, &caller, None)?);
+        }
+        // All are held until all are open, so that none is handed out twice.
+        let mut held = Vec::new();
+        for acquiring in acquiring {
+            held.push(match acquiring {
+                Acquiring::Ready(checkout) => checkout,
+                Acquiring::Waiting(waiting) => self.wait(waiting, &caller).await?,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) {
+        pool::close(self);
+    }
+}
+
+/// A session in use: dropping it releases the session.
+pub(crate) struct InUse(Option<Checkout>);
+
+impl InUse {
+    #[inline]
+    fn new(mut checkout: Checkout, caller: &Caller) -> Self {
+        checkout.mark_acquired(caller.began);
+        Self(Some(checkout))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Checkout;
+
+    #[inline]
+    fn deref(&self) -> &Checkout {
+        let checkout = self.0.as_ref();
+        checkout.expect("only the drop takes the checkout")
+    }
+}
+
+impl DerefMut for InUse {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Checkout {
+        let checkout = self.0.as_mut();
+        checkout.expect("only the drop takes the checkout")
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(checkout) = self.0.take() {
+            release(checkout);
+        }
+    }
+}
+
+/// Lets the runtime look at the session's socket and the driver process what arrived: a session
+/// that the server closed looks alive until then.
+async fn look(checkout: &Checkout) {
+    if checkout.since().elapsed() >= IDLE {
+        runtimes::poll_io(checkout.runtime()).await;
+    }
+    for attempt in 0..32 {
+        // Resumes after the runtime has polled its I/O driver, or while another of its threads is
+        // waiting in that poll.
+        tokio::task::yield_now().await;
+        if checkout.is_driver_idle() {
+            return;
+        }
+        // The thread that is to poll may be waiting for a processor.
+        if attempt >= 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Takes a session back: immediately if it is clean, otherwise after a reset.
+fn release(checkout: Checkout) {
+    let pool = checkout.pool();
+    if !pool.core.origin().is_here() {
+        return;
+    }
+    if let Some(holder) = &pool.holder {
+        holder.release();
+    }
+    let reset = pool.settings.reset;
+    let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
+    if hooks.is_none() && checkout.is_clean(reset) {
+        checkout.warn_out_of_reach(reset);
+        events::recycled(pool.core.label().name(), Verdict::Keep);
+        return release_clean(checkout);
+    }
+    let hooks = hooks.cloned();
+    checkout.clean();
+    // A runtime that shuts down drops the task, and the session with it.
+    let runtime = runtimes::beside(checkout.runtime()).clone();
+    runtime.spawn(recycle_and_release(checkout, hooks));
+}
+
+async fn recycle_and_release(mut checkout: Checkout, hooks: Option<Hooks>) {
+    let reset = checkout.pool().settings.reset;
+    let mut clean = checkout.recycle(reset).await;
+    if let (Ok(()), Some(hooks)) = (clean, hooks) {
+        clean = checkout.ask_after_release(&hooks).await;
+    }
+    match clean {
+        Ok(()) => release_clean(checkout),
+        Err(reason) => checkout.end(reason),
+    }
+}
+
+/// Hands a clean session to the next caller.
+#[inline]
+fn release_clean(checkout: Checkout) {
+    let now = Instant::now();
+    match checkout.end_reason(now) {
+        None => checkout.release(now),
+        Some(reason) => checkout.end(reason),
+    }
+}
+
+impl CloseAtExit for Shared {
+    fn close_at_exit(&self) {
+        self.close();
+    }
+}

@@ -1,0 +1,41 @@
+//! Maintenance of a pool: closes sessions that are too old or were idle too long, opens missing
+//! ones, and warns about sessions in use for long.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use pgmonkey_connect::pool;
+
+use crate::pool::Shared;
+use crate::runtimes;
+
+/// Starts the maintenance of a pool, which holds the pool weakly and ends with it. It runs in the
+/// library's own runtime, so it neither ends with a runtime of the program nor waits for a busy
+/// one.
+pub(crate) fn start(pool: &Arc<Shared>) {
+    pool.core.keep_min_size();
+    let pause = pool::interval(&pool.settings);
+    let pool = Arc::downgrade(pool);
+    runtimes::drivers().spawn(async move {
+        loop {
+            tokio::time::sleep(pause).await;
+            if !look(&pool) {
+                return;
+            }
+        }
+    });
+}
+
+/// Does one round; returns whether there will be another.
+fn look(pool: &Weak<Shared>) -> bool {
+    let Some(shared) = pool.upgrade().filter(|shared| !shared.core.is_closed()) else {
+        return false;
+    };
+    let tick = || {
+        let end = |over| pool::end_all(&*shared, over);
+        pool::tick(&shared, shared.settings.leak_warning, end);
+    };
+    // A panicking subscriber has been reported, and does not end the maintenance.
+    let _ = catch_unwind(AssertUnwindSafe(tick));
+    true
+}

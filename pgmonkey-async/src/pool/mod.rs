@@ -1,0 +1,80 @@
+//! State shared by the clones of a pool; acquiring, releasing, sharing and maintaining sessions.
+
+use std::sync::Arc;
+
+use pgmonkey_config::{Config, ConnectionType, PoolSettings};
+use pgmonkey_connect::pool::{Label, PoolCore};
+use pgmonkey_connect::test_transaction::Holder;
+use pgmonkey_connect::{ConnectTarget, Error};
+
+use crate::options::HandleOptions;
+use crate::runtimes::Runtimes;
+use crate::session::Session;
+use crate::session::engine::{Engine, SessionFactory};
+use crate::session::hooks::Hooks;
+use crate::session::prepared::Statements;
+
+use self::multiplex::Multiplex;
+
+pub(crate) mod acquire;
+pub(crate) mod maintenance;
+pub(crate) mod multiplex;
+
+pub(crate) struct Shared {
+    pub(crate) core: PoolCore<Box<Session>>,
+    pub(crate) engine: Engine,
+    pub(crate) factory: Arc<SessionFactory>,
+    pub(crate) runtimes: Runtimes,
+    pub(crate) settings: PoolSettings,
+    /// Whether each session is checked before it is handed out.
+    pub(crate) checks: bool,
+    pub(crate) hooks: Option<Hooks>,
+    pub(crate) statements: Statements,
+    /// Records which caller has the session of a pool for tests.
+    pub(crate) holder: Option<Holder>,
+    /// Sessions that several callers use at the same time, if the pool allows that.
+    pub(crate) multiplex: Option<Multiplex>,
+}
+
+impl Shared {
+    /// Creates the state of a pool without sessions.
+    pub(crate) fn new(
+        what: &'static str,
+        config: &Config,
+        connection_type: ConnectionType,
+        settings: PoolSettings,
+        options: HandleOptions,
+    ) -> Result<Self, Error> {
+        let connect_target = ConnectTarget::new(config, connection_type)?
+            .asking_provider(options.provider.is_some())
+            .named(options.name);
+        let label = Arc::new(Label::new(
+            Arc::clone(connect_target.name()),
+            Arc::clone(connect_target.target()),
+            settings.max_size,
+        ));
+        let statements = Statements::new(settings.statement_cache, &label);
+        let multiplex = settings
+            .multiplex
+            .then(|| Multiplex::new(statements.clone(), settings.leak_warning));
+        let factory = Arc::new(SessionFactory {
+            connect_target,
+            provider: options.provider,
+            hooks: options.hooks.clone(),
+            label: Arc::clone(&label),
+        });
+        let asks = |hooks: &Hooks| hooks.asks_before_acquire();
+        Ok(Self {
+            core: PoolCore::new(what, label, &settings),
+            engine: Engine::new(what, Arc::clone(&factory), settings.num_workers),
+            factory,
+            runtimes: Runtimes::started(),
+            checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
+            settings,
+            hooks: options.hooks,
+            statements,
+            holder: options.for_tests.then(Holder::default),
+            multiplex,
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! One server session and what the pool must know about it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgmonkey_config::Reset;
+use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::hook::{Approval, approval};
+use pgmonkey_connect::pool::{Home, Label};
+use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
+use pgmonkey_connect::sql::Effects;
+use pgmonkey_connect::wire::{Observer, WireState};
+use pgmonkey_connect::{CloseReason, ConnectedTo, Error, HookFailure, HookVerdict, events};
+use tokio::runtime::Handle;
+
+use crate::runtimes;
+use crate::session::connect::Connected;
+use crate::session::driver::DriverActivity;
+use crate::session::hooks::Hooks;
+use crate::session::prepared::Prepared;
+
+use self::outer::Outer;
+
+pub(crate) mod answer;
+mod closing;
+pub(crate) mod connect;
+pub(crate) mod driver;
+pub(crate) mod engine;
+pub(crate) mod hooks;
+mod limited;
+mod outer;
+pub(crate) mod prepared;
+mod recycling;
+mod savepoint;
+mod unnamed;
+
+/// A live session. Dropping it closes it: the driver's task sends Terminate.
+pub(crate) struct Session {
+    /// The transaction that the session never leaves, if it is one for tests.
+    outer: Option<Outer>,
+    client: tokio_postgres::Client,
+    observer: Arc<Observer>,
+    activity: Arc<DriverActivity>,
+    connected_to: ConnectedTo,
+    ends: Option<Instant>,
+    label: Arc<Label>,
+    /// Restores the state that the session was opened with.
+    restore: Restore,
+    /// The number of requests when the session was last in that state.
+    restored_at: u32,
+    was_acquired: bool,
+    prepared: Prepared,
+    /// The runtime that the session lives in.
+    runtime: Handle,
+    /// Where the session may be used.
+    home: Home,
+}
+
+impl Session {
+    pub(crate) fn new(
+        opened: Connected,
+        ends: Option<Instant>,
+        restore: Restore,
+        label: Arc<Label>,
+        prepared: Prepared,
+    ) -> Self {
+        Self {
+            outer: None,
+            prepared,
+            was_acquired: false,
+            restore,
+            restored_at: opened.connected_to.observer().requests(),
+            client: opened.client,
+            observer: Arc::clone(opened.connected_to.observer()),
+            activity: opened.activity,
+            connected_to: opened.connected_to,
+            ends,
+            label,
+            home: runtimes::home_of(&opened.runtime),
+            runtime: opened.runtime,
+        }
+    }
+
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        &self.client
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut tokio_postgres::Client {
+        &mut self.client
+    }
+
+    pub(crate) fn connected_to(&self) -> &ConnectedTo {
+        &self.connected_to
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Returns what the session is doing. Costs nothing.
+    pub(crate) fn state(&self) -> WireState {
+        self.observer.state()
+    }
+
+    /// Where the session may be used.
+    pub(crate) fn home(&self) -> Home {
+        self.home
+    }
+
+    /// Returns why the session must not be handed out any more, if so. Sends nothing: the driver's
+    /// task notices that the server has closed a session as soon as the runtime has looked at the
+    /// socket, and ends with the runtime it lives in.
+    #[inline]
+    pub(crate) fn end_reason(&self, now: Instant) -> Option<CloseReason> {
+        if self.ends.is_some_and(|end| now >= end) {
+            Some(CloseReason::Lifetime)
+        } else if self.connected_to.is_broken() {
+            Some(CloseReason::Role)
+        } else if self.client.is_closed() || self.state() == WireState::Closed {
+            Some(match self.activity.was_cut_off() {
+                true => CloseReason::Moved,
+                false => CloseReason::Dead,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// Whether its driver has processed everything it was woken for.
+    pub(crate) fn is_driver_idle(&self) -> bool {
+        self.activity.is_idle()
+    }
+
+    /// Whether the session can be reused as it is: nothing is open, nothing is under way or queued
+    /// in the driver, and nothing needs to be undone.
+    pub(crate) fn is_clean(&self, reset: Reset) -> bool {
+        self.outer.is_none()
+            && self.activity.spin_until_idle()
+            && verdict(self.state(), reset) == Verdict::Keep
+            && self.undo(reset) == Undo::Nothing
+    }
+
+    /// What has to be undone of the session state that a caller may have changed.
+    fn undo(&self, reset: Reset) -> Undo {
+        let used = self.observer.requests() != self.restored_at;
+        if has_too_many(self.observer.statements(), self.prepared.capacity()) {
+            return Undo::Replace;
+        }
+        self.restore
+            .undo(reset, Some(self.observer.left_behind()), used)
+    }
+
+    /// Warns once if state that a caller left behind is not undone.
+    pub(crate) fn warn_out_of_reach(&self, reset: Reset) {
+        let left = self.observer.left_behind();
+        if self.restore.tells_out_of_reach(reset, left) {
+            events::out_of_reach(self.label.name());
+        }
+    }
+
+    /// Asks the hook whether the session may be handed out.
+    pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
+        let as_opened = self.observer.left_behind() == Effects::NONE;
+        let mut answer = hooks.ask_before_acquire(&mut self.client).await;
+        if answer.is_ok() {
+            self.settle().await;
+        }
+        let clean =
+            self.activity.spin_until_idle() && verdict(self.state(), reset) == Verdict::Keep;
+        if matches!(answer, Ok(HookVerdict::Keep)) && !clean {
+            answer = Err(HookFailure::LeftOpen {
+                hook: "before_acquire",
+            });
+        }
+        if let Err(failure) = &answer {
+            events::hook_failed(self.label.name(), failure);
+        }
+        let approval = approval(answer, self.was_acquired);
+        if let Approval::Accept = approval {
+            if as_opened {
+                // What the hook has set belongs to the program, not to the caller.
+                self.is_as_opened();
+            }
+            self.was_acquired = true;
+        }
+        approval
+    }
+
+    /// Asks the hook whether the session, now reset, is kept. Returns why not.
+    pub(crate) async fn ask_after_release(&mut self, hooks: &Hooks) -> Result<(), CloseReason> {
+        match hooks.ask_after_release(&mut self.client).await {
+            Ok(HookVerdict::Keep) => {
+                // Settings made by the hook stay; what it left open does not.
+                let clean = self.recycle(Reset::Transaction).await;
+                self.is_as_opened();
+                clean
+            }
+            Ok(HookVerdict::Discard) => Err(CloseReason::Hook),
+            Err(failure) => {
+                events::hook_failed(self.label.name(), &failure);
+                Err(CloseReason::Hook)
+            }
+        }
+    }
+
+    /// Returns the state after every earlier request has been answered.
+    ///
+    /// The driver reports a failed statement before the server is ready again; until then it is not
+    /// known that a transaction has failed. Only in that case, an empty query is sent to get the
+    /// answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub(crate) async fn idle_state(&self) -> Result<WireState, Error> {
+        self.check_usable()?;
+        self.settle().await;
+        if !self.activity.is_idle() || matches!(self.state(), WireState::Busy(_)) {
+            self.run("").await?;
+        }
+        Ok(self.state())
+    }
+
+    /// Refuses a session that a child of `fork` inherited.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenedBeforeFork`].
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        self.observer.origin().check("session")
+    }
+
+    /// Runs a statement that the session itself needs: to begin, end or undo something.
+    pub(crate) async fn run(&self, statement: &str) -> Result<(), Error> {
+        self.check_usable()?;
+        let done = self.client.batch_execute(statement).await;
+        done.map_err(|error| self.explain_answer(error, Takes::Rows))
+    }
+
+    /// As [`explain`](Self::explain), for a statement from whose answer `takes` was taken.
+    pub(crate) fn explain_answer(&self, error: tokio_postgres::Error, takes: Takes) -> Error {
+        takes.explain(error, Some(&self.observer))
+    }
+
+    /// Converts a driver error; adds the reason if the session has ended.
+    pub(crate) fn explain(&self, error: tokio_postgres::Error) -> Error {
+        Error::of_session(error, &*self.observer)
+    }
+}

@@ -1,0 +1,86 @@
+//! Transactions and savepoints of one session; each is ended only if it is still open.
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::savepoint::{self, Found, Mark};
+use pgmonkey_connect::wire::{TransactionEnd, WireState};
+
+use super::Session;
+
+impl Session {
+    /// Begins a transaction at depth 0, a savepoint at greater depths.
+    pub(crate) async fn begin(&self, depth: u32) -> Result<Mark, Error> {
+        self.run(&savepoint::begin(depth)).await?;
+        self.note_begun(depth);
+        Ok(self.mark(depth))
+    }
+
+    pub(crate) fn mark(&self, depth: u32) -> Mark {
+        let ends = self.observer.transaction_ends().count;
+        Mark { depth, ends }
+    }
+
+    /// Commits the transaction or releases the savepoint, if it is still the one that was begun.
+    pub(crate) async fn commit(&self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
+        match self.look(mark).await? {
+            Found::Open => {
+                self.run(&savepoint::commit(mark.depth)).await?;
+                mark.committed(self.observer.transaction_ends())
+            }
+            Found::Failed => {
+                self.run(&savepoint::rollback(mark.depth)).await?;
+                Err(Error::RolledBack)
+            }
+            Found::Over(by) => self.is_over_already("commit", mark, by).await,
+        }
+    }
+
+    /// Rolls back the transaction, or rolls back to the savepoint, if it is still the one that was
+    /// begun.
+    pub(crate) async fn roll_back_to(&self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
+        match self.look(mark).await? {
+            Found::Open | Found::Failed => {
+                self.run(&savepoint::rollback(mark.depth)).await?;
+                mark.rolled_back(self.observer.transaction_ends())
+            }
+            Found::Over(by) => self.is_over_already("rollback", mark, by).await,
+        }
+    }
+
+    /// Rolls back a transaction that a statement has opened in its place, and returns the error.
+    async fn is_over_already(
+        &self,
+        action: &'static str,
+        mark: Mark,
+        by: Option<TransactionEnd>,
+    ) -> Result<(), Error> {
+        if mark.depth == 0 && self.idle_state().await? != WireState::Idle {
+            self.run("ROLLBACK").await?;
+        }
+        Err(savepoint::ended(action, by))
+    }
+
+    pub(super) async fn look(&self, mark: Mark) -> Result<Found, Error> {
+        let state = self.idle_state().await?;
+        if state == WireState::Closed {
+            // Fails with the driver's reason.
+            self.run("").await?;
+        }
+        Ok(mark.look(state, self.observer.transaction_ends()))
+    }
+
+    /// Returns the mark of a transaction that was begun by an SQL text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open.
+    pub(crate) async fn mark_open(&self, action: &'static str) -> Result<Mark, Error> {
+        match self.idle_state().await? {
+            WireState::Idle => Err(Error::NoTransaction { action }),
+            // In a test, the open transaction does not belong to the caller.
+            _ if self.outermost() > 0 => Err(Error::NoTransaction { action }),
+            _ => Ok(self.mark(0)),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Statements sent unnamed, for `statement_cache: 0`.
+
+use std::sync::Arc;
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::parameter_types::{check_count, typed};
+use pgmonkey_connect::stale_statements::{self, Blame, blame};
+use pgmonkey_connect::wire::WireState;
+use tokio_postgres::types::Type;
+
+use crate::session::Session;
+use crate::session::answer::{Answer, Params};
+use crate::session::prepared::Exclusivity;
+
+impl Session {
+    /// Runs one statement without preparing it. A pooler in transaction mode supports this, because
+    /// everything is in one request.
+    pub(crate) async fn run_unnamed<A: Answer>(
+        &self,
+        text: &str,
+        params: Params<'_>,
+        exclusivity: Exclusivity,
+    ) -> Result<A::Output, Error> {
+        if params.is_empty() {
+            let done = A::run_typed(self.client(), text, &[]).await;
+            return done.map_err(|error| self.explain_answer(error, A::TAKES));
+        }
+        let known = self.prepared().types.get(text);
+        let remembered = known.is_some();
+        let types = match known {
+            Some(types) => types,
+            None => self.learn_types(text, exclusivity).await?,
+        };
+        check_count(params.len(), &types)?;
+        match A::run_typed(self.client(), text, &typed(params, &types)).await {
+            Ok(output) => Ok(output),
+            Err(error) => {
+                let forgotten =
+                    blame(&error) != Blame::Nothing && self.prepared().types.forget(text);
+                if forgotten {
+                    self.client().clear_type_cache();
+                }
+                let seen = self.observer().last_failure();
+                let helps =
+                    forgotten && remembered && stale_statements::has_not_run(&error, seen.as_ref());
+                // Asking for the types takes a transaction.
+                if !helps
+                    || exclusivity == Exclusivity::Shared
+                    || !matches!(self.idle_state().await, Ok(WireState::Idle))
+                {
+                    return Err(self.explain_answer(error, A::TAKES));
+                }
+                let types = self.learn_types(text, exclusivity).await?;
+                let done = A::run_typed(self.client(), text, &typed(params, &types)).await;
+                done.map_err(|error| self.explain_answer(error, A::TAKES))
+            }
+        }
+    }
+
+    /// Asks the server for the types of a text's parameters. The transaction keeps a pooler on one
+    /// server until the statement prepared for this is closed.
+    async fn learn_types(
+        &self,
+        text: &str,
+        exclusivity: Exclusivity,
+    ) -> Result<Arc<[Type]>, Error> {
+        let inside =
+            exclusivity == Exclusivity::Shared || self.idle_state().await? != WireState::Idle;
+        if !inside {
+            self.run("BEGIN").await?;
+        }
+        let prepared = self.client().prepare(text).await;
+        let learnt = prepared.map(|statement| self.prepared().types.learn(text, &statement));
+        if !inside {
+            self.run("ROLLBACK").await?;
+        }
+        learnt.map_err(|error| self.explain_prepare(error))
+    }
+}

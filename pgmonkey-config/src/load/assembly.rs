@@ -1,0 +1,305 @@
+//! One run of a loader: reads the layers, checks them and merges them.
+
+mod libpq_sources;
+mod profiles;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile, Provider};
+
+use crate::error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
+use crate::load::extract;
+use crate::load::interpolate::{self, Scope};
+use crate::load::loaded::Loaded;
+use crate::load::loader::rules::UnknownKeys;
+use crate::load::loader::{Input, Loader};
+use crate::load::normalise;
+use crate::load::validate;
+use crate::model::config::Config;
+use crate::redact::suspicion;
+use crate::source::document::Document;
+use crate::source::environment::{self, Variables};
+use crate::source::layer::{Findings, Layer, Numbered, Origin};
+use crate::source::user_files::expand_home;
+
+/// Layers, from the strongest to the weakest.
+pub(crate) struct Assembly<'a> {
+    loader: &'a Loader,
+    variables: &'a Variables,
+    findings: Findings,
+    layers: Vec<Layer>,
+    figment: Figment,
+    merged: Dict,
+    /// Whether the place of every value is needed: finding one takes time proportional to the text.
+    tells_sources: bool,
+}
+
+impl<'a> Assembly<'a> {
+    pub(crate) fn new(loader: &'a Loader, variables: &'a Variables) -> Self {
+        Self {
+            loader,
+            variables,
+            findings: Findings {
+                deny_unknown: loader.unknown_keys == UnknownKeys::Deny,
+                problems: Vec::new(),
+                warnings: Vec::new(),
+            },
+            layers: Vec::new(),
+            figment: Figment::new(),
+            merged: Dict::new(),
+            tells_sources: false,
+        }
+    }
+
+    pub(crate) fn with_sources(mut self) -> Self {
+        self.tells_sources = true;
+        self
+    }
+
+    pub(crate) fn load(mut self) -> Result<Loaded, Error> {
+        let inputs = self.read_inputs();
+        // If a text is missing, the following checks would report false problems.
+        Error::check(std::mem::take(&mut self.findings.problems))?;
+        self.add(self.code_layer());
+        if self.loader.env {
+            let found = environment::layer(self.variables, &mut self.findings);
+            self.add(found);
+        }
+        for layer in inputs.into_iter().rev() {
+            self.add(layer);
+        }
+        if self.uses_libpq() {
+            self.add_service();
+            self.add_libpq();
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Result<Loaded, Error> {
+        let (settings, mut found) = extract::settings(&self.merged);
+        let settings = normalise::settings(settings);
+        found.extend(
+            validate::problems(&settings)
+                .into_iter()
+                .map(|(key, kind)| {
+                    let path = key.splitn(2, '.').map(str::to_owned).collect();
+                    (path, kind)
+                }),
+        );
+        found.truncate(self.findings.room());
+        let problems: Vec<Problem> = found
+            .into_iter()
+            .map(|(path, kind)| self.problem(path, kind))
+            .collect();
+        self.findings.problems.extend(problems);
+        let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
+        self.findings.problems.sort_by(order);
+        let sources = match self.tells_sources {
+            true => self.sources(),
+            false => BTreeMap::new(),
+        };
+        Error::check(self.findings.problems)?;
+        let warnings = self.findings.warnings;
+        Ok(Loaded::new(Config::checked(settings), warnings, sources))
+    }
+
+    /// Returns the texts as layers, weakest first.
+    fn read_inputs(&mut self) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        for input in &self.loader.inputs {
+            let document = match input {
+                Input::File(path) if is_login(path) => {
+                    let reason = "expected the path of a file, not a connection string; \
+                                  in a file, `connection_settings.url` takes one";
+                    let kind = ProblemKind::Unreadable(reason.to_owned());
+                    Err(Problem::new(Place::Code, None, kind).into())
+                }
+                Input::File(path) => Document::read(&self.home(path)),
+                Input::Text(syntax, text) => Document::parse(*syntax, text, None),
+                Input::Url(url) => {
+                    let dict = Dict::from([("url".to_owned(), Value::from(url.as_str()))]);
+                    layers.push(Layer::of_connection(Origin::Url, dict));
+                    continue;
+                }
+                Input::Values(dict) => {
+                    layers.extend(self.split(Layer::new(Origin::Code, dict.clone())));
+                    continue;
+                }
+            };
+            match document {
+                Ok(document) => {
+                    let document = Rc::new(document);
+                    let dict = document.root.clone();
+                    let layer = Layer::new(Origin::Document(document), dict);
+                    layers.extend(self.split(layer));
+                }
+                Err(error) => self.findings.problems.extend(error.into_problems()),
+            }
+        }
+        layers
+    }
+
+    fn home(&self, path: &Path) -> PathBuf {
+        match path.to_str() {
+            Some(text) => expand_home(text, &|name| self.variables.value(name)),
+            None => path.to_owned(),
+        }
+    }
+
+    fn warn_of_readers(&mut self, layer: &Layer) {
+        let Origin::Document(document) = &layer.origin else {
+            return;
+        };
+        let Some(path) = document.path().filter(|path| readable_by_others(path)) else {
+            return;
+        };
+        if layer.holds_secret() {
+            let place = Place::File {
+                path: path.to_owned(),
+                position: None,
+            };
+            let warning = Warning::new(place, None, WarningKind::ReadableByOthers);
+            self.findings.warnings.push(warning);
+        }
+    }
+
+    fn code_layer(&self) -> Layer {
+        let mut dict = Dict::new();
+        for (path, value) in &self.loader.set {
+            insert(&mut dict, path, value.clone());
+        }
+        Layer::new(Origin::Code, dict)
+    }
+
+    /// Merges a layer below the existing ones.
+    fn add(&mut self, mut layer: Layer) {
+        layer.check_names(&mut self.findings);
+        let variables = self.variables;
+        let lookup = |name: &str| variables.value(name);
+        if self.loader.resolve_env && matches!(layer.origin, Origin::Document(_)) {
+            let scope = Scope {
+                lookup: &lookup,
+                folder: layer.folder(),
+                allow_sensitive_defaults: self.loader.allow_sensitive_defaults,
+            };
+            let merged = &self.merged;
+            let found = interpolate::resolve(&mut layer.dict, &scope, &|path| is_set(merged, path));
+            layer.report(&mut self.findings, found);
+        }
+        layer.drop_unset();
+        layer.drop_overridden_parameters(&self.merged);
+        layer.rename_aliases(&mut self.findings);
+        let overridden = self.layers.iter().any(|stronger| stronger.had_url);
+        layer.expand_url(overridden, &mut self.findings);
+        layer.anchor_paths(&lookup);
+        let figment = std::mem::take(&mut self.figment);
+        self.figment = figment.join(Numbered(self.layers.len(), &layer));
+        self.layers.push(layer);
+        let mut data = self
+            .figment
+            .data()
+            .expect("every layer is a tree already, and trees can be joined");
+        self.merged = data.remove(&Profile::Default).unwrap_or_default();
+    }
+
+    /// Returns a problem of a merged value, with the place in the layer that the value came from.
+    fn problem(&self, path: Vec<String>, kind: ProblemKind) -> Problem {
+        let layer = self.layer_of(&path);
+        let place = layer.map_or_else(|| self.any_place(&path), |layer| layer.place(&path));
+        let key = match layer {
+            Some(layer) => layer.name_of(&path),
+            None => path.join("."),
+        };
+        Problem::new(place, key, kind)
+    }
+
+    /// Returns the place of every value that a layer has set, by section and key.
+    fn sources(&self) -> BTreeMap<String, Place> {
+        let of = |path: &[String]| Some((path.join("."), self.layer_of(path)?.place(path)));
+        let mut sources = BTreeMap::new();
+        for (section, value) in &self.merged {
+            let mut path = vec![section.clone()];
+            match value {
+                Value::Dict(_, keys) => {
+                    sources.extend(keys.keys().filter_map(|key| {
+                        path.truncate(1);
+                        path.push(key.clone());
+                        of(&path)
+                    }));
+                }
+                _ => sources.extend(of(&path)),
+            }
+        }
+        sources
+    }
+
+    fn layer_of(&self, path: &[String]) -> Option<&Layer> {
+        let (last, sections) = path.split_last()?;
+        let mut dict = &self.merged;
+        for section in sections {
+            dict = dict.get(section)?.as_dict()?;
+        }
+        let metadata = self.figment.get_metadata(dict.get(last)?.tag())?;
+        let number: usize = metadata.source.as_ref()?.custom()?.parse().ok()?;
+        self.layers.get(number)
+    }
+
+    /// The place of a value that no layer has set: the section around it, in the first document.
+    fn any_place(&self, path: &[String]) -> Place {
+        let mut places = self.layers.iter().map(|layer| layer.place(path));
+        let document = |place: &Place| matches!(place, Place::File { .. } | Place::Text { .. });
+        places.find(document).unwrap_or(Place::Code)
+    }
+}
+
+/// Whether the path is a connection string instead.
+fn is_login(path: &Path) -> bool {
+    suspicion::is_connection_string(&path.to_string_lossy()) && !path.exists()
+}
+
+/// The first dot separates section and key; names of server parameters may contain dots too.
+fn insert(dict: &mut Dict, path: &str, value: Value) {
+    let Some((section, key)) = path.split_once('.') else {
+        dict.insert(path.to_owned(), value);
+        return;
+    };
+    let entry = dict
+        .entry(section.to_owned())
+        .or_insert_with(|| Value::from(Dict::new()));
+    if let Value::Dict(_, keys) = entry {
+        keys.insert(key.to_owned(), value);
+    }
+}
+
+/// Whether a stronger layer has a value there; sections are not values.
+fn is_set(merged: &Dict, path: &[String]) -> bool {
+    let Some((last, sections)) = path.split_last() else {
+        return false;
+    };
+    let mut dict = merged;
+    for section in sections {
+        match dict.get(section) {
+            Some(Value::Dict(_, inner)) => dict = inner,
+            Some(_) => return true,
+            None => return false,
+        }
+    }
+    dict.get(last)
+        .is_some_and(|value| value.as_dict().is_none())
+}
+
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    // A pipe or a device has no content that other users could read later.
+    let metadata = std::fs::metadata(path).ok();
+    metadata.is_some_and(|m| m.is_file() && m.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_path: &Path) -> bool {
+    false
+}

@@ -1,0 +1,129 @@
+//! The rules of a loader: which of its sources count, and how their texts are read.
+
+use super::Loader;
+
+/// How unknown keys are treated.
+///
+/// ```
+/// use pgmonkey_config::{Loader, UnknownKeys};
+///
+/// let file = "connection_settings: { host: db }\nmigrations: { folder: sql }";
+/// assert!(Loader::new().yaml(file).load().is_err());
+/// let config = Loader::new().yaml(file).unknown_keys(UnknownKeys::Warn).load()?;
+/// assert_eq!(config.connection_settings.host.len(), 1);
+/// # Ok::<(), pgmonkey_config::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// Unknown keys are errors.
+    #[default]
+    Deny,
+    /// Unknown keys are warnings, for files shared with other tools.
+    Warn,
+}
+
+impl Loader {
+    /// Sets whether libpq's `PG*` variables and service file supply keys that are not set
+    /// elsewhere. Default: true.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .variables([("PGUSER", "app")])
+    ///     .libpq_sources(false)
+    ///     .load()?;
+    /// assert_eq!(config.connection_settings.user, None);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn libpq_sources(mut self, on: bool) -> Self {
+        self.libpq_sources = on;
+        self
+    }
+
+    /// Sets whether `PGMONKEY_*` variables override the files, as in
+    /// `PGMONKEY_CONNECTION_SETTINGS__HOST`; two underscores separate section and key. Default:
+    /// false.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("pool_settings: { max_size: 20 }")
+    ///     .variables([("PGMONKEY_POOL_SETTINGS__MAX_SIZE", "5")])
+    ///     .env(true)
+    ///     .load()?;
+    /// assert_eq!(config.pool_settings.max_size, 5);
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn env(mut self, on: bool) -> Self {
+        self.env = on;
+        self
+    }
+
+    /// Sets whether `${VAR}`, `{ from_env: VAR }` and `{ from_file: path }` are resolved in files
+    /// and texts. Default: false.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let config = Loader::new()
+    ///     .yaml("connection_settings: { dbname: '${NAME:-shop}_test' }")
+    ///     .variables([("NAME", "orders")])
+    ///     .resolve_env(true)
+    ///     .load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("orders_test"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn resolve_env(mut self, on: bool) -> Self {
+        self.resolve_env = on;
+        self
+    }
+
+    /// Sets whether `${VAR:-default}` is allowed for passwords and other sensitive keys. Default:
+    /// false.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { password: '${DB_PASSWORD:-postgres}' }";
+    /// let loader = Loader::new().yaml(file).resolve_env(true).variables([("HOME", "/")]);
+    /// assert!(loader.clone().load().is_err());
+    /// assert!(loader.allow_sensitive_defaults(true).load().is_ok());
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn allow_sensitive_defaults(mut self, on: bool) -> Self {
+        self.allow_sensitive_defaults = on;
+        self
+    }
+
+    /// Sets how unknown keys are treated. Default: [`UnknownKeys::Deny`].
+    ///
+    /// ```
+    /// use pgmonkey_config::{Loader, UnknownKeys};
+    ///
+    /// let loader = Loader::new().yaml("migrations: { folder: sql }");
+    /// assert!(loader.unknown_keys(UnknownKeys::Warn).load().is_ok());
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn unknown_keys(mut self, unknown_keys: UnknownKeys) -> Self {
+        self.unknown_keys = unknown_keys;
+        self
+    }
+
+    /// Selects one of the file's `profiles`, instead of the one that `PGMONKEY_PROFILE` names.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { dbname: shop }
+    /// profiles: { test: { connection_settings: { dbname: shop_test } } }";
+    /// let config = Loader::new().yaml(file).profile("test").load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop_test"));
+    /// # Ok::<(), pgmonkey_config::Error>(())
+    /// ```
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+}

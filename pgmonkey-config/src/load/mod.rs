@@ -1,0 +1,13 @@
+//! Turns sources into a checked configuration: merges layers, resolves references, extracts values,
+//! checks ranges.
+
+mod assembly;
+mod constructors;
+mod duration;
+mod extract;
+mod interpolate;
+pub(crate) mod loaded;
+pub(crate) mod loader;
+mod normalise;
+mod prepare;
+mod validate;

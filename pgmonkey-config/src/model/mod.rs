@@ -1,0 +1,9 @@
+//! The model: typed settings, the checked [`Config`](config::Config), and its fingerprint.
+
+mod canonical;
+pub(crate) mod config;
+pub(crate) mod connection;
+pub(crate) mod fingerprint;
+pub(crate) mod pool;
+pub(crate) mod session;
+pub(crate) mod settings;

@@ -1,0 +1,412 @@
+//! Settings whose value is one of a few words.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A type whose values are written as words.
+pub(crate) trait Choice: Copy + 'static {
+    /// All values with their words, in the order of the documentation.
+    const ALL: &'static [(Self, &'static str)];
+
+    /// Returns the value of a word.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, name)| *name == word)
+            .map(|(value, _)| *value)
+    }
+}
+
+/// The error for a text that is not one of the allowed words; it lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    allowed: Vec<&'static str>,
+}
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected one of {}", self.allowed.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownWord {}
+
+fn parse<T: Choice>(word: &str) -> Result<T, UnknownWord> {
+    T::from_word(word).ok_or_else(|| UnknownWord {
+        allowed: T::ALL.iter().map(|(_, name)| *name).collect(),
+    })
+}
+
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Returns the word for it in a configuration file.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl Choice for $name {
+            const ALL: &'static [(Self, &'static str)] = &[$((Self::$variant, $word),)+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                parse(word)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                parse(&word).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+choice! {
+    /// The type of handle that a file describes.
+    #[derive(Default)]
+    ConnectionType {
+        /// One shared session, blocking.
+        #[default]
+        Normal = "normal",
+        /// A pool of sessions, blocking.
+        Pool = "pool",
+        /// One shared session, async.
+        Async = "async",
+        /// A pool of sessions, async.
+        AsyncPool = "async_pool",
+    }
+}
+
+impl ConnectionType {
+    /// The four types.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Pool, Self::Async, Self::AsyncPool];
+
+    /// Whether the handle is for async code.
+    pub fn is_async(self) -> bool {
+        matches!(self, Self::Async | Self::AsyncPool)
+    }
+
+    /// Whether the handle holds several sessions.
+    pub fn is_pool(self) -> bool {
+        matches!(self, Self::Pool | Self::AsyncPool)
+    }
+}
+
+choice! {
+    /// How much TLS a session requires, as in libpq.
+    #[derive(Default)]
+    SslMode {
+        /// Never TLS.
+        Disable = "disable",
+        /// Plain text first, TLS if the server refuses that.
+        Allow = "allow",
+        /// TLS first, plain text if that fails.
+        #[default]
+        Prefer = "prefer",
+        /// TLS; the certificate is verified only if there is a root certificate, as in `verify-ca`.
+        Require = "require",
+        /// TLS with a certificate signed by a trusted root.
+        VerifyCa = "verify-ca",
+        /// As `verify-ca`, and the certificate must be for the host.
+        VerifyFull = "verify-full",
+    }
+}
+
+choice! {
+    /// How TLS negotiation starts.
+    #[derive(Default)]
+    SslNegotiation {
+        /// With PostgreSQL's SSLRequest message.
+        #[default]
+        Postgres = "postgres",
+        /// Directly with the TLS handshake (PostgreSQL 17 and later).
+        Direct = "direct",
+    }
+}
+
+choice! {
+    /// A TLS protocol version that rustls supports.
+    #[derive(Default)]
+    TlsVersion {
+        /// TLS 1.2.
+        #[default]
+        Tls12 = "TLSv1.2",
+        /// TLS 1.3.
+        Tls13 = "TLSv1.3",
+    }
+}
+
+choice! {
+    /// Whether SCRAM authentication is bound to the TLS channel.
+    #[derive(Default)]
+    ChannelBinding {
+        /// Never.
+        Disable = "disable",
+        /// If the server offers it.
+        #[default]
+        Prefer = "prefer",
+        /// Always; otherwise the attempt fails.
+        Require = "require",
+    }
+}
+
+choice! {
+    /// Which servers are acceptable.
+    #[derive(Default)]
+    TargetSessionAttrs {
+        /// Every server.
+        #[default]
+        Any = "any",
+        /// A server whose sessions are read-write.
+        ReadWrite = "read-write",
+        /// A server whose sessions are read-only.
+        ReadOnly = "read-only",
+        /// A server that is not in recovery.
+        Primary = "primary",
+        /// A server in recovery.
+        Standby = "standby",
+        /// A server in recovery if there is one, else every server.
+        PreferStandby = "prefer-standby",
+    }
+}
+
+choice! {
+    /// The order in which hosts and addresses are tried.
+    #[derive(Default)]
+    LoadBalanceHosts {
+        /// As written.
+        #[default]
+        Disable = "disable",
+        /// Shuffled for each session.
+        Random = "random",
+    }
+}
+
+choice! {
+    /// What is reset when a session is released to its pool.
+    #[derive(Default)]
+    Reset {
+        /// An open transaction, and settings, role, temporary objects, LISTENs and advisory locks
+        /// if a statement since the checkout can have changed them.
+        #[default]
+        Auto = "auto",
+        /// An open transaction.
+        Transaction = "transaction",
+        /// An open transaction, settings, role, temporary objects, LISTENs and advisory locks,
+        /// after every use.
+        Session = "session",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+choice! {
+    /// The connection pooler between the program and the server.
+    Pooler {
+        /// None: each session of the client is a session of the server.
+        None = "none",
+        /// Session pooling: a client has a session of the server until it disconnects.
+        Session = "session",
+        /// Transaction pooling: each transaction gets a session of the server.
+        Transaction = "transaction",
+        /// Statement pooling: each statement gets a session of the server.
+        Statement = "statement",
+    }
+}
+
+impl Pooler {
+    /// Whether statements of one client session may run on different sessions of the server.
+    pub fn switches_sessions(self) -> bool {
+        matches!(self, Self::Transaction | Self::Statement)
+    }
+}
+
+choice! {
+    /// A method with which a server authenticates the client.
+    AuthMethod {
+        /// The password in clear text.
+        Password = "password",
+        /// An MD5 hash of the password.
+        Md5 = "md5",
+        /// Kerberos through GSSAPI.
+        Gss = "gss",
+        /// Windows SSPI.
+        Sspi = "sspi",
+        /// SCRAM with SHA-256, with or without channel binding.
+        ScramSha256 = "scram-sha-256",
+        /// A bearer token.
+        Oauth = "oauth",
+        /// No authentication exchange (trust, peer, certificate).
+        None = "none",
+    }
+}
+
+/// The authentication methods that a server may request (`require_auth`). Default: all.
+///
+/// ```
+/// use pgmonkey_config::{AuthMethod, RequireAuth};
+///
+/// let only: RequireAuth = "scram-sha-256, none".parse().unwrap();
+/// assert!(only.allows(AuthMethod::None) && !only.allows(AuthMethod::Md5));
+///
+/// let not: RequireAuth = "!password,!md5".parse().unwrap();
+/// assert!(not.allows(AuthMethod::ScramSha256) && !not.allows(AuthMethod::Md5));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct RequireAuth {
+    // Sorted, without duplicates; `None` allows every method.
+    allowed: Option<Vec<AuthMethod>>,
+}
+
+impl RequireAuth {
+    /// Returns whether a server may use the method.
+    pub fn allows(&self, method: AuthMethod) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.contains(&method))
+    }
+
+    /// Returns whether every method is allowed.
+    pub fn is_any(&self) -> bool {
+        self.allowed.is_none()
+    }
+
+    /// Returns the allowed methods, sorted.
+    pub fn allowed(&self) -> Vec<AuthMethod> {
+        AuthMethod::ALL
+            .iter()
+            .map(|(method, _)| *method)
+            .filter(|method| self.allows(*method))
+            .collect()
+    }
+}
+
+impl fmt::Display for RequireAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(allowed) = &self.allowed else {
+            return Ok(());
+        };
+        let words: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+/// Why a list of authentication methods is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequireAuthError {
+    /// A word that is not a method.
+    #[error("unknown authentication method; {0}, each with `!` before it to forbid it")]
+    Unknown(UnknownWord),
+    /// Allowed and forbidden methods in one list.
+    #[error("allowed and forbidden (`!`) authentication methods cannot be mixed")]
+    Mixed,
+    /// A method named twice.
+    #[error("the authentication method {0} is named twice")]
+    Twice(AuthMethod),
+    /// Every method forbidden.
+    #[error("every authentication method is forbidden")]
+    Nothing,
+}
+
+impl FromStr for RequireAuth {
+    type Err = RequireAuthError;
+
+    fn from_str(text: &str) -> Result<Self, RequireAuthError> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let mut named = Vec::new();
+        let mut negated = 0;
+        for word in text.split(',').map(str::trim) {
+            let method = word.strip_prefix('!').unwrap_or(word);
+            negated += usize::from(method.len() != word.len());
+            let method = method.parse().map_err(RequireAuthError::Unknown)?;
+            if named.contains(&method) {
+                return Err(RequireAuthError::Twice(method));
+            }
+            named.push(method);
+        }
+        if negated != 0 && negated != named.len() {
+            return Err(RequireAuthError::Mixed);
+        }
+        let allowed = AuthMethod::ALL
+            .iter()
+            .map(|(method, _)| *method)
+            .filter(|method| named.contains(method) != (negated != 0))
+            .collect::<Vec<_>>();
+        if allowed.is_empty() {
+            return Err(RequireAuthError::Nothing);
+        }
+        Ok(Self {
+            allowed: Some(allowed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_its_word() {
+        for kind in ConnectionType::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            assert_eq!(kind.is_pool(), kind.as_str().ends_with("pool"));
+            assert_eq!(kind.is_async(), kind.as_str().starts_with("async"));
+        }
+        assert!("Pool".parse::<ConnectionType>().is_err());
+        assert!(" pool".parse::<ConnectionType>().is_err());
+    }
+
+    #[test]
+    fn unknown_words_are_answered_with_the_known() {
+        let error = "full".parse::<SslMode>().unwrap_err().to_string();
+        assert!(
+            error.contains("verify-full") && !error.contains("`full`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn require_auth_lists() {
+        let parse = |text: &str| text.parse::<RequireAuth>();
+        assert!(parse("").unwrap().is_any());
+        assert_eq!(parse("md5").unwrap().allowed(), [AuthMethod::Md5]);
+        assert_eq!(parse("!md5").unwrap().allowed().len(), 6);
+        assert_eq!(parse("md5,!none"), Err(RequireAuthError::Mixed));
+        assert_eq!(
+            parse("md5,md5"),
+            Err(RequireAuthError::Twice(AuthMethod::Md5))
+        );
+        assert!(parse("md6").is_err());
+        assert_eq!(
+            parse("!password,!md5,!gss,!sspi,!scram-sha-256,!oauth,!none"),
+            Err(RequireAuthError::Nothing)
+        );
+        let some = parse("none,md5").unwrap();
+        assert_eq!(parse(&some.to_string()).unwrap(), some);
+    }
+}

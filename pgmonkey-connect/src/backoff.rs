@@ -1,0 +1,26 @@
+//! How long to wait before another attempt at a server that gave no session.
+
+use std::time::Duration;
+
+/// The first pause: a server that restarts on the same machine is back within a few of them.
+const FIRST: Duration = Duration::from_millis(20);
+/// The longest pause, and so the longest time until waiters notice that the server is back.
+pub(crate) const LONGEST: Duration = Duration::from_secs(1);
+
+/// The pause after `failures` (at least 1) consecutive failures: 20 ms, doubled up to 1 s.
+pub(crate) fn pause(failures: u32) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit() {
+        assert_eq!(pause(1), FIRST);
+        assert_eq!(pause(2), FIRST * 2);
+        assert_eq!(pause(4000), LONGEST);
+    }
+}

@@ -1,0 +1,205 @@
+//! One session in use, until it is released or closed.
+
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use super::checkouts::CheckoutId;
+use super::outcome::{Granted, Released};
+use super::shell::{Acquiring, Caller, Shell, acquire, unlock, unlock_released};
+use super::state::PoolState;
+use super::sync::{Arc, Instant};
+use crate::Error;
+use crate::status::CloseReason;
+
+/// A session and its entry among the checkouts. Dropping it releases the session if neither a
+/// caller nor a statement has used it; otherwise closes it, because its state is unknown.
+pub struct Checkout<P: Shell> {
+    pool: Arc<P>,
+    /// `None` once the session was released or closed.
+    session: Option<P::Session>,
+    id: CheckoutId,
+    /// When it was last released, or was opened.
+    since: Instant,
+    stage: Stage,
+}
+
+/// The stage of a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The session is untouched.
+    Taken,
+    /// The session is being checked; dropping the checkout now closes it for this reason.
+    Checked(CloseReason),
+    /// A caller holds the session.
+    Acquired,
+}
+
+impl<P: Shell> Checkout<P> {
+    #[inline]
+    pub(super) fn new(pool: Arc<P>, granted: Granted<P::Session>) -> Self {
+        Self {
+            pool,
+            session: Some(granted.session),
+            id: granted.id,
+            since: granted.since,
+            stage: Stage::Taken,
+        }
+    }
+
+    /// The session's pool.
+    #[inline]
+    pub fn pool(&self) -> &Arc<P> {
+        &self.pool
+    }
+
+    /// When the session was released by its previous caller, or was opened.
+    #[inline]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Why the session must not be handed out, if so.
+    #[inline]
+    pub fn end_reason(&self, now: Instant) -> Option<CloseReason> {
+        P::end_reason(self, now)
+    }
+
+    /// Marks the session as being checked before the caller gets it. A drop until then closes it
+    /// with the reason `if_dropped`.
+    pub fn check(&mut self, if_dropped: CloseReason) {
+        if self.stage == Stage::Taken {
+            self.pool.core().lock().check(self.id);
+        }
+        self.stage = Stage::Checked(if_dropped);
+    }
+
+    /// Marks the session as acquired by the caller that asked at `began`.
+    #[inline]
+    pub fn mark_acquired(&mut self, began: Instant) {
+        if let Stage::Checked(_) = self.stage {
+            self.pool
+                .core()
+                .lock()
+                .mark_acquired(self.id, Instant::now());
+        }
+        self.pool.core().label().acquired(began);
+        self.stage = Stage::Acquired;
+    }
+
+    /// Marks the session as released and being cleaned.
+    pub fn clean(&self) {
+        self.pool.core().lock().clean(self.id);
+    }
+
+    /// Releases the session, which must be clean, to the pool.
+    #[inline]
+    pub fn release(mut self, now: Instant) {
+        if let Some(session) = self.session.take() {
+            self.release_taken(session, now);
+        }
+    }
+
+    #[inline]
+    fn release_taken(&self, session: P::Session, now: Instant) {
+        let core = self.pool.core();
+        let home = P::home(&session);
+        let mut state = core.lock();
+        let held = self.held_since(&mut state);
+        let put = state.release(self.id, session, home, now);
+        if matches!(put, Released::Idle) && state.is_quiet() {
+            drop(state);
+        } else {
+            unlock_released(core, state, put, now).run(&self.pool);
+        }
+        // The program's recorder and subscribers come last: they may panic.
+        if let Some(since) = held {
+            core.label().released(since);
+        }
+    }
+
+    /// When a caller acquired the session, if one did.
+    #[inline]
+    fn held_since<W>(&self, state: &mut PoolState<P::Session, W>) -> Option<Instant> {
+        if self.stage != Stage::Acquired {
+            state.not_acquired();
+            return None;
+        }
+        state.since(self.id)
+    }
+
+    /// Closes the session.
+    pub fn end(mut self, reason: CloseReason) {
+        if let Some(session) = self.session.take() {
+            self.finish(session, reason);
+        }
+    }
+
+    fn finish(&self, session: P::Session, reason: CloseReason) {
+        let core = self.pool.core();
+        let home = P::home(&session);
+        P::discard(session);
+        let now = Instant::now();
+        let mut state = core.lock();
+        let held = self.held_since(&mut state);
+        state.end(self.id, reason, now);
+        if reason == CloseReason::Moved {
+            state.home_ended(home);
+        }
+        let todo = state.todo(now);
+        unlock(core, state, todo).run(&self.pool);
+        if let Some(since) = held {
+            core.label().released(since);
+        }
+        core.label().ended(reason);
+    }
+
+    /// Closes the session and acquires another, at the caller's old position in the queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`].
+    pub fn replace(self, reason: CloseReason, caller: &Caller) -> Result<Acquiring<P>, Error> {
+        let pool = Arc::clone(&self.pool);
+        let ticket = pool.core().lock().ticket(self.id);
+        self.end(reason);
+        acquire(&pool, caller, ticket)
+    }
+}
+
+impl<P: Shell> Deref for Checkout<P> {
+    type Target = P::Session;
+
+    #[inline]
+    fn deref(&self) -> &P::Session {
+        let session = self.session.as_ref();
+        session.expect("what takes the session consumes the checkout")
+    }
+}
+
+impl<P: Shell> DerefMut for Checkout<P> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut P::Session {
+        let session = self.session.as_mut();
+        session.expect("what takes the session consumes the checkout")
+    }
+}
+
+impl<P: Shell> Drop for Checkout<P> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        if !self.pool.core().origin().is_here() {
+            // In a child of `fork`, a drop would close what the parent uses or wait for its
+            // threads.
+            return mem::forget((Arc::clone(&self.pool), session));
+        }
+        let now = Instant::now();
+        match (P::end_reason(&session, now), self.stage) {
+            (Some(reason), _) => self.finish(session, reason),
+            (None, Stage::Taken) => self.release_taken(session, now),
+            (None, Stage::Checked(reason)) => self.finish(session, reason),
+            (None, Stage::Acquired) => self.finish(session, CloseReason::Dirty),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A handle's name and target, and the metrics and events reported under them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::Error;
+use crate::session::statement_cache::StatementCounts;
+use crate::status::CloseReason;
+use crate::telemetry::events;
+use crate::telemetry::metrics::Metrics;
+
+/// A handle's name and target, with its metrics and statement counts.
+#[derive(Debug)]
+pub struct Label {
+    name: Arc<str>,
+    target: Arc<str>,
+    metrics: Metrics,
+    statements: Arc<StatementCounts>,
+}
+
+impl Label {
+    /// Creates a label; `name` identifies the handle in events and metrics, `target` is
+    /// `user@host:port/database`.
+    pub fn new(name: impl Into<Arc<str>>, target: impl Into<Arc<str>>, max_size: u32) -> Self {
+        let name = name.into();
+        Self {
+            metrics: Metrics::new(&name, max_size),
+            name,
+            target: target.into(),
+            statements: Arc::default(),
+        }
+    }
+
+    /// The handle's name in events and metrics.
+    #[inline]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// `user@host:port/database`.
+    pub fn target(&self) -> &Arc<str> {
+        &self.target
+    }
+
+    /// The counters shared by the statement caches of the handle's sessions.
+    pub fn statements(&self) -> &Arc<StatementCounts> {
+        &self.statements
+    }
+
+    /// Records that a server search begun at `began` opened a session.
+    pub fn connected(&self, began: Instant) {
+        self.metrics.connected(began);
+    }
+
+    /// Records that a session was acquired by a caller that asked at `began`.
+    #[inline]
+    pub(super) fn acquired(&self, began: Instant) {
+        events::acquired(&self.name, began);
+        self.metrics.acquired(began);
+    }
+
+    /// Records that a session acquired at `since` was released.
+    #[inline]
+    pub(super) fn released(&self, since: Instant) {
+        self.metrics.released(since);
+    }
+
+    pub(super) fn opened(&self) {
+        self.metrics.opened();
+    }
+
+    pub(super) fn open_failed(&self, error: &Error) {
+        self.metrics.open_failed();
+        events::connect_failed(&self.name, error);
+    }
+
+    pub(super) fn ended(&self, reason: CloseReason) {
+        self.metrics.closed(reason);
+        events::discarded(&self.name, reason);
+    }
+
+    pub(super) fn waits(&self) {
+        self.metrics.waits();
+    }
+
+    pub(super) fn waited(&self) {
+        self.metrics.waited();
+    }
+
+    pub(super) fn timed_out(&self) {
+        self.metrics.timed_out();
+    }
+
+    pub(super) fn resized(&self, min_size: u32, max_size: u32) {
+        self.metrics.resized(max_size);
+        events::resized(&self.name, min_size, max_size);
+    }
+}

@@ -1,0 +1,58 @@
+//! One attempt without a search, for a program that uses the driver itself.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgmonkey_config::{Config, ConnectionSettings, Settings};
+
+use super::{credentials, plan};
+use crate::Error;
+use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt};
+use crate::stream::connector::{Connector, Setup};
+
+impl Connector {
+    /// Returns a bare driver's configuration and the matching connector, for programs that want
+    /// libpq's TLS without pgmonkey's handles. Only the first host is tried, with its first kind of
+    /// encryption. `connect_timeout` counts from now, and `options` are the only session settings
+    /// sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if settings are out of range or contradict each other, [`Error::Connect`]
+    /// if a certificate file cannot be used, [`Error::Unsupported`].
+    pub fn bare(settings: &ConnectionSettings) -> Result<(tokio_postgres::Config, Self), Error> {
+        // No loader has validated these settings, and later errors repeat names in them.
+        let mut whole = Settings::default();
+        whole.connection_settings = settings.clone();
+        let config = Config::new(whole)?;
+        let settings = &config.connection_settings;
+        plan::check(settings, false)?;
+        let target = settings.targets().swap_remove(0);
+        // The driver resolves the name by itself.
+        let address = match plan::lookup(&target) {
+            plan::Lookup::Known(address) => Some(address),
+            plan::Lookup::Name(_) => None,
+        };
+        let encryption = plan::encryptions(settings, address.as_ref())[0];
+        let deadline = settings
+            .connect_timeout
+            .and_then(|limit| Instant::now().checked_add(limit));
+        let setup = Setup::of(settings, encryption).map_err(|failure| {
+            let cause = ConnectCause::Tls(failure);
+            let attempt = FailedAttempt::before(target.to_string(), cause);
+            let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
+            Error::Connect(Arc::new(ConnectFailure::new(user, dbname, vec![attempt])))
+        })?;
+        let host = plan::server_name(&target);
+        let connector = Self::for_attempt(host, encryption, setup, deadline);
+        let password = credentials::password(settings, &target);
+        let driver = plan::driver_config(
+            settings,
+            &target,
+            address.as_ref(),
+            settings.options.as_deref(),
+            password.as_ref().map(|found| found.secret.expose()),
+        );
+        Ok((driver, connector))
+    }
+}

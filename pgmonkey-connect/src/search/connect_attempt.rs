@@ -1,0 +1,136 @@
+//! One attempt to open a session, and why it failed.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_postgres::SimpleQueryMessage;
+
+use super::connected_to::ConnectedTo;
+use super::plan::{Address, Attempt};
+use super::target::SettingsMode;
+use crate::error::HookFailure;
+use crate::role::{Requirement, RoleMismatch};
+use crate::stream::connector::Connector;
+
+/// One attempt to open a session.
+pub struct ConnectAttempt {
+    pub(super) name: Arc<str>,
+    pub(super) attempt: Attempt,
+    pub(super) connector: Connector,
+    pub(super) requirement: Requirement,
+    pub(super) deadline: Option<Instant>,
+    pub(super) driver: [tokio_postgres::Config; 2],
+}
+
+/// Omits the driver's settings: their `options` contain session settings, which may be secret.
+impl fmt::Debug for ConnectAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectAttempt")
+            .field("name", &self.name)
+            .field("attempt", &self.attempt)
+            .field("requirement", &self.requirement)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectAttempt {
+    /// The driver's configuration, with session settings sent in `mode`.
+    pub fn driver_config(&self, mode: SettingsMode) -> &tokio_postgres::Config {
+        match mode {
+            SettingsMode::Startup => &self.driver[0],
+            SettingsMode::Statements => &self.driver[1],
+        }
+    }
+
+    /// Returns a new connector for each call.
+    ///
+    /// It enforces the deadline until [`ConnectedTo::accept`].
+    pub fn connector(&mut self) -> Connector {
+        self.connector = self.connector.anew();
+        self.connector.observer().hold_deadline();
+        self.connector.clone()
+    }
+
+    /// The handle's name in events.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The address to connect to.
+    pub fn address(&self) -> &Address {
+        &self.attempt.address
+    }
+
+    /// The attempt's deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Returns the query for the server's role, or `None` if the role is known to fit. `observed`
+    /// says whether the connector was used.
+    ///
+    /// # Errors
+    ///
+    /// The server announced a role that does not fit.
+    pub fn question(&self, observed: bool) -> Result<Option<&'static str>, RoleMismatch> {
+        let observer = observed.then(|| &**self.connector.observer());
+        match self.requirement.met(observer) {
+            None => Ok(Some(self.requirement.question())),
+            Some(fits) => self.requirement.or_mismatch(fits).map(|()| None),
+        }
+    }
+
+    /// Checks the answer to [`question`](Self::question).
+    ///
+    /// # Errors
+    ///
+    /// The role does not fit.
+    pub fn judge(&self, answer: &[SimpleQueryMessage]) -> Result<(), RoleMismatch> {
+        self.requirement.judge(answer)
+    }
+
+    /// Describes how the session was opened.
+    pub fn connected_to(&self) -> ConnectedTo {
+        let (attempt, connector) = (self.attempt.clone(), self.connector.clone());
+        ConnectedTo::new(attempt, connector, self.requirement)
+    }
+}
+
+/// Why a session was not opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenFailure {
+    /// The socket could not be opened.
+    Socket(io::Error),
+    /// The driver failed.
+    Driver(tokio_postgres::Error),
+    /// The server does not have the role that `target_session_attrs` asks for.
+    Role(RoleMismatch),
+    /// The `after_connect` hook failed.
+    Hook(HookFailure),
+    /// The deadline passed.
+    Deadline,
+    /// The deadline passed while the `after_connect` hook ran.
+    SlowHook,
+}
+
+impl From<tokio_postgres::Error> for OpenFailure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<HookFailure> for OpenFailure {
+    fn from(failure: HookFailure) -> Self {
+        Self::Hook(failure)
+    }
+}
+
+impl From<RoleMismatch> for OpenFailure {
+    fn from(mismatch: RoleMismatch) -> Self {
+        Self::Role(mismatch)
+    }
+}

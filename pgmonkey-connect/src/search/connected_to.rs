@@ -1,0 +1,72 @@
+//! How a session reached its server.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgmonkey_config::AuthMethod;
+
+use super::plan::{Address, Attempt};
+use crate::role::Requirement;
+use crate::stream::connector::Connector;
+use crate::stream::encryption::Tls;
+use crate::wire::Observer;
+
+/// The successful attempt: host, address, encryption and observer.
+#[derive(Debug)]
+pub struct ConnectedTo {
+    attempt: Attempt,
+    connector: Connector,
+    requirement: Requirement,
+}
+
+impl ConnectedTo {
+    pub(crate) fn new(attempt: Attempt, connector: Connector, requirement: Requirement) -> Self {
+        Self {
+            attempt,
+            connector,
+            requirement,
+        }
+    }
+
+    /// Accepts the session: ends the deadline of the attempt.
+    pub fn accept(&self) {
+        self.connector.observer().release_deadline();
+    }
+
+    /// The host as configured, with its port.
+    pub fn host(&self) -> String {
+        self.attempt.target.to_string()
+    }
+
+    /// The address that was reached.
+    pub fn address(&self) -> &Address {
+        &self.attempt.address
+    }
+
+    /// How the session is encrypted; `None` for a plain one.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.connector.tls()
+    }
+
+    /// The authentication method; `None` if the login was not observed.
+    pub fn auth_method(&self) -> Option<AuthMethod> {
+        self.connector.observer().auth_method()
+    }
+
+    /// The observer of the session's stream. It knows nothing if the driver bypassed the connector.
+    #[inline]
+    pub fn observer(&self) -> &Arc<Observer> {
+        self.connector.observer()
+    }
+
+    /// Whether the server no longer has the role that `target_session_attrs` asks for.
+    #[inline]
+    pub fn is_broken(&self) -> bool {
+        self.requirement.is_broken(self.connector.observer())
+    }
+
+    /// Returns a connector for a cancel request, encrypted like the session.
+    pub fn canceller(&self, deadline: Option<Instant>) -> Connector {
+        self.connector.again(deadline)
+    }
+}

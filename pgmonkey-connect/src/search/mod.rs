@@ -1,0 +1,10 @@
+//! Finding a server and logging in: the order of attempts, passwords and session settings.
+
+mod bare;
+pub(crate) mod connect_attempt;
+pub(crate) mod connected_to;
+pub mod credentials;
+pub mod plan;
+pub(crate) mod server_search;
+pub mod startup;
+pub(crate) mod target;

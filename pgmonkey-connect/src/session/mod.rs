@@ -1,0 +1,11 @@
+//! One session after its login: statements, transactions, notifications, and the report of a ping.
+
+pub mod answer;
+pub mod listening;
+pub mod parameter_types;
+pub(crate) mod report;
+pub mod savepoint;
+pub mod sharing;
+pub mod stale_statements;
+pub mod statement_cache;
+pub mod test_transaction;

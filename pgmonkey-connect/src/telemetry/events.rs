@@ -1,0 +1,188 @@
+//! [`tracing`] spans and events: all names, levels and fields in one place, so that both drivers
+//! emit the same. `docs/observability.md` lists them.
+//!
+//! All use the target [`TARGET`]. If the level is not enabled, a call costs one relaxed load. No
+//! field contains a secret.
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::Target;
+use tokio_postgres::error::DbError;
+use tracing::{Level, Span, debug, debug_span, info, level_enabled, trace, trace_span, warn};
+
+use crate::error::failure::FailedAttempt;
+use crate::error::{Error, HookFailure};
+use crate::printable::line;
+use crate::status::CloseReason;
+use crate::verdict::Verdict;
+
+/// The target of all spans and events, for filters such as `pgmonkey=debug`.
+pub const TARGET: &str = "pgmonkey";
+
+/// Span: acquiring a session, from the call to the guard. Event: the outcome.
+pub const ACQUIRE: &str = "pgmonkey.acquire";
+/// Span: waiting in the queue for a released or new session.
+pub const WAIT: &str = "pgmonkey.wait";
+/// Span: opening one session. Event: one attempt at one host, or the failure of all.
+pub const CONNECT: &str = "pgmonkey.connect";
+/// Event: what a returned session needed.
+pub const RECYCLE: &str = "pgmonkey.recycle";
+/// Event: a session was closed.
+pub const DISCARD: &str = "pgmonkey.discard";
+/// Event: a handle was closed.
+pub const CLOSE: &str = "pgmonkey.close";
+/// Event: the sizes of a pool were changed.
+pub const RESIZE: &str = "pgmonkey.resize";
+/// Event: a session has been in use for longer than `leak_warning`.
+pub const LEAK: &str = "pgmonkey.leak";
+/// Event: a hook failed.
+pub const HOOK: &str = "pgmonkey.hook";
+/// Event: a listener lost its session, or reconnected.
+pub const LISTEN: &str = "pgmonkey.listen";
+
+/// Event: the server sent a notice or a warning.
+pub const NOTICE: &str = "pgmonkey.notice";
+
+/// Waits of at least this duration are logged at `DEBUG` instead of `TRACE`.
+const NOTABLE: Duration = Duration::from_millis(1);
+
+/// The span of one acquire, if enabled.
+#[inline]
+pub fn acquire(pool: &str) -> Option<Span> {
+    level_enabled!(Level::TRACE).then(|| trace_span!(target: TARGET, ACQUIRE, pool))
+}
+
+/// The span of a wait in the queue, if enabled.
+#[inline]
+pub fn wait(pool: &str) -> Option<Span> {
+    level_enabled!(Level::DEBUG).then(|| debug_span!(target: TARGET, WAIT, pool))
+}
+
+/// The span of opening one session.
+pub fn connect(pool: &str) -> Span {
+    debug_span!(target: TARGET, CONNECT, pool)
+}
+
+/// A session was acquired by a caller that asked at `began`.
+#[inline]
+pub fn acquired(pool: &str, began: Instant) {
+    if level_enabled!(Level::DEBUG) {
+        acquired_after(pool, began.elapsed());
+    }
+}
+
+fn acquired_after(pool: &str, wait: Duration) {
+    let wait_seconds = wait.as_secs_f64();
+    if wait < NOTABLE {
+        trace!(name: ACQUIRE, target: TARGET, pool, wait_seconds, outcome = "acquired");
+    } else {
+        debug!(name: ACQUIRE, target: TARGET, pool, wait_seconds, outcome = "acquired");
+    }
+}
+
+/// A caller got no session: it timed out or was refused.
+pub fn acquire_failed(pool: &str, wait: Duration, error: &Error) {
+    let wait_seconds = wait.as_secs_f64();
+    let outcome = match error {
+        Error::Timeout(_) => "timeout",
+        Error::QueueFull { .. } => "queue_full",
+        _ => "failed",
+    };
+    warn!(name: ACQUIRE, target: TARGET, pool, wait_seconds, outcome, "{error}");
+}
+
+/// An attempt, numbered from 1 and started at `began`, opened a session.
+pub(crate) fn attempt_succeeded(pool: &str, host: &Target, attempt: usize, began: Instant) {
+    let seconds = began.elapsed().as_secs_f64();
+    debug!(name: CONNECT, target: TARGET, pool, %host, attempt, seconds, outcome = "opened");
+}
+
+/// An attempt, numbered from 1 and started at `began`, failed.
+pub(crate) fn attempt_failed(pool: &str, failed: &FailedAttempt, attempt: usize, began: Instant) {
+    let (host, seconds) = (&failed.host, began.elapsed().as_secs_f64());
+    debug!(
+        name: CONNECT, target: TARGET, pool, %host, attempt, seconds, outcome = "failed",
+        "{failed}"
+    );
+}
+
+/// No session could be opened.
+pub fn connect_failed(pool: &str, error: &Error) {
+    warn!(name: CONNECT, target: TARGET, pool, outcome = "given_up", "{error}");
+}
+
+/// A session was returned, with this verdict.
+#[inline]
+pub fn recycled(pool: &str, verdict: Verdict) {
+    match verdict {
+        Verdict::Keep => trace!(name: RECYCLE, target: TARGET, pool, verdict = verdict.as_str()),
+        _ => debug!(name: RECYCLE, target: TARGET, pool, verdict = verdict.as_str()),
+    }
+}
+
+/// A statement may have changed a session that cannot be reset, because a pooler gives each
+/// transaction another session of the server.
+pub fn out_of_reach(pool: &str) {
+    warn!(
+        name: RECYCLE, target: TARGET, pool,
+        "a statement changed its session (SET, LISTEN, an advisory lock, a temporary table, ...), \
+         and behind a pooler in transaction mode that session is shared with other clients and is \
+         not reset: use SET LOCAL or transaction-scoped locks"
+    );
+}
+
+/// The statements that reset a session were answered by another session of the server.
+pub fn behind_pooler(pool: &str) {
+    warn!(
+        name: RECYCLE, target: TARGET, pool,
+        "a pooler is in front of the server: sessions that a statement changed are replaced \
+         instead of reset; set `pooler: session` or `pooler: transaction` in connection_settings"
+    );
+}
+
+/// A session was closed.
+pub fn discarded(pool: &str, reason: CloseReason) {
+    debug!(name: DISCARD, target: TARGET, pool, reason = reason.as_str());
+}
+
+/// A hook failed.
+pub fn hook_failed(pool: &str, failure: &HookFailure) {
+    warn!(name: HOOK, target: TARGET, pool, "{failure}");
+}
+
+/// A handle was closed; `what` is `pool`, `connection` or `listener`.
+pub fn closed(pool: &str, what: &str) {
+    debug!(name: CLOSE, target: TARGET, pool, "{what} closed");
+}
+
+/// A pool has new sizes.
+pub fn resized(pool: &str, min_size: u32, max_size: u32) {
+    info!(name: RESIZE, target: TARGET, pool, min_size, max_size);
+}
+
+/// A session acquired at `place` has been in use for `leak_warning` or longer.
+pub fn leaked(pool: &str, place: &Location<'_>, held: Duration) {
+    let held_seconds = held.as_secs_f64();
+    let place = format_args!("{}:{}", place.file(), place.line());
+    warn!(
+        name: LEAK, target: TARGET, pool, %place, held_seconds,
+        "a session acquired at {place} has been in use for {held:.1?}"
+    );
+}
+
+/// The server sent a notice or a warning on one of the sessions.
+pub fn noticed(pool: &str, notice: &DbError) {
+    let (severity, message) = (line(notice.severity()), line(notice.message()));
+    info!(name: NOTICE, target: TARGET, pool, %severity, "{message}");
+}
+
+/// A listener has lost its session for this reason, which may be empty.
+pub fn listener_lost(pool: &str, reason: &str) {
+    warn!(name: LISTEN, target: TARGET, pool, outcome = "lost", "{}", line(reason));
+}
+
+/// A listener has reconnected, with this many subscribed channels.
+pub fn listener_back(pool: &str, channels: usize) {
+    info!(name: LISTEN, target: TARGET, pool, channels, outcome = "reconnected");
+}

@@ -1,0 +1,4 @@
+//! Events and metrics for the program.
+
+pub mod events;
+pub(crate) mod metrics;

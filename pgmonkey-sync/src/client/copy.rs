@@ -1,0 +1,233 @@
+//! Copies that are streamed instead of held in memory.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+
+use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::{AsStatement, Error};
+
+use crate::client::coroutine::{Coroutine, Turn};
+use crate::client::plan::{Plan, send};
+use crate::client::stream::{Holder, Origin};
+
+/// Bytes collected before they are sent.
+const BLOCK: usize = 16 * 1024;
+
+/// The data of a `COPY … TO STDOUT`. Uses a session as a [`RowIter`](crate::RowIter) does.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut users = pool.copy_out("COPY users TO STDOUT (FORMAT csv)")?;
+/// std::io::copy(&mut users, &mut std::io::stdout())?;
+/// # Ok(()) }
+/// ```
+#[must_use = "data is fetched as it is read"]
+pub struct CopyOutReader<'a> {
+    /// `None` after the end.
+    data: Option<Coroutine<'a, (), Vec<u8>, Result<(), Error>>>,
+    block: Vec<u8>,
+    read: usize,
+}
+
+impl<'a> CopyOutReader<'a> {
+    pub(crate) fn open<S: ?Sized + AsStatement>(
+        mut holder: Holder<'a>,
+        statement: &S,
+    ) -> Result<Self, Error> {
+        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyOut)?;
+        let mut data = Coroutine::new(|yielder| async move {
+            let mut holder = holder;
+            let ended = async {
+                let session = holder.session();
+                let origin = Origin::of(session, Takes::CopyOut);
+                let mut reader = send!(
+                    session,
+                    plan,
+                    origin,
+                    |statement| session.client_mut().copy_out(statement),
+                    |text| session.client_mut().copy_out(&text)
+                );
+                yielder.give(Vec::new()).await;
+                loop {
+                    let block = reader
+                        .fill_buf()
+                        .map_err(|error| origin.explain_io(error))?;
+                    let block = block.to_vec();
+                    if block.is_empty() {
+                        return Ok(());
+                    }
+                    reader.consume(block.len());
+                    yielder.give(block).await;
+                }
+            };
+            let ended = ended.await;
+            holder.close(ended)
+        });
+        match data.start() {
+            Turn::Gave(block) => Ok(Self {
+                data: Some(data),
+                block,
+                read: 0,
+            }),
+            Turn::Ended(ended) => ended.map(|()| Self {
+                data: None,
+                block: Vec::new(),
+                read: 0,
+            }),
+        }
+    }
+}
+
+impl BufRead for CopyOutReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.read == self.block.len()
+            && let Some(data) = &mut self.data
+        {
+            self.read = 0;
+            match data.resume(()) {
+                Turn::Gave(block) => self.block = block,
+                Turn::Ended(ended) => {
+                    (self.data, self.block) = (None, Vec::new());
+                    ended.map_err(io::Error::other)?;
+                }
+            }
+        }
+        Ok(&self.block[self.read..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.read = (self.read + amount).min(self.block.len());
+    }
+}
+
+impl Read for CopyOutReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut block = self.fill_buf()?;
+        let amount = block.read(out)?;
+        self.consume(amount);
+        Ok(amount)
+    }
+}
+
+impl fmt::Debug for CopyOutReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyOutReader").finish_non_exhaustive()
+    }
+}
+
+/// Takes the data of a `COPY … FROM STDIN`. [`finish`](Self::finish) ends the copy; dropping it
+/// earlier aborts the copy.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+///
+/// let mut users = pool.copy_in("COPY users FROM STDIN (FORMAT csv)")?;
+/// users.write_all(b"1,ann\n2,bob\n")?;
+/// println!("{} rows", users.finish()?);
+/// # Ok(()) }
+/// ```
+#[must_use = "a copy that is not finished is aborted"]
+pub struct CopyInWriter<'a> {
+    copy: Coroutine<'a, Input, (), Result<u64, Error>>,
+    block: Vec<u8>,
+    /// Why the copy ended before `finish`.
+    failed: Option<Error>,
+}
+
+enum Input {
+    Block(Vec<u8>),
+    End,
+}
+
+impl<'a> CopyInWriter<'a> {
+    pub(crate) fn open<S: ?Sized + AsStatement>(
+        mut holder: Holder<'a>,
+        statement: &S,
+    ) -> Result<Self, Error> {
+        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyIn)?;
+        let mut copy = Coroutine::new(|yielder| async move {
+            let mut holder = holder;
+            let ended = async {
+                let session = holder.session();
+                let origin = Origin::of(session, Takes::CopyIn);
+                let mut writer = send!(
+                    session,
+                    plan,
+                    origin,
+                    |statement| session.client_mut().copy_in(statement),
+                    |text| session.client_mut().copy_in(&text)
+                );
+                while let Input::Block(block) = yielder.give(()).await {
+                    let sent = writer.write_all(&block).and_then(|()| writer.flush());
+                    if let Err(error) = sent {
+                        // `finish` returns the server's reason.
+                        let reason = writer.finish().err().map(|error| origin.explain(error));
+                        return Err(reason.unwrap_or_else(|| origin.explain_io(error)));
+                    }
+                }
+                writer.finish().map_err(|error| origin.explain(error))
+            };
+            let ended = ended.await;
+            holder.close(ended)
+        });
+        match copy.start() {
+            Turn::Gave(()) => Ok(Self {
+                copy,
+                block: Vec::with_capacity(BLOCK),
+                failed: None,
+            }),
+            Turn::Ended(ended) => Err(ended.expect_err("it has data to wait for")),
+        }
+    }
+
+    /// Ends the copy and returns the number of rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`], which may also concern data written earlier.
+    pub fn finish(mut self) -> Result<u64, Error> {
+        self.send()?;
+        match self.copy.resume(Input::End) {
+            Turn::Ended(ended) => ended,
+            Turn::Gave(()) => unreachable!("the end ends it"),
+        }
+    }
+
+    fn send(&mut self) -> Result<(), Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+        match self.copy.resume(Input::Block(block)) {
+            Turn::Ended(Err(error)) => {
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Write for CopyInWriter<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.block.len() >= BLOCK {
+            self.flush()?;
+        }
+        self.block.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send().map_err(io::Error::other)
+    }
+}
+
+impl fmt::Debug for CopyInWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyInWriter").finish_non_exhaustive()
+    }
+}

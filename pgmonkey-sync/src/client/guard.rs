@@ -1,0 +1,156 @@
+//! A session in use.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use pgmonkey_connect::savepoint::Mark;
+use pgmonkey_connect::wire::WireState;
+use pgmonkey_connect::{Error, Report, limits};
+
+use crate::client::statements::statements_of_session;
+use crate::client::transaction::Savepoint;
+use crate::pool::acquire::InUse;
+use crate::session::Session;
+use crate::session::prepared::prepares;
+
+/// A session in use. Dereferences to the driver's [`postgres::Client`]; dropping the guard releases
+/// the session.
+///
+/// A transaction left open is rolled back at release. A guard may outlive its pool, and may be
+/// dropped anywhere. This includes async tasks.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+/// let mut client = pool.acquire()?;
+/// client.begin()?;
+/// client.execute("UPDATE accounts SET open = false", &[])?;
+/// client.commit()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping the guard immediately releases the session"]
+pub struct ClientGuard {
+    in_use: InUse,
+    /// The transaction begun with `begin`.
+    by_hand: Option<Mark>,
+}
+
+impl ClientGuard {
+    #[inline]
+    pub(crate) fn new(in_use: InUse) -> Self {
+        Self {
+            in_use,
+            by_hand: None,
+        }
+    }
+
+    /// Begins a transaction; end it with [`commit`](Self::commit) or [`rollback`](Self::rollback).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn begin(&mut self) -> Result<(), Error> {
+        let depth = self.session().outermost();
+        self.by_hand = Some(self.session_mut().begin(depth)?);
+        Ok(())
+    }
+
+    /// Commits the open transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::RolledBack`] if one of its statements
+    /// failed, [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        let mark = self.take_by_hand("commit")?;
+        self.session_mut().commit(mark)
+    }
+
+    /// Rolls back the open transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open, [`Error::TransactionEnded`] if one of its
+    /// statements ended it, [`Error::Database`].
+    pub fn rollback(&mut self) -> Result<(), Error> {
+        let mark = self.take_by_hand("rollback")?;
+        self.session_mut().roll_back_to(mark)
+    }
+
+    /// Begins a transaction, or a savepoint if a transaction is open. It ends when the returned
+    /// value is committed, rolled back or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        Savepoint::within(self)
+    }
+
+    /// Clears this session's prepared statements and the types that the driver has looked up.
+    /// Needed after a schema change that causes no error.
+    /// [`Pool::forget_types`](crate::Pool::forget_types) does this for all sessions.
+    pub fn clear_statements(&mut self) {
+        self.session_mut().forget_statements();
+    }
+
+    /// Pings the server and reports which server answered. One round trip, limited to the pool's
+    /// `timeout`, but to no less than a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unanswered`], [`Error::Database`].
+    pub fn ping(&mut self) -> Result<Report, Error> {
+        let limit = limits::ping(self.in_use.pool().settings.timeout);
+        self.session_mut().check_usable()?;
+        self.session_mut().ping(limit)
+    }
+
+    fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
+        match self.by_hand.take() {
+            Some(mark) => Ok(mark),
+            None => self.session_mut().mark_open(action),
+        }
+    }
+
+    /// Whether a transaction is open from the caller's point of view.
+    pub(crate) fn is_inside(&mut self) -> Result<bool, Error> {
+        match self.session().outermost() {
+            0 => Ok(self.session_mut().idle_state()? != WireState::Idle),
+            _ => Ok(self.by_hand.is_some()),
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.in_use
+    }
+
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        &mut self.in_use
+    }
+}
+
+prepares!(ClientGuard);
+statements_of_session!(ClientGuard);
+
+impl Deref for ClientGuard {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        self.session().client()
+    }
+}
+
+impl DerefMut for ClientGuard {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        self.session_mut().client_mut()
+    }
+}
+
+impl fmt::Debug for ClientGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientGuard")
+            .field("at", &self.session().connected_to().address().to_string())
+            .finish_non_exhaustive()
+    }
+}

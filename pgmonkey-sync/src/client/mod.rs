@@ -1,0 +1,10 @@
+//! How a program uses a session: guards, transactions, streams, and the statements run on them.
+
+pub(crate) mod copy;
+mod coroutine;
+mod encoded;
+pub(crate) mod guard;
+mod plan;
+pub(crate) mod statements;
+pub(crate) mod stream;
+pub(crate) mod transaction;

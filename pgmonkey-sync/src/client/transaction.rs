@@ -1,0 +1,216 @@
+//! A transaction that owns its session, and one that borrows it from a guard.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::savepoint::Mark;
+
+use crate::client::guard::ClientGuard;
+use crate::client::statements::statements_of_session;
+use crate::context;
+use crate::session::Session;
+use crate::session::prepared::prepares;
+
+/// An open transaction with a session of its own. Dereferences to the driver's
+/// [`postgres::Client`]. [`commit`](Self::commit) keeps its work; [`rollback`](Self::rollback) and
+/// dropping it do not.
+///
+/// ```no_run
+/// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+/// let mut transaction = pool.begin()?;
+/// transaction.execute("UPDATE accounts SET open = false", &[])?;
+/// let mut savepoint = transaction.transaction()?;
+/// savepoint.execute("DELETE FROM sessions", &[])?;
+/// savepoint.rollback()?; // the sessions stay
+/// transaction.commit()?; // the accounts are closed
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Transaction {
+    /// Dropping the guard rolls back what is still open.
+    guard: ClientGuard,
+    mark: Mark,
+}
+
+impl Transaction {
+    pub(crate) fn begin(mut guard: ClientGuard) -> Result<Self, Error> {
+        let depth = guard.session().outermost();
+        let mark = guard.session_mut().begin(depth)?;
+        Ok(Self { guard, mark })
+    }
+
+    /// Opens a savepoint. Committing it keeps its work as part of this transaction; dropping it
+    /// undoes only its own work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        Savepoint::open(&mut self.guard, self.mark.depth + 1)
+    }
+
+    /// Makes the work permanent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
+    /// its statements ended it, [`Error::Database`].
+    pub fn commit(mut self) -> Result<(), Error> {
+        self.guard.session_mut().commit(self.mark)
+    }
+
+    /// Undoes the work. Reports whether that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
+    pub fn rollback(mut self) -> Result<(), Error> {
+        self.guard.session_mut().roll_back_to(self.mark)
+    }
+}
+
+impl Transaction {
+    fn session_mut(&mut self) -> &mut Session {
+        self.guard.session_mut()
+    }
+}
+
+prepares!(Transaction);
+statements_of_session!(Transaction);
+
+/// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
+/// it are savepoints. Dereferences to the driver's [`postgres::Client`]; dropping it undoes its
+/// work.
+///
+/// ```no_run
+/// # fn example(mut client: pgmonkey_sync::ClientGuard) -> Result<(), pgmonkey_sync::Error> {
+/// let mut outer = client.transaction()?;
+/// let mut inner = outer.transaction()?; // a savepoint
+/// inner.execute("DELETE FROM visits", &[])?;
+/// drop(inner); // the visits stay
+/// outer.commit()?;
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping a transaction rolls it back"]
+pub struct Savepoint<'a> {
+    guard: &'a mut ClientGuard,
+    mark: Mark,
+    done: bool,
+}
+
+impl<'a> Savepoint<'a> {
+    /// Begins a transaction, or a savepoint if a transaction is open.
+    pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
+        let depth = guard.session().outermost() + u32::from(guard.is_inside()?);
+        Self::open(guard, depth)
+    }
+
+    fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
+        let mark = guard.session_mut().begin(depth)?;
+        Ok(Self {
+            guard,
+            mark,
+            done: false,
+        })
+    }
+
+    /// Opens a nested savepoint.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        Savepoint::open(self.guard, self.mark.depth + 1)
+    }
+
+    /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
+    /// its statements ended it, [`Error::Database`].
+    pub fn commit(mut self) -> Result<(), Error> {
+        let ended = self.guard.session_mut().commit(self.mark);
+        // A failed COMMIT has ended the transaction as well.
+        self.done = true;
+        ended
+    }
+
+    /// Undoes the work. Reports whether that failed, which dropping does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
+    pub fn rollback(mut self) -> Result<(), Error> {
+        let undone = self.guard.session_mut().roll_back_to(self.mark);
+        self.done = true;
+        undone
+    }
+}
+
+impl Savepoint<'_> {
+    fn session_mut(&mut self) -> &mut Session {
+        self.guard.session_mut()
+    }
+}
+
+prepares!(Savepoint<'_>);
+statements_of_session!(Savepoint<'_>);
+
+impl Drop for Savepoint<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let (session, mark) = (self.guard.session_mut(), self.mark);
+        if !context::may_block() {
+            return session.give_up();
+        }
+        // A statement may have ended it; the end of the enclosing transaction reports that.
+        let _ = context::block(|| session.roll_back_to(mark));
+    }
+}
+
+impl Deref for Transaction {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        &self.guard
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        &mut self.guard
+    }
+}
+
+impl Deref for Savepoint<'_> {
+    type Target = postgres::Client;
+
+    fn deref(&self) -> &postgres::Client {
+        self.guard
+    }
+}
+
+impl DerefMut for Savepoint<'_> {
+    fn deref_mut(&mut self) -> &mut postgres::Client {
+        self.guard
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transaction").field(&self.guard).finish()
+    }
+}
+
+impl fmt::Debug for Savepoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Savepoint")
+            .field("depth", &self.mark.depth)
+            .finish_non_exhaustive()
+    }
+}

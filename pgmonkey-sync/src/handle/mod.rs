@@ -1,0 +1,8 @@
+//! The handles that a program opens and clones, and the statements run on them.
+
+pub(crate) mod connection;
+pub(crate) mod database;
+pub(crate) mod execute;
+pub(crate) mod pool;
+pub(crate) mod queries;
+mod test_transaction;

@@ -1,0 +1,333 @@
+//! Acquiring and releasing sessions: carries out the decisions of the pool's state.
+
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgmonkey_connect::exit::CloseAtExit;
+use pgmonkey_connect::hook::Approval;
+use pgmonkey_connect::pool::{
+    self, Acquiring, Caller, ConnectTask, Home, PoolCore, Shell, Step, Waiter,
+};
+use pgmonkey_connect::recycle::Verdict;
+use pgmonkey_connect::{CloseReason, Error, events, expiry, limits};
+use tracing::Span;
+
+use crate::pool::Shared;
+use crate::session::Session;
+
+/// A session released less than this long ago needs no check: looking at the socket would take
+/// longer.
+const FRESH: Duration = Duration::from_micros(20);
+
+/// A session together with the entry that records its caller.
+pub(crate) type Checkout = pool::Checkout<Shared>;
+
+impl Shell for Shared {
+    type Session = Box<Session>;
+
+    #[inline]
+    fn core(&self) -> &PoolCore<Box<Session>> {
+        &self.core
+    }
+
+    fn open(self: &Arc<Self>, task: ConnectTask<Self>) {
+        let job = OpenJob(Some(task));
+        self.opener.submit(move || job.run());
+    }
+
+    #[inline]
+    fn home(_: &Box<Session>) -> Home {
+        Home::ANYWHERE
+    }
+
+    #[inline]
+    fn end_reason(session: &Box<Session>, now: Instant) -> Option<CloseReason> {
+        session.end_reason(now)
+    }
+}
+
+/// Opens a session, retrying until there is one or none is needed. If dropped before it ran, it
+/// reports to the pool that the system cannot start a thread.
+struct OpenJob(Option<ConnectTask<Shared>>);
+
+impl OpenJob {
+    fn run(mut self) {
+        let Some(mut task) = self.0.take() else {
+            return;
+        };
+        let pool = Arc::clone(task.pool());
+        loop {
+            match task.step() {
+                Step::End => return,
+                Step::Pause(pause) => return pool.open_later(pause, task),
+                Step::Open => match pool.open_session() {
+                    Ok(session) => return task.opened(session),
+                    Err(error) => task.failed(&error),
+                },
+            }
+        }
+    }
+}
+
+impl Drop for OpenJob {
+    fn drop(&mut self) {
+        if let Some(task) = &mut self.0
+            && task.pool().core.origin().is_here()
+        {
+            let error = task.pool().factory.connect_target.no_thread();
+            task.failed(&error);
+        }
+    }
+}
+
+impl Shared {
+    #[inline]
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        location: &'static Location<'static>,
+    ) -> Result<InUse, Error> {
+        self.core.check_origin()?;
+        let _span = events::acquire(self.core.label().name()).map(Span::entered);
+        let caller = Caller {
+            location,
+            began: Instant::now(),
+            home: Home::ANYWHERE,
+        };
+        match pool::acquire(self, &caller, None)? {
+            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
+                Ok(InUse::new(checkout, &caller))
+            }
+            acquiring => self.acquire_checked(acquiring, &caller),
+        }
+    }
+
+    /// Whether a session was released just now, may be handed out, and needs no check.
+    #[inline]
+    fn is_good(&self, checkout: &Checkout, now: Instant) -> bool {
+        !self.checks
+            && now.saturating_duration_since(checkout.since()) < FRESH
+            && !checkout.was_disturbed()
+            && checkout.end_reason(now).is_none()
+    }
+
+    /// As [`acquire`](Self::acquire), for a session that needs a check or has to be waited for.
+    fn acquire_checked(
+        self: &Arc<Self>,
+        mut acquiring: Acquiring<Self>,
+        caller: &Caller,
+    ) -> Result<InUse, Error> {
+        loop {
+            let mut checkout = match acquiring {
+                Acquiring::Ready(checkout) => checkout,
+                Acquiring::Waiting(waiting) => self.wait(waiting, caller)?,
+            };
+            match self.examine(&mut checkout, caller)? {
+                None => return Ok(InUse::new(checkout, caller)),
+                Some(reason) => {
+                    self.look_for_more(reason);
+                    acquiring = checkout.replace(reason, caller)?;
+                }
+            }
+        }
+    }
+
+    /// Waits for a session to be released or opened. With a `timeout` of 0 no caller waits for
+    /// another; the wait is then for a session being opened, which `connect_timeout` limits.
+    fn wait(&self, mut waiting: Waiter<Self>, caller: &Caller) -> Result<Checkout, Error> {
+        let _span = events::wait(self.core.label().name()).map(Span::entered);
+        let deadline = match self.settings.timeout {
+            Duration::ZERO => None,
+            timeout => caller.began.checked_add(timeout),
+        };
+        match waiting.wait(deadline) {
+            Some(delivery) => delivery,
+            None => waiting.time_out(),
+        }
+    }
+
+    /// Checks a session before it is handed out. Returns why it must not be, or the hook's error
+    /// that ends the search.
+    fn examine(
+        &self,
+        checkout: &mut Checkout,
+        caller: &Caller,
+    ) -> Result<Option<CloseReason>, Error> {
+        let now = Instant::now();
+        if let Some(reason) = checkout.end_reason(now) {
+            return Ok(Some(reason));
+        }
+        let fresh = now.saturating_duration_since(checkout.since()) < FRESH;
+        if (!fresh || checkout.was_disturbed()) && checkout.is_lost() {
+            return Ok(Some(CloseReason::Dead));
+        }
+        if self.settings.check_on_checkout {
+            checkout.check(CloseReason::Dead);
+            let limit = limits::check(self.settings.timeout, caller.began.elapsed());
+            if !checkout.answers(limit) {
+                return Ok(Some(CloseReason::Dead));
+            }
+        }
+        let Some(hooks) = self.hooks.as_ref().filter(|h| h.asks_before_acquire()) else {
+            return Ok(None);
+        };
+        checkout.check(CloseReason::Hook);
+        match checkout.ask_before_acquire(hooks, self.settings.reset) {
+            Approval::Accept => Ok(None),
+            Approval::TryAnother => Ok(Some(CloseReason::Hook)),
+            Approval::Fail(error) => match self.core.refused(&error, Instant::now()) {
+                true => Ok(Some(CloseReason::Hook)),
+                false => Err(error),
+            },
+        }
+    }
+
+    /// If the server has closed one session, it may have closed others.
+    fn look_for_more(&self, reason: CloseReason) {
+        if let (CloseReason::Dead, Some(keeper)) = (reason, self.keeper.get()) {
+            keeper.wake();
+        }
+    }
+
+    /// Opens a session.
+    fn open_session(&self) -> Result<Box<Session>, Error> {
+        self.check_first()?;
+        let opened = self.factory.open()?;
+        let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
+        let restore = opened.restore(&self.factory.connect_target);
+        let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());
+        let mut session = Box::new(Session::new(opened, ends, restore, label, prepared));
+        if self.holder.is_some() {
+            session.begin_outer()?;
+        }
+        Ok(session)
+    }
+
+    /// Continues an opening after a pause, on another thread.
+    fn open_later(self: &Arc<Self>, pause: Duration, task: ConnectTask<Self>) {
+        let pool = Arc::clone(self);
+        if let Some(keeper) = self.keeper.get() {
+            keeper.after(pause, move || pool.open(task));
+        }
+    }
+
+    /// A second session of a pool for tests would not see the uncommitted work of the first one.
+    fn check_first(&self) -> Result<(), Error> {
+        match self.holder.is_some() && self.core.status().opened > 0 {
+            true => Err(Error::TestTransactionOver),
+            false => Ok(()),
+        }
+    }
+
+    /// Opens `min_size` sessions. They are not acquired: no hook is asked, and only their opening
+    /// is counted.
+    pub(crate) fn fill(self: &Arc<Self>) -> Result<(), Error> {
+        let caller = Caller {
+            location: Location::caller(),
+            began: Instant::now(),
+            home: Home::ANYWHERE,
+        };
+        let mut acquiring = Vec::new();
+        for _ in 0..self.settings.min_size {
+            acquiring.push(pool::acquire(self, &caller, None)?);
+        }
+        // All are held until all are open, so that none is handed out twice.
+        let mut held = Vec::new();
+        for acquiring in acquiring {
+            held.push(match acquiring {
+                Acquiring::Ready(checkout) => checkout,
+                Acquiring::Waiting(waiting) => self.wait(waiting, &caller)?,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) {
+        pool::close(self);
+    }
+}
+
+/// A session in use: dropping it releases the session.
+pub(crate) struct InUse(Option<Checkout>);
+
+impl InUse {
+    #[inline]
+    fn new(mut checkout: Checkout, caller: &Caller) -> Self {
+        checkout.mark_acquired(caller.began);
+        Self(Some(checkout))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Checkout;
+
+    #[inline]
+    fn deref(&self) -> &Checkout {
+        let checkout = self.0.as_ref();
+        checkout.expect("only the drop takes the checkout")
+    }
+}
+
+impl DerefMut for InUse {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Checkout {
+        let checkout = self.0.as_mut();
+        checkout.expect("only the drop takes the checkout")
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(checkout) = self.0.take() {
+            release(checkout);
+        }
+    }
+}
+
+/// Takes a session back: resets it, or closes it if that fails.
+fn release(mut checkout: Checkout) {
+    let pool = checkout.pool();
+    if !pool.core.origin().is_here() {
+        return;
+    }
+    if let Some(holder) = &pool.holder {
+        holder.release();
+    }
+    let reset = pool.settings.reset;
+    let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
+    if hooks.is_none() && checkout.is_clean(reset) {
+        checkout.warn_out_of_reach(reset);
+        events::recycled(pool.core.label().name(), Verdict::Keep);
+        return release_clean(checkout);
+    }
+    let hooks = hooks.cloned();
+    checkout.clean();
+    let mut clean = checkout.recycle(reset);
+    if let (Ok(()), Some(hooks)) = (clean, hooks) {
+        clean = checkout.ask_after_release(&hooks);
+    }
+    match clean {
+        Ok(()) => release_clean(checkout),
+        Err(reason) => checkout.end(reason),
+    }
+}
+
+/// Hands a clean session to the next caller.
+#[inline]
+fn release_clean(mut checkout: Checkout) {
+    let now = Instant::now();
+    match checkout.end_reason(now) {
+        None => {
+            checkout.is_back();
+            checkout.release(now);
+        }
+        Some(reason) => checkout.end(reason),
+    }
+}
+
+impl CloseAtExit for Shared {
+    fn close_at_exit(&self) {
+        self.close();
+    }
+}

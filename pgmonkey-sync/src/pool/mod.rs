@@ -1,0 +1,82 @@
+//! State shared by the clones of a pool; acquiring, releasing and maintaining sessions.
+
+use std::sync::{Arc, OnceLock};
+
+use pgmonkey_config::{Config, ConnectionType, PoolSettings};
+use pgmonkey_connect::pool::{Label, PoolCore};
+use pgmonkey_connect::test_transaction::Holder;
+use pgmonkey_connect::{ConnectTarget, Error};
+
+use crate::options::HandleOptions;
+use crate::session::Session;
+use crate::session::engine::SessionFactory;
+use crate::session::hooks::Hooks;
+use crate::session::prepared::Statements;
+
+use self::keeper::Keeper;
+use self::openers::Opener;
+
+pub(crate) mod acquire;
+pub(crate) mod keeper;
+pub(crate) mod maintenance;
+pub(crate) mod openers;
+
+pub(crate) struct Shared {
+    pub(crate) core: PoolCore<Box<Session>>,
+    pub(crate) factory: SessionFactory,
+    /// The pool's registration with the threads that open sessions.
+    pub(crate) opener: Opener,
+    /// Calls the maintenance when it is due.
+    pub(crate) keeper: OnceLock<Keeper>,
+    pub(crate) settings: PoolSettings,
+    /// Whether lifetimes and sizes are maintained.
+    pub(crate) is_kept: bool,
+    /// Whether each session is checked before it is handed out.
+    pub(crate) checks: bool,
+    pub(crate) hooks: Option<Hooks>,
+    pub(crate) statements: Statements,
+    /// Records which caller has the session of a pool for tests.
+    pub(crate) holder: Option<Holder>,
+}
+
+impl Shared {
+    /// Creates the state of a pool without sessions.
+    pub(crate) fn new(
+        what: &'static str,
+        config: &Config,
+        connection_type: ConnectionType,
+        settings: PoolSettings,
+        options: HandleOptions,
+    ) -> Result<Self, Error> {
+        let connect_target = ConnectTarget::new(config, connection_type)?
+            .asking_provider(options.provider.is_some())
+            .named(options.name);
+        let label = Arc::new(Label::new(
+            Arc::clone(connect_target.name()),
+            Arc::clone(connect_target.target()),
+            settings.max_size,
+        ));
+        let statements = Statements::new(settings.statement_cache, &label);
+        let opener = Opener::register(connect_target.servers().into(), settings.num_workers);
+        let factory = SessionFactory {
+            connect_target,
+            provider: options.provider,
+            hooks: options.hooks.clone(),
+            label: Arc::clone(&label),
+        };
+        let asks = |hooks: &Hooks| hooks.asks_before_acquire();
+        Ok(Self {
+            core: PoolCore::new(what, label, &settings),
+            factory,
+            opener,
+            keeper: OnceLock::new(),
+            checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
+            settings,
+            // A single connection has neither lifetimes nor sizes to maintain.
+            is_kept: connection_type == ConnectionType::Pool && !options.for_tests,
+            hooks: options.hooks,
+            statements,
+            holder: options.for_tests.then(Holder::default),
+        })
+    }
+}

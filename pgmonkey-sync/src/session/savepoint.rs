@@ -1,0 +1,136 @@
+//! Transactions and savepoints of one session; each is ended only if it is still open.
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::savepoint::{self, Found, Mark};
+use pgmonkey_connect::wire::{TransactionEnd, TransactionEnds, WireState};
+
+use super::Session;
+
+/// A setting local to its transaction; on a Unix socket it distinguishes one transaction from the
+/// next.
+const OWN_MARK: &str = "pgmonkey.transaction";
+
+impl Session {
+    /// Begins a transaction at depth 0, a savepoint at greater depths.
+    pub(crate) fn begin(&mut self, depth: u32) -> Result<Mark, Error> {
+        if self.observer.is_some() || depth > 0 {
+            self.run(&savepoint::begin(depth))?;
+            self.note_begun(depth);
+        } else {
+            self.unwatched += 1;
+            let number = self.unwatched;
+            self.run(&format!("BEGIN; SET LOCAL {OWN_MARK} = '{number}'"))?;
+        }
+        Ok(self.mark(depth))
+    }
+
+    pub(super) fn mark(&self, depth: u32) -> Mark {
+        let ends = self.ends().map_or(self.unwatched, |ends| ends.count);
+        Mark { depth, ends }
+    }
+
+    /// Commits the transaction or releases the savepoint, if it is still the one that was begun.
+    pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
+        match self.look(mark)? {
+            Found::Open => {
+                self.run(&savepoint::commit(mark.depth))?;
+                match self.ends() {
+                    Some(ends) => mark.committed(ends),
+                    None => Ok(()),
+                }
+            }
+            Found::Failed => {
+                self.run(&savepoint::rollback(mark.depth))?;
+                Err(Error::RolledBack)
+            }
+            Found::Over(by) => self.is_over_already("commit", mark, by),
+        }
+    }
+
+    /// Rolls back the transaction, or rolls back to the savepoint, if it is still the one that was
+    /// begun.
+    pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
+        self.note_ended(mark.depth);
+        match self.look(mark)? {
+            Found::Open | Found::Failed => {
+                self.run(&savepoint::rollback(mark.depth))?;
+                match self.ends() {
+                    Some(ends) => mark.rolled_back(ends),
+                    None => Ok(()),
+                }
+            }
+            Found::Over(by) => self.is_over_already("rollback", mark, by),
+        }
+    }
+
+    /// Rolls back a transaction that a statement has opened in its place, and returns the error.
+    fn is_over_already(
+        &mut self,
+        action: &'static str,
+        mark: Mark,
+        by: Option<TransactionEnd>,
+    ) -> Result<(), Error> {
+        if mark.depth == 0 && self.idle_state()? != WireState::Idle {
+            self.run("ROLLBACK")?;
+        }
+        Err(savepoint::ended(action, by))
+    }
+
+    pub(super) fn look(&mut self, mark: Mark) -> Result<Found, Error> {
+        let state = self.idle_state()?;
+        if state == WireState::Closed {
+            // Fails with the driver's reason.
+            self.run("")?;
+        }
+        match self.ends() {
+            Some(ends) => Ok(mark.look(state, ends)),
+            None => self.look_unwatched(state, mark),
+        }
+    }
+
+    pub(super) fn ends(&self) -> Option<TransactionEnds> {
+        let observer = self.observer.as_ref();
+        observer.map(|observer| observer.transaction_ends())
+    }
+
+    /// As [`look`](Self::look), on a Unix socket: a transaction-local setting shows whether it is
+    /// the same transaction.
+    fn look_unwatched(&mut self, state: WireState, mark: Mark) -> Result<Found, Error> {
+        match state {
+            WireState::InTransaction => {}
+            WireState::Failed => return Ok(Found::Failed),
+            _ => return Ok(Found::Over(None)),
+        }
+        self.check_usable()?;
+        let ask = format!("SELECT pg_catalog.current_setting('{OWN_MARK}', true)");
+        let answer = self.client_mut().simple_query(&ask);
+        let answer = answer.map_err(|error| self.explain(error))?;
+        let same = answer.iter().any(|message| match message {
+            postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some(&mark.ends.to_string()),
+            _ => false,
+        });
+        Ok(match same {
+            true => Found::Open,
+            false => Found::Over(None),
+        })
+    }
+
+    /// Returns the mark of a transaction that was begun by an SQL text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTransaction`] if none is open.
+    pub(crate) fn mark_open(&mut self, action: &'static str) -> Result<Mark, Error> {
+        let state = self.idle_state()?;
+        // In a test, the open transaction does not belong to the caller.
+        if state == WireState::Idle || self.outermost() > 0 {
+            return Err(Error::NoTransaction { action });
+        }
+        if self.observer.is_none() && state == WireState::InTransaction {
+            self.unwatched += 1;
+            self.run(&format!("SET LOCAL {OWN_MARK} = '{}'", self.unwatched))?;
+        }
+        Ok(self.mark(0))
+    }
+}

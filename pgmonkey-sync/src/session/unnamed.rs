@@ -1,0 +1,76 @@
+//! Statements sent unnamed, for `statement_cache: 0`.
+
+use std::sync::Arc;
+
+use pgmonkey_connect::Error;
+use pgmonkey_connect::parameter_types::{check_count, typed};
+use pgmonkey_connect::stale_statements::{self, Blame, blame};
+use pgmonkey_connect::wire::WireState;
+use postgres::types::Type;
+
+use crate::session::Session;
+use crate::session::answer::{Answer, Params};
+
+impl Session {
+    /// Runs one statement without preparing it. A pooler in transaction mode supports this, because
+    /// everything is in one request.
+    pub(super) fn run_unnamed<A: Answer>(
+        &mut self,
+        text: &str,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        if params.is_empty() {
+            let done = A::run_typed(self.client_mut(), text, &[]);
+            return done.map_err(|error| self.explain_answer(error, A::TAKES));
+        }
+        let known = self.prepared_mut().types.get(text);
+        let remembered = known.is_some();
+        let types = match known {
+            Some(types) => types,
+            None => self.learn_types(text)?,
+        };
+        check_count(params.len(), &types)?;
+        match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
+            Ok(output) => Ok(output),
+            Err(error) => {
+                let forgotten =
+                    blame(&error) != Blame::Nothing && self.prepared_mut().types.forget(text);
+                if forgotten {
+                    self.client().clear_type_cache();
+                }
+                let seen = self.last_failure();
+                let helps =
+                    forgotten && remembered && stale_statements::has_not_run(&error, seen.as_ref());
+                if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
+                    return Err(self.explain_answer(error, A::TAKES));
+                }
+                let types = self.learn_types(text)?;
+                let done = A::run_typed(self.client_mut(), text, &typed(params, &types));
+                done.map_err(|error| self.explain_answer(error, A::TAKES))
+            }
+        }
+    }
+
+    /// Returns the types of a text's parameters.
+    pub(crate) fn types_of(&mut self, text: &str) -> Result<Arc<[Type]>, Error> {
+        match self.prepared_mut().types.get(text) {
+            Some(types) => Ok(types),
+            None => self.learn_types(text),
+        }
+    }
+
+    /// Asks the server for the types of a text's parameters. The transaction keeps a pooler on one
+    /// server until the statement prepared for this is closed.
+    fn learn_types(&mut self, text: &str) -> Result<Arc<[Type]>, Error> {
+        let inside = self.idle_state()? != WireState::Idle;
+        if !inside {
+            self.run("BEGIN")?;
+        }
+        let prepared = self.client_mut().prepare(text);
+        let learnt = prepared.map(|statement| self.prepared_mut().types.learn(text, &statement));
+        if !inside {
+            self.run("ROLLBACK")?;
+        }
+        learnt.map_err(|error| self.explain_prepare(error))
+    }
+}

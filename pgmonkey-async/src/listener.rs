@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::listening::{Absence, Channels, is_lost};
 use pgmonkey_connect::{ConnectTarget, Error, ListenEvent, Origin, events};
-use tokio::runtime::{self, Handle};
 use tokio::time::{sleep, timeout};
 
 use crate::options::HandleOptions;
 
-use self::session::{Live, Work, open};
+use self::session::{Begun, Live, open};
 
 mod session;
 
@@ -70,9 +69,8 @@ enum State {
 
 struct Away {
     absence: Absence,
-    /// Stored here so that dropping a `recv` future does not throw away the attempt. The runtime is
-    /// the one whose clock and sockets it uses.
-    attempt: Option<(runtime::Id, Work<Result<Live, Error>>)>,
+    /// Stored here so that dropping a `recv` future does not throw away the attempt.
+    attempt: Option<Begun<Result<Live, Error>>>,
 }
 
 impl Listener {
@@ -260,9 +258,8 @@ impl Listener {
 
     async fn come_back(&mut self) -> Result<(), Error> {
         while let State::Away(away) = &mut self.state {
-            let here = Handle::current().id();
-            let (_, attempt) = match &mut away.attempt {
-                Some(begun) if begun.0 == here => begun,
+            let attempt = match &mut away.attempt {
+                Some(begun) if begun.is_here() => begun,
                 empty => {
                     let pause = away.absence.pause(Instant::now());
                     let subscribe = self.channels.subscribe();
@@ -271,16 +268,13 @@ impl Listener {
                         self.options.clone(),
                         subscribe,
                     );
-                    empty.insert((
-                        here,
-                        Box::pin(async move {
-                            sleep(pause).await;
-                            open.await
-                        }),
-                    ))
+                    empty.insert(Begun::here(async move {
+                        sleep(pause).await;
+                        open.await
+                    }))
                 }
             };
-            match attempt.await {
+            match (&mut attempt.work).await {
                 Ok(live) => {
                     events::listener_back(self.connect_target.name(), self.channels.names().len());
                     self.state = State::Live(live);

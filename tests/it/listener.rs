@@ -351,6 +351,9 @@ fn an_async_listener_outlives_its_runtime() -> Outcome {
         assert!(nothing.is_none());
         Ok::<_, Error>(listener)
     })?;
+    // The ping that is due began in a runtime that has ended.
+    let nothing = runtime().block_on(listener.recv_timeout(Duration::from_millis(50)))?;
+    assert!(nothing.is_none());
     // Also during an attempt to reconnect.
     assert_eq!(on.kill(), 1);
     runtime().block_on(async { listener.recv_timeout(Duration::from_micros(1)).await })?;

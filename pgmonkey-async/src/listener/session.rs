@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pgmonkey_connect::{ConnectTarget, Error, events};
+use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, Notification};
@@ -20,10 +21,28 @@ pub(super) struct Live {
     pub(super) client: Arc<Client>,
     pub(super) inbox: UnboundedReceiver<Result<Notification, tokio_postgres::Error>>,
     /// Completes when the server does not answer.
-    pub(super) watch: Option<Work<()>>,
+    pub(super) watch: Option<Begun<()>>,
 }
 
-pub(super) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Work that is continued by later calls. It uses the clock of the runtime it began in, so a caller
+/// in another runtime begins again.
+pub(super) struct Begun<T> {
+    runtime: runtime::Id,
+    pub(super) work: Pin<Box<dyn Future<Output = T> + Send>>,
+}
+
+impl<T> Begun<T> {
+    pub(super) fn here(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self {
+            runtime: Handle::current().id(),
+            work: Box::pin(work),
+        }
+    }
+
+    pub(super) fn is_here(&self) -> bool {
+        self.runtime == Handle::current().id()
+    }
+}
 
 /// Opens a session that outlives the runtime that requests it.
 pub(super) async fn open(
@@ -55,9 +74,11 @@ impl Live {
         &mut self,
         ping_every: Option<Duration>,
     ) -> Result<Notification, String> {
-        if let (None, Some(interval)) = (&self.watch, ping_every) {
-            self.watch = Some(Box::pin(watch(Arc::clone(&self.client), interval)));
-        }
+        self.watch = match (self.watch.take(), ping_every) {
+            (Some(begun), _) if begun.is_here() => Some(begun),
+            (_, Some(interval)) => Some(Begun::here(watch(Arc::clone(&self.client), interval))),
+            (_, None) => None,
+        };
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -70,6 +91,7 @@ impl Live {
         }
         match &mut self.watch {
             Some(watch) => watch
+                .work
                 .as_mut()
                 .poll(cx)
                 .map(|()| Err("the server does not answer".to_owned())),

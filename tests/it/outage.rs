@@ -137,6 +137,43 @@ twin! {
 }
 
 twin! {
+    fn callers_wait_for_working_sessions_while_logins_are_refused(on, driver, go, work) {
+        let role = format!("r_{}", on.name);
+        on.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'first'"));
+        let proxy = Proxy::to((on.server().host(), on.server().port()))?;
+        let pools = "{ min_size: 2, max_size: 4, timeout: 1 }";
+        let pools = format!("pool_settings: {pools}\nasync_pool_settings: {pools}\n");
+        let user = format!("user: '{}'", on.server().user());
+        let password = format!("password: '{}'", on.server().password());
+        let yaml = on.yaml_at("127.0.0.1", proxy.port(), &pools)
+            .replacen(&user, &format!("user: {role}"), 1)
+            .replacen(&password, "password: first", 1);
+        let pool = go!(driver::Pool::new(&pgmonkey_tests::load(&yaml)))?;
+        on.run(&format!("ALTER ROLE {role} PASSWORD 'second'"));
+        let held = [go!(pool.acquire())?, go!(pool.acquire())?];
+        assert_eq!(proxy.accepted(), 2);
+        for _ in 0..2 {
+            let error = go!(pool.acquire()).expect_err("both sessions are in use");
+            assert!(error.is_timeout(), "{error}");
+            assert!(error.to_string().contains("password authentication failed"), "{error}");
+        }
+        assert_eq!(proxy.accepted(), 3, "one refused login in two seconds");
+        drop(held);
+        let held = [go!(pool.acquire())?, go!(pool.acquire())?];
+        assert_eq!(pool.status().opened, 2);
+        // Without a session to wait for, the reason is reported at once.
+        on.kill();
+        drop(held);
+        on.until("the pool notices", || pool.status().size == 0);
+        let error = go!(pool.acquire()).expect_err("no session is left");
+        assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
+        drop(pool);
+        on.run(&format!("DROP ROLE {role}"));
+        Ok(())
+    }
+}
+
+twin! {
     fn a_server_that_accepts_and_never_answers_ends_with_connect_timeout(on, driver, go, work) {
         let proxy = Proxy::to((on.server().host(), on.server().port()))?;
         proxy.stall();

@@ -49,6 +49,12 @@ impl Error {
         self.kind() == ErrorKind::Transient
     }
 
+    /// Whether every login with the same settings will be refused.
+    pub(crate) fn refuses_login(&self) -> bool {
+        let kind = self.kind();
+        kind == ErrorKind::Authentication || kind == ErrorKind::Configuration
+    }
+
     /// Whether authentication failed, in either direction.
     pub fn is_authentication(&self) -> bool {
         self.kind() == ErrorKind::Authentication

@@ -4,7 +4,16 @@ use super::*;
 use crate::error::failure::{ConnectCause, FailedAttempt};
 
 pub(crate) fn refused() -> Error {
-    let cause = ConnectCause::Io(io::Error::from(io::ErrorKind::ConnectionRefused));
+    failed(ConnectCause::Io(io::Error::from(
+        io::ErrorKind::ConnectionRefused,
+    )))
+}
+
+pub(crate) fn unauthenticated() -> Error {
+    failed(ConnectCause::NoPassword)
+}
+
+fn failed(cause: ConnectCause) -> Error {
     let mut attempt = FailedAttempt::before("db:5432".into(), cause);
     attempt.address = Some("10.0.0.1".into());
     Error::Connect(Arc::new(ConnectFailure::new(

@@ -6,8 +6,8 @@ use super::sync::Instant;
 use crate::Error;
 use crate::backoff::pause;
 
-/// How long background attempts pause after a final refusal: only a changed password or database
-/// helps, and a caller that acquires in the meantime triggers an attempt anyway.
+/// How long attempts pause after a final refusal while the pool has sessions for its waiters, or
+/// none wait: only a change at the server helps.
 const REFUSED: Duration = Duration::from_secs(30);
 /// A session that ends sooner than this after its login counts as an early end.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -21,8 +21,11 @@ pub(super) struct Pacing {
     early_ends: u32,
     /// The earliest time of the next attempt.
     next: Option<Instant>,
-    /// The earliest time of the next attempt if no caller waits.
+    /// The earliest time of the next attempt that no waiter depends on.
     background: Option<Instant>,
+    /// Whether the server refused the login or the database for good: then no attempt is made
+    /// until a caller waits, because repeated refusals may lock the account.
+    is_refused: bool,
     /// When the server became unavailable.
     away_since: Option<Instant>,
     pub(super) last_error: Option<Error>,
@@ -71,6 +74,7 @@ impl Pacing {
         if error.is_transient() {
             self.away_since.get_or_insert(now);
         }
+        self.is_refused = !can_help && error.refuses_login();
         self.failures = self.failures.saturating_add(1);
         let longer = pause(self.failures);
         match can_help {
@@ -97,8 +101,23 @@ impl Pacing {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Whether the server refused the last attempt for good.
+    #[cfg(test)]
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Whether an attempt may start although the waiters have other sessions to wait for.
+    pub(super) fn may_repeat(&self, now: Instant) -> bool {
+        !self.is_refused || self.is_due(now)
+    }
+
     /// Whether an attempt may start although no caller waits.
-    pub(super) fn is_background_due(&self, now: Instant) -> bool {
+    pub(super) fn may_fill(&self, now: Instant) -> bool {
+        !self.is_refused && self.is_due(now)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
         self.background.is_none_or(|due| now >= due)
     }
 }
@@ -125,8 +144,8 @@ mod tests {
     fn a_server_that_refused_is_left_alone_for_longer() {
         let (mut pacing, now) = (Pacing::default(), Instant::now());
         pacing.failed(&Error::Closed { what: "test" }, false, now);
-        assert!(!pacing.is_background_due(now + LONGEST) && pacing.left(now).is_none());
-        assert!(pacing.is_background_due(now + REFUSED));
+        assert!(!pacing.may_fill(now + LONGEST) && pacing.left(now).is_none());
+        assert!(pacing.may_fill(now + REFUSED));
     }
 
     #[test]

@@ -325,9 +325,13 @@ impl<S, W> PoolState<S, W> {
 
     /// How many connect tasks the waiters and `min_size` call for.
     fn wanted(&self, now: Instant) -> u32 {
-        let waiting = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-        let kept = self.kept && self.pacing.is_background_due(now);
-        let missing = match kept {
+        // While the server refuses logins, waiters have the sessions in use to wait for.
+        let depends = self.checkouts.len() == 0 || self.pacing.may_repeat(now);
+        let waiting = match depends {
+            true => u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+            false => 0,
+        };
+        let missing = match self.kept && self.pacing.may_fill(now) {
             true => self.limits.min_size.saturating_sub(self.size()),
             false => 0,
         };

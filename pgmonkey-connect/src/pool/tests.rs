@@ -166,6 +166,46 @@ fn a_server_that_is_away_is_asked_again_and_one_that_was_never_there_is_not() {
 }
 
 #[test]
+fn callers_wait_for_working_sessions_while_logins_are_refused() {
+    let wrong = crate::error::tests::unauthenticated();
+    let (mut state, now) = pool(3, 1);
+    let Acquired::Granted(granted) = state.acquire(request(Home::ANYWHERE, now), || 0) else {
+        panic!("one is idle");
+    };
+    let queued = state.acquire(request(Home::ANYWHERE, now), || 7);
+    assert!(matches!(queued, Acquired::Queued(_)));
+    assert_eq!(state.todo(now).open, 1);
+    let site = state.site();
+    assert_eq!(state.step(site, false, now), Step::Open);
+    let refused = state.open_failed(site, &wrong, now).refuse;
+    assert!(refused.is_empty(), "a session will be released");
+    assert_eq!(state.step(site, true, now), Step::End, "it is not repeated");
+    assert_eq!(state.todo(now).open, 0);
+
+    // Without that session, the waiter gets the reason.
+    state.end(granted.id, CloseReason::Shutdown, now);
+    assert_eq!(state.todo(now).open, 1);
+    assert_eq!(state.step(site, false, now), Step::Open);
+    assert_eq!(state.open_failed(site, &wrong, now).refuse.len(), 1);
+}
+
+#[test]
+fn a_refused_login_is_repeated_only_for_a_caller() {
+    let wrong = crate::error::tests::unauthenticated();
+    let (mut world, hour) = (World::new(1, 1, 1, 0), Duration::from_secs(3600));
+    assert_eq!(world.state.todo(world.now).open, 1, "min_size");
+    let site = world.state.site();
+    let refused = world.state.open_failed(site, &wrong, world.now);
+    assert!(refused.refuse.is_empty());
+    assert_eq!(world.state.step(site, true, world.now), Step::End);
+    let later = world.now + hour;
+    assert_eq!(world.state.todo(later).open, 0);
+    let queued = world.state.acquire(request(Home::ANYWHERE, later), || 7);
+    assert!(matches!(queued, Acquired::Queued(_)));
+    assert_eq!(world.state.todo(later).open, 1);
+}
+
+#[test]
 fn one_who_does_not_wait_gets_what_could_be_opened_for_it() {
     let (mut state, now) = pool(1, 0);
     let at_once = Request {

@@ -167,6 +167,10 @@ pub(crate) mod error {
         pub(crate) fn is_transient(&self) -> bool {
             matches!(self, Self::Connect { transient: true })
         }
+
+        pub(crate) fn refuses_login(&self) -> bool {
+            matches!(self, Self::Connect { transient: false })
+        }
     }
 
     #[derive(Debug)]

@@ -52,8 +52,9 @@ impl<S, W> PoolState<S, W> {
 
     /// Records that a connect task's attempt failed; its next [`step`](Self::step) follows.
     ///
-    /// No waiter is refused if another attempt may help. Otherwise the caller that has waited
-    /// longest is refused, or every waiter if there is no other source of sessions.
+    /// No waiter is refused if another attempt may help, or if the server refuses logins while
+    /// sessions are in use that will be released. Otherwise the caller that has waited longest is
+    /// refused, or every waiter if there is no other source of sessions.
     pub fn open_failed(&mut self, site: Site, error: &Error, now: Instant) -> Todo<S, W> {
         if site.round != self.round {
             return Todo::default();
@@ -61,7 +62,8 @@ impl<S, W> PoolState<S, W> {
         let can_help = self.can_help(error, now);
         self.pacing.failed(error, can_help, now);
         let mut todo = Todo::default();
-        if !can_help {
+        let waits = error.refuses_login() && self.checkouts.len() > 0;
+        if !can_help && !waits {
             let alone = self.checkouts.len() == 0 && self.opening <= 1;
             let refused = if alone { self.waiters.len() } else { 1 };
             let refused = self.waiters.drain(..refused.min(self.waiters.len()));
@@ -100,6 +102,12 @@ impl<S, W> PoolState<S, W> {
             true => self.opening -= 1,
             false => self.stale -= 1,
         }
+    }
+
+    /// Whether waiters depend on the sessions in use, because the server refuses logins.
+    #[cfg(test)]
+    pub(in crate::pool) fn waits_for_releases(&self) -> bool {
+        self.checkouts.len() > 0 && self.pacing.is_refused()
     }
 
     /// Records that the runtime at `home` has ended.

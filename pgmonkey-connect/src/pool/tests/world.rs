@@ -245,7 +245,7 @@ impl World {
         if let Some(at) = self.opening(at, |phase| phase == Phase::Opening) {
             let error = match passes {
                 true => crate::error::tests::refused(),
-                false => Error::NoRow,
+                false => crate::error::tests::unauthenticated(),
             };
             let site = self.openings[at].1;
             let todo = self.state.open_failed(site, &error, self.now);
@@ -337,7 +337,9 @@ impl World {
         }
         let is_full = status.size + openings >= self.most;
         let most = self.state.workers();
-        let served = openings - stale >= status.waiting.min(most) || is_full;
+        let served = openings - stale >= status.waiting.min(most)
+            || is_full
+            || self.state.waits_for_releases();
         assert!(served, "a waiter has no connect task: {status:?}");
         // Without a connect task, all sessions are in use and will be released.
         if status.waiting > 0 && openings == 0 {

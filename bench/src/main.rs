@@ -149,7 +149,7 @@ fn driver(config: &Config) -> DriverConfig {
         .dbname(settings.effective_dbname())
         .ssl_mode(SslMode::Disable);
     if let Some(password) = &settings.password {
-        driver.password(password.expose());
+        driver.password(password.value().expect("a literal password").expose());
     }
     driver
 }

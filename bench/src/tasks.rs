@@ -281,7 +281,7 @@ fn options(config: &Config) -> PgConnectOptions {
         .database(&settings.effective_dbname())
         .ssl_mode(sqlx::postgres::PgSslMode::Disable);
     match &settings.password {
-        Some(password) => options.password(password.expose()),
+        Some(password) => options.password(password.value().expect("a literal password").expose()),
         None => options,
     }
 }

@@ -57,6 +57,7 @@ pub use model::config::Config;
 pub use model::connection::{ConnectionSettings, Host, RootCert, Target};
 pub use model::fingerprint::Fingerprint;
 pub use model::pool::PoolSettings;
+pub use model::secret_source::{SecretCommand, SecretFileError, SecretSource};
 pub use model::session::SessionSettings;
 pub use model::settings::Settings;
 pub use redact::{is_connection_string, redact};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pgmonkey_config::{
     ChannelBinding, Config, ConnectionSettings, ConnectionType, Error, Host, LoadBalanceHosts,
-    Loader, PoolSettings, Pooler, Reset, RootCert, Secret, SessionSettings, Settings, SslMode,
-    TargetSessionAttrs, TlsVersion, redact,
+    Loader, PoolSettings, Pooler, Reset, RootCert, SecretSource, SessionSettings, Settings,
+    SslMode, TargetSessionAttrs, TlsVersion, redact,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -286,7 +286,7 @@ prop_compose! {
             c.port = hosts.iter().map(|(.., port)| *port).collect();
         }
         [c.dbname, c.user, c.application_name, c.options] = texts;
-        [c.password, c.sslpassword] = secrets.map(|secret| secret.map(Secret::new));
+        [c.password, c.sslpassword] = secrets.map(|secret| secret.map(SecretSource::from));
         [c.passfile, c.sslcrl] = [paths[0].clone(), paths[1].clone()];
         (c.sslcert, c.sslkey) = pair.unzip();
         c.sslmode = mode;

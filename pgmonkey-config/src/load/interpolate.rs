@@ -145,15 +145,7 @@ impl Scope<'_> {
 
 fn secret_file(path: &Path) -> Result<String, String> {
     let bytes = files::read_or_pipe(path, files::OWN_LIMIT).map_err(|error| reason(&error))?;
-    let text = String::from_utf8(bytes).map_err(|_| "not valid UTF-8 text".to_owned())?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    let line = if line.len() < text.len() {
-        line.strip_suffix('\r').unwrap_or(line)
-    } else {
-        line
-    };
-    Ok(line.to_owned())
+    files::line_of(bytes).map_err(str::to_owned)
 }
 
 fn not_set(name: &str) -> ProblemKind {

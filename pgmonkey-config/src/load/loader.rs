@@ -31,7 +31,7 @@ use crate::source::environment::Variables;
 ///     .variables([("DB_PASSWORD", "S3cret")])
 ///     .set("connection_settings.dbname", "shop_test")
 ///     .load()?;
-/// assert_eq!(config.connection_settings.password.as_ref().unwrap().expose(), "S3cret");
+/// assert_eq!(config.connection_settings.password, Some("S3cret".into()));
 /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("shop_test"));
 /// # Ok::<(), pgmonkey_config::Error>(())
 /// ```

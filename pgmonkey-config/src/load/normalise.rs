@@ -1,6 +1,7 @@
 //! Gives typed settings, from a file or from code, one form for "not set".
 
 use crate::model::connection::{Host, RootCert};
+use crate::model::secret_source::SecretSource;
 use crate::model::settings::Settings;
 
 /// Normalises "not set": an empty text and a zero limit become `None`.
@@ -31,7 +32,14 @@ pub(crate) fn settings(mut settings: Settings) -> Settings {
     c.sslrootcert
         .take_if(|root| matches!(root, RootCert::Path(path) if path.as_os_str().is_empty()));
     for secret in [&mut c.password, &mut c.sslpassword] {
-        secret.take_if(|secret| secret.expose().is_empty());
+        secret.take_if(|source| match source {
+            SecretSource::Value(secret) => secret.expose().is_empty(),
+            SecretSource::File(path) => path.as_os_str().is_empty(),
+            SecretSource::Command(command) => {
+                command.ttl.take_if(|ttl| ttl.is_zero());
+                false
+            }
+        });
     }
     for limit in [
         &mut c.connect_timeout,

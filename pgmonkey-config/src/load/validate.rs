@@ -1,6 +1,7 @@
 //! Checks typed settings, from a file or from code: ranges, counts and combinations.
 
 mod hosts;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use crate::error::ProblemKind;
 use crate::model::connection::{ConnectionSettings, RootCert};
 use crate::model::pool::PoolSettings;
+use crate::model::secret_source::SecretSource;
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
 use crate::redact::{has_stray_word, suspicion};
 use crate::schema::choice::SslMode;
 use crate::schema::keys::{self, Kind};
-use crate::secret::{REDACTED, Secret};
+use crate::secret::REDACTED;
 
 const MARK: &str =
     "the value is the placeholder that hides a secret in output; enter the secret itself";
@@ -81,17 +83,14 @@ fn texts(found: &mut Found, settings: &ConnectionSettings) {
         Some(RootCert::Path(root)) => path(&Some(root.clone())),
         _ => None,
     };
-    let expose = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
     let texts = [
         ("dbname", settings.dbname.clone()),
         ("user", settings.user.clone()),
-        ("password", expose(&settings.password)),
         ("passfile", path(&settings.passfile)),
         ("service", settings.service.clone()),
         ("sslrootcert", root),
         ("sslcert", path(&settings.sslcert)),
         ("sslkey", path(&settings.sslkey)),
-        ("sslpassword", expose(&settings.sslpassword)),
         ("sslcrl", path(&settings.sslcrl)),
         ("application_name", settings.application_name.clone()),
         ("options", settings.options.clone()),
@@ -100,19 +99,10 @@ fn texts(found: &mut Found, settings: &ConnectionSettings) {
         let key = format!("connection_settings.{name}");
         let text = text.as_deref().unwrap_or_default();
         no_zero_byte(found, &key, text);
-        if !keys::is_secret(name) {
-            no_connection_string(found, &key, name, text);
-        }
+        no_connection_string(found, &key, name, text);
     }
     no_password_in_user(found, settings);
-    for (name, secret) in [
-        ("password", &settings.password),
-        ("sslpassword", &settings.sslpassword),
-    ] {
-        if secret.as_ref().is_some_and(|s| s.expose() == REDACTED) {
-            found.conflict(&format!("connection_settings.{name}"), MARK);
-        }
-    }
+    secrets::secrets(found, settings);
 }
 
 /// Rejects a connection string in place of a name: it would be shown wherever the name is, and the
@@ -146,7 +136,12 @@ fn no_password_in_user(found: &mut Found, settings: &ConnectionSettings) {
     let Some((_, rest)) = user.split_once(':') else {
         return;
     };
-    let password = settings.password.as_ref().map(Secret::expose);
+    let password = match &settings.password {
+        None => None,
+        Some(SecretSource::Value(password)) => Some(password.expose()),
+        // A role whose password comes from elsewhere may have a colon in its name.
+        Some(_) => return,
+    };
     if password.is_none_or(|password| password == rest) && !suspicion::is_connection_string(user) {
         found.conflict(
             "connection_settings.user",

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::model::connection::{ConnectionSettings, RootCert, Target};
 use crate::model::pool::PoolSettings;
+use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
 use crate::schema::choice::ConnectionType;
 use crate::schema::keys;
-use crate::secret::Secret;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Whether secrets are part of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,21 @@ fn encryption(out: &mut Writer, settings: &ConnectionSettings) {
     out.text(18, &settings.require_auth.to_string());
 }
 
+/// The arguments may hold secrets; the program does not.
+fn write_command(out: &mut Writer, source: &SecretCommand) {
+    let SecretCommand {
+        command,
+        ttl,
+        timeout,
+    } = source;
+    match out.secrets {
+        Secrets::Included => command.iter().for_each(|item| out.text(1, item)),
+        Secrets::Left => out.text(1, source.program()),
+    }
+    out.duration(2, *ttl);
+    out.duration(3, Some(*timeout));
+}
+
 fn write_target(out: &mut Writer, target: &Target) {
     out.text(1, &target.host.to_string());
     out.optional_text(2, target.hostaddr.map(|ip| ip.to_string()).as_deref());
@@ -217,9 +232,21 @@ impl Writer {
         }
     }
 
-    fn secret(&mut self, number: u8, secret: Option<&Secret>) {
-        if self.secrets == Secrets::Included {
-            self.optional_text(number, secret.map(Secret::expose));
+    /// A reference is identified by where it points, not by its content, which may change.
+    fn secret(&mut self, number: u8, source: Option<&SecretSource>) {
+        let hidden = self.secrets == Secrets::Left;
+        match source {
+            None => {}
+            Some(SecretSource::Value(_)) if hidden => {}
+            Some(SecretSource::Value(secret)) => {
+                self.nested(number, |out| out.text(1, secret.expose()));
+            }
+            Some(SecretSource::File(path)) => {
+                self.nested(number, |out| out.path(2, Some(path)));
+            }
+            Some(SecretSource::Command(command)) => self.nested(number, |out| {
+                out.nested(3, |out| write_command(out, command));
+            }),
         }
     }
 
@@ -267,7 +294,7 @@ mod tests {
         assert_eq!(hex(&digest), STABLE);
     }
 
-    const STABLE: &str = "1491cfda56402ff2f26ddfa3727df773f2a09f547922172e075934f88fe86da2";
+    const STABLE: &str = "85206c12ff25e9b05818493d8123b4e98c00cedabed2d9340cfcd7a8ba1e7b99";
 
     #[test]
     fn secrets_can_be_left_out() {

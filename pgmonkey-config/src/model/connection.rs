@@ -3,12 +3,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::secret_source::SecretSource;
 use crate::redact::told;
 use crate::schema::choice::{
     ChannelBinding, LoadBalanceHosts, Pooler, RequireAuth, SslMode, SslNegotiation,
     TargetSessionAttrs, TlsVersion,
 };
-use crate::secret::Secret;
 
 /// PostgreSQL's default port.
 pub(crate) const DEFAULT_PORT: u16 = 5432;
@@ -136,7 +136,7 @@ pub struct ConnectionSettings {
     /// The role. `None`: the operating system's user.
     pub user: Option<String>,
     /// The password. `None`: taken from the passfile.
-    pub password: Option<Secret>,
+    pub password: Option<SecretSource>,
     /// The password file. `None`: `~/.pgpass`.
     pub passfile: Option<PathBuf>,
     /// The service whose settings were taken from the service file.
@@ -150,8 +150,8 @@ pub struct ConnectionSettings {
     /// The private key of the client certificate, PEM. `None`: `~/.postgresql/postgresql.key` if it
     /// exists.
     pub sslkey: Option<PathBuf>,
-    /// The passphrase of the private key.
-    pub sslpassword: Option<Secret>,
+    /// The passphrase of the private key. Not from a command.
+    pub sslpassword: Option<SecretSource>,
     /// Certificate revocation lists, PEM. `None`: `~/.postgresql/root.crl` if it exists.
     pub sslcrl: Option<PathBuf>,
     /// Whether TLS sends the host name to the server (SNI). Default: true.

@@ -5,5 +5,6 @@ pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod fingerprint;
 pub(crate) mod pool;
+pub(crate) mod secret_source;
 pub(crate) mod session;
 pub(crate) mod settings;

@@ -118,7 +118,7 @@ impl Kind {
 }
 
 /// Longer durations overflow the clock of some systems.
-const SECONDS: Kind = Kind::Seconds {
+pub(crate) const SECONDS: Kind = Kind::Seconds {
     min: 0,
     max: u32::MAX,
 };

@@ -10,6 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::model::config::Config;
 use crate::model::connection::{ConnectionSettings, RootCert};
 use crate::model::pool::PoolSettings;
+use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
 use crate::redact;
@@ -201,6 +202,25 @@ fn encryption(map: &mut Map, settings: &ConnectionSettings, form: Form) {
     map.optional_text("ssl_max_protocol_version", newest);
 }
 
+/// The arguments may hold secrets, so only the program is displayed.
+fn from_command(source: &SecretCommand, form: Form) -> Map {
+    let items = match form {
+        Form::Exposed => source.command.clone(),
+        Form::Redacted => {
+            let hidden = source.command.iter().skip(1).map(|_| REDACTED.to_owned());
+            let program = redact::told("passfile", source.program()).into_owned();
+            std::iter::once(program).chain(hidden).collect()
+        }
+    };
+    let mut map = Map::default();
+    map.list("from_command", items.into_iter().map(Node::Text));
+    if source.ttl.is_some() {
+        map.limit("ttl", source.ttl);
+    }
+    map.limit("timeout", Some(source.timeout));
+    map
+}
+
 fn session(settings: &SessionSettings, form: Form) -> Map {
     let mut map = Map::default();
     for (name, value) in settings.iter() {
@@ -297,9 +317,16 @@ impl Map {
         }
     }
 
-    fn optional_secret(&mut self, name: &str, secret: Option<&Secret>, form: Form) {
-        if let Some(secret) = secret {
-            self.text(name, &form.secret(secret));
+    fn optional_secret(&mut self, name: &str, source: Option<&SecretSource>, form: Form) {
+        match source {
+            None => {}
+            Some(SecretSource::Value(secret)) => self.text(name, &form.secret(secret)),
+            Some(SecretSource::File(path)) => {
+                let mut map = Self::default();
+                map.path("from_file", Some(path));
+                self.map(name, map);
+            }
+            Some(SecretSource::Command(command)) => self.map(name, from_command(command, form)),
         }
     }
 

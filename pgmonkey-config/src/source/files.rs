@@ -79,6 +79,18 @@ pub fn read_from(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns the text of a file that holds one value: without a byte order mark and without one
+/// newline at its end.
+pub(crate) fn line_of(bytes: Vec<u8>) -> Result<String, &'static str> {
+    let text = String::from_utf8(bytes).map_err(|_| "not valid UTF-8 text")?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let line = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    };
+    Ok(line.to_owned())
+}
+
 pub(crate) fn too_large(limit: u64) -> String {
     format!("larger than {limit} bytes")
 }

@@ -527,7 +527,7 @@ fn urls() {
         "url: 'postgres://app:p%40ss@a:1,b:2/shop?sslmode=require&application_name=x'\n  dbname: other",
     );
     assert_eq!(c.describe(), "app@a:1,b:2/other");
-    assert_eq!(c.password.as_ref().unwrap().expose(), "p@ss");
+    assert_eq!(c.password, Some("p@ss".into()));
     assert_eq!(c.sslmode, SslMode::Require);
     let c = settings("url: host=db port=5433 user=app password='S3 cret'");
     assert_eq!(c.describe(), "app@db:5433/app");

@@ -9,7 +9,7 @@ mod layers;
 mod redaction;
 mod tls;
 
-use pgmonkey_config::{Config, Error, Loader, Secret, Warning};
+use pgmonkey_config::{Config, Error, Loader, Secret, SecretSource, Warning};
 
 /// Returns a loader that sees only the given environment.
 pub(crate) fn loader(variables: &[(&str, &str)]) -> Loader {
@@ -48,6 +48,7 @@ pub(crate) fn password(config: &Config) -> Option<&str> {
         .connection_settings
         .password
         .as_ref()
+        .and_then(SecretSource::value)
         .map(Secret::expose)
 }
 

@@ -45,7 +45,12 @@ impl Connector {
         })?;
         let host = plan::server_name(&target);
         let connector = Self::for_attempt(host, encryption, setup, deadline);
-        let password = credentials::password(settings, &target);
+        let password = credentials::password(settings, &target).map_err(|error| {
+            let cause = ConnectCause::Provider(Arc::from(error));
+            let attempt = FailedAttempt::before(target.to_string(), cause);
+            let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
+            Error::Connect(Arc::new(ConnectFailure::new(user, dbname, vec![attempt])))
+        })?;
         let driver = plan::driver_config(
             settings,
             &target,

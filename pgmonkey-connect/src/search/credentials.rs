@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pgmonkey_config::passfile::{self, PassFile};
-use pgmonkey_config::{ConnectionSettings, Host, Secret, Target};
+use pgmonkey_config::{ConnectionSettings, Host, Secret, SecretSource, Target};
 
 /// The error type of a [`PasswordProvider`].
 pub type ProviderError = Box<dyn StdError + Send + Sync>;
@@ -159,10 +159,23 @@ impl From<Secret> for Password {
 /// each session so that changes take effect.
 ///
 /// An unreadable passfile is logged and treated as absent, as in libpq.
-pub(crate) fn password(settings: &ConnectionSettings, target: &Target) -> Option<Password> {
-    if let Some(password) = &settings.password {
-        return Some(password.clone().into());
+///
+/// # Errors
+///
+/// If the password is in a file that cannot be read, or comes from a command.
+pub(crate) fn password(
+    settings: &ConnectionSettings,
+    target: &Target,
+) -> Result<Option<Password>, ProviderError> {
+    match &settings.password {
+        None => Ok(from_passfile(settings, target)),
+        Some(SecretSource::Value(secret)) => Ok(Some(secret.clone().into())),
+        Some(SecretSource::File(path)) => Ok(Some(SecretSource::read_file(path)?.into())),
+        Some(_) => Err("a password from a command is not supported yet".into()),
     }
+}
+
+fn from_passfile(settings: &ConnectionSettings, target: &Target) -> Option<Password> {
     let path = match &settings.passfile {
         Some(path) => path.clone(),
         None => passfile::default_path(&|name| std::env::var(name).ok())?,

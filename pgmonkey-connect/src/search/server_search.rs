@@ -194,10 +194,17 @@ impl<'a> ServerSearch<'a> {
             self.failures.clear();
             self.targets = plan::targets(self.connect_target.settings(), draw).into();
         }
-        self.host = self
-            .targets
-            .pop_front()
-            .map(|target| HostTry::new(self.connect_target, target, now));
+        let Some(target) = self.targets.pop_front() else {
+            return Ok(());
+        };
+        let name = target.to_string();
+        match HostTry::new(self.connect_target, target, now) {
+            Ok(host) => self.host = Some(host),
+            Err(error) => {
+                let cause = ConnectCause::Provider(Arc::from(error));
+                self.note_failed(FailedAttempt::before(name, cause));
+            }
+        }
         Ok(())
     }
 

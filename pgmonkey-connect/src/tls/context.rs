@@ -107,7 +107,8 @@ fn build(settings: &ConnectionSettings, files: &Files) -> Result<TlsContext, Tls
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = files::certificates("sslcert", certificate)?;
-            let secret = key::load(key, settings.sslpassword.as_ref())?;
+            let passphrase = key::passphrase(settings.sslpassword.as_ref())?;
+            let secret = key::load(key, passphrase.as_ref())?;
             builder
                 .with_client_auth_cert(chain, secret)
                 .map_err(|error| {

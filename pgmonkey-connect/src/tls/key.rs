@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use pgmonkey_config::Secret;
+use pgmonkey_config::{Secret, SecretSource};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::{Decode, Document};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +15,21 @@ use super::files::{fault, read};
 use crate::error::TlsFailure;
 
 const KEY: &str = "sslkey";
+const PASSPHRASE: &str = "sslpassword";
+
+/// Returns the key's passphrase, read from its file if it is in one.
+pub(super) fn passphrase(source: Option<&SecretSource>) -> Result<Option<Secret>, TlsFailure> {
+    match source {
+        None => Ok(None),
+        Some(SecretSource::Value(secret)) => Ok(Some(secret.clone())),
+        Some(SecretSource::File(path)) => match SecretSource::read_file(path) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) => Err(fault(PASSPHRASE, path, error.reason())),
+        },
+        // `Config::new` refuses a command here.
+        Some(_) => Ok(None),
+    }
+}
 
 /// Reads the key at `path`, which only its owner may be able to read.
 pub(super) fn load(

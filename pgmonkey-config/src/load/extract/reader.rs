@@ -14,11 +14,11 @@ use crate::error::ProblemKind;
 use crate::load::duration;
 use crate::load::prepare::not_resolved;
 use crate::model::connection::{Host, RootCert};
+use crate::model::secret_source::SecretSource;
 use crate::model::session::SessionSettings;
 use crate::redact::suspicion;
 use crate::schema::choice::{Choice, RequireAuth};
 use crate::schema::keys::{self, Kind};
-use crate::secret::Secret;
 
 /// Values longer than this are not repeated in errors.
 const SHOWN: usize = 60;
@@ -52,8 +52,8 @@ impl<'a> Reader<'a> {
         self.read(name, text_of)
     }
 
-    pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
-        self.read(name, |value| value.as_str().map(Secret::new))
+    pub(super) fn secret(&mut self, name: &str) -> Option<SecretSource> {
+        self.read(name, |value| value.as_str().map(SecretSource::from))
     }
 
     pub(super) fn path(&mut self, name: &str) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use pgmonkey_config::Target;
 
 use super::Step;
 use crate::random::draw;
-use crate::search::credentials::{self, Password, PasswordRequest};
+use crate::search::credentials::{self, Password, PasswordRequest, ProviderError};
 use crate::search::plan::{self, Attempt, Lookup, Turn};
 use crate::search::target::ConnectTarget;
 
@@ -31,19 +31,29 @@ pub(super) enum Next {
 }
 
 impl HostTry {
-    pub(super) fn new(connect_target: &ConnectTarget, target: Target, now: Instant) -> Self {
+    /// # Errors
+    ///
+    /// If the configured password cannot be read.
+    pub(super) fn new(
+        connect_target: &ConnectTarget,
+        target: Target,
+        now: Instant,
+    ) -> Result<Self, ProviderError> {
         let settings = connect_target.settings();
-        Self {
+        let password = match connect_target.asks_provider() {
+            true => None,
+            false => Some(credentials::password(settings, &target)?),
+        };
+        Ok(Self {
             attempts: match plan::lookup(&target) {
                 Lookup::Known(_) => Some(plan::attempts(settings, &target, &[], draw).into()),
                 Lookup::Name(_) => None,
             },
             deadline: connect_target.deadline(now),
-            password: (!connect_target.asks_provider())
-                .then(|| credentials::password(settings, &target)),
+            password,
             share: None,
             target,
-        }
+        })
     }
 
     /// `None` when nothing is left to try.

@@ -115,8 +115,7 @@ mod tests {
         ]);
         let settings = &config.connection_settings;
         assert_eq!(settings.host.len(), 2);
-        let password = settings.password.as_ref().expect("filled in");
-        assert_eq!(password.expose(), "it's # 'S3cret'");
+        assert_eq!(settings.password, Some("it's # 'S3cret'".into()));
         assert_eq!(settings.target_session_attrs.as_str(), "read-write");
         assert_eq!(config.sync_settings.value("TimeZone"), Some("UTC"));
         assert!(text.contains("  # any | read-write"), "{text}");

@@ -85,6 +85,7 @@ pub use process::Origin;
 pub use role::Role;
 pub use search::connect_attempt::{ConnectAttempt, OpenFailure};
 pub use search::connected_to::ConnectedTo;
+pub use search::rotation::SecretRead;
 pub use search::server_search::{ServerSearch, Step};
 pub use search::target::{ConnectTarget, SettingsMode};
 pub use session::listening::ListenEvent;

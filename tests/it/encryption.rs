@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -472,6 +473,37 @@ fn new_files_count_without_a_new_pool() -> Outcome {
     fs::copy(bench.certificates.certificate("other-ca"), &root)?;
     pool.acquire()?.simple_query("SELECT 1")?;
     drop(kept);
+    Ok(())
+}
+
+#[test]
+fn a_client_certificate_and_its_key_are_replaced_as_a_pair() -> Outcome {
+    let bench = Bench::start()?;
+    let dir = bench.certificates.dir();
+    let of_the_day = |from: &Path, name: &str| -> std::io::Result<()> {
+        // Replaced in one step, as certificate managers do.
+        let (new, path) = (dir.join("new"), dir.join(name));
+        fs::copy(from, &new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        fs::rename(new, path)
+    };
+    let (certificate, key) = ("pair-of-the-day.pem", "pair-of-the-day.key");
+    of_the_day(&bench.certificates.certificate("client"), certificate)?;
+    of_the_day(&bench.certificates.key("client"), key)?;
+    let pair = [("sslcert", certificate), ("sslkey", key)];
+    let settings = bench.with(Server::ClientCert, "require", &pair);
+    let yaml = yaml(&settings).replacen("min_size: 0", "min_size: 0, timeout: 1", 1);
+    let pool = sync::Pool::new(&load(&yaml))?;
+    let kept = pool.acquire()?;
+    // The key of another certificate: for now the old pair is used.
+    of_the_day(&bench.certificates.key("wrong-client"), key)?;
+    let second = pool.acquire()?;
+    // The new pair is complete, and is not that of this role.
+    of_the_day(&bench.certificates.certificate("wrong-client"), certificate)?;
+    let error = pool.acquire().expect_err("another certificate");
+    let text = error.to_string();
+    assert!(text.contains("authentication failed"), "{text}");
+    drop((kept, second));
     Ok(())
 }
 

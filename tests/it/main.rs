@@ -40,6 +40,7 @@ mod provider;
 mod recipes;
 mod recycle;
 mod roles;
+mod rotation;
 mod runtimes;
 mod schema_changes;
 mod secrets;

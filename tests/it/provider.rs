@@ -17,6 +17,7 @@ struct State {
     identity: &'static str,
     token: Mutex<Option<String>>,
     asked: AtomicU32,
+    invalidated: AtomicU32,
     last: Mutex<Option<PasswordRequest>>,
 }
 
@@ -26,6 +27,7 @@ impl Tokens {
             identity,
             token: Mutex::new(Some(token.to_owned())),
             asked: AtomicU32::new(0),
+            invalidated: AtomicU32::new(0),
             last: Mutex::default(),
         }))
     }
@@ -36,6 +38,14 @@ impl Tokens {
 
     fn asked(&self) -> u32 {
         self.0.asked.load(Ordering::SeqCst)
+    }
+
+    fn forget(&self, request: &PasswordRequest) {
+        assert_eq!(
+            self.0.last.lock().expect("no panic").as_ref(),
+            Some(request)
+        );
+        self.0.invalidated.fetch_add(1, Ordering::SeqCst);
     }
 
     fn give(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
@@ -54,6 +64,10 @@ impl PasswordProvider for Tokens {
     fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
         self.give(request)
     }
+
+    fn invalidate(&self, request: &PasswordRequest) {
+        self.forget(request);
+    }
 }
 
 #[async_trait::async_trait]
@@ -65,6 +79,10 @@ impl AsyncPasswordProvider for Tokens {
     async fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError> {
         tokio::task::yield_now().await;
         self.give(request)
+    }
+
+    fn invalidate(&self, request: &PasswordRequest) {
+        self.forget(request);
     }
 }
 
@@ -115,6 +133,7 @@ twin! {
         on.until("the pool notices", || pool.status().size == 0);
         let error = go!(pool.acquire()).expect_err("no session is left");
         assert!(error.is_authentication() && !error.is_transient(), "{error}");
+        assert!(tokens.0.invalidated.load(Ordering::SeqCst) >= 2, "it was told each time");
 
         tokens.turn_to(None);
         let error = go!(pool.acquire()).expect_err("no token");

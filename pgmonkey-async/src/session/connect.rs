@@ -15,7 +15,7 @@ use pgmonkey_connect::{
 };
 use tokio::net::{UnixStream, lookup_host};
 use tokio::runtime::Handle;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use crate::runtimes;
 use crate::session::driver::{self, DriverActivity, Inbox};
@@ -75,12 +75,26 @@ pub(crate) async fn connect(
                 };
                 connect.password(answer, Instant::now());
             }
+            Step::Read(read) if read.is_short() => connect.read(read.run()),
+            Step::Read(read) => {
+                let read = tokio::task::spawn_blocking(|| read.run()).await;
+                connect.read(read.unwrap_or_else(|error| Err(error.into())));
+            }
+            Step::Pause(pause) => sleep(pause).await,
             Step::Open(mut attempt) => match reach(connect_target, options, &mut attempt).await {
                 Ok(opened) => {
                     connect.opened(&attempt);
                     return Ok(opened);
                 }
-                Err(failure) => connect.failed(&attempt, failure)?,
+                Err(failure) => {
+                    let goes_on = connect.failed(&attempt, failure, Instant::now());
+                    if let (Some(provider), Some(request)) =
+                        (options.provider, connect.take_invalid())
+                    {
+                        provider.invalidate(&request);
+                    }
+                    goes_on?;
+                }
             },
         }
     }

@@ -62,16 +62,33 @@ impl SecretSource {
         };
         let bytes = files::read_or_pipe(path, files::OWN_LIMIT)
             .map_err(|error: io::Error| fail(reason(&error)))?;
-        let text = files::line_of(bytes).map_err(|reason| fail(reason.to_owned()))?;
-        if text.is_empty() {
-            return Err(fail(
+        match Self::secret_in(bytes) {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => Err(fail(
                 "the file is empty; write the secret into it".to_owned(),
-            ));
+            )),
+            Err(reason) => Err(fail(reason.to_owned())),
         }
+    }
+
+    /// Takes the secret from the bytes of a file or of a program's output: text in UTF-8, without a
+    /// byte order mark and without one newline at its end. `None` if nothing is left.
+    ///
+    /// ```
+    /// use pgmonkey_config::{Secret, SecretSource};
+    ///
+    /// let secret = SecretSource::secret_in(b"S3cret\n".to_vec());
+    /// assert_eq!(secret, Ok(Some(Secret::new("S3cret"))));
+    /// ```
+    ///
+    /// # Errors
+    /// Why the bytes are no text, without them.
+    pub fn secret_in(bytes: Vec<u8>) -> Result<Option<Secret>, &'static str> {
+        let text = files::line_of(bytes)?;
         if text.contains('\0') {
-            return Err(fail("not text: contains a zero byte".to_owned()));
+            return Err("not text: contains a zero byte");
         }
-        Ok(Secret::new(text))
+        Ok((!text.is_empty()).then(|| Secret::new(text)))
     }
 }
 

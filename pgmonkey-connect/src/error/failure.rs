@@ -62,7 +62,9 @@ impl ConnectFailure {
     /// The server's error in the last attempt, if there is one.
     pub(crate) fn as_db_error(&self) -> Option<&DbError> {
         match &self.attempts.last()?.cause {
-            ConnectCause::Driver(error) => error.as_db_error(),
+            ConnectCause::Driver(error) | ConnectCause::Refused { error, .. } => {
+                error.as_db_error()
+            }
             ConnectCause::Hook(failure) => failure.as_db_error(),
             _ => None,
         }
@@ -101,7 +103,7 @@ impl StdError for ConnectFailure {
             ConnectCause::Tls(failure) => Some(failure),
             ConnectCause::Login(refused) => Some(refused),
             ConnectCause::Role(mismatch) => Some(mismatch),
-            ConnectCause::Provider(error) => Some(error.as_ref()),
+            ConnectCause::Provider(error) | ConnectCause::Secret(error) => Some(error.as_ref()),
             ConnectCause::Hook(failure) => Some(failure.as_ref()),
             _ => None,
         }
@@ -204,6 +206,18 @@ pub enum ConnectCause {
     NoPassword,
     /// The password provider failed.
     Provider(Arc<dyn StdError + Send + Sync>),
+    /// The password could not be read from its file or its command.
+    Secret(Arc<dyn StdError + Send + Sync>),
+    /// The server refused a password that is read for each session.
+    Refused {
+        /// The server's error.
+        error: Arc<tokio_postgres::Error>,
+        /// The file, or the program of the command.
+        source: Arc<str>,
+        /// Whether a login with this source succeeded before: then the password is probably being
+        /// changed, and another attempt may succeed.
+        rotates: bool,
+    },
     /// The server does not have the role that `target_session_attrs` asks for.
     Role(RoleMismatch),
     /// The `after_connect` hook failed.
@@ -225,7 +239,7 @@ impl ConnectCause {
     /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {
-            Self::Driver(error) => error.code(),
+            Self::Driver(error) | Self::Refused { error, .. } => error.code(),
             Self::Hook(failure) => failure.code(),
             _ => None,
         }
@@ -236,7 +250,9 @@ impl ConnectCause {
         match self {
             Self::Resolve(_) | Self::Io(_) => ErrorKind::Transient,
             Self::Timeout(_) | Self::Slow { .. } => ErrorKind::Transient,
-            Self::Provider(_) | Self::Role(_) => ErrorKind::Transient,
+            Self::Provider(_) | Self::Secret(_) | Self::Role(_) => ErrorKind::Transient,
+            Self::Refused { rotates: true, .. } => ErrorKind::Transient,
+            Self::Refused { rotates: false, .. } => ErrorKind::Authentication,
             Self::Driver(error) => driver::kind(error),
             Self::Tls(failure) => failure.kind(),
             Self::Login(_) | Self::NoPassword => ErrorKind::Authentication,
@@ -255,6 +271,20 @@ impl ConnectCause {
         let code = self.code();
         code == Some(&SqlState::INVALID_PASSWORD)
             || code == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+    }
+
+    /// The server's error if it checked the password and refused it. A server that checks passwords
+    /// elsewhere, by PAM, LDAP or RADIUS, uses the SQLSTATE of a missing line in pg_hba.conf: the
+    /// function that reports it tells them apart.
+    pub(crate) fn as_refusal(&self) -> Option<&Arc<tokio_postgres::Error>> {
+        let Self::Driver(error) = self else {
+            return None;
+        };
+        let database = error.as_db_error()?;
+        let checked = *database.code() == SqlState::INVALID_PASSWORD
+            || *database.code() == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                && database.routine() == Some("auth_failed");
+        checked.then_some(error)
     }
 }
 
@@ -285,6 +315,20 @@ impl fmt::Display for ConnectCause {
             ),
             Self::Provider(error) => {
                 write!(f, "the password provider failed: {}", Line(error))
+            }
+            Self::Secret(error) => write!(f, "the password cannot be read: {}", Line(error)),
+            Self::Refused {
+                error,
+                source,
+                rotates,
+            } => {
+                write!(f, "{}; the password came from {source}", DriverText(error))?;
+                match rotates {
+                    true => f.write_str(
+                        "; a login with it succeeded before, so it is read and tried again",
+                    ),
+                    false => Ok(()),
+                }
             }
             Self::Role(mismatch) => mismatch.fmt(f),
             Self::Hook(failure) => failure.fmt(f),

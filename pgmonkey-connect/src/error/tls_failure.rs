@@ -62,6 +62,11 @@ impl TlsFailure {
         }
     }
 
+    /// Whether the client's certificate or its key cannot be used.
+    pub(crate) fn is_of_identity(&self) -> bool {
+        matches!(self, Self::File { key, .. } if ["sslcert", "sslkey", "sslpassword"].contains(key))
+    }
+
     /// Whether continuing without TLS could be what an attacker wants.
     pub(crate) fn is_attack(&self) -> bool {
         matches!(self, Self::Injected | Self::ErrorReply | Self::Garbage(_))

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use self::world::{Phase, World, runtimes};
 use super::*;
-use crate::{CloseReason, Error};
+use crate::CloseReason;
 
 mod world;
 

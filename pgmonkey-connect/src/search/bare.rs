@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgmonkey_config::{Config, ConnectionSettings, Settings};
+use pgmonkey_config::{Config, ConnectionSettings, Secret, Settings, Target};
 
-use super::{credentials, plan};
+use super::{credentials, plan, rotation};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt};
 use crate::stream::connector::{Connector, Setup};
@@ -14,7 +14,7 @@ impl Connector {
     /// Returns a bare driver's configuration and the matching connector, for programs that want
     /// libpq's TLS without pgmonkey's handles. Only the first host is tried, with its first kind of
     /// encryption. `connect_timeout` counts from now, and `options` are the only session settings
-    /// sent.
+    /// sent. If the password comes from a command, this blocks until it has run.
     ///
     /// # Errors
     ///
@@ -37,27 +37,30 @@ impl Connector {
         let deadline = settings
             .connect_timeout
             .and_then(|limit| Instant::now().checked_add(limit));
-        let setup = Setup::of(settings, encryption).map_err(|failure| {
-            let cause = ConnectCause::Tls(failure);
-            let attempt = FailedAttempt::before(target.to_string(), cause);
-            let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
-            Error::Connect(Arc::new(ConnectFailure::new(user, dbname, vec![attempt])))
-        })?;
+        let setup = Setup::of(settings, encryption)
+            .map_err(|failure| failed(settings, &target, ConnectCause::Tls(failure)))?;
         let host = plan::server_name(&target);
         let connector = Self::for_attempt(host, encryption, setup, deadline);
-        let password = credentials::password(settings, &target).map_err(|error| {
-            let cause = ConnectCause::Provider(Arc::from(error));
-            let attempt = FailedAttempt::before(target.to_string(), cause);
-            let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
-            Error::Connect(Arc::new(ConnectFailure::new(user, dbname, vec![attempt])))
-        })?;
+        let password = match &settings.password {
+            Some(source) => Some(rotation::read_once(source).map_err(|error| {
+                let cause = ConnectCause::Secret(Arc::from(error));
+                failed(settings, &target, cause)
+            })?),
+            None => credentials::password(settings, &target).map(|found| found.secret),
+        };
         let driver = plan::driver_config(
             settings,
             &target,
             address.as_ref(),
             settings.options.as_deref(),
-            password.as_ref().map(|found| found.secret.expose()),
+            password.as_ref().map(Secret::expose),
         );
         Ok((driver, connector))
     }
+}
+
+fn failed(settings: &ConnectionSettings, target: &Target, cause: ConnectCause) -> Error {
+    let attempt = FailedAttempt::before(target.to_string(), cause);
+    let (user, dbname) = (settings.effective_user(), settings.effective_dbname());
+    Error::Connect(Arc::new(ConnectFailure::new(user, dbname, vec![attempt])))
 }

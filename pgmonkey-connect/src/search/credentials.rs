@@ -51,6 +51,13 @@ pub trait PasswordProvider: Send + Sync + 'static {
     /// Any reason why there is no password. Errors count as transient: a pool retries until its
     /// timeout.
     fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError>;
+
+    /// The server refused the password that this provider returned last for such a request. A
+    /// provider that keeps passwords forgets it here. Called on the thread that opens the session,
+    /// so it must not block. Default: nothing happens.
+    fn invalidate(&self, request: &PasswordRequest) {
+        let _ = request;
+    }
 }
 
 /// The async equivalent of [`PasswordProvider`], with the same guarantees.
@@ -68,6 +75,11 @@ pub trait AsyncPasswordProvider: Send + Sync + 'static {
     ///
     /// As [`PasswordProvider::password`].
     async fn password(&self, request: &PasswordRequest) -> Result<Secret, ProviderError>;
+
+    /// As [`PasswordProvider::invalidate`].
+    fn invalidate(&self, request: &PasswordRequest) {
+        let _ = request;
+    }
 }
 
 /// A provider of either kind and its identity, which is read once.
@@ -159,19 +171,10 @@ impl From<Secret> for Password {
 /// each session so that changes take effect.
 ///
 /// An unreadable passfile is logged and treated as absent, as in libpq.
-///
-/// # Errors
-///
-/// If the password is in a file that cannot be read, or comes from a command.
-pub(crate) fn password(
-    settings: &ConnectionSettings,
-    target: &Target,
-) -> Result<Option<Password>, ProviderError> {
-    match &settings.password {
-        None => Ok(from_passfile(settings, target)),
-        Some(SecretSource::Value(secret)) => Ok(Some(secret.clone().into())),
-        Some(SecretSource::File(path)) => Ok(Some(SecretSource::read_file(path)?.into())),
-        Some(_) => Err("a password from a command is not supported yet".into()),
+pub(crate) fn password(settings: &ConnectionSettings, target: &Target) -> Option<Password> {
+    match settings.password.as_ref().and_then(SecretSource::value) {
+        Some(secret) => Some(secret.clone().into()),
+        None => from_passfile(settings, target),
     }
 }
 

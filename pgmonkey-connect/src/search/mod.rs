@@ -5,6 +5,7 @@ pub(crate) mod connect_attempt;
 pub(crate) mod connected_to;
 pub mod credentials;
 pub mod plan;
+pub(crate) mod rotation;
 pub(crate) mod server_search;
 pub mod startup;
 pub(crate) mod target;

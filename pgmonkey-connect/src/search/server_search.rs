@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Secret, Target};
 
 use super::connect_attempt::{ConnectAttempt, OpenFailure};
 use super::credentials::{PasswordRequest, ProviderError};
 use super::plan::{self, Attempt};
+use super::rotation::SecretRead;
 use super::target::{ConnectTarget, SettingsMode};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt};
@@ -33,6 +34,8 @@ pub struct ServerSearch<'a> {
     targets: VecDeque<Target>,
     host: Option<HostTry>,
     failures: Vec<FailedAttempt>,
+    /// The request whose password, from a provider, the server refused.
+    invalid: Option<PasswordRequest>,
     /// The number of finished attempts, and the start of the current one: for events.
     attempts: usize,
     began: Instant,
@@ -57,6 +60,10 @@ pub enum Step {
         /// When to give up, if the provider can be interrupted.
         deadline: Option<Instant>,
     },
+    /// Run this, away from the threads that drive sessions, then call [`ServerSearch::read`].
+    Read(SecretRead),
+    /// Wait this long: another session's login decides which password is the right one.
+    Pause(Duration),
     /// Open a session, then call [`ServerSearch::failed`] if that failed.
     Open(Box<ConnectAttempt>),
 }
@@ -71,6 +78,7 @@ impl<'a> ServerSearch<'a> {
             targets: VecDeque::new(),
             host: None,
             failures: Vec::new(),
+            invalid: None,
             attempts: 0,
             began: Instant::now(),
         }
@@ -88,8 +96,9 @@ impl<'a> ServerSearch<'a> {
                 continue;
             };
             self.began = now;
-            match host.next(self.connect_target) {
+            match host.next(self.connect_target, now) {
                 Some(Next::Step(step)) => return Ok(step),
+                Some(Next::Refused) => self.refused()?,
                 Some(Next::Attempt(attempt)) => {
                     if let Some(attempt) = self.open(attempt, now) {
                         return Ok(Step::Open(Box::new(attempt)));
@@ -131,8 +140,47 @@ impl<'a> ServerSearch<'a> {
         }
     }
 
+    /// Receives the outcome of reading a password that rotates.
+    pub fn read(&mut self, outcome: Result<(), ProviderError>) {
+        let Err(error) = outcome else { return };
+        let pending = self.host.as_mut().and_then(|host| host.refused.take());
+        if let Some((attempt, cause)) = pending {
+            self.note(&attempt, cause);
+        }
+        self.skip_host(ConnectCause::Secret(Arc::from(error)));
+    }
+
+    /// Moves on to the next host because no password is left to try at this one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`] if no login with a password of this source has succeeded yet.
+    fn refused(&mut self) -> Result<(), Error> {
+        let (Some(rotating), Some(mut host)) = (self.connect_target.rotating(), self.host.take())
+        else {
+            return Ok(());
+        };
+        let cause = match rotating.refusal() {
+            Some(refusal) => refusal,
+            None => ConnectCause::NoPassword,
+        };
+        let is_final = !cause.tries_next_host();
+        let failed = match host.refused.take() {
+            Some((attempt, _)) => FailedAttempt::of(&attempt, cause),
+            None => FailedAttempt::before(host.target.to_string(), cause),
+        };
+        self.note_failed(failed);
+        match is_final {
+            true => Err(self.give_up()),
+            false => Ok(()),
+        }
+    }
+
     /// Records that the attempt opened a session, which ends the search.
     pub fn opened(&mut self, attempt: &ConnectAttempt) {
+        if let Some(login) = self.host.as_mut().and_then(|host| host.login.take()) {
+            login.accepted();
+        }
         self.attempts += 1;
         let host = &attempt.attempt.target;
         events::attempt_succeeded(self.connect_target.name(), host, self.attempts, self.began);
@@ -144,7 +192,12 @@ impl<'a> ServerSearch<'a> {
     ///
     /// If the server answered and refused the session: [`Error::Connect`], or
     /// [`Error::SessionSetting`] if it names a setting.
-    pub fn failed(&mut self, attempt: &ConnectAttempt, failure: OpenFailure) -> Result<(), Error> {
+    pub fn failed(
+        &mut self,
+        attempt: &ConnectAttempt,
+        failure: OpenFailure,
+        now: Instant,
+    ) -> Result<(), Error> {
         let cause = match failure {
             OpenFailure::Socket(error) => ConnectCause::Io(error),
             OpenFailure::Role(mismatch) => ConnectCause::Role(mismatch),
@@ -156,6 +209,13 @@ impl<'a> ServerSearch<'a> {
                 None => ConnectCause::of_driver(error, self.connect_target.limit()),
             },
         };
+        if self.tells_login(attempt, &cause, now) {
+            return Ok(());
+        }
+        if self.connect_target.asks_provider() && cause.as_refusal().is_some() {
+            let (settings, target) = (self.connect_target.settings(), &attempt.attempt.target);
+            self.invalid = Some(PasswordRequest::new(settings, target));
+        }
         let goes_on = self.goes_on(attempt, &cause);
         if goes_on && matches!(cause, ConnectCause::Tls(_)) {
             let host = &attempt.attempt.target;
@@ -167,6 +227,30 @@ impl<'a> ServerSearch<'a> {
             true => Ok(()),
             false => Err(self.give_up()),
         }
+    }
+
+    /// Returns, once, the request whose password the server refused: its provider is to be told.
+    pub fn take_invalid(&mut self) -> Option<PasswordRequest> {
+        self.invalid.take()
+    }
+
+    /// Reports what the failure of an attempt says of a password that rotates. Returns whether the
+    /// server refused the password, so that the next step depends on another one.
+    fn tells_login(
+        &mut self,
+        attempt: &ConnectAttempt,
+        cause: &ConnectCause,
+        now: Instant,
+    ) -> bool {
+        let (Some(rotating), Some(host)) = (self.connect_target.rotating(), &mut self.host) else {
+            return false;
+        };
+        if attempt.connector.observer().is_authenticated()
+            && let Some(login) = host.login.take()
+        {
+            login.accepted();
+        }
+        host.refuse(rotating, &attempt.attempt, cause, now)
     }
 
     /// Whether the other kind of encryption at the same address is tried next; removes it from the
@@ -194,17 +278,10 @@ impl<'a> ServerSearch<'a> {
             self.failures.clear();
             self.targets = plan::targets(self.connect_target.settings(), draw).into();
         }
-        let Some(target) = self.targets.pop_front() else {
-            return Ok(());
-        };
-        let name = target.to_string();
-        match HostTry::new(self.connect_target, target, now) {
-            Ok(host) => self.host = Some(host),
-            Err(error) => {
-                let cause = ConnectCause::Provider(Arc::from(error));
-                self.note_failed(FailedAttempt::before(name, cause));
-            }
-        }
+        self.host = self
+            .targets
+            .pop_front()
+            .map(|target| HostTry::new(self.connect_target, target, now));
         Ok(())
     }
 

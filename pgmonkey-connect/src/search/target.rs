@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_config::{Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings};
 
 use super::plan::{self, Attempt, Encryption};
+use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
 use super::startup::{self, SettingStatement};
 use crate::Error;
@@ -27,6 +28,7 @@ pub struct ConnectTarget {
     target: Arc<str>,
     name: Arc<str>,
     asks_provider: bool,
+    rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
@@ -69,6 +71,7 @@ impl ConnectTarget {
             section,
             session,
             asks_provider: false,
+            rotating: RotatingSecret::of(&config.connection_settings),
             behind_pooler: Arc::default(),
             #[cfg(feature = "tls")]
             tls: TlsSetup::new(&config.connection_settings),
@@ -124,6 +127,11 @@ impl ConnectTarget {
 
     pub(crate) fn asks_provider(&self) -> bool {
         self.asks_provider
+    }
+
+    /// The password that is read for each session, if no provider takes its place.
+    pub(crate) fn rotating(&self) -> Option<&RotatingSecret> {
+        self.rotating.as_ref().filter(|_| !self.asks_provider)
     }
 
     /// The time limit for one host: `connect_timeout`.

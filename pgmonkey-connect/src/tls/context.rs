@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pgmonkey_config::{ConnectionSettings, SslMode, TlsVersion};
+use pgmonkey_config::{ConnectionSettings, SecretSource, SslMode, TlsVersion};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -63,7 +63,12 @@ impl TlsSetup {
     /// Returns the context for the current contents of the files.
     pub(crate) fn context(&self) -> Result<Arc<TlsContext>, TlsFailure> {
         let files = Files::choose(&self.settings, own_file)?;
-        let stamps: Vec<_> = files.paths().map(Stamp::of).collect();
+        let passphrase = self.settings.sslpassword.as_ref();
+        let passphrase = passphrase.and_then(|source| match source {
+            SecretSource::File(path) => Some(path.as_path()),
+            _ => None,
+        });
+        let stamps: Vec<_> = files.paths().chain(passphrase).map(Stamp::of).collect();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made
             && made.files == files
@@ -71,7 +76,15 @@ impl TlsSetup {
         {
             return Ok(Arc::clone(&made.context));
         }
-        let context = Arc::new(build(&self.settings, &files)?);
+        let context = match (build(&self.settings, &files), &*made) {
+            (Ok(context), _) => Arc::new(context),
+            // Certificate and key are replaced one after the other.
+            (Err(failure), Some(made)) if made.files == files && failure.is_of_identity() => {
+                tracing::warn!("the previous client certificate stays in use: {failure}");
+                return Ok(Arc::clone(&made.context));
+            }
+            (Err(failure), _) => return Err(failure),
+        };
         let kept = made.insert(Made {
             files,
             stamps,

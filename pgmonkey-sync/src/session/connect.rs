@@ -78,12 +78,22 @@ pub(crate) fn connect(
                 };
                 connect.password(answer, Instant::now());
             }
+            Step::Read(read) => connect.read(read.run()),
+            Step::Pause(pause) => std::thread::sleep(pause),
             Step::Open(mut attempt) => match reach(connect_target, options, &mut attempt) {
                 Ok(opened) => {
                     connect.opened(&attempt);
                     return Ok(opened);
                 }
-                Err(failure) => connect.failed(&attempt, failure)?,
+                Err(failure) => {
+                    let goes_on = connect.failed(&attempt, failure, Instant::now());
+                    if let (Some(provider), Some(request)) =
+                        (options.provider, connect.take_invalid())
+                    {
+                        provider.invalidate(&request);
+                    }
+                    goes_on?;
+                }
             },
         }
     }

@@ -6,9 +6,11 @@ use std::time::Instant;
 use pgmonkey_config::Target;
 
 use super::Step;
+use crate::error::failure::ConnectCause;
 use crate::random::draw;
-use crate::search::credentials::{self, Password, PasswordRequest, ProviderError};
+use crate::search::credentials::{self, Password, PasswordRequest};
 use crate::search::plan::{self, Attempt, Lookup, Turn};
+use crate::search::rotation::{Ask, Login, RotatingSecret};
 use crate::search::target::ConnectTarget;
 
 /// The host being tried.
@@ -20,6 +22,12 @@ pub(super) struct HostTry {
     pub(super) attempts: Option<VecDeque<Attempt>>,
     /// `None` until a password has been looked up.
     pub(super) password: Option<Option<Password>>,
+    /// When the host's turn began.
+    wanted: Instant,
+    /// The login under way with a password that rotates.
+    pub(super) login: Option<Login>,
+    /// The attempt that the server refused for such a password, until another one is known.
+    pub(super) refused: Option<(Attempt, ConnectCause)>,
     /// The deadline of the address being tried.
     share: Option<Instant>,
 }
@@ -28,41 +36,44 @@ pub(super) struct HostTry {
 pub(super) enum Next {
     Step(Step),
     Attempt(Attempt),
+    /// No password is left to try.
+    Refused,
 }
 
 impl HostTry {
-    /// # Errors
-    ///
-    /// If the configured password cannot be read.
-    pub(super) fn new(
-        connect_target: &ConnectTarget,
-        target: Target,
-        now: Instant,
-    ) -> Result<Self, ProviderError> {
+    pub(super) fn new(connect_target: &ConnectTarget, target: Target, now: Instant) -> Self {
         let settings = connect_target.settings();
-        let password = match connect_target.asks_provider() {
-            true => None,
-            false => Some(credentials::password(settings, &target)?),
-        };
-        Ok(Self {
+        let is_asked = connect_target.asks_provider() || connect_target.rotating().is_some();
+        Self {
             attempts: match plan::lookup(&target) {
                 Lookup::Known(_) => Some(plan::attempts(settings, &target, &[], draw).into()),
                 Lookup::Name(_) => None,
             },
             deadline: connect_target.deadline(now),
-            password,
+            password: (!is_asked).then(|| credentials::password(settings, &target)),
+            wanted: now,
+            login: None,
+            refused: None,
             share: None,
             target,
-        })
+        }
     }
 
     /// `None` when nothing is left to try.
-    pub(super) fn next(&mut self, connect_target: &ConnectTarget) -> Option<Next> {
+    pub(super) fn next(&mut self, connect_target: &ConnectTarget, now: Instant) -> Option<Next> {
         if self.password.is_none() {
-            return Some(Next::Step(Step::Password {
-                request: PasswordRequest::new(connect_target.settings(), &self.target),
-                deadline: self.deadline,
-            }));
+            let Some(rotating) = connect_target.rotating() else {
+                return Some(Next::Step(Step::Password {
+                    request: PasswordRequest::new(connect_target.settings(), &self.target),
+                    deadline: self.deadline,
+                }));
+            };
+            if let Some(next) = self.ask(rotating, now) {
+                return Some(next);
+            }
+            // As after a provider's answer, the host has its whole time from here.
+            self.deadline = connect_target.deadline(now);
+            self.share = None;
         }
         let Some(attempts) = &mut self.attempts else {
             return Some(Next::Step(Step::Resolve {
@@ -72,6 +83,46 @@ impl HostTry {
             }));
         };
         attempts.pop_front().map(Next::Attempt)
+    }
+
+    /// Asks for the password; `None` once there is one.
+    fn ask(&mut self, rotating: &RotatingSecret, now: Instant) -> Option<Next> {
+        match rotating.ask(self.wanted, now) {
+            Ask::Use(login) => {
+                self.password = Some(Some(login.secret().clone().into()));
+                self.login = Some(login);
+                self.refused = None;
+                None
+            }
+            Ask::Read(read) => Some(Next::Step(Step::Read(read))),
+            Ask::Wait(pause) => Some(Next::Step(Step::Pause(pause))),
+            Ask::Refused => Some(Next::Refused),
+        }
+    }
+
+    /// Records that the server refused the password of `attempt`, which is repeated if there is
+    /// another password; false if the password does not rotate.
+    pub(super) fn refuse(
+        &mut self,
+        rotating: &RotatingSecret,
+        attempt: &Attempt,
+        cause: &ConnectCause,
+        now: Instant,
+    ) -> bool {
+        let (Some(error), Some(login)) = (
+            cause.as_refusal(),
+            self.login.take_if(|_| cause.as_refusal().is_some()),
+        ) else {
+            return false;
+        };
+        login.refused(now);
+        rotating.note(error);
+        self.password = None;
+        if let Some(attempts) = &mut self.attempts {
+            attempts.push_front(attempt.clone());
+        }
+        self.refused = Some((attempt.clone(), ConnectCause::Driver(error.clone())));
+        true
     }
 
     /// The deadline of an attempt. A second kind of encryption gets the time that the first left.

@@ -1,0 +1,300 @@
+//! Passwords that are read for each new session: from a file that is replaced, or from a command.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pgmonkey::Config;
+use pgmonkey_config::{SecretCommand, SecretSource};
+use pgmonkey_tests::{Fixture, twin};
+use pgmonkey_testserver::Proxy;
+
+/// How often the password changes in a test.
+const ROTATIONS: u32 = 6;
+
+/// Where the secret is written.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A file that is written again.
+    Plain,
+    /// As in Kubernetes: a link to a file in a folder that is itself a link, which is replaced.
+    Swapped,
+    /// A file that a command prints.
+    Printed,
+}
+
+/// A role whose password rotates, reached through a proxy that counts the connections.
+struct Rotating {
+    on: Fixture,
+    proxy: Proxy,
+    folder: tempfile::TempDir,
+    place: Place,
+}
+
+impl Rotating {
+    fn new(on: Fixture, place: Place) -> Self {
+        let proxy = Proxy::to((on.server().host(), on.server().port())).expect("a proxy");
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let this = Self {
+            on,
+            proxy,
+            folder,
+            place,
+        };
+        this.on
+            .run(&format!("CREATE ROLE {} LOGIN PASSWORD '0'", this.role()));
+        this.write(0);
+        this
+    }
+
+    fn role(&self) -> String {
+        format!("r_{}", self.on.name)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the secret of this number to the place where the handle reads it.
+    fn write(&self, number: u32) {
+        match self.place {
+            Place::Plain | Place::Printed => {
+                // Replaced in one step, because a half-written secret would be a wrong one.
+                fs::write(self.path("new"), number.to_string()).expect("a file");
+                fs::rename(self.path("new"), self.path("password")).expect("a file");
+            }
+            Place::Swapped => {
+                let folder = self.path(&format!("..{number}"));
+                fs::create_dir(&folder).expect("a folder");
+                fs::write(folder.join("password"), format!("{number}\n")).expect("a file");
+                let (link, old) = (self.path("..new"), self.path("..data"));
+                std::os::unix::fs::symlink(&folder, &link).expect("a link");
+                fs::rename(link, old).expect("a link");
+                let target = Path::new("..data").join("password");
+                // There already after the first time.
+                let _ = std::os::unix::fs::symlink(target, self.path("password"));
+            }
+        }
+    }
+
+    fn alter(&self, number: u32) {
+        self.on
+            .run(&format!("ALTER ROLE {} PASSWORD '{number}'", self.role()));
+    }
+
+    /// Gives the role another password and writes it, in turns in either order, then ends the
+    /// sessions, so that new ones have to log in.
+    fn rotate(&self, number: u32) {
+        match number % 2 {
+            0 => {
+                self.alter(number);
+                self.write(number);
+            }
+            _ => {
+                self.write(number);
+                self.alter(number);
+            }
+        }
+        self.on.kill();
+    }
+
+    fn source(&self) -> SecretSource {
+        let path = self.path("password");
+        match self.place {
+            Place::Plain | Place::Swapped => SecretSource::File(path),
+            Place::Printed => {
+                let mut command = SecretCommand::new(["cat", &path.display().to_string()]);
+                command.ttl = Some(Duration::from_secs(3600));
+                SecretSource::Command(command)
+            }
+        }
+    }
+
+    fn config(&self) -> Config {
+        let pools = "{ min_size: 2, max_size: 3, timeout: 20 }";
+        let yaml = self.on.yaml_at(
+            "127.0.0.1",
+            self.proxy.port(),
+            &format!("pool_settings: {pools}\nasync_pool_settings: {pools}\n"),
+        );
+        let user = format!("user: '{}'", self.on.server().user());
+        let yaml = yaml.replacen(&user, &format!("user: {}", self.role()), 1);
+        let mut settings = load(&yaml).to_settings();
+        settings.connection_settings.password = Some(self.source());
+        Config::new(settings).expect("the test's own file is right")
+    }
+
+    /// Checks that all but `opened` connections were refused logins, and that there were at most
+    /// two for each rotation.
+    #[track_caller]
+    fn check(&self, opened: u64) {
+        let accepted = u64::try_from(self.proxy.accepted()).expect("few");
+        let refused = accepted - opened;
+        assert!(
+            refused <= u64::from(2 * ROTATIONS),
+            "{refused} refused logins"
+        );
+    }
+
+    /// Rotates in the background, with pauses in which the handle is used, and sets `over`.
+    fn begin(self, over: &Over) -> JoinHandle<Self> {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            for number in 1..=ROTATIONS {
+                std::thread::sleep(Duration::from_millis(100));
+                self.rotate(number);
+            }
+            over.0.store(true, Ordering::SeqCst);
+            self
+        })
+    }
+}
+
+/// Whether the rotations are done.
+#[derive(Clone, Default)]
+struct Over(Arc<AtomicBool>);
+
+impl Over {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Rotating {
+    fn drop(&mut self) {
+        self.on.until("its sessions end", || self.on.kill() == 0);
+        self.on.run(&format!("DROP ROLE {}", self.role()));
+    }
+}
+
+twin! {
+    fn a_pool_lives_through_rotations_of_its_password(on, driver, go, work) {
+        for place in [Place::Plain, Place::Swapped, Place::Printed] {
+            let rotating = Rotating::new(Fixture::on(on.server().clone()), place);
+            let pool = go!(driver::Pool::new(&rotating.config()))?;
+            let (more, over) = (pool.clone(), Over::default());
+            let rotations = rotating.begin(&over);
+            while !over.is_set() {
+                let (one, other) = (go!(pool.acquire())?, go!(more.acquire())?);
+                drop((one, other));
+                assert!(pool.status().size <= 3);
+            }
+            let rotating = rotations.join().expect("no panic");
+            go!(pool.query_one("SELECT 1", &[]))?;
+            rotating.check(pool.status().opened);
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_connection_lives_through_rotations_of_its_password(on, driver, go, work) {
+        for place in [Place::Plain, Place::Swapped, Place::Printed] {
+            let rotating = Rotating::new(Fixture::on(on.server().clone()), place);
+            let connection = go!(driver::Connection::new(&rotating.config()))?;
+            let over = Over::default();
+            let rotations = rotating.begin(&over);
+            while !over.is_set() {
+                drop(go!(connection.acquire())?);
+            }
+            let rotating = rotations.join().expect("no panic");
+            go!(connection.query_one("SELECT 1", &[]))?;
+            rotating.check(connection.status().opened);
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_password_that_changes_before_its_file_is_waited_for(on, driver, go, work) {
+        let rotating = Rotating::new(on, Place::Plain);
+        let pool = go!(driver::Pool::new(&rotating.config()))?;
+        let opened = rotating.proxy.accepted();
+        rotating.alter(1);
+        rotating.on.kill();
+        rotating.on.until("the proxy passes it on", || rotating.proxy.connections() == 0);
+        let rotating = Arc::new(rotating);
+        let late = Arc::clone(&rotating);
+        // Not before the pool has met the refusal.
+        let writer = std::thread::spawn(move || {
+            late.on.until("a refused login", || late.proxy.accepted() > opened);
+            std::thread::sleep(Duration::from_millis(300));
+            late.write(1);
+        });
+        go!(pool.query_one("SELECT 1", &[]))?;
+        writer.join().expect("no panic");
+        let refused = rotating.proxy.accepted() as u64 - pool.status().opened;
+        assert!((1..=2).contains(&refused), "{refused} refused logins");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_wrong_password_in_a_file_fails_at_once(on, driver, go, work) {
+        let rotating = Rotating::new(on, Place::Plain);
+        rotating.alter(1);
+        let error = go!(driver::Pool::new(&rotating.config())).expect_err("a wrong password");
+        assert!(error.is_authentication(), "{error}");
+        assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("the password came from /"), "{text}");
+        assert_eq!(rotating.proxy.accepted(), 1, "not repeated");
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_source_that_cannot_be_read_is_named_and_leaves_sessions_alone(on, driver, go, work) {
+        let rotating = Rotating::new(on, Place::Plain);
+        let mut config = rotating.config().to_settings();
+        config.pool_settings.timeout = Duration::from_secs(1);
+        config.async_pool_settings.timeout = Duration::from_secs(1);
+        let pool = go!(driver::Pool::new(&Config::new(config.clone())?))?;
+        std::fs::remove_file(rotating.path("password"))?;
+        let held = [go!(pool.acquire())?, go!(pool.acquire())?];
+        let error = go!(pool.acquire()).expect_err("no password");
+        assert!(error.to_string().contains("the password cannot be read: "), "{error}");
+        assert!(error.to_string().contains("file not found"), "{error}");
+        drop(held);
+        go!(pool.query_one("SELECT 1", &[]))?;
+
+        let mut hangs = SecretCommand::new(["sleep", "100"]);
+        hangs.timeout = Duration::from_millis(200);
+        for (command, expected) in [
+            (hangs, "`sleep` did not end within its timeout (200ms)"),
+            (SecretCommand::new(["false"]), "`false` failed (exit status: 1)"),
+            (SecretCommand::new(["true"]), "`true` printed nothing"),
+            (SecretCommand::new(["head", "-c", "2000000", "/dev/zero"]), "printed more than"),
+        ] {
+            config.connection_settings.password = Some(SecretSource::Command(command));
+            let error = go!(driver::Pool::new(&Config::new(config.clone())?)).expect_err("no password");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_command_runs_once_for_sessions_that_open_together(on, driver, go, work) {
+        let rotating = Rotating::new(on, Place::Plain);
+        let runs = rotating.path("runs");
+        let script = format!("echo run >> '{}'; sleep 0.2; echo 0", runs.display());
+        let mut command = SecretCommand::new(["sh", "-c", &script]);
+        command.ttl = Some(Duration::from_secs(3600));
+        let mut config = rotating.config().to_settings();
+        config.connection_settings.password = Some(SecretSource::Command(command));
+        let pool = go!(driver::Pool::new(&Config::new(config)?))?;
+        let held = [go!(pool.acquire())?, go!(pool.acquire())?, go!(pool.acquire())?];
+        drop(held);
+        assert_eq!(fs::read_to_string(&runs)?.lines().count(), 1);
+        Ok(())
+    }
+}
+
+fn load(yaml: &str) -> Config {
+    let loader = Config::loader().yaml(yaml).libpq_sources(false);
+    loader.load().expect("the test's own file is right")
+}

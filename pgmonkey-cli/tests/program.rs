@@ -88,19 +88,53 @@ fn a_wrong_file_is_1_and_says_where() {
 }
 
 #[test]
-fn references_are_resolved_when_asked_for() {
+fn references_are_resolved_and_need_no_option() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = "connection_settings:\n  host: db\n  user: u\n  password: '${PGMONKEY_TEST_SECRET}'\n  dbname: '${PGMONKEY_TEST_MISSING}'\n";
     fs::write(folder.path().join("c.yaml"), file).expect("written");
+    for args in [
+        &["config", "check", "c.yaml"][..],
+        &["config", "check", "--resolve-env", "c.yaml"],
+    ] {
+        let resolved = pgmonkey(args, folder.path());
+        assert_eq!(resolved.status.code(), Some(1));
+        let words = text(&resolved.stderr);
+        assert!(words.contains("PGMONKEY_TEST_MISSING"), "{words}");
+        assert!(words.contains("connection_settings.dbname"), "{words}");
+        assert!(!words.contains("s3cret-value"), "{words}");
+    }
+    let file = format!("resolve_env: false\n{file}");
+    fs::write(folder.path().join("c.yaml"), file).expect("written");
     let plain = pgmonkey(&["config", "check", "c.yaml"], folder.path());
     assert_eq!(plain.status.code(), Some(0), "{plain:?}");
-    let resolved = pgmonkey(
-        &["config", "check", "--resolve-env", "c.yaml"],
-        folder.path(),
-    );
-    assert_eq!(resolved.status.code(), Some(1));
-    let words = text(&resolved.stderr);
-    assert!(words.contains("PGMONKEY_TEST_MISSING"), "{words}");
-    assert!(words.contains("connection_settings.dbname"), "{words}");
-    assert!(!words.contains("s3cret-value"), "{words}");
+}
+
+#[test]
+fn a_command_needs_permission() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "connection_settings:\n  host: db\n  user: u\n  password: { from_command: [vault, s3cret-value], ttl: 10m }\n";
+    fs::write(folder.path().join("c.yaml"), file).expect("written");
+    for command in ["check", "show"] {
+        let refused = pgmonkey(&["config", command, "c.yaml"], folder.path());
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let words = text(&refused.stderr);
+        for part in [
+            "c.yaml:4:3",
+            "connection_settings.password",
+            "`vault`",
+            "--allow-commands",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        assert!(!words.contains("s3cret-value"), "{words}");
+        let args = ["config", command, "c.yaml", "--allow-commands"];
+        let allowed = pgmonkey(&args, folder.path());
+        assert_eq!(allowed.status.code(), Some(0), "{allowed:?}");
+        let words = text(&allowed.stdout);
+        assert!(!words.contains("s3cret-value"), "{words}");
+        if command == "show" {
+            let shown = "{ from_command: ['vault'";
+            assert!(words.contains(shown), "{words}");
+        }
+    }
 }

@@ -124,6 +124,17 @@ pub enum ProblemKind {
     /// A reference to a variable or a file that cannot be resolved.
     #[error("{0}")]
     Reference(String),
+    /// A `from_command` in a configuration that may not run programs.
+    #[error(
+        "from_command runs {}, which is not allowed: whatever can change the configuration could run \
+         any program with the rights of this process; allow it with Loader::allow_commands(true) or \
+         --allow-commands",
+        program_text(.program.as_deref())
+    )]
+    CommandNotAllowed {
+        /// The program, without its arguments; `None` if it came from a reference.
+        program: Option<String>,
+    },
 }
 
 /// Returns the part of a text that can be a key. If a colon is missing, as in
@@ -134,6 +145,10 @@ pub(crate) fn shown(key: String) -> String {
         Some(end) => format!("{}…", &key[..end]),
         None => key,
     }
+}
+
+fn program_text(program: Option<&str>) -> String {
+    program.map_or_else(|| "a program".to_owned(), |program| format!("`{program}`"))
 }
 
 fn suggestion_text(suggestion: Option<&str>) -> String {
@@ -193,6 +208,30 @@ pub enum WarningKind {
     /// A file with a secret that other users can read.
     #[error("contains a secret and can be read by other users; restrict it with chmod 600")]
     ReadableByOthers,
+    /// A secret file that is open to its group or to others.
+    #[error(
+        "the secret file {path} is open to its group or others (mode {mode:04o}); restrict it with \
+         chmod 600",
+        path = path.display()
+    )]
+    SecretFileReadableByOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A password file that is ignored, as libpq does, because it is open to its group or to others.
+    #[error(
+        "the password file {path} is ignored, because its group or others have access to it (mode \
+         {mode:04o}); restrict it with chmod 600",
+        path = path.display()
+    )]
+    PassFileIgnored {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
 }
 
 /// Where a value came from.

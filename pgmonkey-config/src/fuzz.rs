@@ -15,7 +15,9 @@ pub fn loader(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else {
         return;
     };
-    let loader = nowhere().resolve_env(format & 4 != 0);
+    let loader = nowhere()
+        .resolve_env(format & 4 != 0)
+        .allow_commands(format & 8 != 0);
     let loader = match format % 3 {
         0 => loader.yaml(text),
         1 => loader.toml(text),
@@ -63,7 +65,8 @@ fn check(loader: Loader) {
         Ok(loaded) => {
             let _ = (format!("{:?} {0}", loaded.config), loaded.warnings.len());
             let written = serde_json::to_string(&loaded.config.exposed()).expect("plain data");
-            let again = nowhere().libpq_sources(false).json(written.as_str()).load();
+            let again = nowhere().libpq_sources(false).allow_commands(true);
+            let again = again.json(written.as_str()).load();
             assert_eq!(again.expect("what was written loads"), loaded.config);
         }
         Err(error) => {

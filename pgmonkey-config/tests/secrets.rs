@@ -218,15 +218,15 @@ fn loader(plant: &Plant, way: Way, folder: &std::path::Path) -> Option<(Loader, 
             of_yaml(plain, text)
         }
         Way::Reference => {
-            let loader = base(&[("PLANTED", text)]).resolve_env(true);
+            let loader = base(&[("PLANTED", text)]);
             of_yaml(loader, yaml("'${PLANTED}'"))
         }
         Way::FromEnv => {
-            let loader = base(&[("PLANTED", text)]).resolve_env(true);
+            let loader = base(&[("PLANTED", text)]);
             of_yaml(loader, yaml("{ from_env: PLANTED }"))
         }
         Way::Default => {
-            let loader = plain.resolve_env(true).allow_sensitive_defaults(true);
+            let loader = plain.allow_sensitive_defaults(true);
             let reference = format!("${{NONE:-{}}}", text.replace('}', ""));
             of_yaml(
                 loader,
@@ -434,7 +434,7 @@ proptest! {
 fn errors_do_not_repeat_a_login_in_the_place_of_a_name() {
     let login = "postgres://u:S3cretS3cret@h/d";
     let variables = [("HOME", "/nonexistent")];
-    let base = || Loader::new().variables(variables).resolve_env(true);
+    let base = || Loader::new().variables(variables);
     let from = |target: &str| {
         base().yaml(format!(
             "connection_settings: {{ password: {{ {target}: '{login}' }} }}"
@@ -467,10 +467,12 @@ fn errors_do_not_repeat_a_login_in_the_place_of_a_name() {
 #[test]
 fn a_password_that_begins_with_a_slash_is_no_database() {
     for password in ["/7MrEdHz", "12/7MrEdHz", "a/7MrEdHz"] {
-        let loader = Loader::new()
-            .yaml("connection_settings:\n  url: \"postgres://u:${PW}@h/d\"\n")
-            .variables([("PW", password)])
-            .resolve_env(true);
+        let text = "connection_settings:\n  url: \"postgres://u:${PW}@h/d\"\n";
+        let loader = Loader::new().variables([("PW", password)]);
+        let config = loader.clone().yaml(text).load().unwrap();
+        assert_eq!(config.connection_settings.describe(), "u@h:5432/d");
+        assert_eq!(config.connection_settings.password, Some(password.into()));
+        let loader = loader.yaml(text.replace("${PW}", password));
         let shown = everything(&loader, "");
         assert!(!shown.contains("7MrEdHz"), "{shown}");
         let error = loader.load().unwrap_err().to_string();

@@ -6,7 +6,6 @@ use pgmonkey::{Config, ConnectionManager, Error};
 fn main() -> Result<(), Error> {
     let config = Config::loader()
         .file("pgmonkey.yaml")
-        .resolve_env(true) // ${VAR}, { from_env: VAR }, { from_file: path }
         .env(true) // variables such as PGMONKEY_CONNECTION_SETTINGS__HOST override the file
         .set("connection_settings.application_name", "shop")
         .load()?;

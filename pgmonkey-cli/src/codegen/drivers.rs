@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pgmonkey::ConnectionType;
 use pgmonkey::config::{
-    ChannelBinding, ConnectionSettings, Loaded, PoolSettings, TargetSessionAttrs,
+    ChannelBinding, ConnectionSettings, Loaded, PoolSettings, SecretSource, TargetSessionAttrs,
 };
 
 use self::program::Program;
@@ -55,6 +55,12 @@ fn check(settings: &ConnectionSettings, tls: &Tls) -> Result<(), String> {
         attrs => {
             return Err(format!("connection_settings.target_session_attrs: {attrs}"));
         }
+    }
+    if let Some(SecretSource::Command(command)) = &settings.password {
+        let program = command.program();
+        return Err(format!(
+            "connection_settings.password: from_command {program}"
+        ));
     }
     if !settings.require_auth.is_any() {
         return Err(format!(

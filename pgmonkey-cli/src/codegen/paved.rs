@@ -8,8 +8,8 @@ use super::{TOKIO, heading, literal};
 pub(crate) struct Reading<'a> {
     /// The file's name as the program uses it.
     pub(crate) path: &'a str,
-    pub(crate) resolve_env: bool,
     pub(crate) allow_sensitive_defaults: bool,
+    pub(crate) allow_commands: bool,
     pub(crate) profile: Option<&'a str>,
 }
 
@@ -17,11 +17,11 @@ impl Reading<'_> {
     fn expression(&self) -> String {
         let path = literal(self.path);
         let mut calls = String::new();
-        if self.resolve_env {
-            calls.push_str("        .resolve_env(true)\n");
-        }
         if self.allow_sensitive_defaults {
             calls.push_str("        .allow_sensitive_defaults(true)\n");
+        }
+        if self.allow_commands {
+            calls.push_str("        .allow_commands(true)\n");
         }
         if let Some(name) = self.profile {
             calls.push_str(&format!("        .profile({})\n", literal(name)));

@@ -49,12 +49,15 @@ pub(crate) struct ConfigOption {
 /// How the file is read.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Reading {
-    /// Resolve ${VAR}, {from_env: …} and {from_file: …}, as the program that uses the file does.
-    #[arg(long)]
-    resolve_env: bool,
+    /// Accepted, but not needed: references are resolved unless the file says `resolve_env: false`.
+    #[arg(long = "resolve-env", hide = true)]
+    _resolve_env: bool,
     /// Allow ${VAR:-default} for passwords and other sensitive keys.
     #[arg(long)]
     allow_sensitive_defaults: bool,
+    /// Allow `password: { from_command: [...] }` to run its program.
+    #[arg(long)]
+    allow_commands: bool,
     /// Apply this profile of the file.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -92,9 +95,9 @@ impl ConfigFile {
         self.reading.allow_sensitive_defaults
     }
 
-    /// Whether references are resolved.
-    pub(crate) fn resolves_env(&self) -> bool {
-        self.reading.resolve_env
+    /// Whether the configuration may run programs.
+    pub(crate) fn allows_commands(&self) -> bool {
+        self.reading.allow_commands
     }
 }
 
@@ -143,12 +146,9 @@ impl Source {
 
 impl Reading {
     fn source(&self, path: &Path) -> Result<Source, Error> {
-        if self.allow_sensitive_defaults && !self.resolve_env {
-            notes::warning("--allow-sensitive-defaults has no effect without --resolve-env");
-        }
         let loader = Config::loader()
-            .resolve_env(self.resolve_env)
-            .allow_sensitive_defaults(self.allow_sensitive_defaults);
+            .allow_sensitive_defaults(self.allow_sensitive_defaults)
+            .allow_commands(self.allow_commands);
         let loader = match &self.profile {
             Some(name) => loader.profile(name),
             None => loader,

@@ -2,6 +2,7 @@
 
 mod libpq_sources;
 mod profiles;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use figment::{Figment, Profile, Provider};
 
 use crate::error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
 use crate::load::extract;
+use crate::load::extract::value::flag_of;
 use crate::load::interpolate::{self, Scope};
 use crate::load::loaded::Loaded;
 use crate::load::loader::rules::UnknownKeys;
@@ -20,6 +22,7 @@ use crate::load::normalise;
 use crate::load::validate;
 use crate::model::config::Config;
 use crate::redact::suspicion;
+use crate::schema::keys;
 use crate::source::document::Document;
 use crate::source::environment::{self, Variables};
 use crate::source::layer::{Findings, Layer, Numbered, Origin};
@@ -33,6 +36,8 @@ pub(crate) struct Assembly<'a> {
     layers: Vec<Layer>,
     figment: Figment,
     merged: Dict,
+    /// Whether references in documents are resolved.
+    resolves: bool,
     /// Whether the place of every value is needed: finding one takes time proportional to the text.
     tells_sources: bool,
 }
@@ -50,6 +55,7 @@ impl<'a> Assembly<'a> {
             layers: Vec::new(),
             figment: Figment::new(),
             merged: Dict::new(),
+            resolves: true,
             tells_sources: false,
         }
     }
@@ -63,12 +69,13 @@ impl<'a> Assembly<'a> {
         let inputs = self.read_inputs();
         // If a text is missing, the following checks would report false problems.
         Error::check(std::mem::take(&mut self.findings.problems))?;
-        self.add(self.code_layer());
+        let mut layers = vec![self.code_layer()];
         if self.loader.env {
-            let found = environment::layer(self.variables, &mut self.findings);
-            self.add(found);
+            layers.push(environment::layer(self.variables, &mut self.findings));
         }
-        for layer in inputs.into_iter().rev() {
+        layers.extend(inputs.into_iter().rev());
+        self.resolves = self.loader.resolve_env && resolves(&layers);
+        for layer in layers {
             self.add(layer);
         }
         if self.uses_libpq() {
@@ -79,10 +86,15 @@ impl<'a> Assembly<'a> {
     }
 
     fn finish(mut self) -> Result<Loaded, Error> {
-        let (settings, mut found) = extract::settings(&self.merged);
+        let (mut settings, mut found) = extract::settings(&self.merged);
+        found.extend(self.check_secrets(&mut settings.connection_settings));
         let settings = normalise::settings(settings);
+        let hidden = |key: &str| {
+            let path: Vec<String> = key.splitn(2, '.').map(str::to_owned).collect();
+            self.written(&path).is_some()
+        };
         found.extend(
-            validate::problems(&settings)
+            validate::problems(&settings, &hidden)
                 .into_iter()
                 .map(|(key, kind)| {
                     let path = key.splitn(2, '.').map(str::to_owned).collect();
@@ -179,22 +191,28 @@ impl<'a> Assembly<'a> {
         layer.check_names(&mut self.findings);
         let variables = self.variables;
         let lookup = |name: &str| variables.value(name);
-        if self.loader.resolve_env && matches!(layer.origin, Origin::Document(_)) {
+        if self.resolves && matches!(layer.origin, Origin::Document(_)) {
             let scope = Scope {
                 lookup: &lookup,
                 folder: layer.folder(),
                 allow_sensitive_defaults: self.loader.allow_sensitive_defaults,
             };
             let merged = &self.merged;
-            let found = interpolate::resolve(&mut layer.dict, &scope, &|path| is_set(merged, path));
-            layer.report(&mut self.findings, found);
+            let skip = |path: &[String]| path == [keys::RESOLVE_ENV] || is_set(merged, path);
+            let found = interpolate::resolve(&mut layer.dict, &scope, &skip);
+            layer.report(&mut self.findings, found.problems);
+            layer.references = found.references;
+            layer.url = found.url;
         }
         layer.drop_unset();
+        layer.expand_password_file(&mut self.findings);
+        layer.drop_overridden_secrets(&self.merged);
         layer.drop_overridden_parameters(&self.merged);
         layer.rename_aliases(&mut self.findings);
         let overridden = self.layers.iter().any(|stronger| stronger.had_url);
         layer.expand_url(overridden, &mut self.findings);
         layer.anchor_paths(&lookup);
+        layer.anchor_secrets(&lookup);
         let figment = std::mem::take(&mut self.figment);
         self.figment = figment.join(Numbered(self.layers.len(), &layer));
         self.layers.push(layer);
@@ -206,14 +224,30 @@ impl<'a> Assembly<'a> {
     }
 
     /// Returns a problem of a merged value, with the place in the layer that the value came from.
-    fn problem(&self, path: Vec<String>, kind: ProblemKind) -> Problem {
-        let layer = self.layer_of(&path);
-        let place = layer.map_or_else(|| self.any_place(&path), |layer| layer.place(&path));
-        let key = match layer {
-            Some(layer) => layer.name_of(&path),
-            None => path.join("."),
-        };
+    fn problem(&self, path: Vec<String>, mut kind: ProblemKind) -> Problem {
+        if let ProblemKind::Invalid { value, .. } = &mut kind
+            && self.written(&path).is_some()
+        {
+            *value = None;
+        }
+        let (place, key) = self.spot(&path);
         Problem::new(place, key, kind)
+    }
+
+    /// Returns the place of a merged value, and its key as it was written there.
+    fn spot(&self, path: &[String]) -> (Place, String) {
+        match self.layer_of(path) {
+            Some(layer) => (layer.place(path), layer.name_of(path)),
+            None => (self.any_place(path), path.join(".")),
+        }
+    }
+
+    /// Returns the text of a value that came from a reference, as written. The value itself is not
+    /// repeated in errors: it may be a secret in the wrong place.
+    fn written(&self, path: &[String]) -> Option<&str> {
+        let key = path.get(..2).unwrap_or(path);
+        let layer = self.layer_of(key)?;
+        layer.references.get(key).map(String::as_str)
     }
 
     /// Returns the place of every value that a layer has set, by section and key.
@@ -255,6 +289,13 @@ impl<'a> Assembly<'a> {
     }
 }
 
+/// Whether the key that turns references off leaves them on; the strongest layer that sets it
+/// decides.
+fn resolves(layers: &[Layer]) -> bool {
+    let value = |layer: &Layer| flag_of(layer.dict.get(keys::RESOLVE_ENV)?);
+    layers.iter().find_map(value).unwrap_or(true)
+}
+
 /// Whether the path is a connection string instead.
 fn is_login(path: &Path) -> bool {
     suspicion::is_connection_string(&path.to_string_lossy()) && !path.exists()
@@ -287,8 +328,15 @@ fn is_set(merged: &Dict, path: &[String]) -> bool {
             None => return false,
         }
     }
-    dict.get(last)
-        .is_some_and(|value| value.as_dict().is_none())
+    // The short form of a key that is set.
+    let last = match last.as_str() {
+        keys::PASSWORD_FILE => "password",
+        last => last,
+    };
+    dict.get(last).is_some_and(|value| match value.as_dict() {
+        Some(dict) => interpolate::reference(dict).is_some(),
+        None => true,
+    })
 }
 
 #[cfg(unix)]

@@ -28,7 +28,7 @@ impl Config {
     /// [`Error`] with every value that is out of range and every invalid combination of values.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let settings = normalise::settings(settings);
-        let problems = validate::problems(&settings)
+        let problems = validate::problems(&settings, &|_| false)
             .into_iter()
             .map(|(key, kind)| Problem::new(Place::Code, key, kind))
             .collect();

@@ -22,6 +22,7 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
     let mut top = Reader::new("", Some(dict), &mut problems);
     let connection_type = top.word("connection_type");
     top.flag("libpq_sources", true);
+    top.flag(keys::RESOLVE_ENV, true);
     let mut section = Reader::of(dict, &mut problems, "connection_settings");
     let connection_settings = connection(&mut section);
     let sync_settings = Reader::of(dict, &mut problems, "sync_settings").parameters();

@@ -27,7 +27,6 @@ use crate::source::environment::Variables;
 ///
 /// let config = Loader::new()
 ///     .yaml("connection_settings: { host: db, port: 5433, password: '${DB_PASSWORD}' }")
-///     .resolve_env(true)
 ///     .variables([("DB_PASSWORD", "S3cret")])
 ///     .set("connection_settings.dbname", "shop_test")
 ///     .load()?;
@@ -44,6 +43,7 @@ pub struct Loader {
     pub(crate) env: bool,
     pub(crate) resolve_env: bool,
     pub(crate) allow_sensitive_defaults: bool,
+    pub(crate) allow_commands: bool,
     pub(crate) unknown_keys: UnknownKeys,
     pub(crate) profile: Option<String>,
     pub(crate) variables: Option<BTreeMap<String, String>>,
@@ -70,6 +70,7 @@ impl std::fmt::Debug for Loader {
             .field("env", &self.env)
             .field("resolve_env", &self.resolve_env)
             .field("allow_sensitive_defaults", &self.allow_sensitive_defaults)
+            .field("allow_commands", &self.allow_commands)
             .field("unknown_keys", &self.unknown_keys)
             .field(
                 "profile",
@@ -101,8 +102,9 @@ impl Loader {
             set: Vec::new(),
             libpq_sources: true,
             env: false,
-            resolve_env: false,
+            resolve_env: true,
             allow_sensitive_defaults: false,
+            allow_commands: false,
             unknown_keys: UnknownKeys::Deny,
             profile: None,
             variables: None,

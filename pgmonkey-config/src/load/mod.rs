@@ -9,5 +9,6 @@ mod interpolate;
 pub(crate) mod loaded;
 pub(crate) mod loader;
 mod normalise;
-mod prepare;
+pub(crate) mod prepare;
+mod secret_reference;
 mod validate;

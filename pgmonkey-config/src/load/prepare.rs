@@ -7,7 +7,8 @@ use figment::value::{Dict, Value};
 
 use crate::error::{ProblemKind, Warning, WarningKind};
 use crate::load::interpolate::reference;
-use crate::redact::told;
+use crate::load::secret_reference;
+use crate::redact::{suspicion, told};
 use crate::schema::keys::{self, Kind};
 use crate::schema::suggest;
 use crate::source::layer::{Findings, Layer, MOST_TOLD, connection_path};
@@ -167,7 +168,11 @@ impl Layer {
         if overridden {
             return;
         }
-        let parts = match value.as_str().map(url::parse) {
+        let template = self.url.take();
+        let parts = match value.as_str().map(|text| match &template {
+            Some(template) => template.parts(),
+            None => url::parse(text),
+        }) {
             Some(Ok(parts)) => parts,
             Some(Err(error)) => {
                 let kind = ProblemKind::Syntax(error.to_string());
@@ -188,7 +193,23 @@ impl Layer {
             let own = self
                 .connection()
                 .is_some_and(|dict| dict.contains_key(&name));
-            if own || text.is_empty() {
+            if own {
+                continue;
+            }
+            if let Some(written) = self.references.get(&path)
+                && template.as_ref().is_none_or(|url| url.refers(&text))
+            {
+                self.references.insert(part.clone(), written.clone());
+            }
+            let text = match template.as_ref().map(|url| url.fill(&name, &text)) {
+                None => text,
+                Some(Ok(text)) => text,
+                Some(Err(kind)) => {
+                    findings.problems.push(self.problem(&path, kind));
+                    continue;
+                }
+            };
+            if text.is_empty() {
                 continue;
             }
             let value = Value::from(text);
@@ -248,8 +269,12 @@ pub(crate) fn is_unset(value: &Value) -> bool {
 /// Returns the error for a reference if references are not resolved.
 pub(crate) fn not_resolved(value: &Value) -> Option<ProblemKind> {
     let name = reference(value.as_dict()?)?;
+    if name == "from_command" {
+        return Some(secret_reference::only_password());
+    }
     Some(ProblemKind::Reference(format!(
-        "{name} is not resolved by default; turn on resolve_env (--resolve-env)"
+        "{name} is not resolved: references work only in files and texts, and resolve_env (a key \
+         at the top level, Loader::resolve_env) must not be false"
     )))
 }
 
@@ -289,12 +314,24 @@ fn suggestion(section: &str, name: &str) -> Option<String> {
     .map(|other| format!("{other}.{name}"))
 }
 
+/// Whether an argument of a command sets a secret, as `--token=…` does.
+fn holds_assignment(command: &Value) -> bool {
+    let items = command.as_array().unwrap_or_default();
+    items
+        .iter()
+        .filter_map(Value::as_str)
+        .any(suspicion::holds_secret)
+}
+
 fn holds_secret(value: &Value) -> bool {
     match value {
         Value::Dict(_, dict) => dict.iter().any(|(key, value)| {
             let set = match value {
                 Value::String(_, text) => !text.is_empty() && !text.starts_with("${"),
-                Value::Dict(_, dict) => reference(dict).is_none(),
+                Value::Dict(_, dict) => match dict.get("from_command") {
+                    Some(command) => holds_assignment(command),
+                    None => reference(dict).is_none(),
+                },
                 Value::Empty(..) => false,
                 _ => true,
             };

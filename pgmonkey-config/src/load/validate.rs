@@ -1,7 +1,7 @@
 //! Checks typed settings, from a file or from code: ranges, counts and combinations.
 
 mod hosts;
-mod secrets;
+pub(crate) mod secrets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,9 +20,16 @@ use crate::secret::REDACTED;
 const MARK: &str =
     "the value is the placeholder that hides a secret in output; enter the secret itself";
 
-/// Returns all problems, each with its key.
-pub(crate) fn problems(settings: &Settings) -> Vec<(String, ProblemKind)> {
-    let mut found = Found::default();
+/// Returns all problems, each with its key. The value of a key for which `hidden` returns true is
+/// not repeated.
+pub(crate) fn problems(
+    settings: &Settings,
+    hidden: &dyn Fn(&str) -> bool,
+) -> Vec<(String, ProblemKind)> {
+    let mut found = Found {
+        problems: Vec::new(),
+        hidden,
+    };
     connection(&mut found, &settings.connection_settings);
     session(&mut found, "sync_settings", &settings.sync_settings);
     session(&mut found, "async_settings", &settings.async_settings);
@@ -38,26 +45,28 @@ pub(crate) fn problems(settings: &Settings) -> Vec<(String, ProblemKind)> {
             "only async pools can multiplex; set it in async_pool_settings",
         );
     }
-    found.0
+    found.problems
 }
 
-#[derive(Default)]
-struct Found(Vec<(String, ProblemKind)>);
+struct Found<'a> {
+    problems: Vec<(String, ProblemKind)>,
+    hidden: &'a dyn Fn(&str) -> bool,
+}
 
-impl Found {
+impl Found<'_> {
     fn conflict(&mut self, key: &str, reason: impl Into<String>) {
         let kind = ProblemKind::Conflict(reason.into());
-        self.0.push((key.to_owned(), kind));
+        self.problems.push((key.to_owned(), kind));
     }
 
     fn invalid(&mut self, key: &str, value: Option<String>, expected: impl Into<String>) {
         let expected = expected.into();
         let kind = ProblemKind::Invalid { value, expected };
-        self.0.push((key.to_owned(), kind));
+        self.problems.push((key.to_owned(), kind));
     }
 }
 
-fn connection(found: &mut Found, settings: &ConnectionSettings) {
+fn connection(found: &mut Found<'_>, settings: &ConnectionSettings) {
     texts(found, settings);
     hosts::hosts(found, settings);
     tls(found, settings);
@@ -74,7 +83,7 @@ fn connection(found: &mut Found, settings: &ConnectionSettings) {
     }
 }
 
-fn texts(found: &mut Found, settings: &ConnectionSettings) {
+fn texts(found: &mut Found<'_>, settings: &ConnectionSettings) {
     let path = |path: &Option<std::path::PathBuf>| {
         path.as_ref()
             .map(|path| path.to_string_lossy().into_owned())
@@ -107,7 +116,7 @@ fn texts(found: &mut Found, settings: &ConnectionSettings) {
 
 /// Rejects a connection string in place of a name: it would be shown wherever the name is, and the
 /// drivers treat it as a name, so it cannot work.
-fn no_connection_string(found: &mut Found, key: &str, name: &str, text: &str) {
+fn no_connection_string(found: &mut Found<'_>, key: &str, name: &str, text: &str) {
     if text.contains(REDACTED) {
         found.conflict(key, MARK);
         return;
@@ -131,7 +140,7 @@ fn no_connection_string(found: &mut Found, key: &str, name: &str, text: &str) {
 
 /// Rejects `user: name:password`: it would be shown wherever the role is, also in errors of the
 /// server. A role may have a colon in its name; this is accepted if a different password is set.
-fn no_password_in_user(found: &mut Found, settings: &ConnectionSettings) {
+fn no_password_in_user(found: &mut Found<'_>, settings: &ConnectionSettings) {
     let user = settings.user.as_deref().unwrap_or_default();
     let Some((_, rest)) = user.split_once(':') else {
         return;
@@ -151,13 +160,13 @@ fn no_password_in_user(found: &mut Found, settings: &ConnectionSettings) {
     }
 }
 
-fn no_zero_byte(found: &mut Found, key: &str, text: &str) {
+fn no_zero_byte(found: &mut Found<'_>, key: &str, text: &str) {
     if text.contains('\0') {
         found.invalid(key, None, "text without zero bytes");
     }
 }
 
-fn tls(found: &mut Found, settings: &ConnectionSettings) {
+fn tls(found: &mut Found<'_>, settings: &ConnectionSettings) {
     let mode = settings.sslmode;
     if settings.sslrootcert == Some(RootCert::System) && mode != SslMode::VerifyFull {
         found.conflict(
@@ -208,7 +217,7 @@ fn tls(found: &mut Found, settings: &ConnectionSettings) {
     }
 }
 
-fn duration(found: &mut Found, section: &str, name: &str, time: Option<Duration>) {
+fn duration(found: &mut Found<'_>, section: &str, name: &str, time: Option<Duration>) {
     let Some((time, kind)) = time.zip(kind(section, name)) else {
         return;
     };
@@ -221,7 +230,7 @@ fn duration(found: &mut Found, section: &str, name: &str, time: Option<Duration>
     }
 }
 
-fn count(found: &mut Found, section: &str, name: &str, value: u32) -> bool {
+fn count(found: &mut Found<'_>, section: &str, name: &str, value: u32) -> bool {
     let Some(kind @ Kind::Count { min, max }) = kind(section, name) else {
         return true;
     };
@@ -240,7 +249,7 @@ fn kind(section: &str, name: &str) -> Option<Kind> {
     keys::find(section, name).map(|key| key.kind)
 }
 
-fn session(found: &mut Found, section: &str, settings: &SessionSettings) {
+fn session(found: &mut Found<'_>, section: &str, settings: &SessionSettings) {
     let mut seen = BTreeSet::new();
     for (name, value) in settings.iter() {
         let key = format!("{section}.{name}");
@@ -274,16 +283,23 @@ fn is_parameter(name: &str) -> bool {
     })
 }
 
-fn pool(found: &mut Found, section: &str, settings: &PoolSettings) {
+fn pool(found: &mut Found<'_>, section: &str, settings: &PoolSettings) {
     let in_range = count(found, section, "max_size", settings.max_size)
         & count(found, section, "min_size", settings.min_size);
     if in_range && settings.min_size > settings.max_size {
+        let [min, max] = [
+            ("min_size", settings.min_size),
+            ("max_size", settings.max_size),
+        ]
+        .map(
+            |(name, size)| match (found.hidden)(&format!("{section}.{name}")) {
+                true => name.to_owned(),
+                false => format!("{name} ({size})"),
+            },
+        );
         found.conflict(
             &format!("{section}.min_size"),
-            format!(
-                "min_size ({}) must not exceed max_size ({})",
-                settings.min_size, settings.max_size
-            ),
+            format!("{min} must not exceed {max}"),
         );
     }
     let cache = u32::try_from(settings.statement_cache).unwrap_or(u32::MAX);

@@ -40,7 +40,7 @@ impl SecretSource {
         }
     }
 
-    /// Reads a secret from a file or a pipe: UTF-8 text of at most
+    /// Reads a secret from a regular file: UTF-8 text of at most
     /// [`files::OWN_LIMIT`](crate::files::OWN_LIMIT) bytes, without a byte order mark and without
     /// one newline at its end.
     ///
@@ -60,8 +60,8 @@ impl SecretSource {
             path: path.to_owned(),
             reason,
         };
-        let bytes = files::read_or_pipe(path, files::OWN_LIMIT)
-            .map_err(|error: io::Error| fail(reason(&error)))?;
+        let bytes =
+            files::read(path, files::OWN_LIMIT).map_err(|error: io::Error| fail(reason(&error)))?;
         match Self::secret_in(bytes) {
             Ok(Some(secret)) => Ok(secret),
             Ok(None) => Err(fail(

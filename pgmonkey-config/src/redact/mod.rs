@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::schema::keys;
 use crate::secret::REDACTED;
@@ -17,7 +17,9 @@ pub use suspicion::is_connection_string;
 /// It replaces everything under a key whose name is that of a secret (also in lists and nested
 /// maps), and the secret parts of connection strings, under any key, and of the settings in
 /// `options`. Empty texts, null, 0 and false are kept: they contain no secret, and show that
-/// nothing is set. Paths of certificates are kept too.
+/// nothing is set. Paths of certificates are kept too, and so are references to secrets:
+/// `{ from_env: name }`, `{ from_file: path }`, and the program of `{ from_command: [...] }` without
+/// its arguments.
 ///
 /// ```
 /// use pgmonkey_config::redact;
@@ -45,6 +47,9 @@ pub fn redact(value: &Value) -> Value {
 
 fn redact_under(key: &str, value: &Value) -> Value {
     if keys::is_secret(key) {
+        if let Some(reference) = value.as_object().and_then(reference) {
+            return reference;
+        }
         return if hides_nothing(value) {
             value.clone()
         } else {
@@ -55,6 +60,43 @@ fn redact_under(key: &str, value: &Value) -> Value {
         Value::String(text) => Value::String(told(key, text).into_owned()),
         value => redact(value),
     }
+}
+
+/// Returns a reference to a secret for display: the variable, the path, or the program without its
+/// arguments; `None` for another mapping.
+fn reference(map: &Map<String, Value>) -> Option<Value> {
+    let mut shown = Map::new();
+    for (key, value) in map {
+        let value = match (key.as_str(), value) {
+            ("from_env", Value::String(name)) if is_variable(name) => value.clone(),
+            ("from_file", Value::String(path)) => told("passfile", path).into(),
+            ("from_command", Value::Array(items)) => command(items),
+            ("ttl" | "timeout", Value::Number(_)) => value.clone(),
+            ("ttl" | "timeout", Value::String(time)) if suspicion::is_number(time) => value.clone(),
+            ("from_env" | "from_command" | "ttl" | "timeout", _) => REDACTED.into(),
+            _ => return None,
+        };
+        shown.insert(key.clone(), value);
+    }
+    let forms = ["from_env", "from_file", "from_command"];
+    let any = forms.iter().any(|form| shown.contains_key(*form));
+    any.then_some(Value::Object(shown))
+}
+
+fn is_variable(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Hides the arguments, which may be secrets.
+fn command(items: &[Value]) -> Value {
+    let shown = items.iter().enumerate().map(|(index, item)| match item {
+        Value::String(text) if index == 0 => {
+            let program = text.split_whitespace().next().unwrap_or_default();
+            Value::from(told("passfile", program))
+        }
+        _ => Value::from(REDACTED),
+    });
+    shown.collect::<Vec<_>>().into()
 }
 
 /// Returns a value for display, without its secrets.
@@ -77,11 +119,12 @@ pub(crate) fn told<'a>(key: &str, text: &'a str) -> Cow<'a, str> {
 }
 
 /// Keys whose value is a name, not a connection string.
-pub(crate) const NAMES: [&str; 6] = [
+pub(crate) const NAMES: [&str; 7] = [
     "application_name",
     "dbname",
     "host",
     "passfile",
+    keys::PASSWORD_FILE,
     "service",
     "user",
 ];

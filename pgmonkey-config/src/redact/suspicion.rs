@@ -149,7 +149,7 @@ fn is_near(text: &str, words: Vec<&'static str>) -> bool {
 }
 
 /// Whether it consists of digits, a sign and a few letters for a unit.
-fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     let text = text.trim().trim_start_matches(['-', '+']);
     let letters = text.chars().filter(char::is_ascii_alphabetic).count();
     text.starts_with(|c: char| c.is_ascii_digit())

@@ -186,6 +186,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Top, "pool_settings", Kind::Section, "", "The pool of the type `pool`."),
     key(Top, "async_pool_settings", Kind::Section, "", "The pool of the type `async_pool`."),
     key(Top, "libpq_sources", Kind::Flag, "true", "Whether keys that are not set here are taken from the `PG*` variables and the service file."),
+    key(Top, RESOLVE_ENV, Kind::Flag, "true", "Whether references such as `${VAR}` are resolved in the file; false leaves text as it stands."),
     key(Top, "profiles", Kind::Section, "", "Named overlays with the same sections, selected by the program or by `PGMONKEY_PROFILE`."),
 
     key(Connection, "url", Kind::Url, "", "A connection string; the other keys of the section override its parts."),
@@ -194,7 +195,8 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "port", Kind::Ports, "5432", "The port: one for all hosts, or one for each."),
     key(Connection, "dbname", Kind::Text, "same as the user", "The database; `database` is an alias."),
     key(Connection, "user", Kind::Text, "the operating system's user", "The role to log in as."),
-    key(Connection, "password", Kind::Secret, "`PGPASSWORD`, then the passfile", "The password; always in quotes."),
+    key(Connection, "password", Kind::Secret, "`PGPASSWORD`, then the passfile", "The password in quotes; or `{ from_file: path }`, read for each new session; or `{ from_command: [program, argument, …], ttl: 10m, timeout: 10s }`, whose standard output it is, if the program allows commands."),
+    key(Connection, PASSWORD_FILE, Kind::Path, "", "Short for `password: { from_file: … }`."),
     key(Connection, "passfile", Kind::Path, "~/.pgpass", "The password file, read for each connection; ignored if other users can read it."),
     key(Connection, "service", Kind::Text, "", "The name of a service in the service file; its settings apply where nothing is set here."),
     key(Connection, "servicefile", Kind::Path, "~/.pg_service.conf", "The service file."),
@@ -202,7 +204,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "sslrootcert", Kind::Roots, "~/.postgresql/root.crt if it exists", "Trusted root certificates, PEM; `system` uses those of the operating system and makes `verify-full` the default of `sslmode`."),
     key(Connection, "sslcert", Kind::Path, "~/.postgresql/postgresql.crt if it exists", "The client certificate, PEM."),
     key(Connection, "sslkey", Kind::Path, "~/.postgresql/postgresql.key if it exists", "The private key of the client certificate, PEM; refused if other users can read it."),
-    key(Connection, "sslpassword", Kind::Secret, "", "The passphrase of the private key."),
+    key(Connection, "sslpassword", Kind::Secret, "", "The passphrase of the private key, or `{ from_file: path }`."),
     key(Connection, "sslcrl", Kind::Path, "~/.postgresql/root.crl if it exists", "Certificate revocation lists, PEM."),
     key(Connection, "sslsni", Kind::Flag, "true", "Whether TLS sends the host name to the server (SNI)."),
     key(Connection, "sslnegotiation", Kind::Word(words::<SslNegotiation>), "postgres", "How TLS negotiation starts; `direct` needs PostgreSQL 17 or later."),
@@ -282,6 +284,12 @@ pub(crate) const ALIASES: &[(&str, &str)] = &[("database", "dbname")];
 /// Accepted as in libpq: the application name if no other is set.
 pub(crate) const FALLBACK_APPLICATION_NAME: &str = "fallback_application_name";
 
+/// The short form of `password: { from_file: … }`.
+pub(crate) const PASSWORD_FILE: &str = "password_file";
+
+/// The top-level key that turns references off.
+pub(crate) const RESOLVE_ENV: &str = "resolve_env";
+
 /// The top-level key with the named overlays.
 pub(crate) const PROFILES: &str = "profiles";
 
@@ -314,8 +322,8 @@ pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
 /// Whether the value of a key must never be shown, in any section.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    // The name of an algorithm, not a password.
-    if name == "password_encryption" {
+    // The name of an algorithm and a path, not passwords.
+    if name == "password_encryption" || name == PASSWORD_FILE {
         return false;
     }
     let of_table = KEYS
@@ -347,7 +355,7 @@ const SECRET_PARTS: &[&str] = &[
 /// Whether a reference under this key must not have a default: secrets, and the keys that set the
 /// client's identity and the roots that it trusts.
 pub(crate) fn is_sensitive(name: &str) -> bool {
-    let identity = ["sslkey", "sslcert", "sslrootcert"];
+    let identity = ["sslkey", "sslcert", "sslrootcert", PASSWORD_FILE];
     is_secret(name) || identity.contains(&name.to_ascii_lowercase().as_str())
 }
 

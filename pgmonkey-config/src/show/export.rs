@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, Serializer};
 
 use crate::model::config::Config;
 use crate::model::connection::{ConnectionSettings, RootCert};
@@ -14,7 +12,9 @@ use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
 use crate::redact;
+use crate::schema::keys;
 use crate::secret::{REDACTED, Secret};
+use crate::show::tree::{Map, Node};
 
 impl Config {
     /// Returns the configuration in the form of a file, including secrets.
@@ -113,6 +113,10 @@ impl Form {
 fn tree(settings: &Settings, form: Form) -> Node {
     let mut top = Map::default();
     top.text("connection_type", settings.connection_type.as_str());
+    if matches!(form, Form::Exposed) && holds_reference(settings) {
+        // The text is that of a file whose references have been resolved.
+        top.flag(keys::RESOLVE_ENV, false);
+    }
     top.map(
         "connection_settings",
         connection(&settings.connection_settings, form),
@@ -124,6 +128,18 @@ fn tree(settings: &Settings, form: Form) -> Node {
     async_pool.flag("multiplex", settings.async_pool_settings.multiplex);
     top.map("async_pool_settings", async_pool);
     Node::Map(top)
+}
+
+/// Whether a loader would take a text in the tree for a reference.
+fn holds_reference(settings: &Settings) -> bool {
+    let connection = &settings.connection_settings;
+    let connection = self::connection(connection, Form::Exposed);
+    let sections = [&settings.sync_settings, &settings.async_settings];
+    let sections = sections.map(|section| session(section, Form::Exposed));
+    sections
+        .iter()
+        .chain([&connection])
+        .any(Map::holds_reference)
 }
 
 /// Keeps the order of the documentation.
@@ -174,7 +190,7 @@ fn server(map: &mut Map, settings: &ConnectionSettings, form: Form) {
     );
     map.optional_text("dbname", settings.dbname.as_deref());
     map.optional_text("user", settings.user.as_deref());
-    map.optional_secret("password", settings.password.as_ref(), form);
+    secret(map, "password", settings.password.as_ref(), form);
     map.path("passfile", settings.passfile.as_deref());
     map.optional_text("service", settings.service.as_deref());
 }
@@ -188,7 +204,7 @@ fn encryption(map: &mut Map, settings: &ConnectionSettings, form: Form) {
     }
     map.path("sslcert", settings.sslcert.as_deref());
     map.path("sslkey", settings.sslkey.as_deref());
-    map.optional_secret("sslpassword", settings.sslpassword.as_ref(), form);
+    secret(map, "sslpassword", settings.sslpassword.as_ref(), form);
     map.path("sslcrl", settings.sslcrl.as_deref());
     map.flag("sslsni", settings.sslsni);
     map.text("sslnegotiation", settings.sslnegotiation.as_str());
@@ -200,6 +216,19 @@ fn encryption(map: &mut Map, settings: &ConnectionSettings, form: Form) {
         .ssl_max_protocol_version
         .map(|version| version.as_str());
     map.optional_text("ssl_max_protocol_version", newest);
+}
+
+fn secret(map: &mut Map, name: &str, source: Option<&SecretSource>, form: Form) {
+    match source {
+        None => {}
+        Some(SecretSource::Value(secret)) => map.text(name, &form.secret(secret)),
+        Some(SecretSource::File(path)) => {
+            let mut inner = Map::default();
+            inner.path("from_file", Some(path));
+            map.map(name, inner);
+        }
+        Some(SecretSource::Command(command)) => map.map(name, from_command(command, form)),
+    }
 }
 
 /// The arguments may hold secrets, so only the program is displayed.
@@ -261,143 +290,4 @@ fn pool(settings: &PoolSettings) -> Map {
     map.number("statement_cache", *statement_cache as u64);
     map.limit("leak_warning", *leak_warning);
     map
-}
-
-enum Node {
-    Text(String),
-    Number(u64),
-    Flag(bool),
-    // Not a text: writing a path that is not valid Unicode must fail instead of changing it.
-    Path(PathBuf),
-    List(Vec<Self>),
-    Map(Map),
-}
-
-impl Node {
-    /// Returns the value of this key for display; a path that is not valid Unicode is shown
-    /// lossily.
-    fn shown(self, key: &str) -> serde_json::Value {
-        use serde_json::Value;
-        let value = match self {
-            Self::Text(text) => Value::String(text),
-            Self::Number(number) => number.into(),
-            Self::Flag(flag) => flag.into(),
-            Self::Path(path) => path.to_string_lossy().into_owned().into(),
-            Self::List(items) => items.into_iter().map(|item| item.shown(key)).collect(),
-            Self::Map(_) => Value::Null,
-        };
-        // Free text, such as `options`, may contain a secret too.
-        let shown = redact::redact(&serde_json::json!({ key: value }));
-        shown[key].clone()
-    }
-}
-
-/// Keeps the order of the documentation.
-#[derive(Default)]
-struct Map(Vec<(String, Node)>);
-
-impl Map {
-    fn put(&mut self, name: &str, node: Node) {
-        self.0.push((name.to_owned(), node));
-    }
-
-    fn map(&mut self, name: &str, map: Self) {
-        if !map.0.is_empty() {
-            self.put(name, Node::Map(map));
-        }
-    }
-
-    fn text(&mut self, name: &str, text: &str) {
-        self.put(name, Node::Text(text.to_owned()));
-    }
-
-    fn optional_text(&mut self, name: &str, text: Option<&str>) {
-        if let Some(text) = text {
-            self.text(name, text);
-        }
-    }
-
-    fn optional_secret(&mut self, name: &str, source: Option<&SecretSource>, form: Form) {
-        match source {
-            None => {}
-            Some(SecretSource::Value(secret)) => self.text(name, &form.secret(secret)),
-            Some(SecretSource::File(path)) => {
-                let mut map = Self::default();
-                map.path("from_file", Some(path));
-                self.map(name, map);
-            }
-            Some(SecretSource::Command(command)) => self.map(name, from_command(command, form)),
-        }
-    }
-
-    fn path(&mut self, name: &str, path: Option<&Path>) {
-        if let Some(path) = path {
-            self.put(name, Node::Path(path.to_owned()));
-        }
-    }
-
-    fn flag(&mut self, name: &str, flag: bool) {
-        self.put(name, Node::Flag(flag));
-    }
-
-    fn number(&mut self, name: &str, number: u64) {
-        self.put(name, Node::Number(number));
-    }
-
-    /// Writes no limit as zero, as in a file.
-    fn limit(&mut self, name: &str, limit: Option<Duration>) {
-        self.duration(name, limit.unwrap_or_default(), Duration::from_secs(1), "s");
-    }
-
-    fn milliseconds(&mut self, name: &str, limit: Option<Duration>) {
-        self.duration(
-            name,
-            limit.unwrap_or_default(),
-            Duration::from_millis(1),
-            "ms",
-        );
-    }
-
-    /// Writes a whole number in the unit of the key if that is exact, else text with a unit.
-    fn duration(&mut self, name: &str, time: Duration, unit: Duration, word: &str) {
-        let whole = time.as_nanos() / unit.as_nanos();
-        match u64::try_from(whole) {
-            Ok(number) if time.as_nanos().is_multiple_of(unit.as_nanos()) => {
-                self.number(name, number);
-            }
-            _ if word == "s" => {
-                let text = format!("{}.{:09}s", time.as_secs(), time.subsec_nanos());
-                self.text(name, &text);
-            }
-            _ => {
-                let text = format!("{whole}.{:06}ms", time.as_nanos() % unit.as_nanos());
-                self.text(name, &text);
-            }
-        }
-    }
-
-    fn list(&mut self, name: &str, items: impl ExactSizeIterator<Item = Node>) {
-        if items.len() > 0 {
-            self.put(name, Node::List(items.collect()));
-        }
-    }
-}
-
-impl Serialize for Node {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) => serializer.serialize_u64(*number),
-            Self::Flag(flag) => serializer.serialize_bool(*flag),
-            Self::Path(path) => path.serialize(serializer),
-            Self::List(items) => serializer.collect_seq(items),
-            Self::Map(Map(entries)) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (name, node) in entries {
-                    map.serialize_entry(name, node)?;
-                }
-                map.end()
-            }
-        }
-    }
 }

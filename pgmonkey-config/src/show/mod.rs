@@ -3,3 +3,4 @@
 pub(crate) mod effective;
 pub(crate) mod excerpt;
 pub(crate) mod export;
+mod tree;

@@ -91,6 +91,30 @@ pub(crate) fn line_of(bytes: Vec<u8>) -> Result<String, &'static str> {
     Ok(line.to_owned())
 }
 
+/// Whether the path is a pipe.
+pub(crate) fn is_pipe_at(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| is_pipe(&metadata.file_type()))
+}
+
+/// Like [`mode_open_to_others`], of a path.
+pub(crate) fn mode_open_to_others_at(path: &Path) -> Option<u32> {
+    mode_open_to_others(&fs::metadata(path).ok()?)
+}
+
+/// Returns the permissions of a regular file if its group or others have access to it, as libpq
+/// checks for the password file.
+#[cfg(unix)]
+pub(crate) fn mode_open_to_others(metadata: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode() & 0o7777;
+    (metadata.is_file() && mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn mode_open_to_others(_: &Metadata) -> Option<u32> {
+    None
+}
+
 pub(crate) fn too_large(limit: u64) -> String {
     format!("larger than {limit} bytes")
 }

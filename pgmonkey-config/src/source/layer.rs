@@ -8,6 +8,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::document::Document;
+use super::url::template::UrlTemplate;
 use crate::error::{Place, Problem, ProblemKind, Warning};
 use crate::schema::keys;
 
@@ -35,6 +36,10 @@ pub(crate) struct Layer {
     pub(crate) dict: Dict,
     /// Keys that were written under another name.
     pub(crate) renamed: BTreeMap<Vec<String>, Vec<String>>,
+    /// Keys whose values came from references, with the text as written.
+    pub(crate) references: BTreeMap<Vec<String>, String>,
+    /// The connection string, if it has references.
+    pub(crate) url: Option<UrlTemplate>,
     /// Whether it has a connection string, which replaces those of weaker layers as a whole.
     pub(crate) had_url: bool,
 }
@@ -64,6 +69,8 @@ impl Layer {
             prefix: Vec::new(),
             dict,
             renamed: BTreeMap::new(),
+            references: BTreeMap::new(),
+            url: None,
             had_url: false,
         }
     }

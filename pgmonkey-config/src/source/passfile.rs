@@ -154,23 +154,14 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
 }
 
 /// Returns why libpq would ignore this file, if it would.
-fn fault(metadata: &Metadata) -> Option<&'static str> {
+fn fault(metadata: &Metadata) -> Option<String> {
     if !metadata.is_file() {
-        return Some("it is not a regular file");
+        return Some("it is not a regular file".to_owned());
     }
-    open_to_others(metadata)
-        .then_some("its group or others have access to it; restrict it with `chmod 0600`")
-}
-
-#[cfg(unix)]
-fn open_to_others(metadata: &Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn open_to_others(_: &Metadata) -> bool {
-    false
+    let mode = files::mode_open_to_others(metadata)?;
+    Some(format!(
+        "its group or others have access to it (mode {mode:04o}); restrict it with `chmod 0600`"
+    ))
 }
 
 #[derive(Clone)]

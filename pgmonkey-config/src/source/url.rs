@@ -1,6 +1,7 @@
 //! Parses libpq's connection strings: `postgres://` URIs and key=value text.
 
 mod pairs;
+pub(crate) mod template;
 mod uri;
 
 use self::pairs::Pairs;
@@ -46,6 +47,25 @@ pub(crate) enum UrlError {
         "unexpected @ after the / at character {at} of the connection string; write a / in the user or the password as %2F, and an @ after them as %40"
     )]
     Slash { at: usize },
+}
+
+impl UrlError {
+    /// Returns the same error at another position.
+    pub(crate) fn moved(mut self, new: impl FnOnce(usize) -> usize) -> Self {
+        match &mut self {
+            Self::Scheme => {}
+            Self::Percent { at }
+            | Self::Text { at }
+            | Self::Blank { at }
+            | Self::Bracket { at }
+            | Self::Port { at }
+            | Self::Separator { at }
+            | Self::Keyword { at }
+            | Self::Quote { at }
+            | Self::Slash { at } => *at = new(*at),
+        }
+        self
+    }
 }
 
 /// libpq's keywords, including those that the drivers do not support (rejected elsewhere).

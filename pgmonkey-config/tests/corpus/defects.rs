@@ -5,7 +5,7 @@ use std::fs;
 use pgmonkey_config::{ConnectionType, WarningKind, redact};
 use serde_json::json;
 
-use super::{bad, connection, good, has, load, loader, password, warned};
+use super::{bad, connection, good, has, load, loader, password, read_password, warned};
 
 /// Quoted sizes were compared as text: '5' was more than '20'.
 #[test]
@@ -117,7 +117,7 @@ fn d26_a_secret_file_is_a_text_file() {
         let loader = loader(&[]).resolve_env(true);
         loader.file(folder.path().join("c.yaml")).load()
     };
-    let read = |bytes: &[u8]| password(&from(bytes).unwrap()).map(str::to_owned);
+    let read = |bytes: &[u8]| read_password(&from(bytes).unwrap());
     assert_eq!(read(b"S3cret\n").as_deref(), Some("S3cret"));
     assert_eq!(read(b"S3cret\r\n").as_deref(), Some("S3cret"));
     assert_eq!(read(b"S3cret\n\n").as_deref(), Some("S3cret\n"));

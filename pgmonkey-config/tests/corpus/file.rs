@@ -439,7 +439,7 @@ fn a_file_without_end_is_no_trap() {
     let error = loader(&[]).yaml(secret).resolve_env(true).load();
     has(
         &error.unwrap_err().to_string(),
-        &["/dev/zero", "neither a regular file nor a pipe"],
+        &["/dev/zero", "not a regular file"],
     );
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use pgmonkey_config::{Config, ConnectionType, Error, Loader};
+use pgmonkey_config::{Config, ConnectionType, Error, Loader, SecretSource};
 
-use super::{connection, good, has, loader, password};
+use super::{connection, good, has, loader, password, read_password};
 
 const VARIABLES: &[(&str, &str)] = &[
     ("A", "a-value"),
@@ -17,7 +17,7 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 
 fn resolving(yaml: &str) -> Loader {
-    loader(VARIABLES).resolve_env(true).yaml(yaml)
+    loader(VARIABLES).yaml(yaml)
 }
 
 fn resolve(yaml: &str) -> Result<Config, Error> {
@@ -41,12 +41,68 @@ fn failure(yaml: &str) -> String {
 }
 
 #[test]
-fn off_unless_asked_for() {
-    let config = good(&connection("options: 'x ${A}'"));
-    assert_eq!(
-        config.connection_settings.options.as_deref(),
-        Some("x ${A}")
+fn on_unless_the_file_or_the_program_turns_it_off() {
+    let text = connection("options: 'x ${A}'");
+    let off = format!("resolve_env: false\n{text}");
+    let base = || loader(VARIABLES);
+    for (loader, expected) in [
+        (base().yaml(&text), "x a-value"),
+        (base().yaml(&text).resolve_env(false), "x ${A}"),
+        (base().yaml(&off), "x ${A}"),
+        (base().yaml(&text).set("resolve_env", false), "x ${A}"),
+        // A file cannot turn on what the program has turned off.
+        (
+            base()
+                .yaml(format!("resolve_env: true\n{text}"))
+                .resolve_env(false),
+            "x ${A}",
+        ),
+        // The key decides for all files; the strongest that sets it counts.
+        (base().yaml("resolve_env: false").yaml(&text), "x ${A}"),
+        (base().yaml(&off).yaml("resolve_env: 'on'"), "x a-value"),
+        (
+            base()
+                .yaml(&off)
+                .variables([("A", "a-value"), ("PGMONKEY_RESOLVE_ENV", "true")])
+                .env(true),
+            "x a-value",
+        ),
+    ] {
+        let config = loader.load().unwrap();
+        assert_eq!(
+            config.connection_settings.options.as_deref(),
+            Some(expected)
+        );
+    }
+    has(
+        &failure("resolve_env: '${NONE:-true}'"),
+        &["resolve_env", "true or false"],
     );
+}
+
+#[test]
+fn only_the_text_of_files_is_resolved() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = folder.path().join("services");
+    fs::write(&services, "[shop]\napplication_name=${A}\n").unwrap();
+    let config = loader(&[
+        ("A", "a-value"),
+        ("PGSERVICEFILE", services.to_str().unwrap()),
+        ("PGOPTIONS", "-c x.y=${A}"),
+        ("PGPASSWORD", "${A}"),
+    ])
+    .yaml(connection("service: shop"))
+    .set("connection_settings.dbname", "${A}")
+    .load()
+    .unwrap();
+    let settings = &config.connection_settings;
+    assert_eq!(settings.application_name.as_deref(), Some("${A}"));
+    assert_eq!(settings.options.as_deref(), Some("-c x.y=${A}"));
+    assert_eq!(settings.dbname.as_deref(), Some("${A}"));
+    assert_eq!(password(&config), Some("${A}"));
+    let url = "postgres://app:${A}@db";
+    let config = loader(VARIABLES).url(url).load().unwrap();
+    assert_eq!(password(&config), Some("${A}"));
 }
 
 #[test]
@@ -153,10 +209,54 @@ sync_settings: { work_mem: '${NONE:-64}MB', search_path: ['${A}', public] }",
         config.sync_settings.value("search_path"),
         Some("a-value,public")
     );
-    has(
-        &failure(&connection("port: '${A}'")),
-        &["port", "`a-value`"],
-    );
+}
+
+/// The value may be a secret that was put into the wrong variable.
+#[test]
+fn a_value_that_came_by_reference_is_not_repeated() {
+    for (yaml, key) in [
+        (connection("port: '${PW}'"), "port"),
+        (connection("port: '543${A}'"), "port"),
+        (connection("port: { from_env: PORTS }"), "port"),
+        (
+            connection("host: ['${A}', 'a-value:1']\n  hostaddr: '${A}'"),
+            "hostaddr",
+        ),
+        (connection("sslmode: '${A}'"), "sslmode"),
+        (connection("connect_timeout: '${A}'"), "connect_timeout"),
+        (connection("url: 'postgres://h:${A}/d'"), "url"),
+        (connection("url: 'postgres://h/d?sslmode=${A}'"), "url"),
+        (connection("url: '${URL}'"), "url"),
+        (connection("service: '${A}'"), "service"),
+        (connection("service: x\n  servicefile: '/${A}'"), "service"),
+        (connection("user: { from_file: '/${A}' }"), "user"),
+        (connection("password: { from_file: '/${A}' }"), "password"),
+        (connection("password_file: '/${A}'"), "password_file"),
+        ("connection_type: '${A}'".to_owned(), "connection_type"),
+        (
+            "pool_settings: { min_size: '${SIZE}', max_size: 3 }".to_owned(),
+            "min_size",
+        ),
+        (
+            "pool_settings: { min_size: 44, max_size: '${SIZE}' }".to_owned(),
+            "min_size",
+        ),
+        ("pool_settings: { max_size: '${A}' }".to_owned(), "max_size"),
+    ] {
+        let variables = [
+            ("A", "a-value"),
+            ("PW", "S3cret"),
+            ("PORTS", "a-value"),
+            ("SIZE", "17"),
+            ("URL", "postgres://h/d?sslmode=a-value"),
+        ];
+        let error = loader(&variables).yaml(&yaml).load().unwrap_err();
+        let shown = format!("{error} {error:?}");
+        has(&error.to_string(), &[key, "line "]);
+        for value in ["a-value", "S3cret", "17"] {
+            assert!(!shown.contains(value), "{yaml}: {shown}");
+        }
+    }
 }
 
 #[test]
@@ -220,6 +320,101 @@ fn a_url_is_no_way_round() {
 }
 
 #[test]
+fn a_reference_cannot_change_the_other_parts_of_a_url() {
+    let variables = [
+        ("PW", "a@b/c:d?e#f%41 g'\\,=&"),
+        ("U", "o@corp"),
+        ("H", "db1"),
+        ("H6", "::1"),
+        ("P", "5433"),
+        ("D", "a/b?c"),
+        ("MODE", "require"),
+    ];
+    let load = |url: &str| {
+        let yaml = connection(&format!("url: \"{url}\""));
+        let loader = loader(&variables).yaml(&yaml);
+        let config = loader
+            .load()
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(password(&config), Some(variables[0].1), "{url}");
+        config
+    };
+    let config = load("postgres://${U}:${PW}@${H}:${P}/${D}?sslmode=${MODE}");
+    let settings = &config.connection_settings;
+    assert_eq!(settings.user.as_deref(), Some("o@corp"));
+    assert_eq!(settings.targets()[0].to_string(), "db1:5433");
+    assert_eq!(settings.dbname.as_deref(), Some("a/b?c"));
+    assert_eq!(settings.sslmode.as_str(), "require");
+    let config = load("postgres://app:${PW}@${H}:${P},[${H6}]:${P}/shop");
+    assert_eq!(
+        config.connection_settings.describe(),
+        "app@db1:5433,[::1]:5433/shop"
+    );
+    for url in [
+        "postgres://app@db1/shop?password=${PW}",
+        "host=db1 user=app password=${PW} dbname=shop",
+        "user=app password='${PW}' host='${H}' dbname=shop",
+    ] {
+        assert_eq!(
+            load(url).connection_settings.describe(),
+            "app@db1:5432/shop"
+        );
+    }
+}
+
+#[test]
+fn a_reference_at_the_beginning_of_a_url_is_one() {
+    let variables = [
+        ("URL", "postgres://app:p%40ss@db/shop"),
+        ("BASE", "postgres://app:p%40ss@db"),
+        ("D", "sh/op"),
+    ];
+    for value in [
+        "'${URL}'",
+        "{ from_env: URL }",
+        "'${BASE}/shop'",
+        "'${URL}?sslmode=require'",
+        "'${NONE:-postgres://app@db/shop}?password=p%40ss'",
+    ] {
+        let config = loader(&variables).yaml(connection(&format!("url: {value}")));
+        let config = config
+            .load()
+            .unwrap_or_else(|error| panic!("{value}: {error}"));
+        assert_eq!(password(&config), Some("p@ss"), "{value}");
+        assert_eq!(config.connection_settings.describe(), "app@db:5432/shop");
+    }
+    let config = loader(&variables)
+        .yaml(connection("url: '${BASE}/${D}'"))
+        .load()
+        .unwrap();
+    assert_eq!(config.connection_settings.dbname.as_deref(), Some("sh/op"));
+}
+
+#[test]
+fn a_part_of_a_url_that_is_set_elsewhere_is_not_resolved() {
+    let yaml = connection("url: 'postgres://${NONE}:${NONE}@db'\n  user: app\n  password: S3cret");
+    let config = resolve(&yaml).unwrap();
+    assert_eq!(config.connection_settings.user.as_deref(), Some("app"));
+    let error = failure(&connection("url: 'postgres://app:${NONE}@db'"));
+    has(
+        &error,
+        &["line 2, column 3", "connection_settings.url", "NONE"],
+    );
+    let config = resolve(&connection("url: 'postgres://app:${EMPTY}@db'")).unwrap();
+    assert_eq!(password(&config), None);
+}
+
+#[test]
+fn a_defect_of_a_url_is_where_it_is_written() {
+    let error = failure(&connection("url: 'postgres://${A}:${PW}@db:x'"));
+    has(&error, &["invalid port at character 26"]);
+    let error = failure(&connection("url: \"postgres://\u{100000}:${A}@db\""));
+    has(&error, &["connection_settings.url", "private-use"]);
+    let error = failure(&connection("url: 'postgres://%F4%80%80%80:${A}@db'"));
+    has(&error, &["connection_settings.url", "private-use"]);
+}
+
+#[test]
 fn b32_sensitive_defaults_can_be_allowed() {
     let text = connection("password: '${NONE:-S3cret}'");
     let config = resolving(&text)
@@ -227,11 +422,7 @@ fn b32_sensitive_defaults_can_be_allowed() {
         .load()
         .unwrap();
     assert_eq!(password(&config), Some("S3cret"));
-    let config = loader(&[])
-        .yaml(text)
-        .allow_sensitive_defaults(true)
-        .load()
-        .unwrap();
+    let config = loader(&[]).yaml(text).resolve_env(false).load().unwrap();
     assert_eq!(password(&config), Some("${NONE:-S3cret}"));
 }
 
@@ -243,7 +434,6 @@ fn indirect_values_stand_alone() {
         "{ from_env: 5.5 , a: b}",
         "{ from_env: null }",
         "{ from_env: [PW] }",
-        "{ from_file: { a: b } }",
     ] {
         let error = failure(&connection(&format!("password: {value}")));
         has(&error, &["line 2", "password", "the only key"]);
@@ -271,7 +461,7 @@ fn values_from_files() {
     .unwrap();
     let load = |bytes: &[u8]| {
         fs::write(&secret, bytes).unwrap();
-        loader(&[]).resolve_env(true).file(&file).load()
+        loader(&[]).file(&file).load()
     };
     for (bytes, expected) in [
         (&b"S3cret"[..], "S3cret"),
@@ -284,7 +474,11 @@ fn values_from_files() {
         (b"\xef\xbb\xbfS3cret\n", "S3cret"),
         (b"0123", "0123"),
     ] {
-        assert_eq!(password(&load(bytes).unwrap()), Some(expected), "{bytes:?}");
+        assert_eq!(
+            read_password(&load(bytes).unwrap()).as_deref(),
+            Some(expected),
+            "{bytes:?}"
+        );
     }
     let error = load(b"\xffS3cret").unwrap_err().to_string();
     has(&error, &["connection_settings.password", "secret", "UTF-8"]);
@@ -294,12 +488,7 @@ fn values_from_files() {
         &["larger than"],
     );
     fs::remove_file(&secret).unwrap();
-    let error = loader(&[])
-        .resolve_env(true)
-        .file(&file)
-        .load()
-        .unwrap_err()
-        .to_string();
+    let error = loader(&[]).file(&file).load().unwrap_err().to_string();
     has(
         &error,
         &[
@@ -310,12 +499,7 @@ fn values_from_files() {
         ],
     );
     fs::create_dir(&secret).unwrap();
-    let error = loader(&[])
-        .resolve_env(true)
-        .file(&file)
-        .load()
-        .unwrap_err()
-        .to_string();
+    let error = loader(&[]).file(&file).load().unwrap_err().to_string();
     has(&error, &["directory"]);
     has(
         &failure(&connection("password: { from_file: 0 }")),
@@ -323,27 +507,70 @@ fn values_from_files() {
     );
 }
 
-/// As in Python, the name of a variable or a file is taken literally.
 #[test]
-fn the_path_of_a_secret_file_is_no_template() {
+fn the_path_of_a_secret_file_may_have_references() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    write(
-        "pgmonkey.yaml",
-        &connection("password: { from_file: '${NAME}' }"),
-    );
-    write("secret", "another");
-    let load = || {
-        let file = folder.path().join("pgmonkey.yaml");
-        loader(&[("NAME", "secret")])
-            .resolve_env(true)
-            .file(file)
+    let directory = folder.path().to_str().unwrap().to_owned();
+    let load = |line: &str| {
+        write("pgmonkey.yaml", &connection(line));
+        loader(&[("CREDENTIALS_DIRECTORY", &directory), ("NAME", "secret")])
+            .file(folder.path().join("pgmonkey.yaml"))
             .load()
     };
-    let error = load().unwrap_err().to_string();
-    has(&error, &["${NAME}", "not found", "is not resolved"]);
-    write("${NAME}", "S3cret\n");
-    assert_eq!(password(&load().unwrap()), Some("S3cret"));
+    write("secret", "S3cret\n");
+    for line in [
+        "password: { from_file: '${CREDENTIALS_DIRECTORY}/secret' }",
+        "password: { from_file: '${NAME}' }",
+        "password_file: ${CREDENTIALS_DIRECTORY}/${NAME}",
+    ] {
+        let config = load(line).unwrap();
+        assert_eq!(read_password(&config).as_deref(), Some("S3cret"));
+        let path = folder.path().join("secret");
+        assert_eq!(
+            config.connection_settings.password,
+            Some(SecretSource::File(path))
+        );
+    }
+    let config = load("dbname: { from_file: '${NAME}' }").unwrap();
+    assert_eq!(config.connection_settings.dbname.as_deref(), Some("S3cret"));
+    for key in ["password", "dbname"] {
+        let error = load(&format!("{key}: {{ from_file: '${{NONE}}/x' }}")).unwrap_err();
+        has(
+            &error.to_string(),
+            &["pgmonkey.yaml:2:3", key, "variable NONE is not set"],
+        );
+        // It names the file as it is written.
+        let error = load(&format!("{key}: {{ from_file: '${{NAME}}.x' }}")).unwrap_err();
+        has(
+            &error.to_string(),
+            &[
+                "pgmonkey.yaml:2:3",
+                key,
+                "from_file ${NAME}.x: file not found",
+            ],
+        );
+    }
+    // A path decides who logs in, as that of a key does.
+    let error = load("password_file: '${NONE:-secret}'").unwrap_err();
+    has(
+        &error.to_string(),
+        &["password_file", "default is not allowed"],
+    );
+}
+
+#[test]
+fn without_resolution_a_path_is_as_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pgmonkey.yaml");
+    fs::write(&file, connection("password_file: '${NAME}'")).unwrap();
+    let path = folder.path().join("${NAME}");
+    fs::write(&path, "S3cret").unwrap();
+    let config = loader(&[]).file(&file).resolve_env(false).load().unwrap();
+    assert_eq!(
+        config.connection_settings.password,
+        Some(SecretSource::File(path))
+    );
 }
 
 #[test]
@@ -352,11 +579,10 @@ fn from_file_knows_the_home_directory() {
     fs::write(folder.path().join("pw"), "S3cret\n").unwrap();
     let config = Loader::new()
         .variables([("HOME", folder.path().to_str().unwrap())])
-        .resolve_env(true)
         .yaml(connection("password: { from_file: ~/pw }"))
         .load()
         .unwrap();
-    assert_eq!(password(&config), Some("S3cret"));
+    assert_eq!(read_password(&config).as_deref(), Some("S3cret"));
 }
 
 #[test]
@@ -397,7 +623,7 @@ fn what_a_stronger_layer_sets_is_not_resolved() {
 #[test]
 fn another_value_is_another_fingerprint() {
     let load = |value: &'static str| {
-        let loader = loader(&[("X", value)]).resolve_env(true);
+        let loader = loader(&[("X", value)]);
         loader.yaml(connection("password: '${X}'")).load().unwrap()
     };
     let print = |config: &Config| *config.fingerprint(ConnectionType::Pool);

@@ -432,14 +432,15 @@ fn strange_passwords_arrive_whole() {
         "${NOT}",
         "{}",
     ] {
-        let json = serde_json::json!({ "connection_settings": { "password": text } });
+        let json = serde_json::json!({ "connection_settings": { "password": text }, "resolve_env": false });
         let config = good(&json.to_string());
         assert_eq!(password(&config), Some(text));
         if text == "%40:/?#@" {
             // As a name it would count as a connection string.
             continue;
         }
-        let json = serde_json::json!({ "connection_settings": { "dbname": text } });
+        let json =
+            serde_json::json!({ "connection_settings": { "dbname": text }, "resolve_env": false });
         let config = good(&json.to_string());
         assert_eq!(config.connection_settings.dbname.as_deref(), Some(text));
     }
@@ -505,17 +506,18 @@ fn a_connection_string_in_the_place_of_a_name_is_refused() {
 
 #[test]
 fn a_reference_that_nobody_resolves_is_an_error() {
+    let off = |line: &str| bad(&format!("{line}\nresolve_env: false"));
+    has(
+        &off(&connection("password: { from_env: PW }")),
+        &["line 2", "password", "from_env", "resolve_env"],
+    );
     for value in ["{ from_env: PW }", "{ from_file: /run/pw }"] {
         has(
-            &bad(&connection(&format!("password: {value}"))),
-            &["password", "resolve_env"],
-        );
-        has(
-            &bad(&connection(&format!("url: {value}"))),
+            &off(&connection(&format!("url: {value}"))),
             &["url", "resolve_env"],
         );
         has(
-            &bad(&format!("sync_settings: {{ work_mem: {value} }}")),
+            &off(&format!("sync_settings: {{ work_mem: {value} }}")),
             &["work_mem", "resolve_env"],
         );
     }

@@ -7,6 +7,7 @@ mod interpolation;
 mod keys;
 mod layers;
 mod redaction;
+mod secret_references;
 mod tls;
 
 use pgmonkey_config::{Config, Error, Loader, Secret, SecretSource, Warning};
@@ -50,6 +51,15 @@ pub(crate) fn password(config: &Config) -> Option<&str> {
         .as_ref()
         .and_then(SecretSource::value)
         .map(Secret::expose)
+}
+
+/// Returns the password, read from its file if it is in one.
+pub(crate) fn read_password(config: &Config) -> Option<String> {
+    let secret = match config.connection_settings.password.as_ref()? {
+        SecretSource::File(path) => SecretSource::read_file(path).unwrap(),
+        source => source.value()?.clone(),
+    };
+    Some(secret.expose().to_owned())
 }
 
 #[track_caller]

@@ -181,8 +181,12 @@ fn references_are_resolved_by_the_program_too() {
         "connection_type: pool\nconnection_settings: { host: db, password: '${PW}' }\n",
     );
     let ended = program.run(&["config", "generate-code", "c.yaml", "--resolve-env"]);
-    let ended = ended.worked().prints(".resolve_env(true)");
+    let ended = ended.worked().prints("Config::from_file(\"c.yaml\")?");
     ended.prints("ConnectionManager::global().pool(&config)?");
+    let command = "connection_settings: { host: db, password: { from_command: [x] } }\n";
+    program.write("c.yaml", command);
+    let args = ["config", "generate-code", "c.yaml", "--allow-commands"];
+    program.run(&args).worked().prints(".allow_commands(true)");
 }
 
 fn programs() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -12,11 +12,19 @@ const SECRET: &str = "S3cretS3cret";
 const COMMANDS: &[&[&str]] = &[
     &["config", "check", FILE],
     &["config", "check", FILE, "--format", "json"],
-    &["config", "check", FILE, "--resolve-env"],
+    &["config", "check", FILE, "--allow-commands"],
     &["config", "show", FILE],
     &["config", "show", FILE, "--format", "json"],
-    &["config", "show", FILE, "--format", "yaml", "--resolve-env"],
-    &["config", "test", FILE, "--resolve-env"],
+    &["config", "show", FILE, "--allow-commands"],
+    &[
+        "config",
+        "show",
+        FILE,
+        "--format",
+        "yaml",
+        "--allow-commands",
+    ],
+    &["config", "test", FILE, "--allow-commands"],
     &[
         "config",
         "test",
@@ -60,6 +68,15 @@ const LINES: &[&str] = &[
     "url: 'postgres://u:${SLASHED}@h/d'",
     "password: 'SECRET'",
     "password: { from_env: 'u:SECRET' }",
+    "password: { from_file: 'u:SECRET@h' }",
+    "password: { from_command: [/nonexistent/program, '--token=SECRET', 'SECRET'] }",
+    "password: { from_command: ['/nonexistent/program SECRET'] }",
+    "password: { from_command: SECRET }",
+    "password_file: 'postgres://u:SECRET@h'",
+    "password_file: '${PLANTED}'",
+    "host: '${PLANTED}:1'",
+    "port: '${PLANTED}'",
+    "service: '${PLANTED}'",
     "pasword: SECRET",
 ];
 
@@ -116,7 +133,7 @@ fn no_command_shows_a_secret_of_its_environment() {
             FILE,
             "connection_settings: { connect_timeout: 1 }\nprofiles: { p: {} }\n",
         );
-        for command in &COMMANDS[..8] {
+        for command in &COMMANDS[..9] {
             program.run(command);
         }
     }

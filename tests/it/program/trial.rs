@@ -109,6 +109,7 @@ fn the_python_way_of_calling_works() {
     ];
     let ended = program.run(&args).worked();
     ended.prints("Async connection test completed successfully.");
+    program.write("env.yaml", &format!("resolve_env: false\n{text}"));
     let args = ["pgconfig", "test", "--connconfig", "env.yaml"];
     program
         .run(&args)
@@ -305,10 +306,12 @@ fn d13_references_are_resolved_by_every_command() {
         &["server", "recommend"],
         &["server", "audit"],
     ] {
-        let args = [command, &["env.yaml", "--resolve-env"]].concat();
-        program.run(&args).worked();
+        for option in [&[][..], &["--resolve-env"]] {
+            let args = [command, &["env.yaml"], option].concat();
+            program.run(&args).worked();
+        }
     }
-    let ended = program.run(&["config", "test", "env.yaml", "--resolve-env"]);
+    let ended = program.run(&["config", "test", "env.yaml"]);
     ended.worked().prints("pool");
 }
 
@@ -316,13 +319,16 @@ fn d13_references_are_resolved_by_every_command() {
 #[test]
 fn d23_an_unresolved_reference_is_no_password() {
     let program = Program::new();
-    program.write(
-        "c.yaml",
-        "connection_settings: { host: h, password: { from_env: X } }\n",
-    );
-    for command in ["check", "show", "test", "generate-code"] {
-        let ended = program.run(&["config", command, "c.yaml"]).failed();
-        ended.says("resolve_env");
+    let file = "connection_settings: { host: h, password: { from_env: X } }\n";
+    for (text, reason) in [
+        (file.to_owned(), "environment variable X is not set"),
+        (format!("resolve_env: false\n{file}"), "resolve_env"),
+    ] {
+        program.write("c.yaml", &text);
+        for command in ["check", "show", "test", "generate-code"] {
+            let ended = program.run(&["config", command, "c.yaml"]).failed();
+            ended.says(reason);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn files(page: &str) -> impl Iterator<Item = &str> {
 
 /// The problems of a file, except for secrets and variables that this machine lacks.
 fn wrong(file: &str) -> Vec<String> {
-    let loader = Config::loader().yaml(file).resolve_env(true);
+    let loader = Config::loader().yaml(file).allow_commands(true);
     match loader.libpq_sources(false).load() {
         Ok(_) => Vec::new(),
         Err(error) => error

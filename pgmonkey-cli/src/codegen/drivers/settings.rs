@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use pgmonkey::config::{
-    ChannelBinding, ConnectionSettings, Host, LoadBalanceHosts, Loaded, REDACTED, SslNegotiation,
-    TargetSessionAttrs,
+    ChannelBinding, ConnectionSettings, Host, LoadBalanceHosts, Loaded, REDACTED, SecretSource,
+    SslNegotiation, TargetSessionAttrs,
 };
 use pgmonkey::{Config, ConnectionType};
 
@@ -18,8 +18,12 @@ const PASSWORD: &str = "PGPASSWORD";
 /// Generates the function `config`.
 pub(super) fn function(kind: ConnectionType, loaded: &Loaded, tls: &Tls) -> String {
     let config = config(kind, loaded, tls);
+    let from = match &loaded.config.connection_settings.password {
+        Some(SecretSource::File(_)) => "its own file",
+        _ => PASSWORD,
+    };
     format!(
-        "/// The settings of the file; the password comes from {PASSWORD}.\nfn config() -> Config {{\n{config}    config\n}}\n\n"
+        "/// The settings of the file; the password comes from {from}.\nfn config() -> Config {{\n{config}    config\n}}\n\n"
     )
 }
 
@@ -51,11 +55,25 @@ fn config(kind: ConnectionType, loaded: &Loaded, tls: &Tls) -> String {
     for note in notes {
         let _ = writeln!(text, "    // {note}");
     }
-    let _ = writeln!(
-        text,
-        "    if let Ok(password) = std::env::var({PASSWORD:?}) {{\n        config.password(password);\n    }}"
-    );
+    text.push_str(&password(settings));
     text
+}
+
+/// The lines that set the password, which is not written into the program.
+fn password(settings: &ConnectionSettings) -> String {
+    match &settings.password {
+        Some(SecretSource::File(path)) => {
+            let path = literal(&path.to_string_lossy());
+            format!(
+                "    let password = std::fs::read_to_string({path}).expect(\"the password file\");\n    \
+                 config.password(password.trim_end_matches(['\\r', '\\n']));\n"
+            )
+        }
+        _ => format!(
+            "    if let Ok(password) = std::env::var({PASSWORD:?}) {{\n        \
+             config.password(password);\n    }}\n"
+        ),
+    }
 }
 
 fn call(lines: &mut Vec<String>, method: &str, argument: impl std::fmt::Display) {

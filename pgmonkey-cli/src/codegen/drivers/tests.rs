@@ -29,6 +29,34 @@ fn no_secret_is_part_of_a_program() {
 }
 
 #[test]
+fn a_program_reads_the_secret_file_itself() {
+    let secret = tempfile::NamedTempFile::new().expect("a scratch file");
+    std::fs::write(secret.path(), "S3cret\n").expect("it can be written");
+    let path = secret.path().display().to_string();
+    let yaml = format!("connection_settings: {{ host: db, password_file: '{path}' }}");
+    let text = generated(&yaml, ConnectionType::Pool).expect("supported settings");
+    assert!(
+        text.contains(&format!("read_to_string({path:?})")),
+        "{text}"
+    );
+    assert!(
+        !text.contains("S3cret") && !text.contains("PGPASSWORD"),
+        "{text}"
+    );
+}
+
+#[test]
+fn no_program_runs_the_command_of_a_password() {
+    let yaml = "connection_settings: { host: db, password: { from_command: [vault, S3cret] } }";
+    let loader = Config::loader().libpq_sources(false).yaml(yaml);
+    let loaded = loader.allow_commands(true).load_with_sources();
+    let loaded = loaded.expect("valid config");
+    let refused = program(ConnectionType::Pool, &loaded, &|_| None);
+    let text = refused.expect_err("it is not supported");
+    assert_eq!(text, "connection_settings.password: from_command vault");
+}
+
+#[test]
 fn what_the_drivers_cannot_do_is_refused() {
     for (wanted, told) in [
         (

@@ -18,7 +18,7 @@ use crate::ui::output::{Format, FormatOption, Output};
 Examples:
   pgmonkey config check pgmonkey.yaml
   pgmonkey config check pgmonkey.yaml --strict --connect
-  DB_PASSWORD=… pgmonkey config check pgmonkey.yaml --resolve-env")]
+  DB_PASSWORD=… pgmonkey config check pgmonkey.yaml")]
 pub(crate) struct Check {
     #[command(flatten)]
     file: ConfigFile,

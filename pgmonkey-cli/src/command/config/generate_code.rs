@@ -20,7 +20,8 @@ Examples:
   pgmonkey config generate-code pgmonkey.yaml --library drivers
 
 The lines for Cargo.toml are at the top. With `--library drivers` the password comes from \
-PGPASSWORD when the program runs; it is never written into the program.")]
+PGPASSWORD, or from the file of `from_file`, when the program runs; it is never written into the \
+program.")]
 pub(crate) struct GenerateCode {
     #[command(flatten)]
     file: ConfigFile,
@@ -99,8 +100,8 @@ impl GenerateCode {
         })?;
         Ok(paved::Reading {
             path,
-            resolve_env: self.file.resolves_env(),
             allow_sensitive_defaults: self.file.allows_sensitive_defaults(),
+            allow_commands: self.file.allows_commands(),
             profile: self.file.profile(),
         })
     }

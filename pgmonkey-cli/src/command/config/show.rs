@@ -20,7 +20,7 @@ use crate::ui::table::Table;
 #[command(after_help = "\
 Examples:
   pgmonkey config show pgmonkey.yaml
-  pgmonkey config show pgmonkey.yaml --resolve-env --format json
+  pgmonkey config show pgmonkey.yaml --format json
 
 Passwords and other secrets are shown as ***REDACTED***.")]
 pub(crate) struct Show {
@@ -214,6 +214,7 @@ fn tables(out: &mut Output<'_>, settings: &[Setting]) -> Result<(), Error> {
             let value = match &row.value {
                 Value::String(text) => text.clone(),
                 Value::Array(items) => list(items),
+                Value::Object(_) => yaml::value(&row.value),
                 other => other.to_string(),
             };
             table.row([split(&row.key).1, &value, &row.source.to_string()]);

@@ -19,7 +19,7 @@ use trial::{Findings, Trial};
 Examples:
   pgmonkey config test pgmonkey.yaml
   pgmonkey config test pgmonkey.yaml --connection-type all --count 100
-  DB_PASSWORD=… pgmonkey config test pgmonkey.yaml --resolve-env
+  DB_PASSWORD=… pgmonkey config test pgmonkey.yaml
 
 From a pool, min(max_size, min_size + 1) sessions are acquired at the same time.")]
 pub(crate) struct Test {

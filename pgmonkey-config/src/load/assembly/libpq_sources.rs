@@ -35,6 +35,7 @@ impl Assembly<'_> {
         match self.read_service(&name) {
             Ok(layer) => self.add(layer),
             Err(kind) => {
+                let kind = self.without_references(kind);
                 let path = connection_path("service");
                 let problem = match own {
                     Some(_) => self.problem(path, kind),
@@ -46,6 +47,17 @@ impl Assembly<'_> {
                 self.findings.problems.push(problem);
             }
         }
+    }
+
+    /// Removes the names of the service and its file from an error if one came from a reference.
+    fn without_references(&self, kind: ProblemKind) -> ProblemKind {
+        let mut keys = ["service", "servicefile"].map(connection_path).into_iter();
+        if !keys.any(|key| self.written(&key).is_some()) {
+            return kind;
+        }
+        let reason = "the service that the reference names cannot be read; check the value, the \
+                      service file and its permissions";
+        ProblemKind::Reference(reason.to_owned())
     }
 
     fn read_service(&self, name: &str) -> Result<Layer, ProblemKind> {

@@ -12,7 +12,9 @@ use super::value::{
 };
 use crate::error::ProblemKind;
 use crate::load::duration;
+use crate::load::interpolate::reference;
 use crate::load::prepare::not_resolved;
+use crate::load::secret_reference;
 use crate::model::connection::{Host, RootCert};
 use crate::model::secret_source::SecretSource;
 use crate::model::session::SessionSettings;
@@ -53,7 +55,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn secret(&mut self, name: &str) -> Option<SecretSource> {
-        self.read(name, |value| value.as_str().map(SecretSource::from))
+        let value = self.dict?.get(name)?;
+        let dict = value.as_dict().filter(|dict| reference(dict).is_some());
+        let Some(dict) = dict else {
+            return self.read(name, |value| value.as_str().map(SecretSource::from));
+        };
+        match secret_reference::parse(dict) {
+            Ok(source) => Some(source),
+            Err((part, kind)) => {
+                let path = [self.section, name].map(str::to_owned).into_iter();
+                self.problems.push((path.chain(part).collect(), kind));
+                None
+            }
+        }
     }
 
     pub(super) fn path(&mut self, name: &str) -> Option<PathBuf> {

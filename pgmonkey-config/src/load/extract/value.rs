@@ -6,7 +6,7 @@ use crate::model::connection::DEFAULT_PORT;
 use crate::schema::keys::MOST_HOSTS;
 
 /// Text, or a whole number without quotes.
-pub(super) fn text_of(value: &Value) -> Option<String> {
+pub(crate) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
         Value::Num(..) => integer_of(value).map(|number| number.to_string()),
@@ -14,7 +14,7 @@ pub(super) fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-pub(super) fn number_or_text(value: &Value) -> Option<String> {
+pub(crate) fn number_or_text(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
         Value::Bool(_, flag) => Some(flag.to_string()),

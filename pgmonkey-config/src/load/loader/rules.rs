@@ -62,17 +62,21 @@ impl Loader {
     }
 
     /// Sets whether `${VAR}`, `{ from_env: VAR }` and `{ from_file: path }` are resolved in files
-    /// and texts. Default: false.
+    /// and texts. Default: true. A file can turn it off with `resolve_env: false` at the top level.
+    ///
+    /// `password: { from_file: path }` and `{ from_command: [...] }` are not resolved at load but
+    /// kept, and work in any case.
     ///
     /// ```
     /// use pgmonkey_config::Loader;
     ///
-    /// let config = Loader::new()
+    /// let loader = Loader::new()
     ///     .yaml("connection_settings: { dbname: '${NAME:-shop}_test' }")
-    ///     .variables([("NAME", "orders")])
-    ///     .resolve_env(true)
-    ///     .load()?;
+    ///     .variables([("NAME", "orders")]);
+    /// let config = loader.clone().load()?;
     /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("orders_test"));
+    /// let config = loader.resolve_env(false).load()?;
+    /// assert_eq!(config.connection_settings.dbname.as_deref(), Some("${NAME:-shop}_test"));
     /// # Ok::<(), pgmonkey_config::Error>(())
     /// ```
     pub fn resolve_env(mut self, on: bool) -> Self {
@@ -87,13 +91,31 @@ impl Loader {
     /// use pgmonkey_config::Loader;
     ///
     /// let file = "connection_settings: { password: '${DB_PASSWORD:-postgres}' }";
-    /// let loader = Loader::new().yaml(file).resolve_env(true).variables([("HOME", "/")]);
+    /// let loader = Loader::new().yaml(file).variables([("HOME", "/")]);
     /// assert!(loader.clone().load().is_err());
     /// assert!(loader.allow_sensitive_defaults(true).load().is_ok());
     /// # Ok::<(), pgmonkey_config::Error>(())
     /// ```
     pub fn allow_sensitive_defaults(mut self, on: bool) -> Self {
         self.allow_sensitive_defaults = on;
+        self
+    }
+
+    /// Sets whether `password: { from_command: [...] }` may run its program when a session is
+    /// opened. Default: false, because whatever can change the configuration could then run any
+    /// program with the rights of this process.
+    ///
+    /// ```
+    /// use pgmonkey_config::Loader;
+    ///
+    /// let file = "connection_settings: { password: { from_command: [vault-password, app] } }";
+    /// let loader = Loader::new().yaml(file);
+    /// let error = loader.clone().load().unwrap_err().to_string();
+    /// assert!(error.contains("`vault-password`") && error.contains("allow_commands"));
+    /// assert!(loader.allow_commands(true).load().is_ok());
+    /// ```
+    pub fn allow_commands(mut self, on: bool) -> Self {
+        self.allow_commands = on;
         self
     }
 

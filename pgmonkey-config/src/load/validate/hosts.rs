@@ -5,7 +5,7 @@ use crate::model::connection::{ConnectionSettings, Host};
 use crate::redact::suspicion;
 use crate::schema::keys::{Kind, MOST_HOSTS};
 
-pub(super) fn hosts(found: &mut Found, settings: &ConnectionSettings) {
+pub(super) fn hosts(found: &mut Found<'_>, settings: &ConnectionSettings) {
     for (key, count, kind) in [
         ("host", settings.host.len(), Kind::Hosts),
         ("hostaddr", settings.hostaddr.len(), Kind::Addresses),

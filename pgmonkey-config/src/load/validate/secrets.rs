@@ -6,7 +6,10 @@ use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::schema::keys;
 use crate::secret::REDACTED;
 
-pub(super) fn secrets(found: &mut Found, settings: &ConnectionSettings) {
+/// The error for a command without a time limit.
+pub(crate) const NO_TIMEOUT: &str = "a timeout above 0; the default is 10 s";
+
+pub(super) fn secrets(found: &mut Found<'_>, settings: &ConnectionSettings) {
     for (name, source) in [
         ("password", &settings.password),
         ("sslpassword", &settings.sslpassword),
@@ -30,7 +33,7 @@ pub(super) fn secrets(found: &mut Found, settings: &ConnectionSettings) {
     }
 }
 
-fn command(found: &mut Found, name: &str, source: &SecretCommand) {
+fn command(found: &mut Found<'_>, name: &str, source: &SecretCommand) {
     let key = format!("connection_settings.{name}");
     if name == "sslpassword" {
         found.conflict(
@@ -52,21 +55,12 @@ fn command(found: &mut Found, name: &str, source: &SecretCommand) {
         }
     }
     for (part, time) in [("ttl", source.ttl), ("timeout", Some(source.timeout))] {
-        let time = time.filter(|time| !keys::SECONDS.takes(*time));
-        if let Some(time) = time {
-            let expected = keys::SECONDS.expected();
-            found.invalid(
-                &format!("{key}.{part}"),
-                Some(format!("{time:?}")),
-                expected,
-            );
+        if let Some(time) = time.filter(|time| !keys::SECONDS.takes(*time)) {
+            let expected = format!("{part} in {}", keys::SECONDS.expected());
+            found.invalid(&key, Some(format!("{time:?}")), expected);
         }
     }
     if source.timeout.is_zero() {
-        found.invalid(
-            &format!("{key}.timeout"),
-            Some("0".to_owned()),
-            "a time limit above 0; the default is 10 s",
-        );
+        found.invalid(&key, None, NO_TIMEOUT);
     }
 }

@@ -1,5 +1,6 @@
 //! Parses a `postgres://` URI.
 
+use super::template::PLACEHOLDERS;
 use super::{KEYWORDS, Settings, UrlError, position};
 
 /// A cursor over a URI. `at` is a byte offset, always on a character boundary because it stops only
@@ -115,7 +116,8 @@ impl<'a> Uri<'a> {
     fn port(&mut self) -> Result<String, UrlError> {
         let (port, at) = self.until(&['/', '?', ',']);
         let port = self.decode(port, at)?;
-        if port.bytes().all(|b| b.is_ascii_digit()) {
+        let of_port = |c: char| c.is_ascii_digit() || PLACEHOLDERS.contains(&c);
+        if port.chars().all(of_port) {
             Ok(port)
         } else {
             Err(UrlError::Port {

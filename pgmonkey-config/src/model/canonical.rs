@@ -21,6 +21,8 @@ const VERSION: u8 = 3;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Secrets {
     Included,
+    /// Without `password` and `sslpassword`.
+    CredentialsLeft,
     Left,
 }
 
@@ -136,7 +138,7 @@ fn write_command(out: &mut Writer, source: &SecretCommand) {
     } = source;
     match out.secrets {
         Secrets::Included => command.iter().for_each(|item| out.text(1, item)),
-        Secrets::Left => out.text(1, source.program()),
+        Secrets::CredentialsLeft | Secrets::Left => out.text(1, source.program()),
     }
     out.duration(2, *ttl);
     out.duration(3, Some(*timeout));
@@ -156,7 +158,7 @@ fn session(out: &mut Writer, settings: &SessionSettings) {
         .collect();
     parameters.sort_unstable();
     for (name, value) in parameters {
-        let shown = out.secrets == Secrets::Included || !keys::is_secret(&name);
+        let shown = out.secrets != Secrets::Left || !keys::is_secret(&name);
         out.nested(1, |out| {
             out.text(1, &name);
             out.optional_text(2, shown.then_some(value));
@@ -236,6 +238,7 @@ impl Writer {
     fn secret(&mut self, number: u8, source: Option<&SecretSource>) {
         let hidden = self.secrets == Secrets::Left;
         match source {
+            _ if self.secrets == Secrets::CredentialsLeft => {}
             None => {}
             Some(SecretSource::Value(_)) if hidden => {}
             Some(SecretSource::Value(secret)) => {

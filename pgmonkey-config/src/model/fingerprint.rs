@@ -26,6 +26,8 @@ const SHORT: usize = 6;
 #[derive(Clone, Copy)]
 pub struct Fingerprint {
     digest: [u8; 32],
+    /// The digest without the credentials.
+    login: [u8; 32],
     short: [u8; SHORT],
 }
 
@@ -36,13 +38,31 @@ impl Fingerprint {
             kind,
             canonical::Secrets::Included,
         ));
+        let login = canonical::Secrets::CredentialsLeft;
+        let login = Sha256::digest(canonical::bytes(settings, kind, login));
         let shown = Sha256::digest(canonical::bytes(settings, kind, canonical::Secrets::Left));
         let mut short = [0; SHORT];
         short.copy_from_slice(&shown[..SHORT]);
         Self {
             digest: digest.into(),
+            login: login.into(),
             short,
         }
+    }
+
+    /// Returns whether both describe the same sessions of the same user, and differ at most in
+    /// `password` and `sslpassword`, as after a rotation. A session parameter with the name of a
+    /// secret, such as `app.token`, counts as a difference: it may stand for another tenant.
+    ///
+    /// ```
+    /// # use pgmonkey_config::{Config, ConnectionType::Pool};
+    /// let with = |password| Config::from_yaml(&format!("connection_settings: {{ host: db, password: {password} }}"));
+    /// let (old, new) = (with("before").unwrap(), with("after").unwrap());
+    /// assert_ne!(old.fingerprint(Pool), new.fingerprint(Pool));
+    /// assert!(old.fingerprint(Pool).is_same_login(new.fingerprint(Pool)));
+    /// ```
+    pub fn is_same_login(&self, other: &Self) -> bool {
+        self.login == other.login
     }
 
     /// Returns the full digest. Treat it as a secret: a guessed password can be checked against it.
@@ -51,7 +71,7 @@ impl Fingerprint {
     }
 }
 
-// The short id follows from the same settings, so the digest alone decides.
+// The others follow from the same settings, so the full digest alone decides.
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         self.digest == other.digest

@@ -3,24 +3,32 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use pgmonkey_cache::Cache;
-use pgmonkey_config::{Config, ConnectionType, Fingerprint};
+use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::credentials::AsyncPasswordProvider;
-use pgmonkey_connect::process::{Origin, PerProcess};
-use pgmonkey_connect::{CacheEntry, ConfigFiles, Error};
+use pgmonkey_connect::process::PerProcess;
+use pgmonkey_connect::{CacheEntry, Error};
 
 use crate::handle::connection::Connection;
-use crate::handle::database::{Database, connection_type, open};
+use crate::handle::database::{Database, connection_type};
 use crate::handle::pool::Pool;
-use crate::options::{HandleOptions, Identity};
+use crate::options::HandleOptions;
 use crate::session::connect::Provider;
 use crate::session::hooks::Hooks;
+
+use self::handles::Handles;
+
+pub use self::watch::Watch;
+
+mod handles;
+mod reload;
+mod watch;
 
 /// Caches connections and pools: one handle for each configuration and type, no matter how often or
 /// from where it is requested.
 ///
-/// Clones are cheap and share one cache. Dropping the last clone closes the cached handles. So does
-/// the end of the process, which this delays by at most a second.
+/// Clones are cheap and share one cache. Dropping the last clone closes the cached handles that the
+/// program does not hold; those that it holds go on. The end of the process closes all, which
+/// delays it by at most a second.
 ///
 /// ```no_run
 /// use pgmonkey_async::{Config, ConnectionManager, Error};
@@ -35,29 +43,9 @@ use crate::session::hooks::Hooks;
 /// ```
 #[derive(Clone, Default)]
 pub struct ConnectionManager {
-    shared: Arc<PerProcess<Shared>>,
+    handles: Arc<PerProcess<Handles>>,
     options: HandleOptions,
 }
-
-struct Shared {
-    origin: Origin,
-    /// A connection is cached as its pool of one session.
-    cache: Cache<Key, Pool, Error>,
-    files: ConfigFiles,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            origin: Origin::here(),
-            cache: Cache::sharded(Pool::shard),
-            files: ConfigFiles::default(),
-        }
-    }
-}
-
-/// Contains the identities of the password provider and the hooks, but never a password.
-type Key = (Fingerprint, ConnectionType, Identity);
 
 impl ConnectionManager {
     /// Creates a manager with a cache of its own.
@@ -136,11 +124,15 @@ impl ConnectionManager {
     pub async fn database(&self, config: &Config) -> Result<Database, Error> {
         let connection_type = connection_type(config)?;
         let pool = self.handle(config, connection_type).await?;
-        Ok(Database::of(pool, connection_type, config))
+        Ok(Database::of(pool, connection_type))
     }
 
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one `stat`
     /// if the file has not changed.
+    ///
+    /// If it has, the new connection is opened first. The one that this path gave before is then
+    /// retired in favour of it: its clones go on with the new one. It is not retired while another
+    /// path gives it, or if a [`Config`] of the program was ever given it.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey_async::Error> {
@@ -153,8 +145,10 @@ impl ConnectionManager {
     ///
     /// As [`connection`](Self::connection), and [`Error::Config`].
     pub async fn connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
-        self.connection(&self.shared.get().files.load(path.as_ref())?)
-            .await
+        let (pool, _) = self
+            .handle_from_file(path.as_ref(), Some(ConnectionType::Async))
+            .await?;
+        Ok(Connection::of(pool))
     }
 
     /// As [`pool`](Self::pool), for a caller that keeps no [`Config`].
@@ -163,8 +157,10 @@ impl ConnectionManager {
     ///
     /// As [`pool`](Self::pool), and [`Error::Config`].
     pub async fn pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
-        self.pool(&self.shared.get().files.load(path.as_ref())?)
-            .await
+        let (pool, _) = self
+            .handle_from_file(path.as_ref(), Some(ConnectionType::AsyncPool))
+            .await?;
+        Ok(pool)
     }
 
     /// As [`database`](Self::database), for a caller that keeps no [`Config`].
@@ -173,45 +169,8 @@ impl ConnectionManager {
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
     pub async fn database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        self.database(&self.shared.get().files.load(path.as_ref())?)
-            .await
-    }
-
-    /// Opens a new connection for `config`, caches it in place of the old one, and only then closes
-    /// the old one: a session of it that is in use stays usable until it is released.
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let connection = pgmonkey_async::ConnectionManager::global().reload_connection(&config).await?; // the old one is closed now
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`connection`](Self::connection); the old one then stays cached.
-    pub async fn reload_connection(&self, config: &Config) -> Result<Connection, Error> {
-        let pool = self.reload(config, ConnectionType::Async).await?;
-        Ok(Connection::of(pool))
-    }
-
-    /// As [`reload_connection`](Self::reload_connection), for the pool.
-    ///
-    /// # Errors
-    ///
-    /// As [`pool`](Self::pool); the old one then stays cached.
-    pub async fn reload_pool(&self, config: &Config) -> Result<Pool, Error> {
-        self.reload(config, ConnectionType::AsyncPool).await
-    }
-
-    /// As [`reload_connection`](Self::reload_connection), for the handle that `config` asks for.
-    ///
-    /// # Errors
-    ///
-    /// As [`database`](Self::database); the old one then stays cached.
-    pub async fn reload_database(&self, config: &Config) -> Result<Database, Error> {
-        let connection_type = connection_type(config)?;
-        let pool = self.reload(config, connection_type).await?;
-        Ok(Database::of(pool, connection_type, config))
+        let (pool, connection_type) = self.handle_from_file(path.as_ref(), None).await?;
+        Ok(Database::of(pool, connection_type))
     }
 
     /// Describes the handles that are cached now.
@@ -224,88 +183,46 @@ impl ConnectionManager {
     /// # Ok(()) }
     /// ```
     pub fn cache_info(&self) -> Vec<CacheEntry> {
-        let entries = self.shared.get().cache.entries().into_iter();
-        entries
-            .map(|entry| {
-                let (fingerprint, connection_type, _) = entry.key;
-                let (target, status) = (entry.value.target(), entry.value.status());
-                CacheEntry::new(
-                    connection_type,
-                    fingerprint,
-                    target,
-                    entry.created.elapsed(),
-                    entry.hits,
-                    status,
-                )
-            })
-            .collect()
+        let listed = self.handles.get().listed();
+        listed.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Removes the handles of `config`, a connection and a pool, from the cache, and returns how many
+    /// there were. A handle that the program holds goes on, without a successor; any other is closed.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_async::Config) {
+    /// let removed = pgmonkey_async::ConnectionManager::global().remove(&config);
+    /// println!("{removed} removed");
+    /// # }
+    /// ```
+    pub fn remove(&self, config: &Config) -> usize {
+        let types = [ConnectionType::Async, ConnectionType::AsyncPool];
+        let keys = types.map(|connection_type| self.key(config, connection_type));
+        self.handles
+            .get()
+            .remove(|key| keys.contains(key), |_| true)
+    }
+
+    /// As [`remove`](Self::remove), for every cached handle that `is_meant` accepts.
+    ///
+    /// ```no_run
+    /// # fn example() {
+    /// let hour = std::time::Duration::from_secs(3600);
+    /// pgmonkey_async::ConnectionManager::global().remove_if(|entry| entry.unused_for > hour);
+    /// # }
+    /// ```
+    pub fn remove_if(&self, is_meant: impl Fn(&CacheEntry) -> bool) -> usize {
+        self.handles.get().remove(|_| true, is_meant)
     }
 
     /// Closes all cached handles, removes them from the cache and returns how many there were.
     /// Sessions in use are closed when they are released.
     pub async fn clear_cache_async(&self) -> usize {
-        let closed = self.shared.get().clear();
+        let closed = self.handles.get().clear();
         // The drivers' tasks send the Terminate messages; this lets them run.
         tokio::task::yield_now().await;
         closed
-    }
-
-    fn key(&self, config: &Config, connection_type: ConnectionType) -> Key {
-        let fingerprint = *config.fingerprint(connection_type);
-        (fingerprint, connection_type, self.options.identity())
-    }
-
-    async fn handle(
-        &self,
-        config: &Config,
-        connection_type: ConnectionType,
-    ) -> Result<Pool, Error> {
-        let key = self.key(config, connection_type);
-        // A handle that the program closed is never returned again.
-        let is_closed = Pool::is_closed;
-        if let Some(pool) = self
-            .shared
-            .get()
-            .cache
-            .get(&key)
-            .filter(|pool| !is_closed(pool))
-        {
-            return Ok(pool);
-        }
-        let open = || open(config, connection_type, self.options.clone());
-        let cache = &self.shared.get().cache;
-        let renewed = cache.get_or_try_renew_async(&key, is_closed, open).await?;
-        Ok(renewed.new)
-    }
-
-    async fn reload(
-        &self,
-        config: &Config,
-        connection_type: ConnectionType,
-    ) -> Result<Pool, Error> {
-        let key = self.key(config, connection_type);
-        let open = || open(config, connection_type, self.options.clone());
-        let replaced = self.shared.get().cache.replace_async(&key, open).await?;
-        if let Some(old) = replaced.old {
-            old.close();
-        }
-        Ok(replaced.new)
-    }
-}
-
-impl Shared {
-    fn clear(&self) -> usize {
-        let held = self.cache.clear();
-        held.iter().for_each(|(_, pool)| pool.close());
-        held.len()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.origin.is_here() {
-            self.clear();
-        }
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn drivers() -> &'static Handle {
     start(&DRIVERS, "pgmonkey-driver")
 }
 
-/// Opens and resets those sessions.
-fn openings() -> &'static Handle {
+/// Opens and resets those sessions, and watches files.
+pub(crate) fn openings() -> &'static Handle {
     start(&OPENINGS, "pgmonkey-open")
 }
 
@@ -69,6 +69,15 @@ pub(crate) fn home_of(runtime: &Handle) -> Home {
 #[inline]
 pub(crate) fn here() -> Home {
     Handle::try_current().map_or(Home::ANYWHERE, |here| Home::at(here.id()))
+}
+
+/// Returns the home of a handle that is being opened: none, if the library opens it by itself for
+/// callers in any runtime.
+pub(crate) fn opened_for() -> Home {
+    match Handle::try_current() {
+        Ok(here) if is(&OPENINGS, &here) => Home::ANYWHERE,
+        _ => here(),
+    }
 }
 
 /// The runtime that resets sessions of this runtime.

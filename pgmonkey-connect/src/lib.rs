@@ -32,6 +32,9 @@
 //! | which channels a listener subscribes to, and when it reconnects | [`listening`] |
 //! | which guard holds the single session of a pool for tests | [`test_transaction`] |
 //! | which caller gets a session, and when a pool opens or retries one | [`pool`] |
+//! | which handle serves the callers of a retired one | [`succession`] |
+//! | which file gave which handle | [`sources`] |
+//! | when a watched file is loaded again | [`watched`] |
 //! | which events are emitted | [`events`] |
 //! | how text from the server is shown | [`printable`] |
 //! | what is closed when the process exits | [`exit`] |
@@ -58,13 +61,16 @@ mod random;
 pub mod role;
 mod search;
 mod session;
+pub mod sources;
 pub mod sql;
 mod status;
 mod stream;
+pub mod succession;
 mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
 mod verdict;
+pub mod watched;
 pub mod wire;
 
 pub use error::failure;
@@ -78,8 +84,8 @@ pub use session::{
 pub use telemetry::events;
 
 pub use error::{Error, ErrorKind, HookFailure, SessionEnd};
-pub use files::ConfigFiles;
-pub use inventory::CacheEntry;
+pub use files::{ConfigFiles, Loaded, Stamp};
+pub use inventory::{CacheEntry, LastFailure, Listed};
 pub use pool::hook::HookVerdict;
 pub use process::Origin;
 pub use role::Role;

@@ -42,11 +42,7 @@ fn a_turn_of_a_session_allocates_nothing_when_nobody_listens() {
     let pool = PoolCore::new("pool", Arc::clone(&label), &PoolSettings::default());
     let pool = Arc::new(Numbers(pool));
     let ask = || {
-        let caller = Caller {
-            location: Location::caller(),
-            began: Instant::now(),
-            home: Home::ANYWHERE,
-        };
+        let caller = Caller::new(Location::caller(), Home::ANYWHERE);
         (pool::acquire(&pool, &caller, None).expect("room"), caller)
     };
     // The first acquire waits for a connect task, which finishes at once here.

@@ -44,12 +44,13 @@ pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
 pub use handle::pool::Pool;
 pub use listener::Listener;
-pub use manager::ConnectionManager;
+pub use manager::{ConnectionManager, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
+pub use pgmonkey_connect::sources::Source;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, ListenEvent, Report, Role,
-    StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
+    Report, Role, StatementCacheStatus, Status, Tls,
 };
 #[doc(no_inline)]
 pub use postgres;

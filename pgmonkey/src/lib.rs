@@ -10,18 +10,21 @@
 mod manager;
 
 pub use manager::ConnectionManager;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use manager::Watch;
 pub use pgmonkey_cache as cache;
 pub use pgmonkey_config as config;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
+pub use pgmonkey_connect::sources::Source;
 /// For the `pgmonkey` CLI; not part of the public API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, ListenEvent, Report, Role,
-    SessionEnd, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
+    Report, Role, SessionEnd, StatementCacheStatus, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
 

@@ -33,6 +33,8 @@ twin! {
         let info = manager.cache_info();
         assert_eq!(info.len(), 1);
         let entry = &info[0];
+        assert_eq!((&entry.name, &entry.sources[..]), (&entry.target, &[pgmonkey::Source::Code][..]));
+        assert!(entry.unused_for <= entry.age && entry.last_failure.is_none());
         assert!(entry.connection_type.is_pool());
         let server = on.server();
         let target = format!("{}@{}:{}/{}", server.user(), server.host(), server.port(), server.dbname());
@@ -57,17 +59,19 @@ twin! {
 }
 
 twin! {
-    fn a_reload_publishes_the_new_one_and_closes_the_old(on, driver, go, work) {
+    fn a_reload_publishes_the_new_one_and_retires_the_old(on, driver, go, work) {
         let manager = driver::ConnectionManager::new();
         let config = on.pools("{ min_size: 1, max_size: 2 }");
         let old = go!(manager.pool(&config))?;
         let borrowed = go!(old.acquire())?;
         let new = go!(manager.reload_pool(&config))?;
-        assert!(!new.is_same(&old) && new.is_same(&go!(manager.pool(&config))?));
-        assert!(old.is_closed() && !new.is_closed());
+        assert!(new.is_same(&old) && new.is_same(&go!(manager.pool(&config))?));
+        assert!(!old.is_closed() && !new.is_closed());
         drop(borrowed);
         on.until("the old session ended when it came back", || on.sessions() == 1);
-        assert!(go!(old.acquire()).is_err_and(|error| error.is_closed()));
+        drop(go!(old.acquire())?);
+        old.close();
+        assert!(new.is_closed() && go!(old.acquire()).is_err_and(|error| error.is_closed()));
         Ok(())
     }
 }
@@ -106,13 +110,17 @@ twin! {
 }
 
 twin! {
-    fn dropping_a_manager_closes_what_it_cached(on, driver, go, work) {
+    fn dropping_a_manager_closes_what_no_other_holds(on, driver, go, work) {
         let manager = driver::ConnectionManager::new();
-        let pool = go!(manager.pool(&on.pools("{ min_size: 3, max_size: 3 }")))?;
-        assert_eq!(on.sessions(), 3);
+        go!(manager.pool(&on.pools("{ min_size: 3, max_size: 3 }")))?;
+        let held = go!(manager.pool(&on.pools("{ min_size: 1, max_size: 2 }")))?;
+        assert_eq!(on.sessions(), 4);
         drop(manager);
-        assert!(pool.is_closed());
-        on.until("its sessions ended", || on.sessions() == 0);
+        on.until("the sessions of one ended", || on.sessions() == 1);
+        assert!(!held.is_closed());
+        go!(held.query_one("SELECT 1", &[]))?;
+        drop(held);
+        on.until("all sessions ended", || on.sessions() == 0);
         Ok(())
     }
 }
@@ -127,8 +135,8 @@ twin! {
         assert!(pool.is_same(&go!(manager.pool_from_file(&path))?));
         std::fs::write(&path, on.yaml("pool_settings: { max_size: 3 }\nasync_pool_settings: { max_size: 3 }\n"))?;
         let changed = go!(manager.pool_from_file(&path))?;
-        assert!(!pool.is_same(&changed));
-        assert_eq!(changed.status().max_size, 3);
+        assert!(pool.is_same(&changed), "it was retired");
+        assert_eq!((changed.status().max_size, pool.status().max_size), (3, 3));
         go!(manager.connection_from_file(&path))?;
         Ok(())
     }

@@ -34,7 +34,7 @@ twin! {
 }
 
 #[test]
-fn closing_and_reloading_under_load_loses_nothing_else() -> Outcome {
+fn reloading_under_load_fails_no_caller() -> Outcome {
     let on = Fixture::new();
     let config = on.pools("{ min_size: 1, max_size: 4 }");
     let manager = pgmonkey::sync::ConnectionManager::new();
@@ -45,12 +45,8 @@ fn closing_and_reloading_under_load_loses_nothing_else() -> Outcome {
                 scope.spawn(|| {
                     let mut served = 0;
                     while !stop.load(Ordering::Relaxed) {
-                        let pool = manager.pool(&config)?;
-                        match pool.query_one("SELECT 1", &[]) {
-                            Ok(_) => served += 1,
-                            // Closed between the two lines above: the only possible error.
-                            Err(error) => assert!(error.is_closed(), "{error}"),
-                        }
+                        manager.pool(&config)?.query_one("SELECT 1", &[])?;
+                        served += 1;
                     }
                     Ok::<u32, pgmonkey::Error>(served)
                 })
@@ -93,7 +89,7 @@ fn closing_beside_an_acquire_keeps_nobody_waiting() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_and_reloading_under_load_loses_nothing_else_async() -> Outcome {
+async fn reloading_under_load_fails_no_caller_async() -> Outcome {
     let on = Fixture::new();
     let config = on.pools("{ min_size: 1, max_size: 4 }");
     let manager = pgmonkey::aio::ConnectionManager::new();
@@ -105,10 +101,8 @@ async fn closing_and_reloading_under_load_loses_nothing_else_async() -> Outcome 
             let mut served = 0_u32;
             while !stop.load(Ordering::Relaxed) {
                 let pool = manager.pool(&config).await?;
-                match pool.query_one("SELECT 1", &[]).await {
-                    Ok(_) => served += 1,
-                    Err(error) => assert!(error.is_closed(), "{error}"),
-                }
+                pool.query_one("SELECT 1", &[]).await?;
+                served += 1;
             }
             Ok::<_, pgmonkey::Error>(served)
         });

@@ -50,6 +50,7 @@ mod sources;
 mod statement_cache;
 mod statements;
 mod streams;
+mod successor;
 mod test_transaction;
 mod threads;
 mod tls;

@@ -110,11 +110,11 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
-/// Everything reported so far about the handle called `name`.
+/// Everything reported so far about the handle or the file called `name`.
 fn told_of(name: &str) -> Vec<Told> {
     let all = recording().lock().expect("no panic");
     all.iter()
-        .filter(|told| told.get("pool") == name)
+        .filter(|told| told.get("pool") == name || told.get("file") == name)
         .cloned()
         .collect()
 }
@@ -124,6 +124,14 @@ pub(crate) fn all_told() -> String {
     let all = recording().lock().expect("no panic");
     let fields = all.iter().flat_map(|told| told.fields.values());
     fields.map(|field| format!("{field}\n")).collect()
+}
+
+/// Starts recording, and returns how many warnings there were about the file called `name`.
+pub(crate) fn warnings_about(name: &str) -> usize {
+    recording();
+    let told = told_of(name).into_iter();
+    told.filter(|told| told.level == tracing::Level::WARN)
+        .count()
 }
 
 /// Starts recording events in this process; tests distinguish theirs by name.
@@ -253,6 +261,8 @@ twin! {
         // These take time or another party, so they are reported here directly.
         events::leaked(&on.name, std::panic::Location::caller(), Duration::from_secs(9));
         events::resized(&on.name, 1, 2);
+        events::replaced(&on.name, "pool");
+        events::not_reloaded(std::path::Path::new(&on.name), &Error::other("a reason"));
 
         let told = told_of(&on.name);
         let (spans, events) = (table("span"), table("event"));

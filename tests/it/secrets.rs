@@ -71,7 +71,7 @@ twin! {
         assert_eq!(row.get::<_, &str>(0), format!("{PLANTED}-1{PLANTED}-2"));
         let report = go!(guard.ping())?;
         hides(&format!("{pool:?} {connection:?} {guard:?} {report} {report:?} {} {:?}", pool.target(), pool.status()));
-        hides(connection.target());
+        hides(&connection.target());
         drop(guard);
         on.kill();
         drop(go!(pool.acquire())?);

@@ -1,6 +1,7 @@
 //! A single shared session.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings, Reset};
@@ -146,7 +147,7 @@ impl Connection {
     }
 
     /// Returns `user@host:port/database`, as configured.
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> Arc<str> {
         self.0.target()
     }
 

@@ -1,5 +1,7 @@
 //! The handle that the config file asks for: a connection or a pool.
 
+use std::sync::Arc;
+
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
@@ -29,7 +31,6 @@ use crate::options::HandleOptions;
 #[derive(Debug, Clone)]
 pub struct Database {
     handle: Handle,
-    autocommit: bool,
 }
 
 /// The handle inside a [`Database`].
@@ -63,14 +64,13 @@ impl Database {
     pub(crate) async fn with(config: &Config, options: HandleOptions) -> Result<Self, Error> {
         let connection_type = connection_type(config)?;
         let pool = open(config, connection_type, options).await?;
-        Ok(Self::of(pool, connection_type, config))
+        Ok(Self::of(pool, connection_type))
     }
 
     /// Wraps the pool in a handle of this type.
-    pub(crate) fn of(pool: Pool, connection_type: ConnectionType, config: &Config) -> Self {
+    pub(crate) fn of(pool: Pool, connection_type: ConnectionType) -> Self {
         Self {
             handle: Handle::of(pool, connection_type),
-            autocommit: config.connection_settings.autocommit,
         }
     }
 
@@ -121,13 +121,14 @@ impl Database {
         let acquire = self.acquire();
         async move {
             let mut guard = acquire.await?;
-            if !self.autocommit {
+            let autocommit = guard.autocommit();
+            if !autocommit {
                 guard.begin().await?;
             }
             let (guard, back) = Scoped::new(guard);
             let value = f(guard).await?;
             let mut guard = back.take().ok_or(Error::SessionEscaped)?;
-            if !self.autocommit {
+            if !autocommit {
                 guard.commit().await?;
             }
             Ok(value)
@@ -207,7 +208,7 @@ impl Database {
     }
 
     /// Returns `user@host:port/database`, as configured.
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> Arc<str> {
         self.handle.pool().target()
     }
 

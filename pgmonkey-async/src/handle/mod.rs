@@ -5,4 +5,5 @@ pub(crate) mod database;
 pub(crate) mod execute;
 pub(crate) mod pool;
 pub(crate) mod queries;
+pub(crate) mod successor;
 mod test_transaction;

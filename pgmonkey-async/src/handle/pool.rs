@@ -8,21 +8,26 @@ use std::time::Duration;
 use pgmonkey_cache::Sharded;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
-use pgmonkey_connect::{Error, Report, Status, pool};
+use pgmonkey_connect::pool::{self, Caller};
+use pgmonkey_connect::succession::Succession;
+use pgmonkey_connect::{Error, Report, Status};
 
 use crate::client::guard::ClientGuard;
 use crate::client::scoped::Scoped;
 use crate::client::transaction::Transaction;
 use crate::handle::queries::statements_of_handle;
 use crate::options::HandleOptions;
-use crate::pool::Shared;
-use crate::pool::maintenance;
+use crate::pool::{Shared, maintenance};
+use crate::runtimes;
 
 /// A pool of sessions for tasks.
 ///
 /// Clones are cheap and share one pool. Its sessions are closed when the last clone and the last
 /// guard are dropped, or by [`close`](Self::close). Every acquired session is clean: a transaction
 /// that the previous caller left open has been rolled back.
+///
+/// A pool that its manager replaced, after a reload or a change of its file, has a successor. Its
+/// clones stay usable: every method acts on the successor.
 ///
 /// A pool may be used from several runtimes, and outlives the one that created it. While a single
 /// runtime uses it, its sessions live there. Once there are more, a thread of the library drives
@@ -50,13 +55,15 @@ pub struct Pool(Sharded<Handle>);
 #[derive(Clone)]
 struct Handle {
     shared: Arc<Shared>,
-    _owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
 /// Shared by all clones of a pool; dropping the last clone closes it. Guards and background work
 /// hold only `shared`.
 struct Owner {
     shared: Arc<Shared>,
+    /// Here and not in `shared`: a guard of a retired pool does not keep the successor open.
+    succession: Arc<Succession<Pool>>,
 }
 
 impl Pool {
@@ -90,7 +97,10 @@ impl Pool {
     ) -> Result<Self, Error> {
         let shared = Shared::new(what, config, connection_type, settings, options)?;
         let shared = Arc::new(shared);
-        let owner = Owner { shared };
+        let owner = Owner {
+            shared,
+            succession: Arc::default(),
+        };
         let shared = &owner.shared;
         shared.fill().await?;
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
@@ -100,7 +110,7 @@ impl Pool {
         }
         Ok(Self(Sharded::new(Handle {
             shared: Arc::clone(shared),
-            _owner: Arc::new(owner),
+            owner: Arc::new(owner),
         })))
     }
 
@@ -143,19 +153,27 @@ impl Pool {
         &self,
         location: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
-        if let Some(holder) = &self.0.shared.holder {
-            holder.check()?;
-        }
-        let in_use = self.0.shared.acquire(location).await?;
+        let mut caller = Caller::new(location, runtimes::here());
+        let in_use = match self.acquire_here(&mut caller).await {
+            Err(closed @ Error::Closed { .. }) => {
+                Box::pin(self.acquire_from_successor(caller, closed)).await?
+            }
+            acquired => acquired?,
+        };
         Ok(ClientGuard::new(in_use))
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
     }
 
     pub(crate) fn pool(&self) -> &Self {
         self
+    }
+
+    /// The state of this pool itself, even if it has a successor.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn own_succession(&self) -> &Arc<Succession<Self>> {
+        &self.0.owner.succession
     }
 
     /// Runs `f` in a transaction on a session of its own: commits if `f` returns `Ok`, rolls back
@@ -268,7 +286,7 @@ impl Pool {
 
     /// Returns the pool's current numbers. Sends nothing.
     pub fn status(&self) -> Status {
-        self.0.shared.core.status()
+        self.current().0.shared.core.status()
     }
 
     /// Has every session look up user-defined types (enums, domains, composites) again, and prepare
@@ -285,12 +303,12 @@ impl Pool {
     /// # Ok(()) }
     /// ```
     pub fn forget_types(&self) {
-        self.0.shared.statements.forget_types();
+        self.current().0.shared.statements.forget_types();
     }
 
     /// Returns `user@host:port/database`, as configured.
-    pub fn target(&self) -> &str {
-        self.0.shared.core.label().target()
+    pub fn target(&self) -> Arc<str> {
+        Arc::clone(self.current().0.shared.core.label().target())
     }
 
     /// Sets the bounds of the pool's size: at least `min_size` and at most `max_size` sessions.
@@ -313,8 +331,9 @@ impl Pool {
     /// [`Error::OpenedBeforeFork`].
     pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
         pool::check_sizes(min_size, max_size)?;
-        self.0.shared.core.check_origin()?;
-        pool::resize(&self.0.shared, min_size, max_size);
+        let shared = &self.current().0.shared;
+        shared.core.check_origin()?;
+        pool::resize(shared, min_size, max_size);
         Ok(())
     }
 
@@ -322,7 +341,7 @@ impl Pool {
     /// now, sessions in use when they are released. Does not wait for them. Closing twice is
     /// harmless.
     pub fn close(&self) {
-        self.0.shared.close();
+        self.current().0.shared.close();
     }
 
     /// [`close`](Self::close)s the pool and waits until every session in use has been released and
@@ -337,21 +356,25 @@ impl Pool {
     /// ```
     pub async fn close_timeout(&self, timeout: Duration) -> bool {
         self.close();
-        let Some(drained) = pool::drained(&*self.0.shared) else {
-            return true;
+        let drained = async {
+            // A retired pool may have sessions in use too.
+            for pool in [self.clone(), self.current()] {
+                if let Some(drained) = pool::drained(&*pool.0.shared) {
+                    std::future::poll_fn(|cx| drained.poll(cx)).await;
+                }
+            }
         };
-        let drained = std::future::poll_fn(|cx| drained.poll(cx));
         tokio::time::timeout(timeout, drained).await.is_ok()
     }
 
     /// Returns whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.0.shared.core.is_closed()
+        self.is_over() && self.successor().is_none_or(|next| next.is_closed())
     }
 
     /// Returns whether both are handles of the same pool.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.shared, &other.0.shared)
+        Arc::ptr_eq(&self.current().0.shared, &other.current().0.shared)
     }
 }
 

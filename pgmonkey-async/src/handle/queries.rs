@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use pgmonkey_connect::parameter_types::check_number;
+use pgmonkey_connect::pool::Caller;
 use pgmonkey_connect::{AsStatement, Error};
 
 use crate::client::copy::{CopyInSink, CopyOutStream};
+use crate::client::guard::ClientGuard;
 use crate::client::statements::streams;
 use crate::client::stream::{Origin, RowStream};
 use crate::handle::pool::Pool;
+use crate::runtimes;
 use crate::session::answer::{Answer, CopyIn, CopyOut, Params, Stream};
 
 impl Pool {
@@ -23,19 +26,35 @@ impl Pool {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         check_number(params.len())?;
+        let mut caller = Caller::new(location, runtimes::here());
+        match self.run_here::<A, S>(&mut caller, statement, params).await {
+            Err(closed @ Error::Closed { .. }) => {
+                Box::pin(self.run_at_successor::<A, S>(caller, closed, statement, params)).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// As [`run_statement`](Self::run_statement), on a session of this pool itself.
+    pub(crate) async fn run_here<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        caller: &mut Caller,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
         let shared = self.shared();
         if let (Some(multiplex), Some(text)) = (&shared.multiplex, statement.text())
             && multiplex.takes(text, params)
         {
             shared.core.check_origin()?;
             return shared
-                .run_shared::<A>(multiplex, location, text, params)
+                .run_shared::<A>(multiplex, caller, text, params)
                 .await;
         }
-        let guard = self.acquire_at(location).await?;
+        let guard = ClientGuard::new(self.acquire_here(caller).await?);
         let session = guard.session();
         session
-            .run_statement::<A, S>(location, statement, params)
+            .run_statement::<A, S>(caller.location, statement, params)
             .await
     }
 

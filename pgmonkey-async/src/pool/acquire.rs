@@ -73,30 +73,22 @@ async fn open_one(mut task: ConnectTask<Shared>) {
 }
 
 impl Shared {
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        location: &'static Location<'static>,
-    ) -> Result<InUse, Error> {
+    pub(crate) async fn acquire(self: &Arc<Self>, caller: &mut Caller) -> Result<InUse, Error> {
         self.core.check_origin()?;
         match events::acquire(self.core.label().name()) {
-            Some(span) => Box::pin(self.acquire_in_span(location).instrument(span)).await,
-            None => self.acquire_in_span(location).await,
+            Some(span) => Box::pin(self.acquire_in_span(caller).instrument(span)).await,
+            None => self.acquire_in_span(caller).await,
         }
     }
 
     /// As [`acquire`](Self::acquire), within an existing span.
     pub(crate) async fn acquire_in_span(
         self: &Arc<Self>,
-        location: &'static Location<'static>,
+        caller: &mut Caller,
     ) -> Result<InUse, Error> {
-        let caller = Caller {
-            location,
-            began: Instant::now(),
-            home: runtimes::here(),
-        };
-        match pool::acquire(self, &caller, None)? {
+        match pool::acquire(self, caller, None)? {
             Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
-                Ok(InUse::new(checkout, &caller))
+                Ok(InUse::new(checkout, caller))
             }
             acquiring => Box::pin(self.acquire_checked(acquiring, caller)).await,
         }
@@ -115,16 +107,16 @@ impl Shared {
     async fn acquire_checked(
         self: &Arc<Self>,
         mut acquiring: Acquiring<Self>,
-        caller: Caller,
+        caller: &mut Caller,
     ) -> Result<InUse, Error> {
         loop {
             let mut checkout = match acquiring {
                 Acquiring::Ready(checkout) => checkout,
-                Acquiring::Waiting(waiting) => self.wait(waiting, &caller).await?,
+                Acquiring::Waiting(waiting) => self.wait(waiting, caller).await?,
             };
-            match self.examine(&mut checkout, &caller).await? {
-                None => return Ok(InUse::new(checkout, &caller)),
-                Some(reason) => acquiring = checkout.replace(reason, &caller)?,
+            match self.examine(&mut checkout, caller).await? {
+                None => return Ok(InUse::new(checkout, caller)),
+                Some(reason) => acquiring = checkout.replace(reason, caller)?,
             }
         }
     }
@@ -133,7 +125,7 @@ impl Shared {
     pub(crate) async fn wait(
         &self,
         waiting: Waiter<Self>,
-        caller: &Caller,
+        caller: &mut Caller,
     ) -> Result<Checkout, Error> {
         let wait = self.wait_until(waiting, caller);
         match events::wait(self.core.label().name()) {
@@ -147,13 +139,14 @@ impl Shared {
     async fn wait_until(
         &self,
         mut waiting: Waiter<Self>,
-        caller: &Caller,
+        caller: &mut Caller,
     ) -> Result<Checkout, Error> {
         let delivery = poll_fn(|cx| waiting.poll(cx));
-        if self.settings.timeout.is_zero() {
+        let timeout = caller.wait_for(self.settings.timeout);
+        if timeout.is_zero() {
             return delivery.await;
         }
-        let left = self.settings.timeout.saturating_sub(caller.began.elapsed());
+        let left = timeout.saturating_sub(caller.began.elapsed());
         match tokio::time::timeout(left, delivery).await {
             Ok(delivery) => delivery,
             Err(_) => waiting.time_out(),
@@ -221,11 +214,7 @@ impl Shared {
     /// Opens `min_size` sessions. They are not acquired: no hook is asked, and only their opening
     /// is counted.
     pub(crate) async fn fill(self: &Arc<Self>) -> Result<(), Error> {
-        let caller = Caller {
-            location: Location::caller(),
-            began: Instant::now(),
-            home: runtimes::here(),
-        };
+        let mut caller = Caller::new(Location::caller(), runtimes::opened_for());
         let mut acquiring = Vec::new();
         for _ in 0..self.settings.min_size {
             acquiring.push(pool::acquire(self, &caller, None)?);
@@ -235,7 +224,7 @@ impl Shared {
         for acquiring in acquiring {
             held.push(match acquiring {
                 Acquiring::Ready(checkout) => checkout,
-                Acquiring::Waiting(waiting) => self.wait(waiting, &caller).await?,
+                Acquiring::Waiting(waiting) => self.wait(waiting, &mut caller).await?,
             });
         }
         Ok(())

@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) factory: Arc<SessionFactory>,
     pub(crate) runtimes: Runtimes,
     pub(crate) settings: PoolSettings,
+    /// What [`Database::scope`](crate::Database::scope) follows.
+    pub(crate) autocommit: bool,
     /// Whether each session is checked before it is handed out.
     pub(crate) checks: bool,
     pub(crate) hooks: Option<Hooks>,
@@ -71,6 +73,7 @@ impl Shared {
             runtimes: Runtimes::started(),
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
+            autocommit: config.connection_settings.autocommit,
             hooks: options.hooks,
             statements,
             holder: options.for_tests.then(Holder::default),

@@ -6,14 +6,13 @@
 //! other, and released when its last caller has finished: it is then reset or cancelled like any
 //! other.
 
-use std::panic::Location;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use pgmonkey_connect::pool::Home;
+use pgmonkey_connect::pool::{Caller, Home};
 use pgmonkey_connect::sharing::may_share;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, events};
@@ -22,7 +21,6 @@ use tracing::Instrument;
 
 use crate::pool::Shared;
 use crate::pool::acquire::InUse;
-use crate::runtimes;
 use crate::session::answer::{Answer, Params};
 use crate::session::prepared::Statements;
 
@@ -200,14 +198,13 @@ impl Shared {
     pub(crate) async fn run_shared<A: Answer>(
         self: &Arc<Self>,
         multiplex: &Multiplex,
-        location: &'static Location<'static>,
+        caller: &mut Caller,
         text: &str,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        let home = runtimes::here();
-        let checkout = match multiplex.join(self, home, false) {
+        let checkout = match multiplex.join(self, caller.home, false) {
             Some(permit) => SharedCheckout::Shared(permit),
-            None => self.find_shared(multiplex, location).await?,
+            None => self.find_shared(multiplex, caller).await?,
         };
         match checkout {
             SharedCheckout::Alone(in_use) => in_use.run_text::<A>(text, params).await,
@@ -223,10 +220,10 @@ impl Shared {
     async fn find_shared<'a>(
         self: &Arc<Self>,
         multiplex: &'a Multiplex,
-        location: &'static Location<'static>,
+        caller: &mut Caller,
     ) -> Result<SharedCheckout<'a>, Error> {
         let span = events::acquire(self.core.label().name());
-        let wait = self.wait_for_shared(multiplex, location);
+        let wait = self.wait_for_shared(multiplex, caller);
         match span {
             Some(span) => Box::pin(wait.instrument(span)).await,
             None => Box::pin(wait).await,
@@ -236,14 +233,14 @@ impl Shared {
     async fn wait_for_shared<'a>(
         self: &Arc<Self>,
         multiplex: &'a Multiplex,
-        location: &'static Location<'static>,
+        caller: &mut Caller,
     ) -> Result<SharedCheckout<'a>, Error> {
         self.core.check_origin()?;
-        let home = runtimes::here();
+        let home = caller.home;
         // Counted for as long as the pool counts this caller, so that it takes no session from
         // others.
         let (mut queued, mut waits) = (None, false);
-        let mut acquire = pin!(self.acquire_in_span(location));
+        let mut acquire = pin!(self.acquire_in_span(caller));
         let in_use = loop {
             let mut grown = pin!(multiplex.grown.notified());
             grown.as_mut().enable();

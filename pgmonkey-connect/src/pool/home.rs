@@ -42,6 +42,8 @@ impl Homes {
     pub(super) fn seen(&mut self, caller: Home) -> bool {
         let before = *self;
         *self = match before {
+            // Sessions opened for it may be used in any runtime that comes first later.
+            Self::None if caller == Home::ANYWHERE => Self::None,
             Self::None => Self::One(caller),
             Self::One(home) if home == caller => Self::One(home),
             _ => Self::Many,

@@ -1,6 +1,7 @@
 //! A handle's name and target, and the metrics and events reported under them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::Error;
@@ -12,6 +13,7 @@ use crate::telemetry::metrics::Metrics;
 /// A handle's name and target, with its metrics and statement counts.
 #[derive(Debug)]
 pub struct Label {
+    number: u64,
     name: Arc<str>,
     target: Arc<str>,
     metrics: Metrics,
@@ -22,13 +24,20 @@ impl Label {
     /// Creates a label; `name` identifies the handle in events and metrics, `target` is
     /// `user@host:port/database`.
     pub fn new(name: impl Into<Arc<str>>, target: impl Into<Arc<str>>, max_size: u32) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         let name = name.into();
         Self {
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             metrics: Metrics::new(&name, max_size),
             name,
             target: target.into(),
             statements: Arc::default(),
         }
+    }
+
+    /// The handle's number: no other handle of the process has it.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The handle's name in events and metrics.

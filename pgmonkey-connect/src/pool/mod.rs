@@ -47,7 +47,7 @@ pub use idle_check::IdleCheck;
 pub use label::Label;
 pub use limits::{Limits, check_sizes, interval};
 pub use outcome::{
-    Acquired, Granted, Released, Request, Site, Step, Ticket, TimedOut, Todo, Unchecked,
+    Acquired, Granted, Released, Request, Site, Step, Ticket, TimedOut, Todo, Unchecked, Usage,
 };
 pub use shell::{
     Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, end_all, resize, tick,

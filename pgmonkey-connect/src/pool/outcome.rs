@@ -8,7 +8,7 @@ use super::home::Home;
 use super::idle::ThreadMark;
 use super::sync::Instant;
 use crate::Error;
-use crate::status::CloseReason;
+use crate::status::{CloseReason, Status};
 
 /// A caller's number: lower for earlier callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,9 @@ pub struct Request {
     pub home: Home,
     /// Whether the caller waits for a release too, and not only for a new session.
     pub waits: bool,
+    /// Whether the caller was in the queue of a pool that has been retired since: `max_waiting`
+    /// does not refuse it again.
+    pub moved: bool,
     /// The caller's position in the queue, if it already has one.
     pub ticket: Option<Ticket>,
 }
@@ -136,4 +139,15 @@ impl<S, W> Default for Todo<S, W> {
             drained: Vec::new(),
         }
     }
+}
+
+/// How a pool has been used.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    /// Its statistics.
+    pub status: Status,
+    /// How long ago a session was last acquired, if one was; zero while one is in use.
+    pub unused_for: Option<Duration>,
+    /// The last failure to open a session, and how long ago it was.
+    pub last_failure: Option<(Duration, Error)>,
 }

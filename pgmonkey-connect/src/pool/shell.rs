@@ -15,7 +15,7 @@ use super::connect_task::ConnectTask;
 use super::home::Home;
 use super::label::Label;
 use super::limits::Limits;
-use super::outcome::{Acquired, Granted, Request, Ticket};
+use super::outcome::{Acquired, Granted, Request, Ticket, Usage};
 use super::slot::{SharedSlot, Slot};
 use super::state::PoolState;
 use super::sync::{Arc, Instant, Mutex, MutexGuard};
@@ -68,6 +68,27 @@ pub struct Caller {
     pub began: Instant,
     /// The runtime of the call.
     pub home: Home,
+    /// How long the caller waits, if it began to wait at a pool that has been retired since:
+    /// the `timeout` of that pool.
+    pub timeout: Option<Duration>,
+}
+
+impl Caller {
+    /// A caller that asks now.
+    #[inline]
+    pub fn new(location: &'static Location<'static>, home: Home) -> Self {
+        Self {
+            location,
+            began: Instant::now(),
+            home,
+            timeout: None,
+        }
+    }
+
+    /// Records that the caller waits at a pool with this `timeout`, and returns how long it waits.
+    pub fn wait_for(&mut self, timeout: Duration) -> Duration {
+        *self.timeout.get_or_insert(timeout)
+    }
 }
 
 /// The immediate result of an acquire.
@@ -106,6 +127,11 @@ impl<S> PoolCore<S> {
         &self.label
     }
 
+    /// `pool` or `connection`.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// The process that created the pool.
     #[inline]
     pub fn origin(&self) -> Origin {
@@ -127,6 +153,19 @@ impl<S> PoolCore<S> {
         let mut status = self.lock().status();
         status.statement_cache = self.label.statements().status();
         status
+    }
+
+    /// The current statistics, and when the pool was used and failed last.
+    pub fn usage(&self) -> Usage {
+        let now = Instant::now();
+        let state = self.lock();
+        let (unused_for, last_failure) = (state.unused_for(now), state.last_failure(now));
+        drop(state);
+        Usage {
+            status: self.status(),
+            unused_for,
+            last_failure,
+        }
     }
 
     /// Whether the pool is closed.
@@ -206,7 +245,8 @@ pub fn acquire<P: Shell>(
         location: caller.location,
         began: caller.began,
         home: caller.home,
-        waits: !core.timeout.is_zero(),
+        waits: !caller.timeout.unwrap_or(core.timeout).is_zero(),
+        moved: caller.timeout.is_some() && ticket.is_none(),
         ticket,
     };
     let mut slot = None;

@@ -35,7 +35,7 @@ mod status;
 /// All of one pool: its sessions `S` and its waiters `W`.
 #[derive(Debug)]
 pub struct PoolState<S, W> {
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) idle: IdleList<S>,
     /// In the order of their tickets.
     waiters: VecDeque<Queued<W>>,
@@ -55,6 +55,8 @@ pub struct PoolState<S, W> {
     watchers: Vec<W>,
     last_ticket: u64,
     acquires: u64,
+    last_acquired: Option<Instant>,
+    last_failure: Option<(Instant, Error)>,
     opened: u64,
     ended: Closed,
     timeouts: u64,
@@ -86,6 +88,8 @@ impl<S, W> PoolState<S, W> {
             watchers: Vec::new(),
             last_ticket: 0,
             acquires: 0,
+            last_acquired: None,
+            last_failure: None,
             opened: 0,
             ended: Closed::default(),
             timeouts: 0,
@@ -127,7 +131,7 @@ impl<S, W> PoolState<S, W> {
             if !request.waits {
                 return Acquired::TimedOut;
             }
-            if self.limits.max_waiting.is_some_and(|most| beyond > most) {
+            if !request.moved && self.limits.max_waiting.is_some_and(|most| beyond > most) {
                 return Acquired::QueueFull;
             }
         }
@@ -159,6 +163,7 @@ impl<S, W> PoolState<S, W> {
         now: Instant,
     ) -> Granted<S> {
         self.acquires += 1;
+        self.last_acquired = Some(now);
         let id = self.checkouts.begin(Entry {
             location: request.location,
             since: now,

@@ -100,6 +100,7 @@ fn request(home: Home, began: Instant) -> Request {
         began,
         home,
         waits: true,
+        moved: false,
         ticket: None,
     }
 }
@@ -215,6 +216,17 @@ fn one_who_does_not_wait_gets_what_could_be_opened_for_it() {
     assert!(matches!(state.acquire(at_once, || 1), Acquired::Queued(_)));
     assert_eq!(state.todo(now).open, 1);
     assert!(matches!(state.acquire(at_once, || 2), Acquired::TimedOut));
+}
+
+#[test]
+fn one_that_waited_at_a_retired_pool_is_not_refused_by_a_full_queue() {
+    let (mut state, now) = pool(1, 0);
+    state.limits.max_waiting = Some(0);
+    let new = request(Home::ANYWHERE, now);
+    let moved = Request { moved: true, ..new };
+    assert!(matches!(state.acquire(new, || 1), Acquired::Queued(_)));
+    assert!(matches!(state.acquire(new, || 2), Acquired::QueueFull));
+    assert!(matches!(state.acquire(moved, || 3), Acquired::Queued(_)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! field contains a secret.
 
 use std::panic::Location;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Target;
@@ -40,6 +41,8 @@ pub const LEAK: &str = "pgmonkey.leak";
 pub const HOOK: &str = "pgmonkey.hook";
 /// Event: a listener lost its session, or reconnected.
 pub const LISTEN: &str = "pgmonkey.listen";
+/// Event: a handle was replaced, or a watched file could not be applied.
+pub const RELOAD: &str = "pgmonkey.reload";
 
 /// Event: the server sent a notice or a warning.
 pub const NOTICE: &str = "pgmonkey.notice";
@@ -154,6 +157,20 @@ pub fn hook_failed(pool: &str, failure: &HookFailure) {
 /// A handle was closed; `what` is `pool`, `connection` or `listener`.
 pub fn closed(pool: &str, what: &str) {
     debug!(name: CLOSE, target: TARGET, pool, "{what} closed");
+}
+
+/// A handle was retired: another one serves its callers.
+pub fn replaced(pool: &str, what: &str) {
+    info!(name: RELOAD, target: TARGET, pool, outcome = "replaced", "{what} replaced");
+}
+
+/// A watched file changed, and could not be loaded, or its handle not be opened.
+pub fn not_reloaded(path: &Path, error: &Error) {
+    let path = path.display();
+    warn!(
+        name: RELOAD, target: TARGET, file = %path, outcome = "failed",
+        "{path} has changed and cannot be applied, its handles go on as before: {error}"
+    );
 }
 
 /// A pool has new sizes.

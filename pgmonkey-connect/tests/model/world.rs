@@ -128,11 +128,7 @@ impl Shell for World {
 }
 
 fn caller(home: Home) -> Caller {
-    Caller {
-        location: Location::caller(),
-        began: Instant::now(),
-        home,
-    }
+    Caller::new(Location::caller(), home)
 }
 
 /// Whether one of the remaining events happens now.

@@ -44,6 +44,11 @@ impl ClientGuard {
         }
     }
 
+    /// Whether the configuration says that statements outside a transaction are meant.
+    pub(crate) fn autocommit(&self) -> bool {
+        self.in_use.pool().autocommit
+    }
+
     /// Begins a transaction; end it with [`commit`](Self::commit) or [`rollback`](Self::rollback).
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The handle that the config file asks for: a connection or a pool.
 
+use std::sync::Arc;
+
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::{Error, Report, Status};
 
@@ -27,7 +29,6 @@ use crate::options::HandleOptions;
 #[derive(Debug, Clone)]
 pub struct Database {
     handle: Handle,
-    autocommit: bool,
 }
 
 /// The handle inside a [`Database`].
@@ -61,14 +62,13 @@ impl Database {
     pub(crate) fn with(config: &Config, options: HandleOptions) -> Result<Self, Error> {
         let connection_type = connection_type(config)?;
         let pool = open(config, connection_type, options)?;
-        Ok(Self::of(pool, connection_type, config))
+        Ok(Self::of(pool, connection_type))
     }
 
     /// Wraps the pool in a handle of this type.
-    pub(crate) fn of(pool: Pool, connection_type: ConnectionType, config: &Config) -> Self {
+    pub(crate) fn of(pool: Pool, connection_type: ConnectionType) -> Self {
         Self {
             handle: Handle::of(pool, connection_type),
-            autocommit: config.connection_settings.autocommit,
         }
     }
 
@@ -117,11 +117,12 @@ impl Database {
         f: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut guard = self.acquire()?;
-        if !self.autocommit {
+        let autocommit = guard.autocommit();
+        if !autocommit {
             guard.begin()?;
         }
         let value = f(&mut guard)?;
-        if !self.autocommit {
+        if !autocommit {
             guard.commit()?;
         }
         Ok(value)
@@ -199,7 +200,7 @@ impl Database {
     }
 
     /// Returns `user@host:port/database`, as configured.
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> Arc<str> {
         self.handle.pool().target()
     }
 

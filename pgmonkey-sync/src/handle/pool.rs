@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use pgmonkey_cache::Sharded;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
-use pgmonkey_connect::{Error, Report, Status, pool};
+use pgmonkey_connect::pool::{self, Caller, Home};
+use pgmonkey_connect::succession::Succession;
+use pgmonkey_connect::{Error, Report, Status};
 
 use crate::client::guard::ClientGuard;
 use crate::client::transaction::Transaction;
@@ -24,6 +26,9 @@ use crate::pool::maintenance::Maintenance;
 /// Clones are cheap and share one pool. Its sessions are closed when the last clone and the last
 /// guard are dropped, or by [`close`](Self::close). Every acquired session is clean: a transaction
 /// that the previous caller left open has been rolled back.
+///
+/// A pool that its manager replaced, after a reload or a change of its file, has a successor. Its
+/// clones stay usable: every method acts on the successor.
 ///
 /// Most programs get their pool from a [`ConnectionManager`](crate::ConnectionManager), which
 /// returns the same pool for the same configuration.
@@ -46,13 +51,15 @@ pub struct Pool(Sharded<Handle>);
 #[derive(Clone)]
 struct Handle {
     shared: Arc<Shared>,
-    _owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
 /// Shared by all clones of a pool; dropping the last clone closes it. Guards and background work
 /// hold only `shared`.
 struct Owner {
     shared: Arc<Shared>,
+    /// Here and not in `shared`: a guard of a retired pool does not keep the successor open.
+    succession: Arc<Succession<Pool>>,
     _maintenance: Arc<Maintenance>,
 }
 
@@ -86,6 +93,7 @@ impl Pool {
         let shared = Arc::new(shared);
         let owner = Owner {
             _maintenance: Maintenance::start(&shared),
+            succession: Arc::default(),
             shared,
         };
         let shared = &owner.shared;
@@ -96,7 +104,7 @@ impl Pool {
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
         Ok(Self(Sharded::new(Handle {
             shared: Arc::clone(shared),
-            _owner: Arc::new(owner),
+            owner: Arc::new(owner),
         })))
     }
 
@@ -143,12 +151,25 @@ impl Pool {
         if let Some(holder) = &self.0.shared.holder {
             holder.check()?;
         }
-        let in_use = self.0.shared.acquire(location)?;
+        let mut caller = Caller::new(location, Home::ANYWHERE);
+        let in_use = match self.0.shared.acquire(&mut caller) {
+            Err(closed @ Error::Closed { .. }) => self.acquire_from_successor(caller, closed)?,
+            acquired => acquired?,
+        };
         Ok(ClientGuard::new(in_use))
     }
 
     pub(crate) fn pool(&self) -> &Self {
         self
+    }
+
+    /// The state of this pool itself, even if it has a successor.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn own_succession(&self) -> &Arc<Succession<Self>> {
+        &self.0.owner.succession
     }
 
     /// Runs `f` in a transaction on a session of its own: commits if `f` returns `Ok`, rolls back
@@ -251,7 +272,7 @@ impl Pool {
 
     /// Returns the pool's current numbers. Sends nothing.
     pub fn status(&self) -> Status {
-        self.0.shared.core.status()
+        self.current().0.shared.core.status()
     }
 
     /// Has every session look up user-defined types (enums, domains, composites) again, and prepare
@@ -268,12 +289,12 @@ impl Pool {
     /// # Ok(()) }
     /// ```
     pub fn forget_types(&self) {
-        self.0.shared.statements.forget_types();
+        self.current().0.shared.statements.forget_types();
     }
 
     /// Returns `user@host:port/database`, as configured.
-    pub fn target(&self) -> &str {
-        self.0.shared.core.label().target()
+    pub fn target(&self) -> Arc<str> {
+        Arc::clone(self.current().0.shared.core.label().target())
     }
 
     /// Sets the bounds of the pool's size: at least `min_size` and at most `max_size` sessions.
@@ -296,8 +317,9 @@ impl Pool {
     /// [`Error::OpenedBeforeFork`].
     pub fn resize(&self, min_size: u32, max_size: u32) -> Result<(), Error> {
         pool::check_sizes(min_size, max_size)?;
-        self.0.shared.core.check_origin()?;
-        pool::resize(&self.0.shared, min_size, max_size);
+        let shared = &self.current().0.shared;
+        shared.core.check_origin()?;
+        pool::resize(shared, min_size, max_size);
         Ok(())
     }
 
@@ -305,7 +327,7 @@ impl Pool {
     /// now, sessions in use when they are released. Does not wait for them. Closing twice is
     /// harmless.
     pub fn close(&self) {
-        self.0.shared.close();
+        self.current().0.shared.close();
     }
 
     /// [`close`](Self::close)s the pool and waits until every session in use has been released and
@@ -322,18 +344,21 @@ impl Pool {
         self.close();
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + YEAR);
-        let drained = pool::drained(&*self.0.shared);
-        drained.is_none_or(|drained| drained.wait(deadline))
+        // A retired pool may have sessions in use too.
+        [self.clone(), self.current()].iter().all(|pool| {
+            let drained = pool::drained(&*pool.0.shared);
+            drained.is_none_or(|drained| drained.wait(deadline))
+        })
     }
 
     /// Returns whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
-        self.0.shared.core.is_closed()
+        self.is_over() && self.successor().is_none_or(|next| next.is_closed())
     }
 
     /// Returns whether both are handles of the same pool.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.shared, &other.0.shared)
+        Arc::ptr_eq(&self.current().0.shared, &other.current().0.shared)
     }
 }
 

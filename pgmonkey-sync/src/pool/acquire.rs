@@ -84,22 +84,14 @@ impl Drop for OpenJob {
 
 impl Shared {
     #[inline]
-    pub(crate) fn acquire(
-        self: &Arc<Self>,
-        location: &'static Location<'static>,
-    ) -> Result<InUse, Error> {
+    pub(crate) fn acquire(self: &Arc<Self>, caller: &mut Caller) -> Result<InUse, Error> {
         self.core.check_origin()?;
         let _span = events::acquire(self.core.label().name()).map(Span::entered);
-        let caller = Caller {
-            location,
-            began: Instant::now(),
-            home: Home::ANYWHERE,
-        };
-        match pool::acquire(self, &caller, None)? {
+        match pool::acquire(self, caller, None)? {
             Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
-                Ok(InUse::new(checkout, &caller))
+                Ok(InUse::new(checkout, caller))
             }
-            acquiring => self.acquire_checked(acquiring, &caller),
+            acquiring => self.acquire_checked(acquiring, caller),
         }
     }
 
@@ -116,7 +108,7 @@ impl Shared {
     fn acquire_checked(
         self: &Arc<Self>,
         mut acquiring: Acquiring<Self>,
-        caller: &Caller,
+        caller: &mut Caller,
     ) -> Result<InUse, Error> {
         loop {
             let mut checkout = match acquiring {
@@ -135,9 +127,9 @@ impl Shared {
 
     /// Waits for a session to be released or opened. With a `timeout` of 0 no caller waits for
     /// another; the wait is then for a session being opened, which `connect_timeout` limits.
-    fn wait(&self, mut waiting: Waiter<Self>, caller: &Caller) -> Result<Checkout, Error> {
+    fn wait(&self, mut waiting: Waiter<Self>, caller: &mut Caller) -> Result<Checkout, Error> {
         let _span = events::wait(self.core.label().name()).map(Span::entered);
-        let deadline = match self.settings.timeout {
+        let deadline = match caller.wait_for(self.settings.timeout) {
             Duration::ZERO => None,
             timeout => caller.began.checked_add(timeout),
         };
@@ -223,11 +215,7 @@ impl Shared {
     /// Opens `min_size` sessions. They are not acquired: no hook is asked, and only their opening
     /// is counted.
     pub(crate) fn fill(self: &Arc<Self>) -> Result<(), Error> {
-        let caller = Caller {
-            location: Location::caller(),
-            began: Instant::now(),
-            home: Home::ANYWHERE,
-        };
+        let mut caller = Caller::new(Location::caller(), Home::ANYWHERE);
         let mut acquiring = Vec::new();
         for _ in 0..self.settings.min_size {
             acquiring.push(pool::acquire(self, &caller, None)?);
@@ -237,7 +225,7 @@ impl Shared {
         for acquiring in acquiring {
             held.push(match acquiring {
                 Acquiring::Ready(checkout) => checkout,
-                Acquiring::Waiting(waiting) => self.wait(waiting, &caller)?,
+                Acquiring::Waiting(waiting) => self.wait(waiting, &mut caller)?,
             });
         }
         Ok(())

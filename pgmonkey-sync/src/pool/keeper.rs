@@ -27,8 +27,8 @@ type Key = (Instant, u64);
 pub(crate) trait Kept: Send + Sync {
     /// Does what is due; returns the pause until the next call.
     ///
-    /// Runs on the one thread for all registrations, so it must not block: no I/O, and no lock that
-    /// is held during I/O. The same holds for its drop, because the thread may hold the last
+    /// Runs on the one thread for all registrations, so it must not block: no I/O but a `stat`, and
+    /// no lock that is held during I/O. The same holds for its drop, because the thread may hold the last
     /// reference. [`Duration::MAX`] means that only [`Keeper::wake`] leads to another call.
     fn keep(&self, now: Instant) -> Duration;
 }

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// Calls the maintenance when it is due.
     pub(crate) keeper: OnceLock<Keeper>,
     pub(crate) settings: PoolSettings,
+    /// What [`Database::scope`](crate::Database::scope) follows.
+    pub(crate) autocommit: bool,
     /// Whether lifetimes and sizes are maintained.
     pub(crate) is_kept: bool,
     /// Whether each session is checked before it is handed out.
@@ -72,6 +74,7 @@ impl Shared {
             keeper: OnceLock::new(),
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
+            autocommit: config.connection_settings.autocommit,
             // A single connection has neither lifetimes nor sizes to maintain.
             is_kept: connection_type == ConnectionType::Pool && !options.for_tests,
             hooks: options.hooks,

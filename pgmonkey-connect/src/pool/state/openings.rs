@@ -56,6 +56,7 @@ impl<S, W> PoolState<S, W> {
     /// sessions are in use that will be released. Otherwise the caller that has waited longest is
     /// refused, or every waiter if there is no other source of sessions.
     pub fn open_failed(&mut self, site: Site, error: &Error, now: Instant) -> Todo<S, W> {
+        self.last_failure = Some((now, error.clone()));
         if site.round != self.round {
             return Todo::default();
         }
@@ -75,6 +76,7 @@ impl<S, W> PoolState<S, W> {
 
     /// Records that a session was opened but refused with `error`.
     pub fn refused(&mut self, error: &Error, now: Instant) {
+        self.last_failure = Some((now, error.clone()));
         self.pacing.refused(error, now);
     }
 

@@ -1,6 +1,9 @@
 //! What a pool reports: its statistics, the permits it owes, and the details of a timeout.
 
+use std::time::Duration;
+
 use super::PoolState;
+use crate::Error;
 use crate::pool::outcome::TimedOut;
 use crate::pool::sync::Instant;
 use crate::status::Status;
@@ -28,6 +31,21 @@ impl<S, W> PoolState<S, W> {
     pub fn permits_owed(&self) -> u32 {
         let over = self.size().saturating_sub(self.limits.max_size);
         self.beyond(self.waiters.len()) + over
+    }
+
+    /// How long ago the pool was used; `None` if no session has been acquired yet.
+    pub fn unused_for(&self, now: Instant) -> Option<Duration> {
+        let last = self.last_acquired?;
+        match self.checkouts.in_use() {
+            0 => Some(now.saturating_duration_since(last)),
+            _ => Some(Duration::ZERO),
+        }
+    }
+
+    /// The last failure to open a session, and how long ago it was.
+    pub fn last_failure(&self, now: Instant) -> Option<(Duration, Error)> {
+        let (at, error) = self.last_failure.as_ref()?;
+        Some((now.saturating_duration_since(*at), error.clone()))
     }
 
     /// The current statistics.

@@ -103,6 +103,7 @@ impl World {
             began: self.now,
             home,
             waits,
+            moved: false,
             ticket,
         };
         let waiter = self.next_waiter;

@@ -33,7 +33,7 @@
 //!   except the reference count of the value and a sharded hit counter. [`Cache::sharded`] shards
 //!   the reference count too.
 //! * **No value is lost.** A value stays in the cache until [`remove`](Cache::remove),
-//!   [`clear`](Cache::clear) or [`replace`](Cache::replace) returns it to exactly one caller, which
+//!   [`remove_if`](Cache::remove_if), [`clear`](Cache::clear) or [`replace`](Cache::replace) returns it to exactly one caller, which
 //!   closes it.
 //! * **`replace` swaps without a gap**: callers get the old value until the new one is ready; a failed
 //!   replacement changes nothing.

@@ -236,9 +236,24 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Cache<K, V, E> {
     ///
     /// A build of the key in progress is not affected: its value is cached when it is ready.
     pub fn remove(&self, key: &K) -> Option<V> {
+        self.remove_if(key, |_| true)
+    }
+
+    /// As [`remove`](Self::remove), if the cached value is one that `is_meant` accepts. `is_meant`
+    /// runs once at most, with the cache's lock held: it must be short, and not use the cache.
+    ///
+    /// ```
+    /// # use pgmonkey_cache::Cache;
+    /// let cache: Cache<&str, u16, ()> = Cache::new();
+    /// cache.get_or_try_init(&"port", || Ok(5432))?;
+    /// assert_eq!(cache.remove_if(&"port", |port| *port == 0), None);
+    /// assert_eq!(cache.remove_if(&"port", |port| *port == 5432), Some(5432));
+    /// # Ok::<(), ()>(())
+    /// ```
+    pub fn remove_if(&self, key: &K, is_meant: impl FnOnce(&V) -> bool) -> Option<V> {
         let flights = lock(&self.flights);
         let mut ready = Ready::clone(&self.ready.load());
-        let slot = ready.remove(key)?;
+        let slot = ready.remove(key).filter(|slot| is_meant(&slot.value))?;
         let before = self.ready.swap(ready);
         drop(flights);
         // Dropping the last snapshot that holds a value drops the value: never under the lock.

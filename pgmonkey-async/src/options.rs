@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pgmonkey_connect::pool::Budgets;
+
 use crate::session::connect::Provider;
 use crate::session::hooks::Hooks;
 
@@ -13,6 +15,8 @@ pub(crate) struct HandleOptions {
     pub(crate) name: Option<Arc<str>>,
     /// Whether the handle has a single session that never leaves its transaction.
     pub(crate) for_tests: bool,
+    /// The manager's limits on sessions at each server.
+    pub(crate) budgets: Option<Arc<Budgets>>,
 }
 
 /// Distinguishes handles of the same configuration: the identities of provider and hooks.

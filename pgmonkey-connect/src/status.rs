@@ -91,6 +91,8 @@ pub enum CloseReason {
     Hook,
     /// It made room for a caller in another runtime, or its own runtime has ended.
     Moved,
+    /// It made room for another pool with the same budget of sessions.
+    Budget,
     /// The handle was closed or dropped.
     Shutdown,
 }
@@ -98,7 +100,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// All reasons, in declaration order.
     #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Lifetime,
         Self::Idle,
         Self::Dead,
@@ -106,6 +108,7 @@ impl CloseReason {
         Self::Role,
         Self::Hook,
         Self::Moved,
+        Self::Budget,
         Self::Shutdown,
     ];
 
@@ -119,6 +122,7 @@ impl CloseReason {
             Self::Role => "role",
             Self::Hook => "hook",
             Self::Moved => "moved",
+            Self::Budget => "budget",
             Self::Shutdown => "shutdown",
         }
     }
@@ -142,6 +146,8 @@ pub struct Closed {
     pub hook: u64,
     /// See [`CloseReason::Moved`].
     pub moved: u64,
+    /// See [`CloseReason::Budget`].
+    pub budget: u64,
     /// See [`CloseReason::Shutdown`].
     pub shutdown: u64,
 }
@@ -151,7 +157,7 @@ impl Closed {
     pub fn total(&self) -> u64 {
         let by_age = self.lifetime + self.idle;
         let by_state = self.dead + self.dirty + self.role + self.hook;
-        by_age + by_state + self.moved + self.shutdown
+        by_age + by_state + self.moved + self.budget + self.shutdown
     }
 
     pub(crate) fn count(&mut self, reason: CloseReason) {
@@ -163,6 +169,7 @@ impl Closed {
             CloseReason::Role => &mut self.role,
             CloseReason::Hook => &mut self.hook,
             CloseReason::Moved => &mut self.moved,
+            CloseReason::Budget => &mut self.budget,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
     }

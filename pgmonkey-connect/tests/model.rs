@@ -22,6 +22,7 @@ mod telemetry {
 
 #[path = "../src/pool"]
 mod pool {
+    pub use budget::{Budget, Permit};
     pub use checkout::Checkout;
     pub use connect_task::ConnectTask;
     pub use home::Home;
@@ -29,11 +30,12 @@ mod pool {
     pub use label::Label;
     pub use outcome::Step;
     pub use shell::{
-        Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, resize, tick,
+        Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, join, resize, tick,
     };
     pub use sync::Instant;
     pub use waiter::Waiter;
 
+    mod budget;
     mod checkout;
     mod checkouts;
     mod connect_task;
@@ -179,6 +181,48 @@ fn all_are_in_use_when_the_pool_is_closed(how: How) {
     world.end();
 }
 
+/// Two pools share one or two sessions: every caller gets one, and there are never more.
+fn pools_share_a_budget(how: How) {
+    let limit = 1 + draw(2);
+    let budget = Arc::new(pool::Budget::new("db:5432", limit));
+    let pools = [World::new(how, 2), World::new(how, 2)];
+    for world in &pools {
+        pool::join(world, &budget);
+    }
+    let [one, other] = &pools;
+    one.call(Home::ANYWHERE, Until::Waits);
+    other.call(Home::ANYWHERE, Until::Waits);
+    one.call(Home::ANYWHERE, Until::GivesUp);
+    other.call(Home::ANYWHERE, Until::Waits);
+    // The end of one pool's session may start a task of the other.
+    for _ in 0..8 {
+        pools.iter().for_each(|world| world.join());
+        let open: u32 = pools.iter().map(|world| world.open_sessions()).sum();
+        assert!(open <= limit, "{open} sessions");
+    }
+    pools.iter().for_each(|world| world.end());
+}
+
+/// A pool that is closed while it waits for its turn leaves it to the other.
+fn a_pool_with_a_budget_is_closed(how: How) {
+    let budget = Arc::new(pool::Budget::new("db:5432", 1));
+    let pools = [World::new(how, 1), World::new(how, 1)];
+    for world in &pools {
+        pool::join(world, &budget);
+    }
+    let [one, other] = &pools;
+    one.may_close();
+    let held = other.hold();
+    one.call(Home::ANYWHERE, Until::Waits);
+    one.run(|world| world.close());
+    other.call(Home::ANYWHERE, Until::Waits);
+    drop(held);
+    for _ in 0..8 {
+        pools.iter().for_each(|world| world.join());
+    }
+    pools.iter().for_each(|world| world.end());
+}
+
 /// Runs the scenario under random schedules, and under schedules with few, well-placed switches.
 fn check(scenario: fn(How), how: How) {
     let iterations = std::env::var("MODEL_ITERATIONS").map_or(500, |text| {
@@ -216,4 +260,6 @@ in_both_shells! {
     callers_come_from_two_runtimes
     the_pool_is_closed
     all_are_in_use_when_the_pool_is_closed
+    pools_share_a_budget
+    a_pool_with_a_budget_is_closed
 }

@@ -95,6 +95,7 @@ impl Pool {
         settings: PoolSettings,
         options: HandleOptions,
     ) -> Result<Self, Error> {
+        let budgets = options.budgets.clone();
         let shared = Shared::new(what, config, connection_type, settings, options)?;
         let shared = Arc::new(shared);
         let owner = Owner {
@@ -102,6 +103,10 @@ impl Pool {
             succession: Arc::default(),
         };
         let shared = &owner.shared;
+        if let Some(budgets) = budgets {
+            let servers = shared.factory.connect_target.servers();
+            pool::join(shared, &budgets.of(&servers));
+        }
         shared.fill().await?;
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
         // A single connection has neither lifetimes nor sizes to maintain.

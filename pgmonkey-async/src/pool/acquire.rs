@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::pool::{
-    self, Acquiring, Caller, ConnectTask, Home, PoolCore, Shell, Step, Waiter,
+    self, Acquiring, Caller, ConnectTask, Home, Permit, PoolCore, Shell, Step, Waiter,
 };
 use pgmonkey_connect::recycle::Verdict;
 use pgmonkey_connect::{CloseReason, Error, events, expiry, limits};
@@ -62,8 +62,12 @@ async fn open_one(mut task: ConnectTask<Shared>) {
             Step::End => return,
             Step::Pause(pause) => tokio::time::sleep(pause).await,
             Step::Open => {
+                let Some(permitted) = task.permitted() else {
+                    return;
+                };
+                task = permitted;
                 let pool = Arc::clone(task.pool());
-                match pool.open_session().await {
+                match pool.open_session(task.take_permit()).await {
                     Ok(session) => return task.opened(session),
                     Err(error) => task.failed(&error),
                 }
@@ -190,13 +194,14 @@ impl Shared {
     }
 
     /// Opens a session.
-    async fn open_session(&self) -> Result<Box<Session>, Error> {
+    async fn open_session(&self, permit: Option<Permit>) -> Result<Box<Session>, Error> {
         self.check_first()?;
         let opened = self.engine.open().await?;
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.factory.connect_target);
         let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());
         let mut session = Box::new(Session::new(opened, ends, restore, label, prepared));
+        session.keep(permit);
         if self.holder.is_some() {
             Box::pin(session.begin_outer()).await?;
         }

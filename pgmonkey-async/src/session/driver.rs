@@ -5,11 +5,12 @@
 //! since.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use pgmonkey_connect::events;
+use pgmonkey_connect::pool::Permit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::{AsyncMessage, Connection, Notification};
@@ -26,6 +27,8 @@ pub(crate) struct DriverActivity {
     running: AtomicBool,
     /// Whether the task was dropped before its connection had ended.
     cut_off: AtomicBool,
+    /// The session's part of a budget, until its socket is closed.
+    permit: Mutex<Option<Permit>>,
 }
 
 impl Default for DriverActivity {
@@ -35,6 +38,7 @@ impl Default for DriverActivity {
             woken: AtomicBool::new(true),
             running: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
+            permit: Mutex::new(None),
         }
     }
 }
@@ -44,6 +48,15 @@ impl DriverActivity {
     /// made so far is on the wire, and the observer has counted it.
     pub(crate) fn is_idle(&self) -> bool {
         !self.woken.load(Ordering::SeqCst) && !self.running.load(Ordering::SeqCst)
+    }
+
+    /// Keeps the permit until the task has ended.
+    pub(crate) fn keep(&self, permit: Option<Permit>) {
+        *self.permit() = permit;
+    }
+
+    fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the runtime that the driver lived in has ended.
@@ -173,6 +186,8 @@ impl<C> Drop for Driver<C> {
         if !self.over {
             self.activity.cut_off.store(true, Ordering::Relaxed);
         }
+        let permit = self.activity.permit().take();
+        drop(permit);
     }
 }
 
@@ -203,7 +218,6 @@ impl Wake for Wakeup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     /// A connection that only keeps its waker.
     struct Idle(Arc<Mutex<Option<Waker>>>);

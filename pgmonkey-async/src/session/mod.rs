@@ -6,7 +6,7 @@ use std::time::Instant;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::hook::{Approval, approval};
-use pgmonkey_connect::pool::{Home, Label};
+use pgmonkey_connect::pool::{Home, Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, WireState};
@@ -91,6 +91,11 @@ impl Session {
 
     pub(crate) fn connected_to(&self) -> &ConnectedTo {
         &self.connected_to
+    }
+
+    /// Keeps the permit until the session has been closed.
+    pub(crate) fn keep(&mut self, permit: Option<Permit>) {
+        self.activity.keep(permit);
     }
 
     pub(crate) fn prepared(&self) -> &Prepared {

@@ -23,6 +23,9 @@ pub struct AcquireTimeout {
     pub longest_held: Option<(&'static Location<'static>, Duration)>,
     /// Why the last attempt to open a session failed, if none has succeeded since.
     pub last_error: Option<Error>,
+    /// Which pools hold the sessions that the manager may have at the server, if the pool waits for
+    /// one of them.
+    pub budget: Option<String>,
 }
 
 impl AcquireTimeout {
@@ -34,6 +37,7 @@ impl AcquireTimeout {
             status,
             longest_held: None,
             last_error: None,
+            budget: None,
         }
     }
 }
@@ -48,6 +52,9 @@ impl fmt::Display for AcquireTimeout {
         if let Some((location, held)) = self.longest_held {
             let (file, line) = (location.file(), location.line());
             write!(f, "; held longest: {held:.1?}, acquired at {file}:{line}")?;
+        }
+        if let Some(holders) = &self.budget {
+            write!(f, "; {holders}")?;
         }
         match &self.last_error {
             Some(error) => {

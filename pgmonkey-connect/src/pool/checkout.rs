@@ -103,11 +103,13 @@ impl<P: Shell> Checkout<P> {
     fn release_taken(&self, session: P::Session, now: Instant) {
         let core = self.pool.core();
         let home = P::home(&session);
+        let gives_up = core.gives_up(now);
         let mut state = core.lock();
         let held = self.held_since(&mut state);
-        let put = state.release(self.id, session, home, now);
+        let put = state.release(self.id, session, home, now, gives_up);
         if matches!(put, Released::Idle) && state.is_quiet() {
             drop(state);
+            core.has_idle();
         } else {
             unlock_released(core, state, put, now).run(&self.pool);
         }

@@ -1,5 +1,6 @@
 //! One session being opened on behalf of the pool.
 
+use super::budget::{Permit, Waiting};
 use super::home::Home;
 use super::outcome::{Site, Step};
 use super::shell::{Shell, unlock, unlock_released};
@@ -14,6 +15,7 @@ pub struct ConnectTask<P: Shell> {
     site: Site,
     waited: bool,
     over: bool,
+    permit: Option<Permit>,
 }
 
 impl<P: Shell> ConnectTask<P> {
@@ -23,6 +25,7 @@ impl<P: Shell> ConnectTask<P> {
             site,
             waited: false,
             over: false,
+            permit: None,
         }
     }
 
@@ -51,6 +54,36 @@ impl<P: Shell> ConnectTask<P> {
         step
     }
 
+    /// Returns the task if the pool may open a session now, as [`Step::Open`] asks for. Otherwise
+    /// the pool starts the task again when it may, or ends it if no caller waits for the session.
+    pub fn permitted(mut self) -> Option<Self> {
+        let pool = Arc::clone(&self.pool);
+        let Some(member) = pool.core().membership() else {
+            return Some(self);
+        };
+        self.permit = self.permit.take().or_else(|| member.try_permit());
+        if self.permit.is_some() {
+            return Some(self);
+        }
+        let mut state = pool.core().lock();
+        if state.has_waiters() {
+            drop(state);
+            member.wait(Box::new(self));
+            return None;
+        }
+        self.over = true;
+        let now = Instant::now();
+        state.postponed(self.site, now);
+        let todo = state.todo(now);
+        unlock(pool.core(), state, todo).run(&pool);
+        None
+    }
+
+    /// Takes the permit, which the session keeps until it has been closed.
+    pub fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
+    }
+
     /// Hands the opened session to the pool.
     pub fn opened(mut self, session: P::Session) {
         self.over = true;
@@ -69,6 +102,14 @@ impl<P: Shell> ConnectTask<P> {
         let todo = state.open_failed(self.site, error, Instant::now());
         unlock(core, state, todo).run(&self.pool);
         core.label().open_failed(error);
+    }
+}
+
+impl<P: Shell> Waiting for ConnectTask<P> {
+    fn start(mut self: Box<Self>, permit: Permit) {
+        self.permit = Some(permit);
+        let pool = Arc::clone(&self.pool);
+        pool.open(*self);
     }
 }
 

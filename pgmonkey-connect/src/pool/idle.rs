@@ -88,6 +88,11 @@ impl<S> IdleList<S> {
         self.0.insert(self.0.len() - later, idle);
     }
 
+    /// When the session that has been idle longest was released.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.0.first().map(|idle| idle.since)
+    }
+
     /// Takes the session that has been idle longest.
     pub(super) fn take_oldest(&mut self) -> Option<Idle<S>> {
         (!self.0.is_empty()).then(|| self.0.remove(0))

@@ -15,11 +15,13 @@
 //! | one caller's position in the queue | [`Waiter`] |
 //! | one idle session that maintenance checks | [`IdleCheck`] |
 //! | one session being opened | [`ConnectTask`] |
+//! | how many sessions several pools may have at one server | [`Budget`] |
 //! | the pool's name and target | [`Label`] |
 //! | when a session reaches its maximum lifetime | [`expiry`] |
 //! | how a returned session is reset | [`recycle`] |
 //! | what a hook's answer means for a session | [`hook`] |
 
+mod budget;
 mod checkout;
 mod checkouts;
 mod connect_task;
@@ -39,6 +41,7 @@ mod state;
 mod sync;
 mod waiter;
 
+pub use budget::{Budget, Budgets, Permit};
 pub use checkout::Checkout;
 pub use checkouts::{CheckoutId, Overdue};
 pub use connect_task::ConnectTask;
@@ -50,7 +53,8 @@ pub use outcome::{
     Acquired, Granted, Released, Request, Site, Step, Ticket, TimedOut, Todo, Unchecked, Usage,
 };
 pub use shell::{
-    Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, end_all, resize, tick,
+    Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, end_all, join, resize,
+    tick,
 };
 pub use slot::{SharedSlot, Slot};
 pub use state::PoolState;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sync::Instant;
 use crate::Error;
-use crate::backoff::pause;
+use crate::backoff::{LONGEST, pause};
 
 /// How long attempts pause after a final refusal while the pool has sessions for its waiters, or
 /// none wait: only a change at the server helps.
@@ -84,6 +84,11 @@ impl Pacing {
         }
     }
 
+    /// No more sessions may be opened at the server for now, and no caller waits for one.
+    pub(super) fn postponed(&mut self, now: Instant) {
+        self.background = Some(now + LONGEST);
+    }
+
     /// How long the server has been unavailable.
     pub(super) fn away_for(&self, now: Instant) -> Option<Duration> {
         let since = self.away_since?;
@@ -125,7 +130,6 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backoff::LONGEST;
 
     #[test]
     fn a_server_is_away_from_the_first_failure_to_the_next_session() {

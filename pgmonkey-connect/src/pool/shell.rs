@@ -5,11 +5,12 @@
 //! knows whether it was served.
 
 use std::panic::Location;
-use std::sync::PoisonError;
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use pgmonkey_config::PoolSettings;
 
+use super::budget::Membership;
 use super::checkout::Checkout;
 use super::connect_task::ConnectTask;
 use super::home::Home;
@@ -28,9 +29,11 @@ use crate::telemetry::events;
 
 mod closing;
 mod deferred;
+mod member;
 
 pub use closing::{Drained, close, drained};
 pub(super) use deferred::{unlock, unlock_released};
+pub use member::join;
 
 /// What a waiter receives.
 pub(super) type Delivery<S> = Result<Granted<S>, Error>;
@@ -107,6 +110,8 @@ pub struct PoolCore<S> {
     origin: Origin,
     what: &'static str,
     timeout: Duration,
+    /// The pool's part in a budget that it shares with others.
+    membership: OnceLock<Membership>,
 }
 
 impl<S> PoolCore<S> {
@@ -118,6 +123,27 @@ impl<S> PoolCore<S> {
             origin: Origin::here(),
             what,
             timeout: settings.timeout,
+            membership: OnceLock::new(),
+        }
+    }
+
+    /// The pool's part in a budget, if it shares one.
+    #[inline]
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.membership.get()
+    }
+
+    /// Whether a session that is being released is to be closed for another pool.
+    #[inline]
+    pub(super) fn gives_up(&self, now: Instant) -> bool {
+        self.membership().is_some_and(|member| member.gives_up(now))
+    }
+
+    /// Tells the budget that a session has become idle.
+    #[inline]
+    pub(super) fn has_idle(&self) {
+        if let Some(member) = self.membership() {
+            member.has_idle();
         }
     }
 
@@ -207,6 +233,7 @@ impl<S> PoolCore<S> {
         let mut timeout = AcquireTimeout::new(Arc::clone(self.label.target()), waited, status);
         timeout.longest_held = warned.longest_held;
         timeout.last_error = warned.last_error;
+        timeout.budget = self.membership().and_then(Membership::holders);
         let error = Error::Timeout(Arc::new(timeout));
         events::acquire_failed(self.label.name(), waited, &error);
         error

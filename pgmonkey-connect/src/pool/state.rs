@@ -180,7 +180,8 @@ impl<S, W> PoolState<S, W> {
         }
     }
 
-    /// Releases a clean session: it goes to the first waiter that may use it, or becomes idle.
+    /// Releases a clean session: it goes to the first waiter that may use it, or becomes idle. With
+    /// `gives_up` it is closed for another pool.
     #[inline]
     pub fn release(
         &mut self,
@@ -188,11 +189,16 @@ impl<S, W> PoolState<S, W> {
         session: S,
         home: Home,
         now: Instant,
+        gives_up: bool,
     ) -> Released<S, W> {
         let Some(ended) = self.checkouts.end(id) else {
             return Released::Ended(session, CloseReason::Shutdown);
         };
         self.pacing.succeeded();
+        if gives_up {
+            self.ended.count(CloseReason::Budget);
+            return Released::Ended(session, CloseReason::Budget);
+        }
         self.hand_over(Idle {
             session,
             home,
@@ -270,6 +276,23 @@ impl<S, W> PoolState<S, W> {
     /// Whether the pool is closed.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether callers wait.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// When the session that has been idle longest was released.
+    pub fn longest_idle(&self) -> Option<Instant> {
+        self.idle.oldest()
+    }
+
+    /// Takes out the session that has been idle longest, to be closed for another pool.
+    pub fn give_up_idle(&mut self) -> Option<S> {
+        let idle = self.idle.take_oldest()?;
+        self.ended.count(CloseReason::Budget);
+        Some(idle.session)
     }
 
     /// Whether a session that has just become idle leaves nothing to do: no waiter, not closed.

@@ -24,6 +24,8 @@ struct Session {
 enum Event {
     Acquire { runtime: u8, waits: bool },
     Release(u8),
+    GiveUp(u8),
+    GiveUpIdle,
     End(u8, bool),
     Replace(u8),
     Clean(u8),
@@ -45,6 +47,8 @@ fn event() -> impl Strategy<Value = Event> {
         12 => (0..3u8, prop::bool::weighted(0.9))
             .prop_map(|(runtime, waits)| Event::Acquire { runtime, waits }),
         10 => any::<u8>().prop_map(Event::Release),
+        1 => any::<u8>().prop_map(Event::GiveUp),
+        1 => Just(Event::GiveUpIdle),
         3 => (any::<u8>(), any::<bool>()).prop_map(|(at, dead)| Event::End(at, dead)),
         3 => any::<u8>().prop_map(Event::Replace),
         2 => any::<u8>().prop_map(Event::Clean),

@@ -3,7 +3,7 @@
 /// The counterpart of `src/pool/sync.rs`.
 pub(crate) mod sync {
     use std::cell::Cell;
-    use std::ops::{Add, Sub};
+    use std::ops::{Add, AddAssign, Sub};
     use std::time::Duration;
 
     pub(crate) use std::sync::Arc;
@@ -40,6 +40,12 @@ pub(crate) mod sync {
 
         fn add(self, time: Duration) -> Self {
             Self(self.0 + time)
+        }
+    }
+
+    impl AddAssign<Duration> for Instant {
+        fn add_assign(&mut self, time: Duration) {
+            self.0 += time;
         }
     }
 
@@ -177,6 +183,7 @@ pub(crate) mod error {
     pub struct AcquireTimeout {
         pub(crate) longest_held: Option<(&'static Location<'static>, Duration)>,
         pub(crate) last_error: Option<Error>,
+        pub(crate) budget: Option<String>,
     }
 
     impl AcquireTimeout {
@@ -184,6 +191,7 @@ pub(crate) mod error {
             Self {
                 longest_held: None,
                 last_error: None,
+                budget: None,
             }
         }
     }

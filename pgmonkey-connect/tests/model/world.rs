@@ -16,8 +16,8 @@ use tokio::runtime::Builder;
 
 use crate::error::Error;
 use crate::pool::{
-    self, Acquiring, Caller, Checkout, ConnectTask, Home, Instant, Label, PoolCore, Shell, Step,
-    Waiter,
+    self, Acquiring, Caller, Checkout, ConnectTask, Home, Instant, Label, Permit, PoolCore, Shell,
+    Step, Waiter,
 };
 use crate::status::CloseReason;
 use crate::surroundings::sync::{pass, reset_clock};
@@ -76,11 +76,16 @@ pub(crate) struct World {
 pub(crate) struct Session {
     home: Home,
     open: Arc<AtomicU32>,
+    permit: Option<Permit>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::SeqCst);
+        // A session takes time to close.
+        if self.permit.is_some() {
+            thread::yield_now();
+        }
     }
 }
 
@@ -101,11 +106,17 @@ impl Shell for World {
                         pass(pause);
                     }
                     Step::Open => {
+                        let Some(permitted) = task.permitted() else {
+                            return;
+                        };
+                        task = permitted;
+                        let permit = task.take_permit();
                         thread::yield_now();
                         if !chance(&world.failures) {
-                            let session = world.session(task.home());
+                            let session = world.session(task.home(), permit);
                             return task.opened(session);
                         }
+                        drop(permit);
                         match draw(3) {
                             // Dropped with its runtime.
                             0 => return,
@@ -239,13 +250,19 @@ impl World {
         }
     }
 
-    fn session(&self, home: Home) -> Session {
+    fn session(&self, home: Home, permit: Option<Permit>) -> Session {
         let open = 1 + self.open.fetch_add(1, Ordering::SeqCst);
         assert!(open <= self.max_size, "{open} sessions");
         Session {
             home,
             open: Arc::clone(&self.open),
+            permit,
         }
+    }
+
+    /// The number of open sessions.
+    pub(crate) fn open_sessions(&self) -> u32 {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Closes the pool and waits until it has no session left.

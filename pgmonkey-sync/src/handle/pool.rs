@@ -89,6 +89,7 @@ impl Pool {
         options: HandleOptions,
     ) -> Result<Self, Error> {
         context::check("opening a blocking pool", "pgmonkey_async::Pool")?;
+        let budgets = options.budgets.clone();
         let shared = Shared::new(what, config, connection_type, settings, options)?;
         let shared = Arc::new(shared);
         let owner = Owner {
@@ -97,6 +98,10 @@ impl Pool {
             shared,
         };
         let shared = &owner.shared;
+        if let Some(budgets) = budgets {
+            let servers = shared.factory.connect_target.servers();
+            pool::join(shared, &budgets.of(&servers));
+        }
         shared.fill()?;
         if shared.is_kept {
             shared.core.keep_min_size();

@@ -145,7 +145,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            end(client, self.origin);
+            end((client, None), self.origin);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::pool::{
-    self, Acquiring, Caller, ConnectTask, Home, PoolCore, Shell, Step, Waiter,
+    self, Acquiring, Caller, ConnectTask, Home, Permit, PoolCore, Shell, Step, Waiter,
 };
 use pgmonkey_connect::recycle::Verdict;
 use pgmonkey_connect::{CloseReason, Error, events, expiry, limits};
@@ -62,10 +62,16 @@ impl OpenJob {
             match task.step() {
                 Step::End => return,
                 Step::Pause(pause) => return pool.open_later(pause, task),
-                Step::Open => match pool.open_session() {
-                    Ok(session) => return task.opened(session),
-                    Err(error) => task.failed(&error),
-                },
+                Step::Open => {
+                    let Some(permitted) = task.permitted() else {
+                        return;
+                    };
+                    task = permitted;
+                    match pool.open_session(task.take_permit()) {
+                        Ok(session) => return task.opened(session),
+                        Err(error) => task.failed(&error),
+                    }
+                }
             }
         }
     }
@@ -183,13 +189,14 @@ impl Shared {
     }
 
     /// Opens a session.
-    fn open_session(&self) -> Result<Box<Session>, Error> {
+    fn open_session(&self, permit: Option<Permit>) -> Result<Box<Session>, Error> {
         self.check_first()?;
         let opened = self.factory.open()?;
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.factory.connect_target);
         let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());
         let mut session = Box::new(Session::new(opened, ends, restore, label, prepared));
+        session.keep(permit);
         if self.holder.is_some() {
             session.begin_outer()?;
         }

@@ -3,6 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::time::Instant;
 
+use pgmonkey_connect::pool::Permit;
 use pgmonkey_connect::process::Origin;
 use pgmonkey_connect::{Error, limits};
 
@@ -15,10 +16,11 @@ impl Drop for Session {
             return;
         };
         self.take_leave();
+        let closed = (client, self.permit.take());
         match self.given_up {
             // The driver waits for the end of a copy that may never come.
-            Some(Error::WrongCopy { .. }) => end_apart(client),
-            _ => end(client, self.connected_to.observer().origin()),
+            Some(Error::WrongCopy { .. }) => end_apart(closed),
+            _ => end(closed, self.connected_to.observer().origin()),
         }
     }
 }
@@ -32,23 +34,26 @@ impl Session {
     }
 }
 
+/// A client to be closed, and the permit that its session holds until then.
+type Closed = (postgres::Client, Option<Permit>);
+
 /// Closes a session politely, wherever that happens.
-pub(crate) fn end(client: postgres::Client, origin: Origin) {
+pub(crate) fn end(closed: Closed, origin: Origin) {
     if !origin.is_here() {
         // Closing it would close the session of the parent, which owns the socket.
-        return std::mem::forget(client);
+        return std::mem::forget(closed);
     }
     if !context::near_a_runtime() {
-        return drop(client);
+        return drop(closed);
     }
     // The driver's own drop blocks, which panics inside a task and aborts during a panic.
-    end_apart(client);
+    end_apart(closed);
 }
 
-fn end_apart(client: postgres::Client) {
+fn end_apart(closed: Closed) {
     // If no thread can be started, the client is leaked rather than dropped here.
-    let client = ManuallyDrop::new(client);
+    let closed = ManuallyDrop::new(closed);
     let _ = std::thread::Builder::new()
         .name("pgmonkey-close".to_owned())
-        .spawn(move || drop(ManuallyDrop::into_inner(client)));
+        .spawn(move || drop(ManuallyDrop::into_inner(closed)));
 }

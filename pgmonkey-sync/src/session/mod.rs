@@ -8,7 +8,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
-use pgmonkey_connect::pool::Label;
+use pgmonkey_connect::pool::{Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, ServerFailure, WireState};
@@ -83,6 +83,8 @@ pub(crate) struct Session {
     given_up: Option<Error>,
     /// The number of transactions begun while the wire is not observed.
     unwatched: u32,
+    /// Its part of a budget of sessions.
+    permit: Option<Permit>,
 }
 
 impl Session {
@@ -99,6 +101,7 @@ impl Session {
             was_acquired: false,
             given_up: None,
             unwatched: 0,
+            permit: None,
             restore,
             restored_at: opened.connected_to.observer().requests(),
             client: Some(opened.client),
@@ -148,6 +151,11 @@ impl Session {
     /// `None` on a Unix socket.
     pub(crate) fn observer(&self) -> Option<&Arc<Observer>> {
         self.observer.as_ref()
+    }
+
+    /// Keeps the permit until the session has been closed.
+    pub(crate) fn keep(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
     }
 
     pub(crate) fn connected_to(&self) -> &ConnectedTo {

@@ -17,6 +17,9 @@ pub fn close<P: Shell>(pool: &P) -> bool {
     }
     let todo = state.todo(Instant::now());
     unlock(core, state, todo).tell(pool);
+    if let Some(member) = core.membership() {
+        member.withdraw();
+    }
     events::closed(core.label.name(), core.what);
     true
 }

@@ -17,6 +17,8 @@ pub(in crate::pool) struct Deferred<S> {
     pub(super) end: Vec<(S, CloseReason)>,
     open: u32,
     site: Site,
+    /// Whether a session has become idle.
+    is_idle: bool,
 }
 
 impl<S> Default for Deferred<S> {
@@ -26,6 +28,7 @@ impl<S> Default for Deferred<S> {
             end: Vec::new(),
             open: 0,
             site: Site::default(),
+            is_idle: false,
         }
     }
 }
@@ -49,6 +52,7 @@ pub(in crate::pool) fn unlock<S>(
         end: todo.end,
         open: todo.open,
         site: todo.site,
+        is_idle: false,
     }
 }
 
@@ -61,7 +65,10 @@ pub(in crate::pool) fn unlock_released<S>(
 ) -> Deferred<S> {
     let mut deferred = Deferred::default();
     let over = match put {
-        Released::Idle => None,
+        Released::Idle => {
+            deferred.is_idle = true;
+            None
+        }
         Released::Handed(slot, granted) => {
             deferred.wake.extend(slot.fill(Ok(granted)));
             None
@@ -77,6 +84,7 @@ pub(in crate::pool) fn unlock_released<S>(
     deferred.wake.extend(more.wake);
     Deferred {
         wake: deferred.wake,
+        is_idle: deferred.is_idle,
         ..more
     }
 }
@@ -88,7 +96,11 @@ impl<S> Deferred<S> {
         let begin = |_| ConnectTask::new(Arc::clone(pool), self.site);
         let openings: Vec<_> = (0..self.open).map(begin).collect();
         openings.into_iter().for_each(|task| pool.open(task));
+        let is_idle = self.is_idle;
         self.tell(&**pool);
+        if is_idle {
+            pool.core().has_idle();
+        }
     }
 
     /// Like [`run`](Self::run), for a pool that opens no more sessions.

@@ -74,6 +74,13 @@ impl<S, W> PoolState<S, W> {
         todo
     }
 
+    /// Ends a connect task that may not open a session now and for which no caller waits. Call
+    /// [`todo`](Self::todo) afterwards.
+    pub fn postponed(&mut self, site: Site, now: Instant) {
+        self.opening_over(site);
+        self.pacing.postponed(now);
+    }
+
     /// Records that a session was opened but refused with `error`.
     pub fn refused(&mut self, error: &Error, now: Instant) {
         self.last_failure = Some((now, error.clone()));

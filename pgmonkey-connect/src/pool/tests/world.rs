@@ -161,7 +161,14 @@ impl World {
                 let home = self.homes[runtime as usize % self.homes.len()];
                 self.acquire(home, waits, None);
             }
-            Event::Release(at) => self.release(at),
+            Event::Release(at) => self.release(at, false),
+            Event::GiveUp(at) => self.release(at, true),
+            Event::GiveUpIdle => {
+                if let Some(session) = self.state.give_up_idle() {
+                    assert!(self.live.remove(&session.number));
+                    self.todo();
+                }
+            }
             Event::End(at, dead) => self.end(at, dead),
             Event::Replace(at) => self.replace(at),
             Event::Clean(at) => {
@@ -199,9 +206,11 @@ impl World {
         }
     }
 
-    fn release(&mut self, at: u8) {
+    fn release(&mut self, at: u8, gives_up: bool) {
         if let Some((id, session, ..)) = self.take_lent(at) {
-            let put = self.state.release(id, session, session.home, self.now);
+            let put = self
+                .state
+                .release(id, session, session.home, self.now, gives_up);
             self.settle_released(put);
         }
     }

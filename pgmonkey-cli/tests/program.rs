@@ -138,3 +138,24 @@ fn a_command_needs_permission() {
         }
     }
 }
+
+#[test]
+fn show_names_the_section_that_stands_for_an_absent_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "connection_settings: { host: db, user: u }\npool_settings:\n  max_size: 20\n";
+    fs::write(folder.path().join("c.yaml"), file).expect("written");
+    let shown = pgmonkey(&["config", "show", "c.yaml"], folder.path());
+    let words = text(&shown.stdout);
+    assert!(words.contains("pool_settings (c.yaml:3)"), "{words}");
+    let args = ["config", "show", "c.yaml", "--format", "json"];
+    let shown = pgmonkey(&args, folder.path());
+    let json: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("it is JSON");
+    let rows = json["settings"].as_array().expect("a list");
+    let row = rows
+        .iter()
+        .find(|row| row["key"] == "async_pool_settings.max_size");
+    let source = &row.expect("the size")["source"];
+    assert_eq!(source["kind"], "section");
+    assert_eq!(source["name"], "pool_settings");
+    assert_eq!(source["of"]["line"], 3);
+}

@@ -261,6 +261,13 @@ pub enum Place {
     },
     /// An environment variable.
     Variable(String),
+    /// Another section of the same file, which stands for one that is absent.
+    Section {
+        /// The section.
+        name: &'static str,
+        /// Where the value is set there.
+        place: Box<Self>,
+    },
     /// The program, such as [`Loader::set`](crate::Loader::set).
     Code,
 }
@@ -271,6 +278,7 @@ impl Place {
         match self {
             Self::File { path, position } => (Some(path), *position),
             Self::Text { position } => (None, *position),
+            Self::Section { place, .. } => place.order(),
             _ => (None, None),
         }
     }
@@ -295,6 +303,7 @@ impl fmt::Display for Place {
                 write!(f, "{}: service {name}", path.display())
             }
             Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Section { name, place } => write!(f, "{name} ({place})"),
             Self::Code => f.write_str("set in code"),
         }
     }

@@ -120,6 +120,10 @@ fn write(values: &[usize], spelling: &[usize], order: &[u32], flow: bool, wrappe
         lines.sort_by_key(|(place, _)| *place);
         let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
         if lines.is_empty() {
+            if section != C {
+                // An absent section would be taken from its counterpart.
+                sections.push((0, format!("{section}: {{}}\n")));
+            }
             continue;
         }
         // A flow mapping would treat the comma of an unquoted list as its own.

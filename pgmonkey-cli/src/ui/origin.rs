@@ -28,6 +28,8 @@ pub(crate) enum Origin {
     Variable { name: String },
     /// A service of a service file.
     Service { file: PathBuf, name: String },
+    /// Another section, which stands for one that is absent.
+    Section { name: String, of: Box<Self> },
     /// The passfile.
     Passfile { file: PathBuf },
     /// An option of the command.
@@ -55,6 +57,10 @@ impl Origin {
                 file: path.clone(),
                 name: name.clone(),
             },
+            Place::Section { name, place } => Self::Section {
+                name: (*name).to_owned(),
+                of: Box::new(Self::of(Some(place))),
+            },
             Place::Variable(name) => Self::Variable { name: name.clone() },
             // Set by the CLI itself.
             _ => Self::Option,
@@ -75,6 +81,7 @@ impl std::fmt::Display for Origin {
             Self::Url => f.write_str("the URL"),
             Self::Variable { name } => f.write_str(name),
             Self::Service { file, name } => write!(f, "service {name} of {}", file.display()),
+            Self::Section { name, of } => write!(f, "{name} ({of})"),
             Self::Passfile { file } => write!(f, "passfile {}", file.display()),
             Self::Option => f.write_str("option"),
         }

@@ -3,6 +3,7 @@
 mod libpq_sources;
 mod profiles;
 mod secrets;
+mod shared_sections;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
+use self::shared_sections::SharedSections;
 use crate::error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
 use crate::load::extract;
 use crate::load::extract::value::flag_of;
@@ -78,16 +80,19 @@ impl<'a> Assembly<'a> {
         for layer in layers {
             self.add(layer);
         }
+        // The `PG*` variables set server parameters in both sections.
+        let shared = SharedSections::of(&self.merged);
         if self.uses_libpq() {
             self.add_service();
             self.add_libpq();
         }
-        self.finish()
+        self.finish(&shared)
     }
 
-    fn finish(mut self) -> Result<Loaded, Error> {
+    fn finish(mut self, shared: &SharedSections) -> Result<Loaded, Error> {
         let (mut settings, mut found) = extract::settings(&self.merged);
         found.extend(self.check_secrets(&mut settings.connection_settings));
+        shared.fill(&mut settings);
         let settings = normalise::settings(settings);
         let hidden = |key: &str| {
             let path: Vec<String> = key.splitn(2, '.').map(str::to_owned).collect();
@@ -99,7 +104,9 @@ impl<'a> Assembly<'a> {
                 .map(|(key, kind)| {
                     let path = key.splitn(2, '.').map(str::to_owned).collect();
                     (path, kind)
-                }),
+                })
+                // The same problem is reported for the section that is there.
+                .filter(|(path, _): &(Vec<String>, _)| !shared.contains(&path[0])),
         );
         found.truncate(self.findings.room());
         let problems: Vec<Problem> = found
@@ -110,7 +117,7 @@ impl<'a> Assembly<'a> {
         let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
         self.findings.problems.sort_by(order);
         let sources = match self.tells_sources {
-            true => self.sources(),
+            true => self.sources(shared),
             false => BTreeMap::new(),
         };
         Error::check(self.findings.problems)?;
@@ -251,7 +258,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Returns the place of every value that a layer has set, by section and key.
-    fn sources(&self) -> BTreeMap<String, Place> {
+    fn sources(&self, shared: &SharedSections) -> BTreeMap<String, Place> {
         let of = |path: &[String]| Some((path.join("."), self.layer_of(path)?.place(path)));
         let mut sources = BTreeMap::new();
         for (section, value) in &self.merged {
@@ -267,6 +274,7 @@ impl<'a> Assembly<'a> {
                 _ => sources.extend(of(&path)),
             }
         }
+        shared.tell(&mut sources);
         sources
     }
 

@@ -50,6 +50,7 @@ impl Place {
 fn position(place: &Place) -> Option<(u64, u64)> {
     match place {
         Place::File { position, .. } | Place::Text { position } => *position,
+        Place::Section { place, .. } => self::position(place),
         _ => None,
     }
 }

@@ -121,8 +121,16 @@ fn tree(settings: &Settings, form: Form) -> Node {
         "connection_settings",
         connection(&settings.connection_settings, form),
     );
-    top.map("sync_settings", session(&settings.sync_settings, form));
-    top.map("async_settings", session(&settings.async_settings, form));
+    let sections = [
+        ("sync_settings", &settings.sync_settings),
+        ("async_settings", &settings.async_settings),
+    ];
+    // One that is absent would be taken from the other.
+    if sections.iter().any(|(_, section)| !section.is_empty()) {
+        for (name, section) in sections {
+            top.put(name, Node::Map(session(section, form)));
+        }
+    }
     top.map("pool_settings", pool(&settings.pool_settings));
     let mut async_pool = pool(&settings.async_pool_settings);
     async_pool.flag("multiplex", settings.async_pool_settings.multiplex);

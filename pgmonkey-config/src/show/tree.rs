@@ -55,7 +55,7 @@ impl Node {
 pub(super) struct Map(pub(super) Vec<(String, Node)>);
 
 impl Map {
-    fn put(&mut self, name: &str, node: Node) {
+    pub(super) fn put(&mut self, name: &str, node: Node) {
         self.0.push((name.to_owned(), node));
     }
 

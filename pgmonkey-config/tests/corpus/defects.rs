@@ -171,6 +171,6 @@ fn b13_b15_types_have_fingerprints_of_their_own_and_zero_is_a_value() {
     assert!(!config.connection_settings.keepalives);
     assert_eq!(config.connection_settings.connect_timeout, None);
     let kinds = [ConnectionType::Pool, ConnectionType::AsyncPool];
-    let config = good("pool_settings: { max_size: 3 }");
+    let config = good("pool_settings: { max_size: 3 }\nasync_pool_settings: {}");
     assert_ne!(config.fingerprint(kinds[0]), config.fingerprint(kinds[1]));
 }

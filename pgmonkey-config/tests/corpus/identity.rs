@@ -86,7 +86,20 @@ fn only_what_the_type_uses_counts() {
         ),
     ] {
         for kind in ConnectionType::ALL {
-            let changed = print(&good(text), kind) != print(&good("{}"), kind);
+            // Without these, a section would stand for its counterpart.
+            let others = [
+                "pool_settings",
+                "async_pool_settings",
+                "sync_settings",
+                "async_settings",
+            ];
+            let others = others
+                .into_iter()
+                .filter(|section| !text.starts_with(section));
+            let text: String = others.fold(text.to_owned(), |text, section| {
+                format!("{text}\n{section}: {{}}")
+            });
+            let changed = print(&good(&text), kind) != print(&good("{}"), kind);
             assert_eq!(changed, users.contains(&kind), "{kind}: {text}");
         }
     }

@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod redaction;
 mod secret_references;
+mod shared_sections;
 mod tls;
 
 use pgmonkey_config::{Config, Error, Loader, Secret, SecretSource, Warning};

@@ -99,10 +99,12 @@ pub enum ProblemKind {
     #[error("{0}")]
     Syntax(String),
     /// A key or section that does not exist.
-    #[error("unknown key{}", suggestion_text(.suggestion.as_deref()))]
+    #[error("unknown key{}", suggestion_text(.suggestion.as_deref(), *.note))]
     UnknownKey {
-        /// A key with a similar name.
+        /// The key that was probably meant: one with a similar name, or that of another library's.
         suggestion: Option<String>,
+        /// How the meaning differs from that in the other library.
+        note: Option<&'static str>,
     },
     /// A setting of libpq that is not supported.
     #[error("not supported by the Rust drivers; {advice}")]
@@ -151,8 +153,12 @@ fn program_text(program: Option<&str>) -> String {
     program.map_or_else(|| "a program".to_owned(), |program| format!("`{program}`"))
 }
 
-fn suggestion_text(suggestion: Option<&str>) -> String {
-    suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+fn suggestion_text(suggestion: Option<&str>, note: Option<&str>) -> String {
+    match (suggestion, note) {
+        (None, _) => String::new(),
+        (Some(name), None) => format!("; did you mean `{name}`?"),
+        (Some(name), Some(note)) => format!("; did you mean `{name}`? ({note})"),
+    }
 }
 
 fn value_text(value: Option<&str>) -> String {
@@ -200,14 +206,22 @@ pub enum WarningKind {
     )]
     BesideWrapper,
     /// A key that is ignored because the caller allows unknown keys.
-    #[error("unknown key, ignored{}", suggestion_text(.suggestion.as_deref()))]
+    #[error("unknown key, ignored{}", suggestion_text(.suggestion.as_deref(), *.note))]
     UnknownKey {
-        /// A key with a similar name.
+        /// The key that was probably meant: one with a similar name, or that of another library's.
         suggestion: Option<String>,
+        /// How the meaning differs from that in the other library.
+        note: Option<&'static str>,
     },
     /// A file with a secret that other users can read.
     #[error("contains a secret and can be read by other users; restrict it with chmod 600")]
     ReadableByOthers,
+    /// An unquoted secret in YAML, followed by a comment.
+    #[error(
+        "the secret ends before ` #`, which begins a comment in YAML; put it in quotes, with the rest \
+         if that belongs to it"
+    )]
+    CutByComment,
     /// A secret file that is open to its group or to others.
     #[error(
         "the secret file {path} is open to its group or others (mode {mode:04o}); restrict it with \

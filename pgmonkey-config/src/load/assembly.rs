@@ -27,7 +27,7 @@ use crate::redact::suspicion;
 use crate::schema::keys;
 use crate::source::document::Document;
 use crate::source::environment::{self, Variables};
-use crate::source::layer::{Findings, Layer, Numbered, Origin};
+use crate::source::layer::{Findings, Layer, MOST_TOLD, Numbered, Origin};
 use crate::source::user_files::expand_home;
 
 /// Layers, from the strongest to the weakest.
@@ -150,6 +150,7 @@ impl<'a> Assembly<'a> {
             };
             match document {
                 Ok(document) => {
+                    self.warn_of_comments(&document);
                     let document = Rc::new(document);
                     let dict = document.root.clone();
                     let layer = Layer::new(Origin::Document(document), dict);
@@ -165,6 +166,18 @@ impl<'a> Assembly<'a> {
         match path.to_str() {
             Some(text) => expand_home(text, &|name| self.variables.value(name)),
             None => path.to_owned(),
+        }
+    }
+
+    fn warn_of_comments(&mut self, document: &Document) {
+        for path in document.cut.iter().take(MOST_TOLD) {
+            let shown = match path.as_slice() {
+                [wrapper, rest @ ..] if wrapper == keys::WRAPPER => rest,
+                path => path,
+            };
+            let place = document.place(path);
+            let warning = Warning::new(place, shown.join("."), WarningKind::CutByComment);
+            self.findings.warnings.push(warning);
         }
     }
 

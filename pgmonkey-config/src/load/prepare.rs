@@ -85,9 +85,10 @@ impl Layer {
         if told >= MOST_TOLD {
             return;
         }
-        let suggestion = suggestion(section, name);
+        let (suggestion, note) = suggestion(section, name);
         let kind = ProblemKind::UnknownKey {
             suggestion: suggestion.clone(),
+            note,
         };
         let mut problem = self.problem(path, kind);
         if matches!(value, Value::Empty(..)) {
@@ -97,7 +98,7 @@ impl Layer {
         if findings.deny_unknown {
             findings.problems.push(problem);
         } else {
-            let kind = WarningKind::UnknownKey { suggestion };
+            let kind = WarningKind::UnknownKey { suggestion, note };
             let warning = Warning::new(problem.place, problem.key, kind);
             findings.warnings.push(warning);
         }
@@ -296,22 +297,31 @@ fn refusal(key: &keys::Unsupported, value: &Value) -> Option<ProblemKind> {
     Some(ProblemKind::Unsupported { advice })
 }
 
-/// Returns the key that was probably meant.
-fn suggestion(section: &str, name: &str) -> Option<String> {
-    let own = keys::of_section(section)?;
-    let near = suggest::nearest(name, own.iter().map(|key| key.name));
-    if let Some(near) = near.filter(|near| *near != name) {
-        return Some(near.to_owned());
-    }
-    // A key that is valid in another section.
-    [
+/// Returns the key that was probably meant, and how its meaning differs.
+fn suggestion(section: &str, name: &str) -> (Option<String>, Option<&'static str>) {
+    let own = keys::of_section(section).unwrap_or_default();
+    let others = [
         "connection_settings",
         "pool_settings",
         "async_pool_settings",
-    ]
-    .into_iter()
-    .find(|other| keys::find(other, name).is_some())
-    .map(|other| format!("{other}.{name}"))
+    ];
+    // A key that is valid in another section.
+    let elsewhere = others
+        .iter()
+        .find(|other| keys::find(other, name).is_some());
+    if let Some(synonym) = suggest::synonym(section, name).filter(|_| elsewhere.is_none()) {
+        let key = match synonym.key.split_once('.') {
+            Some((_, key)) if own.iter().any(|own| own.name == key) => key,
+            _ => synonym.key,
+        };
+        return (Some(key.to_owned()), synonym.note);
+    }
+    if let Some(other) = elsewhere {
+        return (Some(format!("{other}.{name}")), None);
+    }
+    let near = suggest::nearest(name, own.iter().map(|key| key.name));
+    let near = near.filter(|near| *near != name);
+    (near.map(str::to_owned), None)
 }
 
 /// Whether an argument of a command sets a secret, as `--token=…` does.

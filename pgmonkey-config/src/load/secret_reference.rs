@@ -70,7 +70,11 @@ pub(crate) fn parse(dict: &Dict) -> Result<SecretSource, Fault> {
 fn command(dict: &Dict) -> Result<SecretCommand, Fault> {
     if let Some(name) = dict.keys().find(|name| !PARTS.contains(&name.as_str())) {
         let suggestion = suggest::nearest(name, PARTS).map(str::to_owned);
-        return Err((Some(name.clone()), ProblemKind::UnknownKey { suggestion }));
+        let note = None;
+        return Err((
+            Some(name.clone()),
+            ProblemKind::UnknownKey { suggestion, note },
+        ));
     }
     let invalid = |key: Option<&str>, expected: String| {
         let value = None;

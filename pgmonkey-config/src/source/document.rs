@@ -56,6 +56,8 @@ pub(crate) struct Document {
     path: Option<PathBuf>,
     pub(crate) root: Dict,
     spots: BTreeMap<Vec<String>, Position>,
+    /// The keys whose secret may have been cut off by a comment.
+    pub(crate) cut: Vec<Vec<String>>,
 }
 
 impl Document {
@@ -107,10 +109,16 @@ impl Document {
         };
         let mut spots = BTreeMap::new();
         let root = dict(entries, &mut Vec::new(), &mut spots);
+        let spots = positions(spots, text);
+        let cut = match syntax {
+            Syntax::Yaml => super::comments::cut_secrets(text, &root, &spots),
+            Syntax::Toml | Syntax::Json => Vec::new(),
+        };
         Ok(Self {
             path,
             root,
-            spots: positions(spots, text),
+            spots,
+            cut,
         })
     }
 

@@ -59,7 +59,10 @@ pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         if keys::find("", &path[0]).is_none() || path[0] == keys::PROFILES {
             if !NOT_KEYS.contains(&rest.as_str()) {
-                let kind = WarningKind::UnknownKey { suggestion: None };
+                let kind = WarningKind::UnknownKey {
+                    suggestion: None,
+                    note: None,
+                };
                 let warning = Warning::new(Place::Variable(variable), None, kind);
                 findings.warnings.push(warning);
             }

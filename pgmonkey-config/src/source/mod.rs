@@ -1,6 +1,7 @@
 //! The sources of values: files and their formats, connection strings, variables, and libpq's own
 //! sources. Each value keeps the place where it was found.
 
+mod comments;
 pub(crate) mod document;
 pub(crate) mod environment;
 pub mod files;

@@ -580,6 +580,132 @@ fn every_format_has_positions() {
     has(&block, &["line 5, column 3"]);
 }
 
+/// A section, a name that another library uses there, and the end of the error.
+const FOREIGN: &[(&str, &str, &str)] = &[
+    ("pool_settings", "max_connections", "`max_size`?"),
+    ("async_pool_settings", "max_open", "`max_size`?"),
+    ("pool_settings", "pool_size", "`max_size`? (the limit"),
+    ("pool_settings", "maximumPoolSize", "`max_size`?"),
+    (
+        "pool_settings",
+        "min_idle",
+        "`min_size`? (it counts all sessions",
+    ),
+    (
+        "pool_settings",
+        "idle_timeout",
+        "`max_idle`? (it counts for sessions above min_size)",
+    ),
+    (
+        "pool_settings",
+        "connection_timeout",
+        "`timeout`? (the wait",
+    ),
+    ("pool_settings", "acquire_timeout", "`timeout`?"),
+    (
+        "pool_settings",
+        "idleTimeoutMillis",
+        "`max_idle`? (in seconds",
+    ),
+    (
+        "pool_settings",
+        "connect_timeout",
+        "`connection_settings.connect_timeout`?",
+    ),
+    ("connection_settings", "username", "`user`?"),
+    ("connection_settings", "hostname", "`host`?"),
+    ("connection_settings", "db", "`dbname`?"),
+    ("connection_settings", "database_name", "`dbname`?"),
+    (
+        "connection_settings",
+        "pool_size",
+        "`pool_settings.max_size`? (the limit",
+    ),
+    (
+        "connection_settings",
+        "search_path",
+        "`sync_settings.search_path`?",
+    ),
+    (
+        "connection_settings",
+        "max_size",
+        "`pool_settings.max_size`?",
+    ),
+];
+
+#[test]
+fn names_of_other_libraries_lead_to_ours() {
+    for (section, name, expected) in FOREIGN {
+        let yaml = format!("{section}:\n  {name}: 1\n");
+        let error = bad(&yaml);
+        has(
+            &error,
+            &["line 2", name, "unknown key; did you mean ", expected],
+        );
+        let (_, warnings) = loader(&[])
+            .yaml(&yaml)
+            .unknown_keys(UnknownKeys::Warn)
+            .load_with_warnings()
+            .unwrap();
+        has(
+            &warnings[0].to_string(),
+            &["ignored; did you mean ", expected],
+        );
+    }
+    for (name, expected) in [
+        ("pool", "`pool_settings`?"),
+        ("username", "`connection_settings.user`?"),
+        ("max_connections", "`pool_settings.max_size`?"),
+    ] {
+        has(&bad(&format!("{name}: 1")), &[expected]);
+    }
+}
+
+#[test]
+fn a_secret_that_a_comment_cuts_off_is_warned_about() {
+    let cut = |yaml: &str| {
+        let loader = loader(&[("PW", "x")]).yaml(yaml);
+        let (_, warnings) = loader
+            .load_with_warnings()
+            .unwrap_or_else(|e| panic!("{yaml}: {e}"));
+        let told: Vec<String> = warnings
+            .iter()
+            .filter(|warning| warning.kind == WarningKind::CutByComment)
+            .map(ToString::to_string)
+            .collect();
+        assert!(!told.concat().contains("zz"), "{told:?}");
+        told
+    };
+    for yaml in [
+        connection("password: pa #zz"),
+        connection("password: 0123 # zz"),
+        connection("sslpassword: pa\t#zz"),
+        "sync_settings:\n  my.token: pa #zz".to_owned(),
+        "profiles:\n  a: { connection_settings: {\n    password: pa #zz\n } }".to_owned(),
+        connection("url: postgres://u:pa #zz@h/d").replace(":pa", "@pa"),
+    ] {
+        let told = cut(&yaml);
+        assert_eq!(told.len(), 1, "{yaml}");
+        has(&told[0], &["line ", "comment in YAML", "in quotes"]);
+    }
+    let told = cut("postgresql:\n  connection_settings:\n    password: pa #zz");
+    has(
+        &told[0],
+        &["line 3, column 5: connection_settings.password"],
+    );
+    for yaml in [
+        connection("password: 'pa' #zz"),
+        connection("password: pa#zz"),
+        connection("password: ${PW} # from the environment"),
+        connection("password: # none"),
+        connection("user: app # the role"),
+        connection("url: postgres://u@h/d # production"),
+        "connection_settings: { password: pa, user: app } # zz".to_owned(),
+    ] {
+        assert_eq!(cut(&yaml), Vec::<String>::new(), "{yaml}");
+    }
+}
+
 #[test]
 fn b09_unknown_keys_are_errors_with_a_suggestion() {
     let error = bad("connection_settings:\n  hots: a\n  databse: b\npool_setings: {}\nxyzzy: 1\n");

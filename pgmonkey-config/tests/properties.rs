@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pgmonkey_config::{
     ChannelBinding, Config, ConnectionSettings, ConnectionType, Error, Host, LoadBalanceHosts,
-    Loader, PoolSettings, Pooler, Reset, RootCert, SecretSource, SessionSettings, Settings,
-    SslMode, TargetSessionAttrs, TlsVersion, redact,
+    Loader, PoolSettings, Pooler, Reset, RootCert, SecretCommand, SecretSource, SessionSettings,
+    Settings, SslMode, TargetSessionAttrs, TlsVersion, redact,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -258,6 +258,23 @@ fn host() -> impl Strategy<Value = Host> {
     ]
 }
 
+/// A password by reference: a file that exists, or a command.
+fn reference() -> impl Strategy<Value = SecretSource> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let times = (option::of(duration()), duration());
+    // A program with a slash is found from the folder of the file.
+    let command = ("[^\\x00/\\s$]{1,8}", vec("[^\\x00]{0,12}", 0..4), times);
+    let command = command.prop_map(|(program, arguments, (ttl, timeout))| {
+        let mut command = SecretCommand::new(std::iter::once(program).chain(arguments));
+        command.ttl = ttl;
+        if !timeout.is_zero() {
+            command.timeout = timeout;
+        }
+        SecretSource::Command(command)
+    });
+    prop_oneof![Just(SecretSource::File(file.into())), command]
+}
+
 prop_compose! {
     fn connection()(
         hosts in vec((host(), any::<IpAddr>(), 1..=u16::MAX), 0..3),
@@ -278,6 +295,7 @@ prop_compose! {
         count in option::of(0..=127u32),
         flags: [bool; 3],
         attrs in select(vec![TargetSessionAttrs::Any, TargetSessionAttrs::PreferStandby]),
+        source in option::of(reference()),
         balance in select(vec![LoadBalanceHosts::Disable, LoadBalanceHosts::Random]),
         pooler in option::of(select(vec![Pooler::None, Pooler::Session, Pooler::Transaction, Pooler::Statement])),
     ) -> ConnectionSettings {
@@ -291,6 +309,7 @@ prop_compose! {
         }
         [c.dbname, c.user, c.application_name, c.options] = texts;
         [c.password, c.sslpassword] = secrets.map(|secret| secret.map(SecretSource::from));
+        c.password = source.or(c.password);
         [c.passfile, c.sslcrl] = [paths[0].clone(), paths[1].clone()];
         (c.sslcert, c.sslkey) = pair.unzip();
         c.sslmode = mode;
@@ -370,8 +389,13 @@ proptest! {
     fn what_is_written_loads_as_the_same(settings in settings().boxed()) {
         let config = Config::new(settings).map_err(|e| TestCaseError::fail(e.to_string()))?;
         let json = serde_json::to_string(&config.exposed()).unwrap();
-        let read: Config = serde_json::from_str(&json).map_err(|e| TestCaseError::fail(format!("{e}\n{json}")))?;
-        prop_assert_eq!(&read, &config, "{}", json);
+        let command = matches!(config.connection_settings.password, Some(SecretSource::Command(_)));
+        let read: Result<Config, _> = serde_json::from_str(&json);
+        match read {
+            Ok(read) => prop_assert_eq!(&read, &config, "{}", json),
+            Err(error) => prop_assert!(command, "{error}\n{json}"),
+        }
+        let loader = || loader().allow_commands(true);
         let read = loader().json(&json).load().map_err(|e| TestCaseError::fail(format!("{e}\n{json}")))?;
         prop_assert_eq!(&read, &config, "{}", json);
         let toml = toml::to_string(&config.exposed()).unwrap();
@@ -380,6 +404,34 @@ proptest! {
         for kind in ConnectionType::ALL {
             prop_assert_eq!(read.fingerprint(kind), config.fingerprint(kind));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// Whatever the values are, each arrives whole in its part, and nowhere else.
+    #[test]
+    fn the_references_of_a_url_stay_in_their_parts(
+        values in ["[^\\x00]{1,12}", "[^\\x00:=@/]{1,12}", "[^\\x00:=@/]{1,12}"],
+        port in 1..=u16::MAX,
+        shape in select(vec![
+            "postgres://${U}:${P}@db:${N}/${D}",
+            "postgres://db:${N}?user=${U}&password=${P}&dbname=${D}",
+            "host=db port=${N} user='${U}' password='${P}' dbname=${D}",
+        ]),
+    ) {
+        let [password, user, dbname] = &values;
+        let number = port.to_string();
+        let variables = [("P", password), ("U", user), ("D", dbname), ("N", &number)];
+        let yaml = format!("connection_settings:\n  url: \"{shape}\"\n");
+        let loaded = Loader::new().variables(variables).libpq_sources(false).yaml(yaml).load();
+        let config = loaded.map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let c = &config.connection_settings;
+        prop_assert_eq!(&c.host, &vec![Host::new("db")]);
+        prop_assert_eq!(&c.port, &vec![port]);
+        prop_assert_eq!(&c.password, &Some(SecretSource::from(password.as_str())));
+        prop_assert_eq!((&c.user, &c.dbname), (&Some(user.clone()), &Some(dbname.clone())));
     }
 }
 

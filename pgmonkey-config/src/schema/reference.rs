@@ -65,7 +65,8 @@ const INTRODUCTION: &str = "# Configuration reference
 One file serves all four connection types. YAML is the main format; files whose names end in `.toml`
 or `.json` are read as TOML or JSON. Numbers and booleans may be quoted. An empty text or null means
 \"not set\". Relative paths are resolved from the folder of the file; `~/` is the home directory.
-Unknown keys and duplicate keys are errors.
+Unknown keys and duplicate keys are errors. References such as `${VAR}` are resolved
+([environment and secrets](environment.md)).
 
 Sources, weakest first: defaults, `PG*` variables, the service file, the file, `PGMONKEY_*` variables
 (if enabled), values set by the program.
@@ -81,6 +82,11 @@ const PARAMETERS: &str = "
 
 Any server parameter, for example `statement_timeout: '30000'`. Values are text, numbers, booleans,
 or lists, which are joined with commas. Null is skipped; an empty text is a value.
+
+## Absent sections
+
+A section that is not written, or null, is taken from its counterpart: `pool_settings` and `async_pool_settings`,
+`sync_settings` and `async_settings`. One that is written, even as `{}`, is used as it is.
 
 ## Not supported
 

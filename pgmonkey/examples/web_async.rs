@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use pgmonkey::{AsyncPool, Config, ConnectionManager, Error};
+use pgmonkey::{AsyncPool, ConnectionManager, Error};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,8 +20,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:3000");
 
-    let config = Config::from_file("pgmonkey.yaml")?;
-    let pool = ConnectionManager::global().async_pool(&config).await?;
+    let manager = ConnectionManager::global();
+    let pool = manager.async_pool_from_file("pgmonkey.yaml").await?;
+    let _watch = manager.async_watch("pgmonkey.yaml"); // a changed file replaces the pool
     let application = Router::new()
         .route("/visits/{page}", get(visits).post(visit))
         .route("/health", get(health))

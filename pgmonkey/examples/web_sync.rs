@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pgmonkey::{Config, ConnectionManager, Error, Pool};
+use pgmonkey::{ConnectionManager, Error, Pool};
 use tiny_http::{Method, Request, Response, Server};
 
 // ANCHOR: main
@@ -15,8 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:3000");
 
-    let config = Config::from_file("pgmonkey.yaml")?;
-    let pool = ConnectionManager::global().pool(&config)?;
+    let manager = ConnectionManager::global();
+    let pool = manager.pool_from_file("pgmonkey.yaml")?;
+    let _watch = manager.watch("pgmonkey.yaml"); // a changed file replaces the pool
     let server = Arc::new(Server::http(address)?);
     println!("listening on {}", server.server_addr());
 

@@ -10,8 +10,6 @@
 mod manager;
 
 pub use manager::ConnectionManager;
-#[cfg(any(feature = "sync", feature = "async"))]
-pub use manager::Watch;
 pub use pgmonkey_cache as cache;
 pub use pgmonkey_config as config;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
@@ -46,7 +44,7 @@ pub use pgmonkey_async as aio;
 pub use pgmonkey_sync::{
     AfterConnect, AfterRelease, BeforeAcquire, Builder, ClientGuard, Connection, CopyInWriter,
     CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool, RowIter, Savepoint,
-    Transaction, postgres,
+    Transaction, Watch, postgres,
 };
 
 #[cfg(feature = "async")]
@@ -58,5 +56,6 @@ pub use pgmonkey_async::{
     Connection as AsyncConnection, CopyInSink, CopyOutStream, Database as AsyncDatabase,
     Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener,
     OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, RowStream,
-    Savepoint as AsyncSavepoint, Scoped, Transaction as AsyncTransaction, tokio_postgres,
+    Savepoint as AsyncSavepoint, Scoped, Transaction as AsyncTransaction, Watch as AsyncWatch,
+    tokio_postgres,
 };

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use pgmonkey_connect::CacheEntry;
 #[cfg(any(feature = "sync", feature = "async"))]
-use {pgmonkey_config::Config, std::path::Path};
+use pgmonkey_config::Config;
+use pgmonkey_connect::CacheEntry;
 
 /// Defines methods that forward to the manager of one driver crate.
 #[cfg(any(feature = "sync", feature = "async"))]
@@ -151,41 +151,4 @@ impl ConnectionManager {
         (removed += self.aio.remove_if(&is_meant));
         removed
     }
-
-    /// Watches a configuration file, and reloads the handles that it gave when it changes; see
-    /// the driver crates' `ConnectionManager::watch`.
-    ///
-    /// ```no_run
-    /// # fn example() -> Result<(), pgmonkey::Error> {
-    /// let manager = pgmonkey::ConnectionManager::global();
-    /// let _watch = manager.watch("pgmonkey.yaml"); // until the end of this scope
-    /// let pool = manager.pool_from_file("pgmonkey.yaml")?;
-    /// # Ok(()) }
-    /// ```
-    #[cfg(any(feature = "sync", feature = "async"))]
-    #[cfg_attr(docsrs, doc(cfg(any(feature = "sync", feature = "async"))))]
-    pub fn watch(&self, path: impl AsRef<Path>) -> Watch {
-        Watch {
-            #[cfg(feature = "sync")]
-            _sync: self.sync.watch(path.as_ref()),
-            #[cfg(feature = "async")]
-            _aio: self.aio.watch(path.as_ref()),
-        }
-    }
-}
-
-/// The watch of a configuration file, from [`ConnectionManager::watch`]. Dropping it ends the watch.
-///
-/// ```no_run
-/// let manager = pgmonkey::ConnectionManager::global();
-/// let _watch = manager.watch("pgmonkey.yaml"); // until the end of this scope
-/// ```
-#[cfg(any(feature = "sync", feature = "async"))]
-#[must_use = "dropping it ends the watch"]
-#[derive(Debug)]
-pub struct Watch {
-    #[cfg(feature = "sync")]
-    _sync: pgmonkey_sync::Watch,
-    #[cfg(feature = "async")]
-    _aio: pgmonkey_async::Watch,
 }

@@ -1,7 +1,8 @@
 //! A handle that is replaced has a successor: its clones go on.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pgmonkey::{Config, Source};
 use pgmonkey_tests::{Fixture, Outcome, load, twin};
@@ -56,7 +57,7 @@ fn sizes(min_size: u32, max_size: u32) -> String {
 
 fn write(path: &Path, yaml: &str) {
     // Never the length of the version before: the time of a change has a grain.
-    static VERSION: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
+    static VERSION: AtomicUsize = AtomicUsize::new(1);
     let filler = "#".repeat(VERSION.fetch_add(1, Ordering::Relaxed));
     let new = path.with_extension("new");
     std::fs::write(&new, format!("{yaml}\n{filler}\n")).expect("it can be written");
@@ -153,8 +154,6 @@ twin! {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("pgmonkey.yaml");
         let manager = driver::ConnectionManager::new();
-        let is_async = on.config("").fingerprint(pgmonkey::ConnectionType::Async).to_string();
-        assert!(!is_async.is_empty());
         let kinds = match std::any::type_name::<driver::Pool>().contains("pgmonkey_async") {
             true => ["async", "async_pool"],
             false => ["normal", "pool"],
@@ -404,7 +403,7 @@ async fn a_clone_lives_through_reloads_without_a_failed_call_async() -> Outcome 
         let settings = format!("{{ min_size: 1, max_size: 3, multiplex: {multiplex} }}");
         let config = on.pools_async(&settings);
         let state = manager.pool(&config).await?;
-        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..6 {
             let (state, stop) = (state.clone(), stop.clone());
@@ -427,6 +426,21 @@ async fn a_clone_lives_through_reloads_without_a_failed_call_async() -> Outcome 
         on.until("no session is left", || on.sessions() == 0);
     }
     Ok(())
+}
+
+/// A server at this port that ends each connection; the number counts them.
+fn refuse() -> std::io::Result<(u16, Arc<AtomicUsize>)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let attempts: Arc<AtomicUsize> = Arc::default();
+    let counted = Arc::clone(&attempts);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            drop(connection);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    Ok((port, attempts))
 }
 
 twin! {
@@ -454,8 +468,10 @@ twin! {
         publish("3", "connection_settings: {");
         let warnings = || warnings_about(&path.to_string_lossy());
         on.until("it is reported", || warnings() == 1);
-        publish("4", &on.yaml_at("127.0.0.1", 1, &sizes(1, 4)));
+        let (port, attempts) = refuse()?;
+        publish("4", &on.yaml_at("127.0.0.1", port, &sizes(1, 4)));
         on.until("it is reported", || warnings() == 2);
+        on.until("it is tried again", || attempts.load(Ordering::SeqCst) > 1);
         assert_eq!(pool.status().max_size, 3);
         go!(pool.query_one("SELECT 1", &[]))?;
         publish("5", &on.yaml(&sizes(1, 5)));

@@ -187,6 +187,20 @@ impl ConnectionManager {
         manager
     }
 
+    /// Watches a configuration file, and reloads the async handles that it gave when it changes; see
+    /// [`pgmonkey_async::ConnectionManager::watch`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global();
+    /// let _watch = manager.async_watch("pgmonkey.yaml"); // until the end of this scope
+    /// let pool = manager.async_pool_from_file("pgmonkey.yaml").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn async_watch(&self, path: impl AsRef<Path>) -> pgmonkey_async::Watch {
+        self.aio.watch(path)
+    }
+
     /// Closes all cached handles, sync and async, removes them from the cache and returns how many
     /// there were.
     ///

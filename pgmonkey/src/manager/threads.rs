@@ -184,6 +184,20 @@ impl ConnectionManager {
         manager
     }
 
+    /// Watches a configuration file, and reloads the blocking handles that it gave when it changes; see
+    /// [`pgmonkey_sync::ConnectionManager::watch`].
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let manager = pgmonkey::ConnectionManager::global();
+    /// let _watch = manager.watch("pgmonkey.yaml"); // until the end of this scope
+    /// let pool = manager.pool_from_file("pgmonkey.yaml")?;
+    /// # Ok(()) }
+    /// ```
+    pub fn watch(&self, path: impl AsRef<Path>) -> pgmonkey_sync::Watch {
+        self.sync.watch(path)
+    }
+
     /// Closes the cached sync handles, removes them from the cache and returns how many there were.
     ///
     /// ```no_run

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use pgmonkey_tests::Outcome;
@@ -101,4 +102,68 @@ fn an_async_web_application_serves_and_ends_in_order() -> Outcome {
 #[test]
 fn a_blocking_web_application_serves_and_ends_in_order() -> Outcome {
     serves_and_ends_in_order(env!("CARGO_BIN_EXE_recipe_web_sync"))
+}
+
+/// Requests are answered while the file changes: the handlers' pool goes on as its successor.
+fn lives_through_reloads(program: &str) -> Outcome {
+    let kitchen = Kitchen::new("CREATE TABLE visits (page text PRIMARY KEY, count bigint)");
+    let on = &kitchen.on;
+    let path = kitchen.folder.path().join("pgmonkey.yaml");
+    let yaml = std::fs::read_to_string(&path)?;
+    let running = Running::start(kitchen.command(program).arg("127.0.0.1:0"));
+    let address = running.line.trim().strip_prefix("listening on ");
+    let address = address.expect("it says where it listens").to_owned();
+
+    let stop = AtomicBool::new(false);
+    let posted = thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut posted = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = ask(&address, "POST", "/visits/home").expect("an answer");
+                        assert_eq!(answer.0, 200, "{}", answer.1);
+                        posted += 1;
+                    }
+                    posted
+                })
+            })
+            .collect();
+        let mut before = on.name.clone();
+        for version in 1..=2 {
+            let name = format!("{}_{version}", on.name);
+            let changed = yaml.replace(
+                &format!("application_name: {}", on.name),
+                &format!("application_name: {name}"),
+            );
+            let new = path.with_extension("new");
+            std::fs::write(&new, changed).expect("it can be written");
+            std::fs::rename(&new, &path).expect("it can be renamed");
+            let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+            let sessions = |name: &String| on.number(count, &[name]);
+            on.until("the new pool is used and the old one has ended", || {
+                sessions(&name) >= 2 && sessions(&before) == 0
+            });
+            before = name;
+        }
+        stop.store(true, Ordering::Relaxed);
+        let clients = clients.into_iter();
+        let posted = clients.map(|client| client.join().expect("no failed request"));
+        posted.sum::<u32>()
+    });
+    let last = ask(&address, "GET", "/visits/home")?;
+    assert_eq!(last, (200, format!("{posted}\n")));
+    running.terminate();
+    assert_eq!(running.ended_well(), "");
+    Ok(())
+}
+
+#[test]
+fn an_async_web_application_lives_through_reloads() -> Outcome {
+    lives_through_reloads(env!("CARGO_BIN_EXE_recipe_web_async"))
+}
+
+#[test]
+fn a_blocking_web_application_lives_through_reloads() -> Outcome {
+    lives_through_reloads(env!("CARGO_BIN_EXE_recipe_web_sync"))
 }

@@ -52,7 +52,7 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
-pub use pgmonkey_connect::sources::Source;
+pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
     Report, Role, StatementCacheStatus, Status, Tls,

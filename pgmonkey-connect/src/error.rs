@@ -107,7 +107,8 @@ pub enum Error {
         text: String,
     },
 
-    /// The handle was closed.
+    /// The handle was closed: by `close`, `clear_cache` or the end of the process. A handle that a
+    /// reload replaced goes on with its successor.
     #[error("the {what} is closed: ask the connection manager for a new one")]
     Closed {
         /// `pool` or `connection`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgmonkey_config::{ConnectionType, Fingerprint};
 
 use crate::pool::Usage;
-use crate::sources::Source;
+use crate::sources::ConfigSource;
 use crate::status::Status;
 
 /// One cached handle.
@@ -30,7 +30,7 @@ pub struct CacheEntry {
     pub target: String,
     /// Where the configuration came from: the files that give the handle, in order of their paths,
     /// and code.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigSource>,
     /// How long ago the handle was created.
     pub age: Duration,
     /// How long ago a session was last acquired, or the handle was created; zero while one is in
@@ -68,7 +68,7 @@ pub struct Listed<'a> {
     /// See [`CacheEntry::target`].
     pub target: &'a str,
     /// See [`CacheEntry::sources`].
-    pub sources: Vec<Source>,
+    pub sources: Vec<ConfigSource>,
     /// See [`CacheEntry::age`].
     pub age: Duration,
     /// See [`CacheEntry::hits`].
@@ -142,7 +142,7 @@ mod tests {
             connection_type,
             fingerprint: *config.fingerprint(connection_type),
             target: "app@db:5432/shop",
-            sources: vec![Source::Code, Source::File("app.yaml".into())],
+            sources: vec![ConfigSource::Code, ConfigSource::File("app.yaml".into())],
             age: Duration::from_secs(90),
             hits: 3,
             usage: Usage {

@@ -119,16 +119,17 @@ impl<I: Clone + Eq, K: Clone + Eq> Sources<I, K> {
         left
     }
 
-    /// What a file gave last, for each type and identity: what was asked for, and the type.
-    pub fn given(&self, path: &Path) -> Vec<(I, Asked, ConnectionType)> {
+    /// What a file gave last for this identity: what was asked for, the type, and the key.
+    pub fn given(&self, path: &Path, identity: &I) -> Vec<(Asked, ConnectionType, K)> {
         let given = self.files.get(path).into_iter().flatten();
         given
+            .filter(|one| one.identity == *identity)
             .map(|one| {
                 let asked = match one.as_database {
                     true => Asked::Database,
                     false => Asked::ByType,
                 };
-                (one.identity.clone(), asked, one.connection_type)
+                (asked, one.connection_type, one.key.clone())
             })
             .collect()
     }
@@ -193,14 +194,14 @@ fn one_database<I: Eq, K: Clone>(given: &mut Vec<Given<I, K>>, identity: &I) -> 
 /// Where a cached handle's configuration came from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Source {
+pub enum ConfigSource {
     /// A `Config` of the program.
     Code,
     /// A file, by its path as the program wrote it.
     File(PathBuf),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code => f.write_str("code"),

@@ -47,7 +47,7 @@ pub use listener::Listener;
 pub use manager::{ConnectionManager, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
-pub use pgmonkey_connect::sources::Source;
+pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
     Report, Role, StatementCacheStatus, Status, Tls,

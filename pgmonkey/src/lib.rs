@@ -16,7 +16,7 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider, PasswordProvider, PasswordRequest, ProviderError,
 };
-pub use pgmonkey_connect::sources::Source;
+pub use pgmonkey_connect::sources::ConfigSource;
 /// For the `pgmonkey` CLI; not part of the public API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;

@@ -33,7 +33,7 @@ twin! {
         let info = manager.cache_info();
         assert_eq!(info.len(), 1);
         let entry = &info[0];
-        assert_eq!((&entry.name, &entry.sources[..]), (&entry.target, &[pgmonkey::Source::Code][..]));
+        assert_eq!((&entry.name, &entry.sources[..]), (&entry.target, &[pgmonkey::ConfigSource::Code][..]));
         assert!(entry.unused_for <= entry.age && entry.last_failure.is_none());
         assert!(entry.connection_type.is_pool());
         let server = on.server();

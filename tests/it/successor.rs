@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pgmonkey::{Config, Source};
+use pgmonkey::{Config, ConfigSource};
 use pgmonkey_tests::{Fixture, Outcome, load, twin};
 
 use crate::observation::warnings_about;
@@ -114,7 +114,7 @@ twin! {
             assert_eq!(first.status().max_size, size);
             let info = manager.cache_info();
             assert_eq!(info.len(), 1);
-            assert_eq!(info[0].sources, [Source::File(path.clone())]);
+            assert_eq!(info[0].sources, [ConfigSource::File(path.clone())]);
             on.until("one session", || on.sessions() == 1);
         }
         // A broken file, and one whose handle cannot be opened, change nothing.
@@ -196,8 +196,8 @@ twin! {
         assert!(go!(manager.pool_from_file(&other))?.is_same(&back));
         assert!(!back.is_same(&changed) && manager.cache_info().len() == 2);
         let source = |max_size| manager.cache_info().into_iter().find(|entry| entry.status.max_size == max_size).map(|entry| entry.sources);
-        assert_eq!(source(3), Some(vec![Source::Code]));
-        assert_eq!(source(2), Some(vec![Source::File(one.clone()), Source::File(other)]));
+        assert_eq!(source(3), Some(vec![ConfigSource::Code]));
+        assert_eq!(source(2), Some(vec![ConfigSource::File(one.clone()), ConfigSource::File(other)]));
 
         // Only the program says what replaces it.
         let replaced = std::mem::replace(&mut config, Config::from_file(&one)?);
@@ -479,9 +479,22 @@ twin! {
         assert_eq!(warnings(), 2, "each once");
         assert_eq!(manager.cache_info().len(), 1);
         go!(pool.query_one("SELECT 1", &[]))?;
+
+        // What the program closed stays closed, beside a handle that follows.
+        let connection = go!(manager.connection_from_file(&path))?;
+        let opened = manager.cache_info().iter().map(|entry| entry.number).max();
+        pool.close();
+        publish("6", &on.yaml(&sizes(1, 6)).replace("connect_timeout: 5", "connect_timeout: 6"));
+        let follows = || manager.cache_info().iter().any(|entry| Some(entry.number) > opened);
+        on.until("the connection is replaced", follows);
+        assert!(pool.is_closed());
+        let info = manager.cache_info();
+        assert!(info.iter().all(|entry| entry.connection_type.is_pool() == (entry.status.size == 0)));
+
+        // Neither the watch nor the manager ends what the program holds.
         drop((watch, manager));
-        assert!(!pool.is_closed());
-        drop(pool);
+        go!(connection.query_one("SELECT 1", &[]))?;
+        drop(connection);
         on.until("no session is left", || on.sessions() == 0);
         Ok(())
     }

@@ -377,7 +377,7 @@ impl Pool {
         self.is_over() && self.successor().is_none_or(|next| next.is_closed())
     }
 
-    /// Returns whether both are handles of the same pool.
+    /// Returns whether both are handles of the same pool; a replaced one counts as its successor.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.current().0.shared, &other.current().0.shared)
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgmonkey_cache::Cache;
 use pgmonkey_config::{Config, ConnectionType, Fingerprint};
-use pgmonkey_connect::sources::{Asked, Request, Source, Sources};
+use pgmonkey_connect::sources::{Asked, ConfigSource, Request, Sources};
 use pgmonkey_connect::succession::{self, Succeed};
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error, Listed, events};
 
@@ -55,11 +55,11 @@ impl Left {
 
     /// Closes the retired handles: their waiters go on at the successors.
     pub(super) fn close(self) {
-        for pool in &self.retired {
-            pool.shared().close();
-            let (label, what) = (pool.shared().core.label(), pool.shared().core.what());
-            events::replaced(label.name(), what);
-        }
+        let shared = || self.retired.iter().map(Pool::shared);
+        shared().for_each(|shared| shared.close());
+        // The program's subscribers come last: they may panic.
+        shared()
+            .for_each(|shared| events::replaced(shared.core.label().name(), shared.core.what()));
     }
 }
 
@@ -243,16 +243,13 @@ impl Handles {
         }
         // Of two reloads at a time, the one that comes here first retires the other's handle.
         if !new.succession().is_retired() {
-            let entries = self.cache.entries().into_iter();
-            let same = entries.filter(|entry| {
+            for entry in self.cache.entries() {
                 let (login, kind, identity) = &entry.key;
-                entry.key != *key
-                    && key.0.is_same_login(login)
-                    && key.1 == *kind
-                    && key.2 == *identity
-            });
-            for entry in same {
-                if let Some(old) = self.cache.remove(&entry.key) {
+                let is_same = key.0.is_same_login(login) && key.1 == *kind && key.2 == *identity;
+                if is_same
+                    && entry.key != *key
+                    && let Some(old) = self.cache.remove(&entry.key)
+                {
                     left.retire(old, new);
                 }
                 left.dropped.push(entry.value);
@@ -306,8 +303,8 @@ impl Handles {
             let (key, pool) = (entry.key, entry.value);
             let core = &pool.shared().core;
             let files = given.iter().filter(|(of, _)| *of == key);
-            let files = files.map(|(_, path)| Source::File(path.clone()));
-            let code = pool.succession().is_claimed().then_some(Source::Code);
+            let files = files.map(|(_, path)| ConfigSource::File(path.clone()));
+            let code = pool.succession().is_claimed().then_some(ConfigSource::Code);
             let mut sources: Vec<_> = code.into_iter().chain(files).collect();
             sources.sort();
             let described = CacheEntry::from(Listed {

@@ -66,10 +66,15 @@ impl ConnectionManager {
 
     /// Loads the file and opens what it gives now, in favour of what it gave before.
     async fn follow(&self, path: &Path) -> Result<(), Error> {
-        self.handles.get().files.load(path)?;
-        let given = self.handles.get().sources().given(path);
-        let identity = self.options.identity();
-        for (_, asked, connection_type) in given.into_iter().filter(|(of, ..)| *of == identity) {
+        let handles = self.handles.get();
+        handles.files.load(path)?;
+        let given = handles.sources().given(path, &self.options.identity());
+        for (asked, connection_type, key) in given {
+            let cached = handles.cache.get(&key);
+            if cached.is_none_or(|pool| pool.is_over()) {
+                // The program has closed it.
+                continue;
+            }
             let wanted = match asked {
                 Asked::ByType => Some(connection_type),
                 Asked::Database => None,

@@ -66,3 +66,20 @@ impl Homes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_without_a_runtime_leaves_the_pool_to_the_first_that_has_one() {
+        let runtime = Home::at(tokio::runtime::Handle::current().id());
+        let mut homes = Homes::None;
+        assert!(!homes.seen(Home::ANYWHERE) && homes == Homes::None);
+        assert!(!homes.seen(runtime) && homes == Homes::One(runtime));
+        assert!(
+            homes.seen(Home::ANYWHERE),
+            "a session of that runtime does not serve it"
+        );
+    }
+}

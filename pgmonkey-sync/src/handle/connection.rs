@@ -166,7 +166,7 @@ impl Connection {
         &self.0
     }
 
-    /// Returns whether both are handles of the same connection.
+    /// Returns whether both are handles of the same connection; a replaced one counts as its successor.
     pub fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0)
     }

@@ -380,10 +380,10 @@ fn a_clone_lives_through_reloads_without_a_failed_call() -> Outcome {
                 })
             })
             .collect();
-        for _ in 0..20 {
-            manager.reload_pool(&config)?;
-        }
+        let reloaded = (0..20).try_for_each(|_| manager.reload_pool(&config).map(drop));
+        // Also after a failure: the scope waits for the threads.
         stop.store(true, Ordering::Relaxed);
+        reloaded?;
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().expect("no panic"))

@@ -104,6 +104,15 @@ fn a_blocking_web_application_serves_and_ends_in_order() -> Outcome {
     serves_and_ends_in_order(env!("CARGO_BIN_EXE_recipe_web_sync"))
 }
 
+/// Stops the clients when it is dropped, also if the test fails: the scope waits for them.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Requests are answered while the file changes: the handlers' pool goes on as its successor.
 fn lives_through_reloads(program: &str) -> Outcome {
     let kitchen = Kitchen::new("CREATE TABLE visits (page text PRIMARY KEY, count bigint)");
@@ -116,6 +125,7 @@ fn lives_through_reloads(program: &str) -> Outcome {
 
     let stop = AtomicBool::new(false);
     let posted = thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let clients: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
@@ -146,7 +156,7 @@ fn lives_through_reloads(program: &str) -> Outcome {
             });
             before = name;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let clients = clients.into_iter();
         let posted = clients.map(|client| client.join().expect("no failed request"));
         posted.sum::<u32>()

@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pgmonkey::Config;
-use pgmonkey_config::{SecretCommand, SecretSource};
 use pgmonkey_tests::{Fixture, twin};
 use pgmonkey_testserver::Proxy;
 
@@ -101,30 +100,27 @@ impl Rotating {
         self.on.kill();
     }
 
-    fn source(&self) -> SecretSource {
-        let path = self.path("password");
-        match self.place {
-            Place::Plain | Place::Swapped => SecretSource::File(path),
-            Place::Printed => {
-                let mut command = SecretCommand::new(["cat", &path.display().to_string()]);
-                command.ttl = Some(Duration::from_secs(3600));
-                SecretSource::Command(command)
-            }
-        }
-    }
-
-    fn config(&self) -> Config {
-        let pools = "{ min_size: 2, max_size: 3, timeout: 20 }";
+    /// The file with the password's source, in both families.
+    fn yaml(&self, source: &str, timeout: u32) -> String {
+        let pools = format!("{{ min_size: 2, max_size: 3, timeout: {timeout} }}");
         let yaml = self.on.yaml_at(
             "127.0.0.1",
             self.proxy.port(),
             &format!("pool_settings: {pools}\nasync_pool_settings: {pools}\n"),
         );
         let user = format!("user: '{}'", self.on.server().user());
-        let yaml = yaml.replacen(&user, &format!("user: {}", self.role()), 1);
-        let mut settings = load(&yaml).to_settings();
-        settings.connection_settings.password = Some(self.source());
-        Config::new(settings).expect("the test's own file is right")
+        let password = format!("password: '{}'", self.on.server().password());
+        yaml.replacen(&user, &format!("user: {}", self.role()), 1)
+            .replacen(&password, &format!("password: {source}"), 1)
+    }
+
+    fn config(&self) -> Config {
+        let path = self.path("password");
+        let source = match self.place {
+            Place::Plain | Place::Swapped => format!("{{ from_file: '{}' }}", path.display()),
+            Place::Printed => format!("{{ from_command: [cat, '{}'], ttl: 1h }}", path.display()),
+        };
+        load(&self.yaml(&source, 20))
     }
 
     /// Checks that all but `opened` connections were refused logins, and that there were at most
@@ -249,10 +245,8 @@ twin! {
 twin! {
     fn a_source_that_cannot_be_read_is_named_and_leaves_sessions_alone(on, driver, go, work) {
         let rotating = Rotating::new(on, Place::Plain);
-        let mut config = rotating.config().to_settings();
-        config.pool_settings.timeout = Duration::from_secs(1);
-        config.async_pool_settings.timeout = Duration::from_secs(1);
-        let pool = go!(driver::Pool::new(&Config::new(config.clone())?))?;
+        let source = format!("{{ from_file: '{}' }}", rotating.path("password").display());
+        let pool = go!(driver::Pool::new(&load(&rotating.yaml(&source, 1))))?;
         std::fs::remove_file(rotating.path("password"))?;
         let held = [go!(pool.acquire())?, go!(pool.acquire())?];
         let error = go!(pool.acquire()).expect_err("no password");
@@ -261,16 +255,14 @@ twin! {
         drop(held);
         go!(pool.query_one("SELECT 1", &[]))?;
 
-        let mut hangs = SecretCommand::new(["sleep", "100"]);
-        hangs.timeout = Duration::from_millis(200);
         for (command, expected) in [
-            (hangs, "`sleep` did not end within its timeout (200ms)"),
-            (SecretCommand::new(["false"]), "`false` failed (exit status: 1)"),
-            (SecretCommand::new(["true"]), "`true` printed nothing"),
-            (SecretCommand::new(["head", "-c", "2000000", "/dev/zero"]), "printed more than"),
+            ("[sleep, '100'], timeout: 200ms", "`sleep` did not end within its timeout (200ms)"),
+            ("['false']", "`false` failed (exit status: 1)"),
+            ("['true']", "`true` printed nothing"),
+            ("[head, -c, '2000000', /dev/zero]", "printed more than"),
         ] {
-            config.connection_settings.password = Some(SecretSource::Command(command));
-            let error = go!(driver::Pool::new(&Config::new(config.clone())?)).expect_err("no password");
+            let config = load(&rotating.yaml(&format!("{{ from_command: {command} }}"), 1));
+            let error = go!(driver::Pool::new(&config)).expect_err("no password");
             assert!(error.to_string().contains(expected), "{error}");
         }
         Ok(())
@@ -282,11 +274,8 @@ twin! {
         let rotating = Rotating::new(on, Place::Plain);
         let runs = rotating.path("runs");
         let script = format!("echo run >> '{}'; sleep 0.2; echo 0", runs.display());
-        let mut command = SecretCommand::new(["sh", "-c", &script]);
-        command.ttl = Some(Duration::from_secs(3600));
-        let mut config = rotating.config().to_settings();
-        config.connection_settings.password = Some(SecretSource::Command(command));
-        let pool = go!(driver::Pool::new(&Config::new(config)?))?;
+        let source = format!("{{ from_command: [sh, -c, \"{script}\"], ttl: 1h }}");
+        let pool = go!(driver::Pool::new(&load(&rotating.yaml(&source, 20))))?;
         let held = [go!(pool.acquire())?, go!(pool.acquire())?, go!(pool.acquire())?];
         drop(held);
         assert_eq!(fs::read_to_string(&runs)?.lines().count(), 1);
@@ -296,5 +285,6 @@ twin! {
 
 fn load(yaml: &str) -> Config {
     let loader = Config::loader().yaml(yaml).libpq_sources(false);
+    let loader = loader.allow_commands(true);
     loader.load().expect("the test's own file is right")
 }

@@ -105,7 +105,7 @@ fn the_server_is_compared_with_what_the_file_needs() {
     let current = on.number("SELECT current_setting('max_connections')::bigint", &[]);
     assert_eq!(most["current"], current.to_string());
     assert_eq!(most["source"], "configuration file");
-    assert_eq!(audited["sessions"]["wanted"], 13);
+    assert_eq!(audited["sessions"]["wanted"], 6);
     assert_eq!(audited["sessions"]["max_connections"], current);
     let entry = &audited["pg_hba_conf"]["recommended"][0];
     assert_eq!(entry["type"], "host");

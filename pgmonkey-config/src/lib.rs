@@ -22,8 +22,9 @@
 //! # Ok::<(), pgmonkey_config::Error>(())
 //! ```
 //!
-//! * [`Config::from_file`] loads a file; a [`Loader`] adds layers, profiles, environment variables
-//!   and references such as `${VAR}`.
+//! * [`Config::from_file`] loads a file and resolves its references, such as `${VAR}`; a [`Loader`]
+//!   adds layers, profiles and environment variables.
+//! * A password may be a reference that is kept, to a file or a command: [`SecretSource`].
 //! * [`Error`] lists all problems at once, each with file, line and key.
 //! * [`Fingerprint`] identifies the sessions that a configuration describes, for use as a cache
 //!   key.

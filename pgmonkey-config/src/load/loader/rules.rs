@@ -65,7 +65,8 @@ impl Loader {
     /// and texts. Default: true. A file can turn it off with `resolve_env: false` at the top level.
     ///
     /// `password: { from_file: path }` and `{ from_command: [...] }` are not resolved at load but
-    /// kept, and work in any case.
+    /// kept, and work in any case. Do not load a text that is not trusted: it can name any variable
+    /// and any file, and the server that gets the password.
     ///
     /// ```
     /// use pgmonkey_config::Loader;

@@ -1,6 +1,7 @@
 //! Passwords that are read for each new session: from a file that is replaced, or from a command.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pgmonkey::Config;
-use pgmonkey_tests::{Fixture, twin};
+use pgmonkey_tests::{Fixture, Outcome, twin};
 use pgmonkey_testserver::Proxy;
+
+use crate::program::Program;
 
 /// How often the password changes in a test.
 const ROTATIONS: u32 = 6;
@@ -287,4 +290,43 @@ fn load(yaml: &str) -> Config {
     let loader = Config::loader().yaml(yaml).libpq_sources(false);
     let loader = loader.allow_commands(true);
     loader.load().expect("the test's own file is right")
+}
+
+/// The commands of the book, each with a stand-in of that name in front of the real one.
+#[test]
+fn the_commands_of_the_book_give_a_password() -> Outcome {
+    let rotating = Rotating::new(Fixture::new(), Place::Plain);
+    let book = include_str!("../../docs/tls-and-credentials.md");
+    let commands: Vec<String> = book
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.contains("from_command: ["))
+        .map(|block| {
+            let from = block.find("from_command: [").expect("just seen") + "from_command: ".len();
+            let end = block[from..].find(']').expect("a list") + from;
+            block[from..=end].replace('\n', " ")
+        })
+        .collect();
+    assert_eq!(commands.len(), 4);
+    let folder = rotating.path("bin");
+    fs::create_dir(&folder)?;
+    for name in ["aws", "gcloud", "az", "vault"] {
+        let path = folder.join(name);
+        // Fails without arguments, as the real ones do.
+        fs::write(&path, "#!/bin/sh\ntest $# -gt 1 && echo 0\n")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH")?);
+    for command in commands {
+        let source = format!("{{ from_command: {command} }}");
+        let program = Program::new().env("PATH", &path);
+        program.write("pgmonkey.yaml", &rotating.yaml(&source, 20));
+        let told = program.run(&["config", "test", "pgmonkey.yaml", "--allow-commands"]);
+        assert_eq!(told.code, 0, "{source}: {told:?}");
+        let told = program.run(&["config", "test", "pgmonkey.yaml"]);
+        assert_ne!(told.code, 0, "{source}: a privilege");
+        assert!(told.stderr.contains("--allow-commands"), "{told:?}");
+    }
+    Ok(())
 }

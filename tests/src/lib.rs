@@ -219,7 +219,7 @@ impl Drop for Fixture {
                 let _ = client.batch_execute(&format!(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                      WHERE application_name = '{name}' AND pid <> pg_backend_pid(); \
-                     DROP TABLE IF EXISTS {name}"
+                     DROP TABLE IF EXISTS {name}; DROP SCHEMA IF EXISTS s_{name} CASCADE"
                 ));
             }
         })

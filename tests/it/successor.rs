@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pgmonkey::{Config, ConfigSource};
+use pgmonkey::{Config, ConfigSource, Error};
 use pgmonkey_tests::{Fixture, Outcome, load, twin};
 
 use crate::observation::warnings_about;
@@ -164,7 +164,20 @@ twin! {
         write(&path, &on.yaml(&format!("connection_type: {}\n{}", kinds[1], sizes(1, 3))));
         go!(manager.database_from_file(&path))?;
         assert_eq!((database.status().max_size, manager.cache_info().len()), (3, 1));
-        go!(database.query_one("SELECT 1", &[]))?;
+
+        // And its scope follows the file's autocommit.
+        let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+        for (key, rows) in [("autocommit: false", 0), ("autocommit: true", 1)] {
+            let yaml = on.yaml(&format!("connection_type: {}\n{}", kinds[1], sizes(1, 3)));
+            write(&path, &yaml.replace("connect_timeout", &format!("{key}, connect_timeout")));
+            go!(manager.database_from_file(&path))?;
+            let failed: Result<(), Error> = go!(database.scope(work!(|client| {
+                go!(client.execute(&insert, &[]))?;
+                Err(Error::other("undo it"))
+            })));
+            assert!(failed.is_err());
+            assert_eq!(on.rows(), rows, "{key}");
+        }
         Ok(())
     }
 }
@@ -298,7 +311,7 @@ fn a_waiter_goes_on_at_the_successor() -> Outcome {
         for waiter in waiters {
             waiter.join().expect("no panic")?;
         }
-        Ok::<_, pgmonkey::Error>(())
+        Ok::<_, Error>(())
     })?;
     drop(guard);
     on.until("the new pool's is left", || on.sessions() == 1);
@@ -353,13 +366,16 @@ fn a_waiter_that_moved_keeps_its_own_timeout() -> Outcome {
             .join()
             .expect("no panic")
             .expect_err("the new pool's is in use too");
-        assert!(matches!(error, pgmonkey::Error::Timeout(_)), "{error}");
+        assert!(matches!(error, Error::Timeout(_)), "{error}");
         assert!(began.elapsed() >= std::time::Duration::from_secs(2));
-        Ok::<_, pgmonkey::Error>(())
+        Ok::<_, Error>(())
     })?;
     drop((guard, held));
     Ok(())
 }
+
+/// A call that takes a moment: callers that never pause would leave no processor to the logins.
+const CALL: &str = "SELECT pg_sleep(0.002)";
 
 /// A clone kept in a program's state serves every call, however often its handle is replaced.
 #[test]
@@ -374,9 +390,9 @@ fn a_clone_lives_through_reloads_without_a_failed_call() -> Outcome {
             .map(|_| {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
-                        state.transaction(|tx| tx.query_one("SELECT 1", &[]))?;
+                        state.transaction(|tx| tx.query_one(CALL, &[]))?;
                     }
-                    Ok::<_, pgmonkey::Error>(())
+                    Ok::<_, Error>(())
                 })
             })
             .collect();
@@ -409,9 +425,9 @@ async fn a_clone_lives_through_reloads_without_a_failed_call_async() -> Outcome 
             let (state, stop) = (state.clone(), stop.clone());
             tasks.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    state.query_one("SELECT 1", &[]).await?;
+                    state.query_one(CALL, &[]).await?;
                 }
-                Ok::<_, pgmonkey::Error>(())
+                Ok::<_, Error>(())
             });
         }
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgmonkey_config::ConnectionType::{Normal, Pool};
 use proptest::prelude::*;
@@ -98,6 +98,8 @@ proptest! {
         let mut texts: [Vec<(u8, bool)>; 2] = [vec![(0, true)], vec![(0, false)]];
         let mut sources: Sources<u8, Key> = Sources::default();
         let mut cached: BTreeSet<Key> = BTreeSet::new();
+        // The latest load that gave a handle of each file, identity and type, and its key.
+        let mut latest: BTreeMap<(usize, u8, bool), (u64, Key)> = BTreeMap::new();
         let kind = |pool| if pool { Pool } else { Normal };
         for step in steps {
             match step {
@@ -111,6 +113,11 @@ proptest! {
                     };
                     let key = (text, connection_type, identity);
                     cached.insert(key);
+                    let slot = latest.entry((path, identity, connection_type == Pool));
+                    let slot = slot.or_insert((generation, key));
+                    if generation >= slot.0 {
+                        *slot = (generation, key);
+                    }
                     let request = Request {
                         path: &paths[path], identity: &identity, asked, connection_type, generation,
                     };
@@ -131,6 +138,15 @@ proptest! {
                     cached.retain(|key| key.0 != text);
                     sources.forget(|key| key.0 == text);
                 }
+            }
+            let is_given = |(path, identity, pool): &(usize, u8, bool), key: &Key| {
+                let given = sources.given(&paths[*path], identity);
+                let found = given.into_iter().find(|(_, of, _)| *of == kind(*pool));
+                found.map(|(.., found)| found == *key)
+            };
+            latest.retain(|slot, (_, key)| is_given(slot, key).is_some());
+            for (slot, (_, key)) in &latest {
+                prop_assert_eq!(is_given(slot, key), Some(true), "the latest load counts");
             }
             let given: BTreeSet<Key> = sources.all().map(|(_, key)| *key).collect();
             prop_assert_eq!(&given, &cached);

@@ -36,6 +36,8 @@ pub struct Status {
     pub closed: Closed,
     /// Callers that gave up waiting.
     pub timeouts: u64,
+    /// Whether the handle sleeps: it has no session, not even `min_size`, until it is used again.
+    pub asleep: bool,
     /// Statistics of the sessions' statement caches.
     pub statement_cache: StatementCacheStatus,
 }
@@ -68,6 +70,9 @@ impl fmt::Display for Status {
             if count > 0 {
                 write!(f, ", {count} being {what}")?;
             }
+        }
+        if self.asleep {
+            f.write_str(", asleep")?;
         }
         Ok(())
     }

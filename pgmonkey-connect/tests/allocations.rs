@@ -26,6 +26,8 @@ impl Shell for Numbers {
         task.opened(1);
     }
 
+    fn maintain(self: &Arc<Self>) {}
+
     fn home(_: &u32) -> Home {
         Home::ANYWHERE
     }

@@ -30,7 +30,8 @@ mod pool {
     pub use label::Label;
     pub use outcome::Step;
     pub use shell::{
-        Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, join, resize, tick,
+        Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, join, resize, sleep,
+        tick,
     };
     pub use sync::Instant;
     pub use waiter::Waiter;
@@ -153,6 +154,30 @@ fn callers_come_from_two_runtimes(how: How) {
     world.end();
 }
 
+/// The pool falls asleep whenever no caller uses it; each caller wakes it, and it has one
+/// maintenance.
+fn the_pool_sleeps(how: How) {
+    let world = World::new(how, 1 + draw(2));
+    world.keeps_min_size();
+    world.openings_fail(1);
+    for _ in 0..3 {
+        world.call(Home::ANYWHERE, Until::Waits);
+    }
+    world.run(|world| {
+        for _ in 0..3 {
+            pool::sleep(&**world, Duration::ZERO, drop);
+            shuttle::thread::yield_now();
+            world.look();
+        }
+    });
+    world.join();
+    // No caller is left, so it sleeps for good.
+    while !world.is_asleep() {
+        pool::sleep(&*world, Duration::ZERO, drop);
+    }
+    world.end();
+}
+
 /// Closing the pool wakes all waiters, and the end of its last session is reported.
 fn the_pool_is_closed(how: How) {
     let world = World::new(how, 1 + draw(2));
@@ -258,6 +283,7 @@ in_both_shells! {
     sizes_change
     a_larger_size_makes_room
     callers_come_from_two_runtimes
+    the_pool_sleeps
     the_pool_is_closed
     all_are_in_use_when_the_pool_is_closed
     pools_share_a_budget

@@ -17,7 +17,7 @@ use crate::client::scoped::Scoped;
 use crate::client::transaction::Transaction;
 use crate::handle::queries::statements_of_handle;
 use crate::options::HandleOptions;
-use crate::pool::{Shared, maintenance};
+use crate::pool::Shared;
 use crate::runtimes;
 
 /// A pool of sessions for tasks.
@@ -109,9 +109,9 @@ impl Pool {
         }
         shared.fill().await?;
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
-        // A single connection has neither lifetimes nor sizes to maintain.
-        if connection_type == ConnectionType::AsyncPool && shared.holder.is_none() {
-            maintenance::start(shared);
+        if shared.is_kept {
+            shared.core.keep_min_size();
+            shared.start_maintenance();
         }
         Ok(Self(Sharded::new(Handle {
             shared: Arc::clone(shared),

@@ -44,6 +44,10 @@ impl Shell for Shared {
         runtime.spawn(open_one(task));
     }
 
+    fn maintain(self: &Arc<Self>) {
+        self.start_maintenance();
+    }
+
     #[inline]
     fn home(session: &Box<Session>) -> Home {
         session.home()

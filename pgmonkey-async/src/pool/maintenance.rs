@@ -9,21 +9,25 @@ use pgmonkey_connect::pool;
 use crate::pool::Shared;
 use crate::runtimes;
 
-/// Starts the maintenance of a pool, which holds the pool weakly and ends with it. It runs in the
-/// library's own runtime, so it neither ends with a runtime of the program nor waits for a busy
-/// one.
-pub(crate) fn start(pool: &Arc<Shared>) {
-    pool.core.keep_min_size();
-    let pause = pool::interval(&pool.settings);
-    let pool = Arc::downgrade(pool);
-    runtimes::drivers().spawn(async move {
-        loop {
-            tokio::time::sleep(pause).await;
-            if !look(&pool) {
-                return;
-            }
+impl Shared {
+    /// Starts the maintenance of a pool that has lifetimes and sizes to maintain. It holds the pool
+    /// weakly, and ends with it or when it notices that the pool sleeps. It runs in the library's
+    /// own runtime, so it neither ends with a runtime of the program nor waits for a busy one.
+    pub(crate) fn start_maintenance(self: &Arc<Self>) {
+        if !self.is_kept {
+            return;
         }
-    });
+        let pause = pool::interval(&self.settings);
+        let pool = Arc::downgrade(self);
+        runtimes::drivers().spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                if !look(&pool) {
+                    return;
+                }
+            }
+        });
+    }
 }
 
 /// Does one round; returns whether there will be another.
@@ -31,6 +35,9 @@ fn look(pool: &Weak<Shared>) -> bool {
     let Some(shared) = pool.upgrade().filter(|shared| !shared.core.is_closed()) else {
         return false;
     };
+    if shared.core.ends_maintenance() {
+        return false;
+    }
     let tick = || {
         let end = |over| pool::end_all(&*shared, over);
         pool::tick(&shared, shared.settings.leak_warning, end);

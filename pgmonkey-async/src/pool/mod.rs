@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) settings: PoolSettings,
     /// What [`Database::scope`](crate::Database::scope) follows.
     pub(crate) autocommit: bool,
+    /// Whether lifetimes and sizes are maintained.
+    pub(crate) is_kept: bool,
     /// Whether each session is checked before it is handed out.
     pub(crate) checks: bool,
     pub(crate) hooks: Option<Hooks>,
@@ -74,6 +76,8 @@ impl Shared {
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
             autocommit: config.connection_settings.autocommit,
+            // A single connection has neither lifetimes nor sizes to maintain.
+            is_kept: connection_type == ConnectionType::AsyncPool && !options.for_tests,
             hooks: options.hooks,
             statements,
             holder: options.for_tests.then(Holder::default),

@@ -77,6 +77,14 @@ impl Checkouts {
         Some(ended)
     }
 
+    /// Releases the memory of ended checkouts, if all have ended.
+    pub(super) fn shrink(&mut self) {
+        if self.len() == 0 {
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
+    }
+
     #[inline]
     pub(super) fn get(&self, id: CheckoutId) -> Option<&Entry> {
         self.slots.get(id.0 as usize)?.as_ref()

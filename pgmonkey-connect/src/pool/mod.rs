@@ -2,7 +2,7 @@
 //!
 //! | What | Where |
 //! |---|---|
-//! | which caller gets which session, what is opened, what is closed | [`PoolState`], in `state` |
+//! | which caller gets which session, what is opened, what is closed, when it sleeps | [`PoolState`], in `state` |
 //! | requests, and the actions that each event returns | `outcome` |
 //! | idle sessions | `idle` |
 //! | sessions in use | `checkouts` |
@@ -54,7 +54,7 @@ pub use outcome::{
 };
 pub use shell::{
     Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, end_all, join, resize,
-    tick,
+    sleep, tick,
 };
 pub use slot::{SharedSlot, Slot};
 pub use state::PoolState;

@@ -86,6 +86,8 @@ pub struct Todo<S, W> {
     pub refuse: Vec<(W, Error)>,
     /// Watchers to notify that the closed pool has no session left.
     pub drained: Vec<W>,
+    /// Whether to start maintenance again: the pool was asleep.
+    pub maintain: bool,
 }
 
 /// Where and in which round a connect task started.
@@ -137,6 +139,7 @@ impl<S, W> Default for Todo<S, W> {
             end: Vec::new(),
             refuse: Vec::new(),
             drained: Vec::new(),
+            maintain: false,
         }
     }
 }

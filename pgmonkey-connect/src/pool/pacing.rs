@@ -89,6 +89,15 @@ impl Pacing {
         self.background = Some(now + LONGEST);
     }
 
+    /// The pool fell asleep: how long the server was away, or how often it failed, says nothing
+    /// about the time when it wakes. That the server refused the login for good still does.
+    pub(super) fn slept(&mut self) {
+        match self.is_refused {
+            true => self.away_since = None,
+            false => *self = Self::default(),
+        }
+    }
+
     /// How long the server has been unavailable.
     pub(super) fn away_for(&self, now: Instant) -> Option<Duration> {
         let since = self.away_since?;

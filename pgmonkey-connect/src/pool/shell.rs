@@ -30,10 +30,12 @@ use crate::telemetry::events;
 mod closing;
 mod deferred;
 mod member;
+mod sleeping;
 
 pub use closing::{Drained, close, drained};
 pub(super) use deferred::{unlock, unlock_released};
 pub use member::join;
+pub use sleeping::sleep;
 
 /// What a waiter receives.
 pub(super) type Delivery<S> = Result<Granted<S>, Error>;
@@ -49,6 +51,9 @@ pub trait Shell: Send + Sync + Sized + 'static {
 
     /// Starts to open a session. `task` says what to do next and receives the outcome.
     fn open(self: &Arc<Self>, task: ConnectTask<Self>);
+
+    /// Starts the pool's maintenance again, which ended while the pool was asleep.
+    fn maintain(self: &Arc<Self>);
 
     /// The runtime in which a session may be used.
     fn home(session: &Self::Session) -> Home;

@@ -12,7 +12,8 @@
 //!   sessions that were in use when it was reduced;
 //! - no caller waits while a session that it may use is idle;
 //! - while callers wait, each has a connect task, or as many connect tasks run as are allowed, or
-//!   all sessions are in use.
+//!   all sessions are in use;
+//! - a pool that sleeps has no session and no waiter.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,7 +31,10 @@ use crate::status::{CloseReason, Closed};
 mod in_use;
 mod maintenance;
 mod openings;
+mod sleep;
 mod status;
+
+use sleep::LastUse;
 
 /// All of one pool: its sessions `S` and its waiters `W`.
 #[derive(Debug)]
@@ -51,6 +55,10 @@ pub struct PoolState<S, W> {
     /// Whether `min_size` is maintained.
     kept: bool,
     closed: bool,
+    asleep: bool,
+    /// Whether maintenance runs, or will end itself once it notices that the pool sleeps.
+    maintained: bool,
+    last_use: LastUse,
     /// Notified once a closed pool has no session left.
     watchers: Vec<W>,
     last_ticket: u64,
@@ -85,6 +93,9 @@ impl<S, W> PoolState<S, W> {
             homes: Homes::None,
             kept: false,
             closed: false,
+            asleep: false,
+            maintained: true,
+            last_use: LastUse::default(),
             watchers: Vec::new(),
             last_ticket: 0,
             acquires: 0,
@@ -135,6 +146,7 @@ impl<S, W> PoolState<S, W> {
                 return Acquired::QueueFull;
             }
         }
+        self.asleep = false;
         let waiting = Queued {
             ticket,
             request,
@@ -323,6 +335,14 @@ impl<S, W> PoolState<S, W> {
             }
             return todo;
         }
+        if self.asleep {
+            for idle in self.idle.clear() {
+                self.ended.count(CloseReason::Idle);
+                todo.end.push((idle.session, CloseReason::Idle));
+            }
+            return todo;
+        }
+        todo.maintain = self.starts_maintenance();
         self.make_room(&mut todo);
         let most = self.workers().min(self.wanted(now));
         todo.open = most.saturating_sub(self.opening).min(self.room());
@@ -359,7 +379,7 @@ impl<S, W> PoolState<S, W> {
             true => u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
             false => 0,
         };
-        let missing = match self.kept && self.pacing.may_fill(now) {
+        let missing = match self.kept && !self.asleep && self.pacing.may_fill(now) {
             true => self.limits.min_size.saturating_sub(self.size()),
             false => 0,
         };

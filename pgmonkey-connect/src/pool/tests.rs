@@ -9,6 +9,7 @@ use self::world::{Phase, World, runtimes};
 use super::*;
 use crate::CloseReason;
 
+mod sleep;
 mod world;
 
 type State = PoolState<Session, u32>;
@@ -22,7 +23,10 @@ struct Session {
 /// One event. Numbers pick one of the items that exist.
 #[derive(Debug, Clone)]
 enum Event {
-    Acquire { runtime: u8, waits: bool },
+    Acquire {
+        runtime: u8,
+        waits: bool,
+    },
     Release(u8),
     GiveUp(u8),
     GiveUpIdle,
@@ -39,6 +43,9 @@ enum Event {
     IdleCheck,
     Resize(u8, u8),
     RuntimeEnds(u8),
+    Sleep,
+    /// The maintenance asks whether it must end.
+    Maintain,
     Close,
 }
 
@@ -62,6 +69,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::IdleCheck),
         1 => (0..4u8, 1..5u8).prop_map(|(min, max)| Event::Resize(min.min(max), max)),
         1 => (0..3u8).prop_map(Event::RuntimeEnds),
+        4 => Just(Event::Sleep),
+        3 => Just(Event::Maintain),
         1 => Just(Event::Close),
     ]
 }
@@ -83,6 +92,7 @@ proptest! {
             world.check();
         }
         world.settle();
+        world.sleep_and_wake();
         // Closing must leave nothing behind.
         world.happen(Event::Close);
         while !world.held.is_empty() {

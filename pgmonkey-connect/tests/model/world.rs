@@ -69,6 +69,8 @@ pub(crate) struct World {
     /// How many more sessions the server may end.
     deaths: AtomicU32,
     may_close: AtomicBool,
+    /// How many maintenances run.
+    maintenances: AtomicU32,
     open: Arc<AtomicU32>,
 }
 
@@ -129,6 +131,11 @@ impl Shell for World {
         });
     }
 
+    fn maintain(self: &Arc<Self>) {
+        let others = self.maintenances.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(others, 0, "one runs already");
+    }
+
     fn home(session: &Session) -> Home {
         session.home
     }
@@ -166,6 +173,7 @@ impl World {
             failures: AtomicU32::new(0),
             deaths: AtomicU32::new(0),
             may_close: AtomicBool::new(false),
+            maintenances: AtomicU32::new(1),
             open: Arc::default(),
         })
     }
@@ -176,6 +184,23 @@ impl World {
 
     pub(crate) fn sessions_die(&self, most: u32) {
         self.deaths.store(most, Ordering::SeqCst);
+    }
+
+    pub(crate) fn keeps_min_size(self: &Arc<Self>) {
+        self.core.keep_min_size();
+        pool::resize(self, 1, self.max_size);
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.core.status().asleep
+    }
+
+    /// Lets the maintenance notice that the pool sleeps.
+    pub(crate) fn look(&self) {
+        let runs = self.maintenances.load(Ordering::SeqCst) > 0;
+        if runs && self.core.ends_maintenance() {
+            self.maintenances.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn may_close(&self) {

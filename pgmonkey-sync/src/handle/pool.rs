@@ -19,7 +19,6 @@ use crate::context;
 use crate::handle::queries::statements_of_handle;
 use crate::options::HandleOptions;
 use crate::pool::Shared;
-use crate::pool::maintenance::Maintenance;
 
 /// A pool of sessions for threads.
 ///
@@ -60,7 +59,6 @@ struct Owner {
     shared: Arc<Shared>,
     /// Here and not in `shared`: a guard of a retired pool does not keep the successor open.
     succession: Arc<Succession<Pool>>,
-    _maintenance: Arc<Maintenance>,
 }
 
 impl Pool {
@@ -93,7 +91,6 @@ impl Pool {
         let shared = Shared::new(what, config, connection_type, settings, options)?;
         let shared = Arc::new(shared);
         let owner = Owner {
-            _maintenance: Maintenance::start(&shared),
             succession: Arc::default(),
             shared,
         };
@@ -102,6 +99,7 @@ impl Pool {
             let servers = shared.factory.connect_target.servers();
             pool::join(shared, &budgets.of(&servers));
         }
+        shared.start_maintenance();
         shared.fill()?;
         if shared.is_kept {
             shared.core.keep_min_size();

@@ -37,6 +37,10 @@ impl Shell for Shared {
         self.opener.submit(move || job.run());
     }
 
+    fn maintain(self: &Arc<Self>) {
+        self.start_maintenance();
+    }
+
     #[inline]
     fn home(_: &Box<Session>) -> Home {
         Home::ANYWHERE
@@ -183,8 +187,8 @@ impl Shared {
 
     /// If the server has closed one session, it may have closed others.
     fn look_for_more(&self, reason: CloseReason) {
-        if let (CloseReason::Dead, Some(keeper)) = (reason, self.keeper.get()) {
-            keeper.wake();
+        if let (CloseReason::Dead, Some(registered)) = (reason, self.keeper.get()) {
+            registered.keeper.wake();
         }
     }
 
@@ -206,8 +210,8 @@ impl Shared {
     /// Continues an opening after a pause, on another thread.
     fn open_later(self: &Arc<Self>, pause: Duration, task: ConnectTask<Self>) {
         let pool = Arc::clone(self);
-        if let Some(keeper) = self.keeper.get() {
-            keeper.after(pause, move || pool.open(task));
+        if let Some(registered) = self.keeper.get() {
+            registered.keeper.after(pause, move || pool.open(task));
         }
     }
 

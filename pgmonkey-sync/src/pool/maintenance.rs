@@ -1,7 +1,7 @@
 //! Maintenance of a pool: closes sessions that are too old or were idle too long, opens missing
 //! ones, looks for sessions that the server has closed, and warns about sessions in use for long.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::CloseReason;
@@ -9,23 +9,56 @@ use pgmonkey_connect::pool::{self, IdleCheck};
 
 use crate::pool::Shared;
 use crate::pool::keeper::{Keeper, Kept};
+use crate::session::Session;
 
-/// The maintenance of a pool. Holds the pool weakly and ends with it.
-pub(crate) struct Maintenance(Weak<Shared>);
+/// A pool's registration with the keeper; none while the pool sleeps.
+#[derive(Default)]
+pub(crate) struct Registration(Mutex<Option<Arc<Registered>>>);
 
-impl Maintenance {
+/// What the keeper knows of a pool.
+pub(crate) struct Registered {
+    /// Dropped first: no call begins after it.
+    pub(crate) keeper: Keeper,
+    _maintenance: Arc<Maintenance>,
+}
+
+/// What the keeper calls. Holds the pool weakly.
+struct Maintenance(Weak<Shared>);
+
+impl Registration {
+    /// The registration, if there is one.
+    pub(crate) fn get(&self) -> Option<Arc<Registered>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Registered>>> {
+        // No code that can panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
     /// Registers the pool with the keeper. A pool without lifetimes and sizes to maintain is called
     /// only when woken.
-    pub(crate) fn start(pool: &Arc<Shared>) -> Arc<Self> {
-        let this = Arc::new(Self(Arc::downgrade(pool)));
-        let first = match pool.is_kept {
-            true => pool::interval(&pool.settings),
+    pub(crate) fn start_maintenance(self: &Arc<Self>) {
+        let first = match self.is_kept {
+            true => pool::interval(&self.settings),
             false => Duration::MAX,
         };
-        let kept = Arc::downgrade(&this) as Weak<dyn Kept>;
-        // Set once for each pool, so the cell was empty.
-        let _ = pool.keeper.set(Keeper::register(kept, first));
-        this
+        let maintenance = Arc::new(Maintenance(Arc::downgrade(self)));
+        let kept = Arc::downgrade(&maintenance) as Weak<dyn Kept>;
+        let registered = Registered {
+            keeper: Keeper::register(kept, first),
+            _maintenance: maintenance,
+        };
+        let before = self.keeper.lock().replace(Arc::new(registered));
+        // It drops its jobs, which may own anything.
+        drop(before);
+    }
+
+    fn end_later(self: &Arc<Self>, over: Vec<(Box<Session>, CloseReason)>) {
+        let shared = Arc::clone(self);
+        self.opener.submit(move || pool::end_all(&*shared, over));
     }
 }
 
@@ -36,8 +69,7 @@ impl Kept for Maintenance {
             return Duration::MAX;
         };
         pool::tick(&pool, pool.settings.leak_warning, |over| {
-            let shared = Arc::clone(&pool);
-            pool.opener.submit(move || pool::end_all(&*shared, over));
+            pool.end_later(over);
         });
         let pause = pool::interval(&pool.settings);
         if let Some(before) = Instant::now().checked_sub(pause / 2)

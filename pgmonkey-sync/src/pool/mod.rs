@@ -1,6 +1,6 @@
 //! State shared by the clones of a pool; acquiring, releasing and maintaining sessions.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::pool::{Label, PoolCore};
@@ -13,7 +13,7 @@ use crate::session::engine::SessionFactory;
 use crate::session::hooks::Hooks;
 use crate::session::prepared::Statements;
 
-use self::keeper::Keeper;
+use self::maintenance::Registration;
 use self::openers::Opener;
 
 pub(crate) mod acquire;
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     /// The pool's registration with the threads that open sessions.
     pub(crate) opener: Opener,
     /// Calls the maintenance when it is due.
-    pub(crate) keeper: OnceLock<Keeper>,
+    pub(crate) keeper: Registration,
     pub(crate) settings: PoolSettings,
     /// What [`Database::scope`](crate::Database::scope) follows.
     pub(crate) autocommit: bool,
@@ -71,7 +71,7 @@ impl Shared {
             core: PoolCore::new(what, label, &settings),
             factory,
             opener,
-            keeper: OnceLock::new(),
+            keeper: Registration::default(),
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
             autocommit: config.connection_settings.autocommit,

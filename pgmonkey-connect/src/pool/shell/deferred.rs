@@ -19,6 +19,7 @@ pub(in crate::pool) struct Deferred<S> {
     site: Site,
     /// Whether a session has become idle.
     is_idle: bool,
+    maintain: bool,
 }
 
 impl<S> Default for Deferred<S> {
@@ -29,6 +30,7 @@ impl<S> Default for Deferred<S> {
             open: 0,
             site: Site::default(),
             is_idle: false,
+            maintain: false,
         }
     }
 }
@@ -53,6 +55,7 @@ pub(in crate::pool) fn unlock<S>(
         open: todo.open,
         site: todo.site,
         is_idle: false,
+        maintain: todo.maintain,
     }
 }
 
@@ -95,6 +98,9 @@ impl<S> Deferred<S> {
         // a task that is dropped is replaced.
         let begin = |_| ConnectTask::new(Arc::clone(pool), self.site);
         let openings: Vec<_> = (0..self.open).map(begin).collect();
+        if self.maintain {
+            pool.maintain();
+        }
         openings.into_iter().for_each(|task| pool.open(task));
         let is_idle = self.is_idle;
         self.tell(&**pool);

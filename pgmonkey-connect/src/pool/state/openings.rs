@@ -8,6 +8,7 @@ use crate::pool::home::Home;
 use crate::pool::idle::{Idle, ThreadMark};
 use crate::pool::outcome::{Released, Site, Step, Todo};
 use crate::pool::sync::Instant;
+use crate::status::CloseReason;
 
 /// How long to wait for a session that is being cleaned before opening another. Opening takes
 /// longer than most cleanups.
@@ -40,6 +41,10 @@ impl<S, W> PoolState<S, W> {
         self.opened += 1;
         self.pacing.opened();
         self.opening_over(site);
+        if self.asleep {
+            self.ended.count(CloseReason::Idle);
+            return Released::Ended(session, CloseReason::Idle);
+        }
         self.hand_over(Idle {
             session,
             home,

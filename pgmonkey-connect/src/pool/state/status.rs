@@ -64,6 +64,7 @@ impl<S, W> PoolState<S, W> {
             opened: self.opened,
             closed: self.ended,
             timeouts: self.timeouts,
+            asleep: self.is_asleep(),
             ..Status::default()
         }
     }

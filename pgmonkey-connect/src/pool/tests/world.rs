@@ -6,6 +6,8 @@ use tokio::runtime::{Builder, Id};
 
 use super::*;
 
+mod sleeping;
+
 /// The phase of a connect task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Phase {
@@ -30,6 +32,8 @@ pub(super) struct World {
     /// The latest `max_size`; sessions in use when it was reduced may exceed it.
     most: u32,
     refused: u32,
+    /// How many run.
+    pub(super) maintenances: u32,
 }
 
 pub(super) fn runtimes() -> Vec<Id> {
@@ -76,6 +80,7 @@ impl World {
             next_waiter: 0,
             most: max_size,
             refused: 0,
+            maintenances: 1,
         }
     }
 
@@ -85,6 +90,9 @@ impl World {
     }
 
     fn run(&mut self, todo: Todo<Session, u32>) {
+        if todo.maintain {
+            self.maintenances += 1;
+        }
         for _ in 0..todo.open {
             self.openings.push((Phase::Begun, todo.site));
         }
@@ -115,6 +123,7 @@ impl World {
                     .push((granted.id, granted.session, granted.ticket, home));
             }
             Acquired::Queued(ticket) => {
+                assert!(!self.state.is_asleep(), "a caller wakes it");
                 self.waiting.insert(waiter, (ticket, home));
             }
             Acquired::QueueFull => assert!(waits && !self.state.is_closed()),
@@ -198,6 +207,12 @@ impl World {
             Event::RuntimeEnds(at) => {
                 let home = self.homes[at as usize % self.homes.len()];
                 self.state.home_ended(home);
+            }
+            Event::Sleep => self.sleep(),
+            Event::Maintain => {
+                if self.maintenances > 0 && self.state.ends_maintenance() {
+                    self.maintenances -= 1;
+                }
             }
             Event::Close => {
                 self.state.close();
@@ -341,6 +356,7 @@ impl World {
             );
             return;
         }
+        self.check_sleep(&status);
         for (_, home) in self.waiting.values() {
             let could_have = self.state.idle.homes().any(|idle| idle.serves(*home));
             assert!(!could_have, "a caller waits beside an idle session");

@@ -47,7 +47,7 @@ pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
 pub use handle::pool::Pool;
 pub use listener::Listener;
-pub use manager::{ConnectionManager, Watch};
+pub use manager::{ConnectionManager, ManagerBuilder, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,

@@ -136,6 +136,15 @@ pub enum Error {
         max_size: u32,
     },
 
+    /// A limit of a connection manager is out of range.
+    #[error("invalid {limit}: {reason}")]
+    ManagerLimit {
+        /// The builder's method.
+        limit: &'static str,
+        /// Why the value was rejected, and what to do.
+        reason: &'static str,
+    },
+
     /// `commit` or `rollback` outside a transaction.
     #[error("{action} without a transaction: call begin first")]
     NoTransaction {

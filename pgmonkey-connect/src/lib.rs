@@ -35,6 +35,7 @@
 //! | which handle serves the callers of a retired one | [`succession`] |
 //! | which file gave which handle | [`sources`] |
 //! | when a watched file is loaded again | [`watched`] |
+//! | which handles of a manager sleep, or leave its cache | [`tenants`] |
 //! | which events are emitted | [`events`] |
 //! | how text from the server is shown | [`printable`] |
 //! | what is closed when the process exits | [`exit`] |
@@ -67,6 +68,7 @@ mod status;
 mod stream;
 pub mod succession;
 mod telemetry;
+pub mod tenants;
 #[cfg(feature = "tls")]
 mod tls;
 mod verdict;

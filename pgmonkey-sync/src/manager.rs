@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::credentials::PasswordProvider;
 use pgmonkey_connect::process::PerProcess;
+use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::{CacheEntry, Error};
 
 use crate::handle::connection::Connection;
@@ -17,9 +18,12 @@ use crate::session::hooks::Hooks;
 
 use self::handles::Handles;
 
+pub use self::builder::ManagerBuilder;
 pub use self::watch::Watch;
 
+mod builder;
 mod handles;
+mod limits;
 mod reload;
 mod watch;
 
@@ -44,6 +48,7 @@ mod watch;
 pub struct ConnectionManager {
     handles: Arc<PerProcess<Handles>>,
     options: HandleOptions,
+    limits: HandleLimits,
 }
 
 impl ConnectionManager {

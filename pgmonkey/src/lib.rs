@@ -10,6 +10,8 @@
 mod manager;
 
 pub use manager::ConnectionManager;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use manager::ManagerBuilder;
 pub use pgmonkey_cache as cache;
 pub use pgmonkey_config as config;
 pub use pgmonkey_config::{Config, ConnectionType, Secret};

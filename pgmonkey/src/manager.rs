@@ -37,6 +37,11 @@ macro_rules! forward {
     };
 }
 
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use self::builder::ManagerBuilder;
+
+#[cfg(any(feature = "sync", feature = "async"))]
+mod builder;
 #[cfg(feature = "async")]
 mod tasks;
 #[cfg(feature = "sync")]

@@ -51,6 +51,7 @@ mod statement_cache;
 mod statements;
 mod streams;
 mod successor;
+mod tenants;
 mod test_transaction;
 mod threads;
 mod tls;

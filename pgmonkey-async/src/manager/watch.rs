@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use pgmonkey_connect::process::PerProcess;
 use pgmonkey_connect::sources::Asked;
+use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::watched::{LOOK, WatchedFile};
 use pgmonkey_connect::{Error, Origin, Stamp, events};
 use tokio::task::AbortHandle;
@@ -38,6 +39,7 @@ struct Watcher {
     path: PathBuf,
     manager: Weak<PerProcess<Handles>>,
     options: HandleOptions,
+    limits: HandleLimits,
 }
 
 impl ConnectionManager {
@@ -56,6 +58,7 @@ impl ConnectionManager {
             path: path.clone(),
             manager: Arc::downgrade(&self.handles),
             options: self.options.clone(),
+            limits: self.limits,
         };
         Watch {
             path,
@@ -104,11 +107,12 @@ impl Watcher {
         let Some(handles) = self.manager.upgrade() else {
             return;
         };
-        let options = self.options.clone();
-        let followed = ConnectionManager { handles, options }
-            .follow(&self.path)
-            .await;
-        match followed {
+        let manager = ConnectionManager {
+            handles,
+            options: self.options.clone(),
+            limits: self.limits,
+        };
+        match manager.follow(&self.path).await {
             Ok(()) => file.succeeded(),
             Err(error) => {
                 if file.failed(Instant::now()) {

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use pgmonkey_connect::pool;
 
@@ -27,6 +28,16 @@ impl Shared {
                 }
             }
         });
+    }
+
+    /// Puts the pool to sleep if it has been unused for `at_least`; returns whether it fell asleep.
+    /// Never blocks.
+    pub(crate) fn sleep(self: &Arc<Self>, at_least: Duration) -> bool {
+        let slept = pool::sleep(&**self, at_least, |over| pool::end_all(&**self, over));
+        if slept {
+            self.statements.forget_types();
+        }
+        slept
     }
 }
 

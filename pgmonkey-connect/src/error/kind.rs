@@ -33,6 +33,7 @@ impl Error {
             | Self::SessionSetting { .. }
             | Self::ConnectionType { .. }
             | Self::Sizes { .. }
+            | Self::ManagerLimit { .. }
             | Self::Unsupported { .. } => ErrorKind::Configuration,
             _ => ErrorKind::Other,
         }

@@ -1,20 +1,23 @@
 //! The handles that a manager caches, and which of them are retired.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pgmonkey_cache::Cache;
 use pgmonkey_config::{Config, ConnectionType, Fingerprint};
 use pgmonkey_connect::sources::{Asked, ConfigSource, Request, Sources};
 use pgmonkey_connect::succession::{self, Succeed};
+use pgmonkey_connect::tenants::Census;
 use pgmonkey_connect::{CacheEntry, ConfigFiles, Error, Listed, events};
 
 use crate::context;
 use crate::handle::database::{connection_type, open};
 use crate::handle::pool::Pool;
 use crate::options::Identity;
+use crate::pool::Shared;
 
 use super::ConnectionManager;
+use super::limits::Sweep;
 
 /// Contains the identities of the password provider and the hooks, but never a password.
 pub(super) type Key = (Fingerprint, ConnectionType, Identity);
@@ -26,6 +29,9 @@ pub(super) struct Handles {
     pub(super) files: ConfigFiles,
     /// Also held while handles are retired, so that of two that replace each other one stays.
     sources: Mutex<Sources<Identity, Key>>,
+    /// The handles of a manager with limits.
+    pub(super) census: Arc<Census<Key, Shared>>,
+    pub(super) sweep: OnceLock<Sweep>,
 }
 
 impl Default for Handles {
@@ -34,6 +40,8 @@ impl Default for Handles {
             cache: Cache::sharded(Pool::shard),
             files: ConfigFiles::default(),
             sources: Mutex::default(),
+            census: Arc::default(),
+            sweep: OnceLock::new(),
         }
     }
 }
@@ -121,6 +129,7 @@ impl ConnectionManager {
             context::check("opening a blocking handle", "the async ConnectionManager")?;
             let open = || open(&loaded.config, key.1, self.options.clone());
             let replaced = handles.cache.replace(&key, open)?;
+            self.admit(&key, &replaced.new);
             if handles.give(&request, &key, &replaced.new, replaced.old) {
                 return Ok((replaced.new, request.connection_type));
             }
@@ -144,6 +153,7 @@ impl ConnectionManager {
         };
         let handles = self.handles.get();
         let replaced = handles.cache.replace(&key, open)?;
+        self.admit(&key, &replaced.new);
         handles.retire_older(&key, &replaced.new, replaced.old);
         Ok(replaced.new)
     }
@@ -174,6 +184,7 @@ impl ConnectionManager {
         let is_past = |pool: &Pool| pool.is_over() || pool.succession().is_retired();
         let open = || open(config, key.1, self.options.clone());
         let renewed = cache.get_or_try_renew(key, is_past, open)?;
+        self.admit(key, &renewed.new);
         Ok(renewed.new)
     }
 }

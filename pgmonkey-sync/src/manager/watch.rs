@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey_connect::process::PerProcess;
 use pgmonkey_connect::sources::Asked;
+use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::watched::{LOOK, WatchedFile};
 use pgmonkey_connect::{Error, Stamp, events};
 
@@ -43,6 +44,7 @@ struct Watcher {
     path: PathBuf,
     manager: Weak<PerProcess<Handles>>,
     options: HandleOptions,
+    limits: HandleLimits,
     opener: Opener,
     state: Mutex<State>,
 }
@@ -70,6 +72,7 @@ impl ConnectionManager {
             path: path.as_ref().to_owned(),
             manager: Arc::downgrade(&self.handles),
             options: self.options.clone(),
+            limits: self.limits,
             opener: Opener::register(LANE.into(), 1),
             state: Mutex::default(),
         });
@@ -136,8 +139,12 @@ impl LoadJob {
         let Some(handles) = watcher.manager.upgrade() else {
             return;
         };
-        let options = watcher.options.clone();
-        let followed = ConnectionManager { handles, options }.follow(&watcher.path);
+        let manager = ConnectionManager {
+            handles,
+            options: watcher.options.clone(),
+            limits: watcher.limits,
+        };
+        let followed = manager.follow(&watcher.path);
         let mut state = watcher.state();
         let is_news = match &followed {
             Ok(()) => {

@@ -56,6 +56,24 @@ impl Shared {
         drop(before);
     }
 
+    /// Puts the pool to sleep if it has been unused for `at_least`; returns whether it fell asleep.
+    /// Never blocks.
+    pub(crate) fn sleep(self: &Arc<Self>, at_least: Duration) -> bool {
+        let slept = pool::sleep(&**self, at_least, |over| self.end_later(over));
+        if slept {
+            self.statements.forget_types();
+            let mut registered = self.keeper.lock();
+            // Under the lock: if the pool wakes, its new registration comes after this.
+            let gone = match self.core.ends_maintenance() {
+                true => registered.take(),
+                false => None,
+            };
+            drop(registered);
+            drop(gone);
+        }
+        slept
+    }
+
     fn end_later(self: &Arc<Self>, over: Vec<(Box<Session>, CloseReason)>) {
         let shared = Arc::clone(self);
         self.opener.submit(move || pool::end_all(&*shared, over));

@@ -31,6 +31,9 @@ pub fn sleep<P: Shell>(
         end(over);
     }
     deferred.tell(pool);
+    if let Some(member) = core.membership() {
+        member.withdraw();
+    }
     true
 }
 

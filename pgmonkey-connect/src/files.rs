@@ -75,11 +75,12 @@ struct Files {
 
 impl ConfigFiles {
     /// Returns the configuration in the file at `path`, reloaded only if its [`Stamp`] changed.
+    /// `allow_commands` says whether its password may come from a command.
     ///
     /// # Errors
     ///
     /// [`Error::Config`], as from [`Config::from_file`].
-    pub fn load(&self, path: &Path) -> Result<Loaded, Error> {
+    pub fn load(&self, path: &Path, allow_commands: bool) -> Result<Loaded, Error> {
         let stamp = Stamp::of(path);
         let mut files = self.files();
         if let (Some(stamp), Some((known, loaded))) = (stamp, files.known.get(path))
@@ -90,7 +91,8 @@ impl ConfigFiles {
         files.last_generation += 1;
         let generation = files.last_generation;
         drop(files);
-        let config = Config::from_file(path)?;
+        let loader = Config::loader().file(path);
+        let config = loader.allow_commands(allow_commands).load()?;
         let loaded = Loaded { config, generation };
         if let Some(stamp) = stamp {
             self.keep(path, stamp, &loaded);

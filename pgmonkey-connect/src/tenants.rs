@@ -23,6 +23,8 @@ pub struct HandleLimits {
     pub max_handles: Option<usize>,
     /// How long a handle may be unused before it sleeps.
     pub idle_handle_timeout: Option<Duration>,
+    /// The maximum number of sessions at one server.
+    pub max_sessions_per_server: Option<u32>,
 }
 
 impl HandleLimits {
@@ -44,12 +46,18 @@ impl HandleLimits {
                 reason: "it must be longer than 0, or be left out so that no handle sleeps",
             });
         }
+        if self.max_sessions_per_server == Some(0) {
+            return Err(Error::ManagerLimit {
+                limit: "max_sessions_per_server",
+                reason: "0 would allow no session: it must be at least 1, or be left out for no limit",
+            });
+        }
         Ok(())
     }
 
-    /// Whether the manager has no limit, and needs no sweep.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
+    /// Whether the manager needs no sweep over its handles.
+    pub fn needs_no_sweep(&self) -> bool {
+        self.max_handles.is_none() && self.idle_handle_timeout.is_none()
     }
 
     /// The pause between two sweeps: a quarter of `idle_handle_timeout`, at least 20 ms and at most
@@ -186,7 +194,7 @@ mod tests {
         };
         for (limits, name) in [(no_handle, "max_handles"), (no_time, "idle_handle_timeout")] {
             let error = limits.check().expect_err("it is zero");
-            assert!(error.is_configuration() && !limits.is_none());
+            assert!(error.is_configuration() && !limits.needs_no_sweep());
             let text = error.to_string();
             assert!(text.starts_with(&format!("invalid {name}: ")), "{text}");
             assert!(text.contains("left out"), "{text}");
@@ -200,6 +208,7 @@ mod tests {
             let limits = HandleLimits {
                 max_handles: None,
                 idle_handle_timeout: Some(Duration::from_millis(millis)),
+                ..HandleLimits::default()
             };
             limits.interval()
         };

@@ -17,6 +17,8 @@ pub(crate) struct HandleOptions {
     pub(crate) for_tests: bool,
     /// The manager's limits on sessions at each server.
     pub(crate) budgets: Option<Arc<Budgets>>,
+    /// Whether files may name commands.
+    pub(crate) allow_commands: bool,
 }
 
 /// Distinguishes handles of the same configuration: the identities of provider and hooks.

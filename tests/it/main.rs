@@ -10,6 +10,7 @@ mod abandoned;
 mod acquire;
 mod bad_input;
 mod bare;
+mod budget;
 mod cache;
 mod close;
 mod crates;

@@ -103,10 +103,7 @@ impl Pool {
             succession: Arc::default(),
         };
         let shared = &owner.shared;
-        if let Some(budgets) = budgets {
-            let servers = shared.factory.connect_target.servers();
-            pool::join(shared, &budgets.of(&servers));
-        }
+        shared.share(budgets.as_deref());
         shared.fill().await?;
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
         if shared.is_kept {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::credentials::AsyncPasswordProvider;
+use pgmonkey_connect::pool::Budgets;
 use pgmonkey_connect::process::PerProcess;
 use pgmonkey_connect::tenants::HandleLimits;
 
@@ -66,6 +67,29 @@ impl ManagerBuilder {
         self
     }
 
+    /// Sets how many sessions the handles of this manager may have at one server. By default there
+    /// is no limit. At least 1.
+    ///
+    /// A pool that needs one more session first takes the place of the session that has been idle
+    /// longest in any pool. If none is idle, it waits for its turn, within the caller's `timeout`:
+    /// pools are served in the order in which they began to wait, so no tenant starves another. The
+    /// time-out says which pools hold the sessions. `min_size` takes no other pool's place.
+    ///
+    /// A server is a host and port as configured; a list of hosts counts as a server of its own.
+    /// Listeners do not count.
+    pub fn max_sessions_per_server(mut self, sessions: u32) -> Self {
+        self.limits.max_sessions_per_server = Some(sessions);
+        self
+    }
+
+    /// Sets whether the password in a file may come from a command (`from_command`), for the
+    /// `…_from_file` methods. By default it may not: whatever can change such a file can run
+    /// programs.
+    pub fn allow_commands(mut self, allow: bool) -> Self {
+        self.options.allow_commands = allow;
+        self
+    }
+
     /// Sets the provider that is asked for the password of each new session; see
     /// [`ConnectionManager::with_password_provider`].
     pub fn password_provider(mut self, provider: impl AsyncPasswordProvider) -> Self {
@@ -80,6 +104,13 @@ impl ManagerBuilder {
         self
     }
 
+    /// Shares the limits of sessions with another manager.
+    #[doc(hidden)]
+    pub fn session_budgets(mut self, budgets: Arc<Budgets>) -> Self {
+        self.options.budgets = Some(budgets);
+        self
+    }
+
     /// Creates the manager.
     ///
     /// # Errors
@@ -87,9 +118,12 @@ impl ManagerBuilder {
     /// [`Error::ManagerLimit`] if a limit is zero.
     pub fn build(self) -> Result<ConnectionManager, Error> {
         self.limits.check()?;
+        let mut options = self.options;
+        let budgets = self.limits.max_sessions_per_server.map(Budgets::new);
+        options.budgets = options.budgets.or_else(|| budgets.map(Arc::new));
         Ok(ConnectionManager {
             handles: Arc::new(PerProcess::default()),
-            options: self.options,
+            options,
             limits: self.limits,
         })
     }

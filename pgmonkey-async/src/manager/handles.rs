@@ -103,7 +103,7 @@ impl ConnectionManager {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
-            let loaded = handles.files.load(path)?;
+            let loaded = handles.files.load(path, self.options.allow_commands)?;
             let request = request(path, &identity, wanted, &loaded)?;
             let key = self.key(&loaded.config, request.connection_type);
             let pool = self.find_or_open(&key, &loaded.config).await?;
@@ -122,7 +122,7 @@ impl ConnectionManager {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
-            let loaded = handles.files.load(path)?;
+            let loaded = handles.files.load(path, self.options.allow_commands)?;
             let request = request(path, &identity, wanted, &loaded)?;
             let key = self.key(&loaded.config, request.connection_type);
             let open = || open(&loaded.config, key.1, self.options.clone());

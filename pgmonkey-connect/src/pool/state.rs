@@ -295,18 +295,6 @@ impl<S, W> PoolState<S, W> {
         !self.waiters.is_empty()
     }
 
-    /// When the session that has been idle longest was released.
-    pub fn longest_idle(&self) -> Option<Instant> {
-        self.idle.oldest()
-    }
-
-    /// Takes out the session that has been idle longest, to be closed for another pool.
-    pub fn give_up_idle(&mut self) -> Option<S> {
-        let idle = self.idle.take_oldest()?;
-        self.ended.count(CloseReason::Budget);
-        Some(idle.session)
-    }
-
     /// Whether a session that has just become idle leaves nothing to do: no waiter, not closed.
     #[inline]
     pub fn is_quiet(&self) -> bool {

@@ -95,10 +95,7 @@ impl Pool {
             shared,
         };
         let shared = &owner.shared;
-        if let Some(budgets) = budgets {
-            let servers = shared.factory.connect_target.servers();
-            pool::join(shared, &budgets.of(&servers));
-        }
+        shared.share(budgets.as_deref());
         shared.start_maintenance();
         shared.fill()?;
         if shared.is_kept {

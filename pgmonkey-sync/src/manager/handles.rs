@@ -104,7 +104,7 @@ impl ConnectionManager {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
-            let loaded = handles.files.load(path)?;
+            let loaded = handles.files.load(path, self.options.allow_commands)?;
             let request = request(path, &identity, wanted, &loaded)?;
             let key = self.key(&loaded.config, request.connection_type);
             let pool = self.find_or_open(&key, &loaded.config)?;
@@ -123,7 +123,7 @@ impl ConnectionManager {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
-            let loaded = handles.files.load(path)?;
+            let loaded = handles.files.load(path, self.options.allow_commands)?;
             let request = request(path, &identity, wanted, &loaded)?;
             let key = self.key(&loaded.config, request.connection_type);
             context::check("opening a blocking handle", "the async ConnectionManager")?;

@@ -69,7 +69,7 @@ impl Kept for Sweeper {
 impl ConnectionManager {
     /// Counts a handle that was cached just now, and makes room for it.
     pub(super) fn admit(&self, key: &Key, pool: &Pool) {
-        if self.limits.is_none() {
+        if self.limits.needs_no_sweep() {
             return;
         }
         let handles = self.handles.get();

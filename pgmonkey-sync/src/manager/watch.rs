@@ -86,7 +86,7 @@ impl ConnectionManager {
     /// Loads the file and opens what it gives now, in favour of what it gave before.
     fn follow(&self, path: &Path) -> Result<(), Error> {
         let handles = self.handles.get();
-        handles.files.load(path)?;
+        handles.files.load(path, self.options.allow_commands)?;
         let given = handles.sources().given(path, &self.options.identity());
         for (asked, connection_type, key) in given {
             let cached = handles.cache.get(&key);

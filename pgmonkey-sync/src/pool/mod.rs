@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
-use pgmonkey_connect::pool::{Label, PoolCore};
+use pgmonkey_connect::pool::{self, Budgets, Label, PoolCore};
 use pgmonkey_connect::test_transaction::Holder;
 use pgmonkey_connect::{ConnectTarget, Error};
 
@@ -42,6 +42,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Has the pool keep to the manager's limit of sessions at its server, if there is one.
+    pub(crate) fn share(self: &Arc<Self>, budgets: Option<&Budgets>) {
+        if let Some(budgets) = budgets {
+            pool::join(self, &budgets.of(&self.factory.connect_target.servers()));
+        }
+    }
+
     /// Creates the state of a pool without sessions.
     pub(crate) fn new(
         what: &'static str,

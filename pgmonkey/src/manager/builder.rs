@@ -1,5 +1,6 @@
 //! Builds a manager of both driver crates; it passes each option on to theirs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgmonkey_connect::Error;
@@ -7,6 +8,8 @@ use pgmonkey_connect::Error;
 use pgmonkey_connect::credentials::AsyncPasswordProvider;
 #[cfg(feature = "sync")]
 use pgmonkey_connect::credentials::PasswordProvider;
+
+use pgmonkey_connect::pool::Budgets;
 
 use super::ConnectionManager;
 
@@ -59,6 +62,34 @@ impl ManagerBuilder {
         (self.sync = self.sync.idle_handle_timeout(timeout));
         #[cfg(feature = "async")]
         (self.aio = self.aio.idle_handle_timeout(timeout));
+        self
+    }
+
+    /// Sets how many sessions all handles of this manager, sync and async, may have together at one
+    /// server. By default there is no limit. At least 1. See the driver crates'
+    /// `ManagerBuilder::max_sessions_per_server`.
+    pub fn max_sessions_per_server(mut self, sessions: u32) -> Self {
+        let budgets = Arc::new(Budgets::new(sessions));
+        #[cfg(feature = "sync")]
+        (self.sync = self
+            .sync
+            .max_sessions_per_server(sessions)
+            .session_budgets(Arc::clone(&budgets)));
+        #[cfg(feature = "async")]
+        (self.aio = self
+            .aio
+            .max_sessions_per_server(sessions)
+            .session_budgets(budgets));
+        self
+    }
+
+    /// Sets whether the password in a file may come from a command (`from_command`), for the
+    /// `…_from_file` methods. By default it may not.
+    pub fn allow_commands(mut self, allow: bool) -> Self {
+        #[cfg(feature = "sync")]
+        (self.sync = self.sync.allow_commands(allow));
+        #[cfg(feature = "async")]
+        (self.aio = self.aio.allow_commands(allow));
         self
     }
 

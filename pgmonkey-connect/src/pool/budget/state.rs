@@ -232,7 +232,7 @@ mod tests {
                                 waiting.retain(|w| *w != (pool, task));
                                 open.push(pool);
                             }
-                            None => prop_assert_eq!(first, None, "nobody waits"),
+                            None => prop_assert_eq!(first, None, "no pool waits"),
                         }
                     }
                     Event::Release(_) => {}
@@ -274,7 +274,7 @@ mod tests {
         for task in 0..4 {
             assert_eq!(state.ask(one, task, now), Some(task));
         }
-        assert!(!state.gives_up(one, now + TURN), "nobody else waits");
+        assert!(!state.gives_up(one, now + TURN), "no other pool waits");
         assert_eq!(state.ask(other, 7, now), None);
         assert!(state.gives_up(one, now), "more than half");
         assert_eq!(state.release(one, now), Some((other, 7)));

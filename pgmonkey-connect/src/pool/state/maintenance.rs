@@ -87,4 +87,16 @@ impl<S, W> PoolState<S, W> {
             by: unchecked.by,
         })
     }
+
+    /// When the session that has been idle longest was released.
+    pub fn longest_idle(&self) -> Option<Instant> {
+        self.idle.oldest()
+    }
+
+    /// Takes out the session that has been idle longest, to be closed for another pool.
+    pub fn give_up_idle(&mut self) -> Option<S> {
+        let idle = self.idle.take_oldest()?;
+        self.ended.count(CloseReason::Budget);
+        Some(idle.session)
+    }
 }

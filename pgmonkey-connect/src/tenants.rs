@@ -79,8 +79,8 @@ pub struct Census<K, P> {
 struct Tenant<K, P> {
     key: K,
     pool: Weak<P>,
-    /// Whether it has left the cache to make room, and is to sleep as soon as it can.
-    is_evicted: bool,
+    /// Whether it is to sleep as soon as it can, because it has left the cache to make room.
+    is_drowsy: bool,
 }
 
 impl<K, P> Default for Census<K, P> {
@@ -102,7 +102,7 @@ impl<K: Clone, P: Shell> Census<K, P> {
             tenants.push(Tenant {
                 key: key.clone(),
                 pool: Arc::downgrade(pool),
-                is_evicted: false,
+                is_drowsy: false,
             });
         }
         drop(tenants);
@@ -110,25 +110,27 @@ impl<K: Clone, P: Shell> Census<K, P> {
         let _ = pool.core().unused_since();
     }
 
-    /// Records that a pool has left the cache to make room: it is to sleep as soon as it can.
-    pub fn evicted(&self, pool: &Arc<P>) {
+    /// Has the next sweep put a pool to sleep that has left the cache to make room, and could not
+    /// sleep yet.
+    pub fn sleep_soon(&self, pool: &Arc<P>) {
         let is_it = |tenant: &&mut Tenant<K, P>| tenant.pool.as_ptr() == Arc::as_ptr(pool);
         if let Some(tenant) = self.tenants().iter_mut().find(is_it) {
-            tenant.is_evicted = true;
+            tenant.is_drowsy = true;
         }
     }
 
     /// The pools that are awake and are to sleep, and how long each must have been unused for that.
+    /// Forgets which of them were to [sleep soon](Self::sleep_soon): for those it is zero.
     pub fn awake(&self, limits: HandleLimits) -> Vec<(Arc<P>, Duration)> {
         let mut tenants = self.tenants();
         tenants.retain(|tenant| tenant.pool.strong_count() > 0);
         let awake = tenants.iter_mut().filter_map(|tenant| {
             let pool = tenant.pool.upgrade()?;
+            let is_drowsy = std::mem::take(&mut tenant.is_drowsy);
             if pool.core().is_asleep() {
-                tenant.is_evicted = false;
                 return None;
             }
-            match tenant.is_evicted {
+            match is_drowsy {
                 true => Some((pool, Duration::ZERO)),
                 false => Some((pool, limits.idle_handle_timeout?)),
             }

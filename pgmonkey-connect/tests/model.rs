@@ -175,6 +175,9 @@ fn the_pool_sleeps(how: How) {
     while !world.is_asleep() {
         pool::sleep(&*world, Duration::ZERO, drop);
     }
+    // Connect tasks of an earlier waking may still run.
+    world.join();
+    world.check_asleep();
     world.end();
 }
 

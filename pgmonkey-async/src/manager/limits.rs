@@ -49,7 +49,9 @@ impl Sweeper {
 
     fn sweep(&self, census: &Census<Key, Shared>) {
         for (pool, at_least) in census.awake(self.limits) {
-            pool.sleep(at_least);
+            if !pool.sleep(at_least) && at_least.is_zero() {
+                census.sleep_soon(&pool);
+            }
         }
         if census.has_surplus() {
             let (manager, limits) = (Weak::clone(&self.manager), self.limits);
@@ -96,8 +98,9 @@ impl Handles {
             // Another one may have its place meanwhile, or it has left already.
             if let Some(evicted) = self.cache.remove_if(&key, is_unused) {
                 self.sources().forget(|other| *other == key);
-                self.census.evicted(&shared);
-                shared.sleep(Duration::ZERO);
+                if !shared.sleep(Duration::ZERO) {
+                    self.census.sleep_soon(&shared);
+                }
                 drop(evicted);
             }
         }

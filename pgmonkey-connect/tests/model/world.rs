@@ -195,6 +195,17 @@ impl World {
         self.core.status().asleep
     }
 
+    /// Checks that a pool that sleeps has no session.
+    pub(crate) fn check_asleep(&self) {
+        let status = self.core.status();
+        assert_eq!(
+            (status.asleep, status.size, status.opening),
+            (true, 0, 0),
+            "{status}"
+        );
+        assert_eq!(self.open.load(Ordering::SeqCst), 0);
+    }
+
     /// Lets the maintenance notice that the pool sleeps.
     pub(crate) fn look(&self) {
         let runs = self.maintenances.load(Ordering::SeqCst) > 0;

@@ -52,7 +52,9 @@ impl Sweep {
 impl Kept for Sweeper {
     fn keep(&self, _: Instant) -> Duration {
         for (pool, at_least) in self.census.awake(self.limits) {
-            pool.sleep(at_least);
+            if !pool.sleep(at_least) && at_least.is_zero() {
+                self.census.sleep_soon(&pool);
+            }
         }
         if self.census.has_surplus() {
             let (manager, limits) = (Weak::clone(&self.manager), self.limits);
@@ -99,8 +101,9 @@ impl Handles {
             // Another one may have its place meanwhile, or it has left already.
             if let Some(evicted) = self.cache.remove_if(&key, is_unused) {
                 self.sources().forget(|other| *other == key);
-                self.census.evicted(&shared);
-                shared.sleep(Duration::ZERO);
+                if !shared.sleep(Duration::ZERO) {
+                    self.census.sleep_soon(&shared);
+                }
                 drop(evicted);
             }
         }

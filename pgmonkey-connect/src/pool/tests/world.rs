@@ -133,7 +133,9 @@ impl World {
         self.todo();
     }
 
+    /// As the real shell does, asks what is to be done only if something may be.
     fn settle_released(&mut self, put: Released<Session, u32>) {
+        let is_over = matches!(put, Released::Ended(..));
         match put {
             Released::Idle => {}
             Released::Handed(waiter, granted) => {
@@ -149,7 +151,9 @@ impl World {
             }
             Released::Ended(session, _) => assert!(self.live.remove(&session.number)),
         }
-        self.todo();
+        if is_over || !self.state.is_quiet() {
+            self.todo();
+        }
     }
 
     fn take_lent(&mut self, at: u8) -> Option<(CheckoutId, Session, Ticket, Home)> {

@@ -55,6 +55,11 @@ impl HandleLimits {
         Ok(())
     }
 
+    /// Whether there is no limit.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether the manager needs no sweep over its handles.
     pub fn needs_no_sweep(&self) -> bool {
         self.max_handles.is_none() && self.idle_handle_timeout.is_none()

@@ -19,6 +19,9 @@ pub(crate) struct HandleOptions {
     pub(crate) budgets: Option<Arc<Budgets>>,
     /// Whether files may name commands.
     pub(crate) allow_commands: bool,
+    /// Whether the manager serves many tenants: the handle is to be small, and is used by few threads
+    /// at the same time.
+    pub(crate) is_one_of_many: bool,
 }
 
 /// Distinguishes handles of the same configuration: the identities of provider and hooks.

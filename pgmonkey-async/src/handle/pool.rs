@@ -106,19 +106,19 @@ impl Pool {
         shared.share(budgets.as_deref());
         shared.fill().await?;
         exit::register(Arc::downgrade(shared) as Weak<dyn CloseAtExit>);
-        if shared.is_kept {
-            shared.core.keep_min_size();
-            shared.start_maintenance();
-        }
+        shared.start_maintenance();
         Ok(Self(Sharded::new(Handle {
             shared: Arc::clone(shared),
             owner: Arc::new(owner),
         })))
     }
 
-    /// Returns a clone with a reference count of its own.
+    /// Returns a clone; with a reference count of its own, unless memory matters more.
     pub(crate) fn shard(&self) -> Self {
-        Self(self.0.shard())
+        match self.0.shared.is_one_of_many {
+            true => self.clone(),
+            false => Self(self.0.shard()),
+        }
     }
 
     /// Acquires a session, waiting for at most `timeout` if all are in use; dropping the guard

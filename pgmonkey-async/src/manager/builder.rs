@@ -52,16 +52,16 @@ impl ManagerBuilder {
         self
     }
 
-    /// Sets how long a handle may be unused before it sleeps. By default none sleeps. Longer than 0;
-    /// shorter than 80 ms is as good as 80 ms.
+    /// Sets how long a handle may be unused before it sleeps. By default none sleeps. Longer than 0.
     ///
     /// A handle that sleeps has no sessions, not even `min_size`, and no timer. It stays cached, and
     /// its next use wakes it: it opens a session for the caller and, in the background, the rest of
-    /// `min_size`. It is unused while no session is in use and no caller waits or asks for
-    /// one; looking at its status, or getting it from the manager, is no use. All handles that
-    /// the manager opened may sleep, also those that it no longer caches. One sweep for all looks
-    /// for unused ones, so a handle falls asleep up to a quarter of the time, at most a second,
-    /// later than set.
+    /// `min_size`. It is unused while no session is in use and no caller waits or asks for one;
+    /// looking at its status, or getting it from the manager, does not count as use.
+    ///
+    /// One sweep looks at all handles that the manager opened, also at those that it no longer
+    /// caches, every quarter of the timeout, at least every second and at most every 20 ms. So a
+    /// handle falls asleep up to that much later than set.
     pub fn idle_handle_timeout(mut self, timeout: Duration) -> Self {
         self.limits.idle_handle_timeout = Some(timeout);
         self
@@ -119,6 +119,7 @@ impl ManagerBuilder {
     pub fn build(self) -> Result<ConnectionManager, Error> {
         self.limits.check()?;
         let mut options = self.options;
+        options.is_one_of_many = !self.limits.is_none();
         let budgets = self.limits.max_sessions_per_server.map(Budgets::new);
         options.budgets = options.budgets.or_else(|| budgets.map(Arc::new));
         Ok(ConnectionManager {

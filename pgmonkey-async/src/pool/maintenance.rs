@@ -18,6 +18,7 @@ impl Shared {
         if !self.is_kept {
             return;
         }
+        self.core.keep_min_size();
         let pause = pool::interval(&self.settings);
         let pool = Arc::downgrade(self);
         runtimes::drivers().spawn(async move {

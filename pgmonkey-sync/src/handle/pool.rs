@@ -108,9 +108,12 @@ impl Pool {
         })))
     }
 
-    /// Returns a clone with a reference count of its own.
+    /// Returns a clone; with a reference count of its own, unless memory matters more.
     pub(crate) fn shard(&self) -> Self {
-        Self(self.0.shard())
+        match self.0.shared.is_one_of_many {
+            true => self.clone(),
+            false => Self(self.0.shard()),
+        }
     }
 
     /// Acquires a session, waiting for at most `timeout` if all are in use; dropping the guard

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) autocommit: bool,
     /// Whether lifetimes and sizes are maintained.
     pub(crate) is_kept: bool,
+    /// Whether it is one of many, and is to be small.
+    pub(crate) is_one_of_many: bool,
     /// Whether each session is checked before it is handed out.
     pub(crate) checks: bool,
     pub(crate) hooks: Option<Hooks>,
@@ -84,6 +86,7 @@ impl Shared {
             autocommit: config.connection_settings.autocommit,
             // A single connection has neither lifetimes nor sizes to maintain.
             is_kept: connection_type == ConnectionType::Pool && !options.for_tests,
+            is_one_of_many: options.is_one_of_many,
             hooks: options.hooks,
             statements,
             holder: options.for_tests.then(Holder::default),

@@ -1,6 +1,7 @@
 //! The life of a cached handle: one for each configuration, reloaded without a gap, closed.
 
 use std::thread;
+use std::time::Duration;
 
 use pgmonkey::{Config, ConnectionManager, Error};
 
@@ -8,6 +9,7 @@ fn main() -> Result<(), Error> {
     let config = Config::from_file("pgmonkey.yaml")?;
     storm(&config)?;
     reload(&config)?;
+    tenants(&config)?;
     clear(&config)
 }
 
@@ -47,6 +49,18 @@ fn reload(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 // ANCHOR_END: reload
+
+// ANCHOR: tenants
+fn tenants(config: &Config) -> Result<(), Error> {
+    let manager = ConnectionManager::builder()
+        .idle_handle_timeout(Duration::from_secs(300)) // an unused handle sleeps after five minutes
+        .max_handles(1000) // the least recently used one leaves the cache
+        .build()?;
+    let pool = manager.pool(config)?; // one for each tenant's configuration
+    println!("asleep: {}", pool.status().asleep);
+    Ok(())
+}
+// ANCHOR_END: tenants
 
 // ANCHOR: clear
 fn clear(config: &Config) -> Result<(), Error> {

@@ -97,9 +97,8 @@ impl Pool {
     ) -> Result<Self, Error> {
         let budgets = options.budgets.clone();
         let shared = Shared::new(what, config, connection_type, settings, options)?;
-        let shared = Arc::new(shared);
         let owner = Owner {
-            shared,
+            shared: Arc::new(shared),
             succession: Arc::default(),
         };
         let shared = &owner.shared;

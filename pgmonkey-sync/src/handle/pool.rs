@@ -89,10 +89,9 @@ impl Pool {
         context::check("opening a blocking pool", "pgmonkey_async::Pool")?;
         let budgets = options.budgets.clone();
         let shared = Shared::new(what, config, connection_type, settings, options)?;
-        let shared = Arc::new(shared);
         let owner = Owner {
+            shared: Arc::new(shared),
             succession: Arc::default(),
-            shared,
         };
         let shared = &owner.shared;
         shared.share(budgets.as_deref());

@@ -63,6 +63,7 @@ impl TlsFailure {
     }
 
     /// Whether the client's certificate or its key cannot be used.
+    #[cfg(feature = "tls")]
     pub(crate) fn is_of_identity(&self) -> bool {
         matches!(self, Self::File { key, .. } if ["sslcert", "sslkey", "sslpassword"].contains(key))
     }

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pgmonkey::Config;
-use pgmonkey_tests::{Fixture, Outcome, twin};
+use pgmonkey::{Config, Error, aio, sync};
+use pgmonkey_tests::{Fixture, LONG, Outcome, twin};
 use pgmonkey_testserver::Proxy;
 
 use crate::program::Program;
 
-/// How often the password changes in a test.
-const ROTATIONS: u32 = 6;
+/// How often the password changes in a test, and the pause before each change. For longer tests,
+/// `PGMONKEY_TEST_ROTATIONS` is the number of changes, two seconds apart.
+fn rotations() -> (u32, Duration) {
+    match std::env::var("PGMONKEY_TEST_ROTATIONS") {
+        Ok(number) => (number.parse().expect("a number"), Duration::from_secs(2)),
+        Err(_) => (6, Duration::from_millis(100)),
+    }
+}
 
 /// Where the secret is written.
 #[derive(Clone, Copy)]
@@ -105,7 +111,11 @@ impl Rotating {
 
     /// The file with the password's source, in both families.
     fn yaml(&self, source: &str, timeout: u32) -> String {
-        let pools = format!("{{ min_size: 2, max_size: 3, timeout: {timeout} }}");
+        self.yaml_of_size(source, timeout, 3)
+    }
+
+    fn yaml_of_size(&self, source: &str, timeout: u32, max_size: u32) -> String {
+        let pools = format!("{{ min_size: 2, max_size: {max_size}, timeout: {timeout} }}");
         let yaml = self.on.yaml_at(
             "127.0.0.1",
             self.proxy.port(),
@@ -133,7 +143,7 @@ impl Rotating {
         let accepted = u64::try_from(self.proxy.accepted()).expect("few");
         let refused = accepted - opened;
         assert!(
-            refused <= u64::from(2 * ROTATIONS),
+            refused <= u64::from(2 * rotations().0),
             "{refused} refused logins"
         );
     }
@@ -142,8 +152,9 @@ impl Rotating {
     fn begin(self, over: &Over) -> JoinHandle<Self> {
         let over = over.clone();
         std::thread::spawn(move || {
-            for number in 1..=ROTATIONS {
-                std::thread::sleep(Duration::from_millis(100));
+            let (rotations, pause) = rotations();
+            for number in 1..=rotations {
+                std::thread::sleep(pause);
                 self.rotate(number);
             }
             over.0.store(true, Ordering::SeqCst);
@@ -203,6 +214,96 @@ twin! {
             go!(connection.query_one("SELECT 1", &[]))?;
             rotating.check(connection.status().opened);
         }
+        Ok(())
+    }
+}
+
+/// Callers that use sessions all the time see no error but that of a session that was killed.
+#[track_caller]
+fn worked(outcome: Result<(), Error>) {
+    if let Err(error) = outcome {
+        let killed = error.code().is_some_and(|code| code.code() == "57P01");
+        assert!(
+            killed || error.to_string().contains("connection closed"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn threads_of_a_busy_pool_notice_no_rotation() -> Outcome {
+    let rotating = Rotating::new(Fixture::new(), Place::Swapped);
+    let pool = sync::Pool::new(&rotating.config())?;
+    let over = Over::default();
+    let rotations = rotating.begin(&over);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.is_set() {
+                    worked(pool.query_one("SELECT 1", &[]).map(drop));
+                    assert!(pool.status().size <= 3);
+                }
+            });
+        }
+    });
+    rotations
+        .join()
+        .expect("no panic")
+        .check(pool.status().opened);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_a_busy_pool_notice_no_rotation() -> Outcome {
+    let rotating = Rotating::new(Fixture::new(), Place::Swapped);
+    let pool = aio::Pool::new(&rotating.config()).await?;
+    let over = Over::default();
+    let rotations = rotating.begin(&over);
+    let busy = (0..16).map(|_| {
+        let (pool, over) = (pool.clone(), over.clone());
+        tokio::spawn(async move {
+            while !over.is_set() {
+                worked(pool.query_one("SELECT 1", &[]).await.map(drop));
+                assert!(pool.status().size <= 3);
+            }
+        })
+    });
+    for busy in busy.collect::<Vec<_>>() {
+        busy.await?;
+    }
+    rotations
+        .join()
+        .expect("no panic")
+        .check(pool.status().opened);
+    Ok(())
+}
+
+twin! {
+    fn a_watched_file_changes_while_its_password_rotates(on, driver, go, work) {
+        let rotating = Rotating::new(on, Place::Swapped);
+        let file = rotating.path("pgmonkey.yaml");
+        let source = format!("{{ from_file: '{}' }}", rotating.path("password").display());
+        let write = |rotating: &Rotating, max_size| {
+            let new = rotating.path("pgmonkey.new");
+            fs::write(&new, rotating.yaml_of_size(&source, 20, max_size))?;
+            fs::rename(new, rotating.path("pgmonkey.yaml"))
+        };
+        write(&rotating, 3)?;
+        let manager = driver::ConnectionManager::new();
+        let pool = go!(manager.pool_from_file(&file))?;
+        let watch = manager.watch(&file);
+        for number in 1..=3 {
+            rotating.rotate(number);
+            write(&rotating, 3 + number)?;
+            let end = Instant::now() + LONG;
+            while pool.status().max_size != 3 + number {
+                worked(go!(pool.query_one("SELECT 1", &[])).map(drop));
+                assert!(Instant::now() < end, "the change is not applied");
+            }
+        }
+        worked(go!(pool.query_one("SELECT 1", &[])).map(drop));
+        assert_eq!(manager.cache_info().len(), 1);
+        drop(watch);
         Ok(())
     }
 }

@@ -288,7 +288,7 @@ fn many_tenants_share_the_sessions_of_a_server() -> Outcome {
 }
 
 #[test]
-#[ignore = "takes a minute; run it with --run-ignored"]
+#[ignore = "takes a minute; CONTRIBUTING.md says how to run it"]
 fn two_thousand_tenants_share_a_server_that_restarts() -> Outcome {
     let tenancy = Tenancy {
         tenants: 2000,

@@ -30,6 +30,7 @@ struct Jam {
 impl Jam {
     /// Starts this many callers, all of them waiting for their results.
     async fn begin(on: &Fixture, pool: &AsyncPool, callers: i64) -> Result<Self, BoxError> {
+        open_all(pool).await?;
         let (locker, connection) =
             tokio_postgres::connect(&on.server().url(), tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
@@ -71,6 +72,19 @@ impl Jam {
     async fn release(&self) -> Result<(), tokio_postgres::Error> {
         self.locker.batch_execute("COMMIT").await
     }
+}
+
+/// Opens the sessions of a pool, so that the first callers find one each: callers that have joined a
+/// session by the time another is open leave that one idle.
+async fn open_all(pool: &AsyncPool) -> Result<(), Error> {
+    let max_size = pool.status().max_size;
+    let mut guards = Vec::new();
+    for _ in 0..max_size {
+        guards.push(pool.acquire().await?);
+    }
+    drop(guards);
+    until("all are idle", || pool.status().idle == max_size).await;
+    Ok(())
 }
 
 /// Like [`Fixture::until`], but lets the tasks of a single thread run.

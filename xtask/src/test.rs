@@ -15,6 +15,10 @@ const TESTED: [&str; 3] = ["--workspace", "--exclude", "pgmonkey-bench"];
 /// every time.
 const TOGETHER: usize = 20;
 
+/// In CI, a test that fails once runs again: the summary lists it as flaky, and a fault that shows
+/// every time stays red. On a developer's machine the first failure counts.
+const RETRIES: [&str; 2] = ["--retries", "1"];
+
 /// Runs tests, then doctests, both even if the first fail; the servers are always removed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let servers = Servers::start(options, Wanted::AllKinds)?;
@@ -44,6 +48,9 @@ fn tests() -> Command {
         command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
         // A filter may match doctests only.
         command.arg("--no-tests=pass");
+        if std::env::var_os("CI").is_some() {
+            command.args(RETRIES);
+        }
         return command;
     }
     let targets = ["--lib", "--bins", "--tests", "--examples"];

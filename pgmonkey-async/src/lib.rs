@@ -54,8 +54,8 @@ pub use pgmonkey_connect::credentials::{
 };
 pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
-    Report, Role, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
+    ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,
 };
 pub use session::hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 #[doc(no_inline)]

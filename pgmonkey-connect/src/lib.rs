@@ -20,6 +20,7 @@
 //! | why a session ended | [`SessionEnd`] |
 //! | how session settings reach the server | [`startup`] |
 //! | how text is quoted in a statement | [`sql`] |
+//! | by when a call must have ended | [`Deadline`] |
 //! | how a returned session is reset | [`recycle`] |
 //! | when a session reaches its maximum lifetime | [`expiry`] |
 //! | what a hook's answer means for a session | [`hook`] |
@@ -48,6 +49,7 @@
 
 mod attempt;
 mod backoff;
+mod deadline;
 pub mod error;
 mod files;
 #[cfg(feature = "__fuzz")]
@@ -75,6 +77,7 @@ mod verdict;
 pub mod watched;
 pub mod wire;
 
+pub use deadline::Deadline;
 pub use error::failure;
 pub use pool::{expiry, hook, recycle};
 pub use process::exit;

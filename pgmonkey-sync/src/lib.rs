@@ -49,8 +49,8 @@ pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
-    Report, Role, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
+    ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,
 };
 #[doc(no_inline)]
 pub use postgres;

@@ -23,8 +23,8 @@ pub use pgmonkey_connect::sources::ConfigSource;
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Error, ErrorKind, HookFailure, HookVerdict, LastFailure, ListenEvent,
-    Report, Role, SessionEnd, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
+    ListenEvent, Report, Role, SessionEnd, StatementCacheStatus, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgmonkey_tests::{Fixture, Outcome, twin};
+use pgmonkey_tests::{Fixture, LONG, Outcome, twin};
 
 twin! {
     fn idle_sessions_end_now_and_borrowed_ones_on_return(on, driver, go, work) {
@@ -88,7 +88,7 @@ fn closing_beside_an_acquire_keeps_nobody_waiting() -> Outcome {
             }
             scope.spawn(|| pool.close());
         });
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < LONG);
     }
     Ok(())
 }
@@ -131,13 +131,14 @@ twin! {
         let guard = go!(pool.acquire())?;
         let began = std::time::Instant::now();
         assert!(!go!(pool.close_timeout(Duration::from_millis(100))), "one is out");
-        assert!((90..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(90) && waited < LONG, "{waited:?}");
         let giver = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             drop(guard);
         });
-        assert!(go!(pool.close_timeout(Duration::from_secs(10))));
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(go!(pool.close_timeout(Duration::from_secs(60))));
+        assert!(began.elapsed() < LONG);
         giver.join().expect("no panic");
         on.until("all have ended", || on.sessions() == 0);
         Ok(())

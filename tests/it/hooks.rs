@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgmonkey::{Error, HookVerdict};
-use pgmonkey_tests::twin;
+use pgmonkey_tests::{LONG, twin};
 
 /// What a test hook does with a session, and how often it was called.
 #[derive(Clone)]
@@ -148,11 +148,11 @@ twin! {
     everywhere fn a_hook_that_fails_is_a_failed_open(on, driver, go, work) {
         let hook = Script::new("SELECT 1/0", Answer::Keep);
         let hooks = driver::Hooks::new("test").after_connect(hook.clone());
-        let config = on.pools("{ min_size: 0, max_size: 2, timeout: 20 }");
+        let config = on.pools("{ min_size: 0, max_size: 2, timeout: 60 }");
         let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
         let began = Instant::now();
         let error = go!(pool.acquire()).expect_err("the hook fails");
-        assert!(began.elapsed() < Duration::from_secs(5), "at once: {:?}", began.elapsed());
+        assert!(began.elapsed() < LONG, "at once: {:?}", began.elapsed());
         assert!(matches!(error, Error::Connect(_)), "{error}");
         assert!(error.to_string().contains("the after_connect hook failed: ERROR: division by zero"), "{error}");
         assert_eq!(error.code().map(|code| code.code()), Some("22012"));
@@ -184,7 +184,7 @@ twin! {
             Ok(_) => panic!("the hook sleeps"),
             Err(error) => error,
         };
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
         let text = error.to_string();
         assert!(text.contains("connect_timeout (1s): the after_connect hook took longer"), "{text}");
         Ok(())
@@ -195,7 +195,7 @@ twin! {
     everywhere fn a_vetoed_session_is_replaced(on, driver, go, work) {
         let hook = Script::new("", Answer::Keep);
         let hooks = driver::Hooks::new("test").before_acquire(hook.clone());
-        let config = on.pools("{ min_size: 0, max_size: 3, timeout: 20 }");
+        let config = on.pools("{ min_size: 0, max_size: 3, timeout: 60 }");
         let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
         let held = (go!(pool.acquire())?, go!(pool.acquire())?, go!(pool.acquire())?);
         drop(held);
@@ -231,7 +231,8 @@ twin! {
         let pool = go!(driver::Builder::new(&config).hooks(hooks).pool())?;
         let began = Instant::now();
         let error = go!(pool.acquire()).expect_err("it refuses all");
-        assert!((400..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(400) && waited < LONG, "{waited:?}");
         assert!(error.is_timeout(), "{error}");
         assert!(error.to_string().contains("the before_acquire hook refused a new session"), "{error}");
         assert!(hook.asked() < 20, "with pauses: {}", hook.asked());
@@ -318,7 +319,7 @@ async fn a_hook_that_is_abandoned_ends_its_session() -> pgmonkey_tests::Outcome 
     let on = pgmonkey_tests::Fixture::new();
     let hook = Script::new("SELECT pg_sleep(30)", Answer::Keep);
     let hooks = pgmonkey::AsyncHooks::new("test").before_acquire(hook.clone());
-    let config = on.pools("{ min_size: 0, max_size: 1, timeout: 20 }");
+    let config = on.pools("{ min_size: 0, max_size: 1, timeout: 60 }");
     let builder = pgmonkey::aio::Builder::new(&config).hooks(hooks);
     let pool = builder.pool().await?;
     let acquire = tokio::time::timeout(Duration::from_millis(300), pool.acquire());
@@ -375,7 +376,7 @@ twin! {
                 Err(error) => error,
             };
             assert!(error.to_string().contains(reason), "{error}");
-            assert!(began.elapsed() < Duration::from_secs(4), "{sql}: {:?}", began.elapsed());
+            assert!(began.elapsed() < LONG, "{sql}: {:?}", began.elapsed());
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ twin! {
         let error = go!(pool.acquire()).expect_err("none is free");
         let waited = began.elapsed();
         assert!(error.is_timeout() && error.is_transient());
-        assert!((150..2000).contains(&waited.as_millis()), "{waited:?}");
+        assert!(waited >= Duration::from_millis(150) && waited < LONG, "{waited:?}");
         let text = error.to_string();
         assert!(text.contains("1 of 1 in use"), "{text}");
         assert!(text.contains(&format!("limits.rs:{line}")), "{text}");
@@ -31,7 +31,7 @@ twin! {
         let held = go!(pool.acquire())?;
         let began = Instant::now();
         assert!(go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < LONG);
         drop(held);
         Ok(())
     }
@@ -39,14 +39,14 @@ twin! {
 
 twin! {
     fn one_waiter_too_many_is_refused_at_once(on, driver, go, work) {
-        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, timeout: 20, max_waiting: 1 }")))?;
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, timeout: 60, max_waiting: 1 }")))?;
         let held = go!(pool.acquire())?;
         let waiter = waits_on_a_thread(&pool);
         on.until("one waits", || pool.status().waiting == 1);
         let began = Instant::now();
         let error = go!(pool.acquire()).expect_err("the queue is full");
         assert!(matches!(error, Error::QueueFull { .. }), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < LONG);
         drop(held);
         assert!(waiter.join().expect("no panic"));
         Ok(())

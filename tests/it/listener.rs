@@ -41,7 +41,8 @@ twin! {
         notify(&on, "not subscribed");
         let began = Instant::now();
         assert!(go!(listener.recv_timeout(Duration::from_millis(200)))?.is_none());
-        assert!((200..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(200) && waited < LONG, "{waited:?}");
 
         let error = go!(listener.listen("n".repeat(64))).expect_err("it would be cut short");
         assert!(error.to_string().contains("63 at most"), "{error}");
@@ -168,7 +169,7 @@ twin! {
             cluster.stop(mode).expect("stops");
             let began = Instant::now();
             let nothing = go!(listener.recv_timeout(Duration::from_millis(300)))?;
-            assert!(nothing.is_none() && began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+            assert!(nothing.is_none() && began.elapsed() < LONG, "{:?}", began.elapsed());
             cluster.start_again().expect("starts");
             assert_eq!(text(go!(listener.recv())?), "(reconnected)");
             cluster.psql(&format!("NOTIFY {}, 'after'", on.name)).expect("notifies");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pgmonkey::Error;
 use pgmonkey::aio;
-use pgmonkey_tests::{Fixture, Outcome, twin};
+use pgmonkey_tests::{Fixture, LONG, Outcome, twin};
 use pgmonkey_testserver::{Cluster, Proxy, StopMode};
 
 twin! {
@@ -89,7 +89,7 @@ twin! {
         assert!(error.is_timeout(), "{error}");
         assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
         let waited = began.elapsed();
-        assert!((400..3000).contains(&waited.as_millis()), "{waited:?}");
+        assert!(waited >= Duration::from_millis(400) && waited < LONG, "{waited:?}");
         Ok(())
     }
 }
@@ -104,7 +104,7 @@ twin! {
                 Ok(pool) => go!(pool.acquire()).expect_err("the password is wrong"),
                 Err(error) => error,
             };
-            assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+            assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
             assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
             assert!(matches!(error, Error::Connect(_)) && !error.is_transient());
             let text = format!("{error} {error:?}");
@@ -129,7 +129,7 @@ twin! {
         on.kill();
         let began = Instant::now();
         let error = go!(pool.acquire()).expect_err("the password is wrong now");
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
         assert_eq!(error.code().map(|code| code.code()), Some("28P01"), "{error}");
         on.run(&format!("DROP ROLE {role}"));
         Ok(())
@@ -183,7 +183,7 @@ twin! {
             Ok(_) => panic!("unexpected answer"),
             Err(error) => error,
         };
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
         assert!(error.to_string().contains("connect_timeout"), "{error}");
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The file as a whole: structure, format, encoding, position of errors.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use pgmonkey_config::{Config, ConnectionType, Loader, Place, UnknownKeys, WarningKind};
 
@@ -179,15 +178,13 @@ connection_settings: { user: &name app, dbname: *name }",
 }
 
 #[test]
-fn exploding_aliases_are_refused_quickly() {
+fn exploding_aliases_are_refused() {
     let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (from, to) in "abcdefgh".chars().zip("bcdefghi".chars()) {
         let alias = vec![format!("*{from}"); 9].join(", ");
         text.push_str(&format!("{to}: &{to} [{alias}]\n"));
     }
-    let start = Instant::now();
     has(&bad(&text), &["aliases"]);
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 /// The counts bound the work, so no test has to measure it.
@@ -265,8 +262,7 @@ fn the_place_of_a_key_is_right_however_many_there_are() {
 }
 
 #[test]
-fn deep_nesting_is_refused_quickly_in_every_format() {
-    let start = Instant::now();
+fn deep_nesting_is_refused_in_every_format() {
     for count in [1_000, 100_000, 10_000_000] {
         let open = "[".repeat(count);
         bad(&open);
@@ -278,11 +274,6 @@ fn deep_nesting_is_refused_quickly_in_every_format() {
         Config::from_toml(&format!("a = {open}")).unwrap_err();
         Config::from_toml(&format!("[{}a]", "a.".repeat(count / 2))).unwrap_err();
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]
@@ -783,9 +774,7 @@ fn errors_come_in_the_order_of_lines() {
 }
 
 #[test]
-fn large_texts_take_no_long_time() {
-    let start = Instant::now();
-    // As many as are allowed.
+fn as_many_keys_as_are_allowed_load() {
     let count = 4_990;
     let keys = |quote: &str, equals: &str| -> Vec<String> {
         (0..count)
@@ -810,11 +799,6 @@ fn large_texts_take_no_long_time() {
     let lenient = format!("{{ {} }}", keys("", ": ").join(", "));
     let lenient = loader(&[]).yaml(lenient).unknown_keys(UnknownKeys::Warn);
     assert_eq!(lenient.load_with_warnings().unwrap().1.len(), 100);
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]

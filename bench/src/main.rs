@@ -9,6 +9,7 @@
 
 mod contention;
 mod handles;
+mod homes;
 mod observer;
 mod pinned;
 mod report;
@@ -54,11 +55,12 @@ const MILLISECOND: Work = Work {
     span: Duration::from_millis(400),
 };
 
-const BENCHES: [&str; 6] = [
+const BENCHES: [&str; 7] = [
     "pools",
     "millisecond",
     "contention",
     "handles",
+    "homes",
     "observer",
     "pinned",
 ];
@@ -79,6 +81,10 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("contention") {
         let contests = contention::run(&config)?;
+        contests.iter().for_each(report::Contest::print);
+    }
+    if is_wanted("homes") {
+        let contests = homes::run(&config)?;
         contests.iter().for_each(report::Contest::print);
     }
     let mut contests = Vec::new();

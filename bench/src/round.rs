@@ -3,6 +3,8 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use crate::switches::Switches;
 
 /// What every contestant does in its turns, and for how long in each round.
@@ -137,9 +139,23 @@ pub(crate) async fn with_tasks<F>(
 where
     F: Future<Output = anyhow::Result<Vec<Duration>>> + Send + 'static,
 {
+    let here = Handle::current();
+    with_tasks_in(std::slice::from_ref(&here), callers, span, work).await
+}
+
+/// The same in these runtimes, in rotation.
+pub(crate) async fn with_tasks_in<F>(
+    runtimes: &[Handle],
+    callers: usize,
+    span: Duration,
+    work: impl Fn(usize) -> F,
+) -> anyhow::Result<Round>
+where
+    F: Future<Output = anyhow::Result<Vec<Duration>>> + Send + 'static,
+{
     let before = Switches::of_process();
     let tasks: Vec<_> = (0..callers)
-        .map(|caller| tokio::spawn(work(caller)))
+        .map(|caller| runtimes[caller % runtimes.len()].spawn(work(caller)))
         .collect();
     let mut turns = Vec::with_capacity(callers);
     for task in tasks {

@@ -33,6 +33,7 @@ mod manager;
 mod options;
 mod pool;
 mod session;
+mod threads;
 
 pub use builder::Builder;
 pub use client::copy::{CopyInWriter, CopyOutReader};

@@ -9,8 +9,8 @@ use pgmonkey_connect::tenants::{Census, HandleLimits};
 
 use crate::handle::pool::Pool;
 use crate::pool::Shared;
-use crate::pool::keeper::{Keeper, Kept};
-use crate::pool::openers::Opener;
+use crate::threads::keeper::{Keeper, Kept};
+use crate::threads::openers::Opener;
 
 use super::ConnectionManager;
 use super::handles::{Handles, Key};

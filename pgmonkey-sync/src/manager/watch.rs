@@ -12,8 +12,8 @@ use pgmonkey_connect::watched::{LOOK, WatchedFile};
 use pgmonkey_connect::{Error, Stamp, events};
 
 use crate::options::HandleOptions;
-use crate::pool::keeper::{Keeper, Kept};
-use crate::pool::openers::Opener;
+use crate::threads::keeper::{Keeper, Kept};
+use crate::threads::openers::Opener;
 
 use super::ConnectionManager;
 use super::handles::Handles;

@@ -8,8 +8,8 @@ use pgmonkey_connect::CloseReason;
 use pgmonkey_connect::pool::{self, IdleCheck};
 
 use crate::pool::Shared;
-use crate::pool::keeper::{Keeper, Kept};
 use crate::session::Session;
+use crate::threads::keeper::{Keeper, Kept};
 
 /// A pool's registration with the keeper; none while the pool sleeps.
 #[derive(Default)]

@@ -12,14 +12,12 @@ use crate::session::Session;
 use crate::session::engine::SessionFactory;
 use crate::session::hooks::Hooks;
 use crate::session::prepared::Statements;
+use crate::threads::openers::Opener;
 
 use self::maintenance::Registration;
-use self::openers::Opener;
 
 pub(crate) mod acquire;
-pub(crate) mod keeper;
 pub(crate) mod maintenance;
-pub(crate) mod openers;
 
 pub(crate) struct Shared {
     pub(crate) core: PoolCore<Box<Session>>,

@@ -1,7 +1,7 @@
 //! The thread that calls pools when something is due, shared by all pools of the process.
 //!
 //! What it calls must not block, so that every call is on time: work that takes a while, such as an
-//! attempt, is submitted to the [openers](crate::pool::openers).
+//! attempt, is submitted to the [openers](crate::threads::openers).
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};

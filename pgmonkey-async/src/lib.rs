@@ -39,6 +39,7 @@ mod session;
 pub use builder::Builder;
 pub use client::copy::{CopyInSink, CopyOutStream};
 pub use client::guard::ClientGuard;
+pub use client::savepoint_builder::SavepointBuilder;
 pub use client::scoped::Scoped;
 pub use client::stream::RowStream;
 pub use client::transaction::{Savepoint, Transaction};
@@ -46,6 +47,7 @@ pub use handle::connection::Connection;
 pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
 pub use handle::pool::Pool;
+pub use handle::transaction_builder::TransactionBuilder;
 pub use listener::Listener;
 pub use manager::{ConnectionManager, ManagerBuilder, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
@@ -53,6 +55,7 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::sources::ConfigSource;
+pub use pgmonkey_connect::transaction::IsolationLevel;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
     ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,

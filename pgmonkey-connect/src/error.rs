@@ -1,5 +1,6 @@
 //! The error type of both drivers.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
@@ -168,6 +169,15 @@ pub enum Error {
         action: &'static str,
         /// The server's name for the statement, if known.
         by: Option<&'static str>,
+    },
+
+    /// An option of a transaction that is invalid, or that a savepoint cannot have. Nothing was sent.
+    #[error("{option}: {reason}")]
+    TransactionOption {
+        /// The builder's method.
+        option: Cow<'static, str>,
+        /// Why the option was rejected.
+        reason: &'static str,
     },
 
     /// A transaction or savepoint of a blocking session was dropped inside an async task, where it

@@ -21,6 +21,7 @@
 //! | how session settings reach the server | [`startup`] |
 //! | how text is quoted in a statement | [`sql`] |
 //! | by when a call must have ended | [`Deadline`] |
+//! | how a transaction begins, and when it is run again | [`transaction`] |
 //! | how a returned session is reset | [`recycle`] |
 //! | when a session reaches its maximum lifetime | [`expiry`] |
 //! | what a hook's answer means for a session | [`hook`] |
@@ -73,6 +74,7 @@ mod telemetry;
 pub mod tenants;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod transaction;
 mod verdict;
 pub mod watched;
 pub mod wire;

@@ -38,17 +38,20 @@ mod threads;
 pub use builder::Builder;
 pub use client::copy::{CopyInWriter, CopyOutReader};
 pub use client::guard::ClientGuard;
+pub use client::savepoint_builder::SavepointBuilder;
 pub use client::stream::RowIter;
 pub use client::transaction::{Savepoint, Transaction};
 pub use handle::connection::Connection;
 pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
 pub use handle::pool::Pool;
+pub use handle::transaction_builder::TransactionBuilder;
 pub use listener::Listener;
 pub use manager::{ConnectionManager, ManagerBuilder, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::sources::ConfigSource;
+pub use pgmonkey_connect::transaction::IsolationLevel;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
     ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,

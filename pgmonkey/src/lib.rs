@@ -22,6 +22,7 @@ pub use pgmonkey_connect::sources::ConfigSource;
 /// For the `pgmonkey` CLI; not part of the public API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
+pub use pgmonkey_connect::transaction::IsolationLevel;
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
     ListenEvent, Report, Role, SessionEnd, StatementCacheStatus, Status, Tls,
@@ -46,7 +47,7 @@ pub use pgmonkey_async as aio;
 pub use pgmonkey_sync::{
     AfterConnect, AfterRelease, BeforeAcquire, Builder, ClientGuard, Connection, CopyInWriter,
     CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool, RowIter, Savepoint,
-    Transaction, Watch, postgres,
+    SavepointBuilder, Transaction, TransactionBuilder, Watch, postgres,
 };
 
 #[cfg(feature = "async")]
@@ -58,6 +59,7 @@ pub use pgmonkey_async::{
     Connection as AsyncConnection, CopyInSink, CopyOutStream, Database as AsyncDatabase,
     Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener,
     OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, RowStream,
-    Savepoint as AsyncSavepoint, Scoped, Transaction as AsyncTransaction, Watch as AsyncWatch,
-    tokio_postgres,
+    Savepoint as AsyncSavepoint, SavepointBuilder as AsyncSavepointBuilder, Scoped,
+    Transaction as AsyncTransaction, TransactionBuilder as AsyncTransactionBuilder,
+    Watch as AsyncWatch, tokio_postgres,
 };

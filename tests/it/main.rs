@@ -57,4 +57,5 @@ mod test_transaction;
 mod threads;
 mod tls;
 mod transaction;
+mod transaction_options;
 mod wire;

@@ -2,6 +2,8 @@
 
 pub(crate) mod copy;
 pub(crate) mod guard;
+pub(crate) mod options;
+pub(crate) mod savepoint_builder;
 pub(crate) mod scoped;
 pub(crate) mod statements;
 pub(crate) mod stream;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use pgmonkey_connect::savepoint::Mark;
+use pgmonkey_connect::transaction::Options;
 use pgmonkey_connect::{Error, savepoint};
 
 use crate::client::guard::ClientGuard;
@@ -33,13 +34,21 @@ pub struct Transaction {
     /// Dropping the guard rolls back what is still open.
     guard: ClientGuard,
     mark: Mark,
+    /// What undoes its settings once it is committed, if the server does not.
+    undo: Option<String>,
 }
 
 impl Transaction {
-    pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
+    pub(crate) async fn begin(guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
-        let mark = guard.session().begin(depth).await?;
-        Ok(Self { guard, mark })
+        let text = options.text_at(depth)?;
+        let mark = guard.session().begin_with(depth, &text).await?;
+        let undo = options.undo_at(depth);
+        Ok(Self { guard, mark, undo })
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
+        (&mut self.guard, self.mark)
     }
 
     /// Opens a savepoint. Committing it keeps its work as part of this transaction; dropping it
@@ -49,7 +58,7 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(&mut self.guard, self.mark.depth + 1).await
+        Savepoint::open(&mut self.guard, self.mark.depth + 1, &Options::default()).await
     }
 
     /// Makes the work permanent.
@@ -59,7 +68,11 @@ impl Transaction {
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
     /// its statements ended it, [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
-        self.guard.session().commit(self.mark).await
+        self.guard.session().commit(self.mark).await?;
+        match self.undo {
+            Some(text) => self.guard.session().run(&text).await,
+            None => Ok(()),
+        }
     }
 
     /// Undoes the work. Reports whether that failed, which dropping does not.
@@ -99,24 +112,37 @@ pub struct Savepoint<'a> {
     guard: &'a mut ClientGuard,
     mark: Mark,
     done: bool,
+    /// What undoes its settings once it is committed, if the server does not.
+    undo: Option<String>,
 }
 
 impl<'a> Savepoint<'a> {
     /// Begins a transaction, or a savepoint if a transaction is open.
     pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
         let depth = guard.session().outermost() + u32::from(guard.is_inside().await?);
-        Self::open(guard, depth).await
+        Self::open(guard, depth, &Options::default()).await
     }
 
-    async fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
+    /// Opens a savepoint or, at the session's outermost depth, a transaction.
+    pub(super) async fn open(
+        guard: &'a mut ClientGuard,
+        depth: u32,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let text = options.text_at(depth)?;
         // Created first, so that dropping it during the statement undoes the statement.
         let mut opened = Self {
             mark: guard.session().mark(depth),
             guard,
             done: false,
+            undo: options.undo_at(depth),
         };
-        opened.mark = opened.guard.session().begin(depth).await?;
+        opened.mark = opened.guard.session().begin_with(depth, &text).await?;
         Ok(opened)
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
+        (self.guard, self.mark)
     }
 
     /// Opens a nested savepoint.
@@ -125,7 +151,7 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(self.guard, self.mark.depth + 1).await
+        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default()).await
     }
 
     /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
@@ -138,7 +164,10 @@ impl<'a> Savepoint<'a> {
         let ended = self.guard.session().commit(self.mark).await;
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
-        ended
+        match (ended, self.undo.take()) {
+            (Ok(()), Some(text)) => self.guard.session().run(&text).await,
+            (ended, _) => ended,
+        }
     }
 
     /// Undoes the work. Reports whether that failed, which dropping does not.

@@ -7,3 +7,4 @@ pub(crate) mod pool;
 pub(crate) mod queries;
 pub(crate) mod successor;
 mod test_transaction;
+pub(crate) mod transaction_builder;

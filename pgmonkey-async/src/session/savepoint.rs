@@ -9,7 +9,12 @@ use super::Session;
 impl Session {
     /// Begins a transaction at depth 0, a savepoint at greater depths.
     pub(crate) async fn begin(&self, depth: u32) -> Result<Mark, Error> {
-        self.run(&savepoint::begin(depth)).await?;
+        self.begin_with(depth, &savepoint::begin(depth)).await
+    }
+
+    /// As [`begin`](Self::begin), with this text.
+    pub(crate) async fn begin_with(&self, depth: u32, text: &str) -> Result<Mark, Error> {
+        self.run(text).await?;
         self.note_begun(depth);
         Ok(self.mark(depth))
     }

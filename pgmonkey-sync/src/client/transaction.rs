@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::savepoint::Mark;
+use pgmonkey_connect::transaction::Options;
 
 use crate::client::guard::ClientGuard;
 use crate::client::statements::statements_of_session;
@@ -32,13 +33,21 @@ pub struct Transaction {
     /// Dropping the guard rolls back what is still open.
     guard: ClientGuard,
     mark: Mark,
+    /// What undoes its settings once it is committed, if the server does not.
+    undo: Option<String>,
 }
 
 impl Transaction {
-    pub(crate) fn begin(mut guard: ClientGuard) -> Result<Self, Error> {
+    pub(crate) fn begin(mut guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
-        let mark = guard.session_mut().begin(depth)?;
-        Ok(Self { guard, mark })
+        let text = options.text_at(depth)?;
+        let mark = guard.session_mut().begin_with(depth, &text)?;
+        let undo = options.undo_at(depth);
+        Ok(Self { guard, mark, undo })
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
+        (&mut self.guard, self.mark)
     }
 
     /// Opens a savepoint. Committing it keeps its work as part of this transaction; dropping it
@@ -48,7 +57,7 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(&mut self.guard, self.mark.depth + 1)
+        Savepoint::open(&mut self.guard, self.mark.depth + 1, &Options::default())
     }
 
     /// Makes the work permanent.
@@ -58,7 +67,11 @@ impl Transaction {
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
     /// its statements ended it, [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        self.guard.session_mut().commit(self.mark)
+        self.guard.session_mut().commit(self.mark)?;
+        match self.undo {
+            Some(text) => self.guard.session_mut().run(&text),
+            None => Ok(()),
+        }
     }
 
     /// Undoes the work. Reports whether that failed, which dropping does not.
@@ -98,22 +111,35 @@ pub struct Savepoint<'a> {
     guard: &'a mut ClientGuard,
     mark: Mark,
     done: bool,
+    /// What undoes its settings once it is committed, if the server does not.
+    undo: Option<String>,
 }
 
 impl<'a> Savepoint<'a> {
     /// Begins a transaction, or a savepoint if a transaction is open.
     pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
         let depth = guard.session().outermost() + u32::from(guard.is_inside()?);
-        Self::open(guard, depth)
+        Self::open(guard, depth, &Options::default())
     }
 
-    fn open(guard: &'a mut ClientGuard, depth: u32) -> Result<Self, Error> {
-        let mark = guard.session_mut().begin(depth)?;
+    /// Opens a savepoint or, at the session's outermost depth, a transaction.
+    pub(super) fn open(
+        guard: &'a mut ClientGuard,
+        depth: u32,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let text = options.text_at(depth)?;
+        let mark = guard.session_mut().begin_with(depth, &text)?;
         Ok(Self {
             guard,
             mark,
             done: false,
+            undo: options.undo_at(depth),
         })
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
+        (self.guard, self.mark)
     }
 
     /// Opens a nested savepoint.
@@ -122,7 +148,7 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(self.guard, self.mark.depth + 1)
+        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default())
     }
 
     /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
@@ -135,7 +161,10 @@ impl<'a> Savepoint<'a> {
         let ended = self.guard.session_mut().commit(self.mark);
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
-        ended
+        match (ended, self.undo.take()) {
+            (Ok(()), Some(text)) => self.guard.session_mut().run(&text),
+            (ended, _) => ended,
+        }
     }
 
     /// Undoes the work. Reports whether that failed, which dropping does not.

@@ -211,7 +211,7 @@ impl Database {
 }
 
 impl Database {
-    fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         self.handle.pool()
     }
 }

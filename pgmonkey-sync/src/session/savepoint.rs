@@ -10,18 +10,38 @@ use super::Session;
 /// next.
 const OWN_MARK: &str = "pgmonkey.transaction";
 
+fn is_open(state: WireState) -> bool {
+    matches!(state, WireState::InTransaction | WireState::Failed)
+}
+
 impl Session {
     /// Begins a transaction at depth 0, a savepoint at greater depths.
     pub(crate) fn begin(&mut self, depth: u32) -> Result<Mark, Error> {
+        self.begin_with(depth, &savepoint::begin(depth))
+    }
+
+    /// As [`begin`](Self::begin), with this text.
+    pub(crate) fn begin_with(&mut self, depth: u32, text: &str) -> Result<Mark, Error> {
         if self.observer.is_some() || depth > 0 {
-            self.run(&savepoint::begin(depth))?;
+            self.run_or_undo(depth, text)?;
             self.note_begun(depth);
         } else {
             self.unwatched += 1;
             let number = self.unwatched;
-            self.run(&format!("BEGIN; SET LOCAL {OWN_MARK} = '{number}'"))?;
+            self.run_or_undo(depth, &format!("{text}; SET LOCAL {OWN_MARK} = '{number}'"))?;
         }
         Ok(self.mark(depth))
+    }
+
+    /// Runs a text that begins a transaction. If one of its settings fails, the transaction has
+    /// begun and failed.
+    fn run_or_undo(&mut self, depth: u32, text: &str) -> Result<(), Error> {
+        let begun = self.run(text);
+        if begun.is_err() && text.contains(';') && self.idle_state().is_ok_and(is_open) {
+            // This fails only if the session is lost.
+            let _ = self.run(&savepoint::rollback(depth));
+        }
+        begun
     }
 
     pub(super) fn mark(&self, depth: u32) -> Mark {

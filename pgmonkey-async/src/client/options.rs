@@ -1,0 +1,75 @@
+//! The options of a transaction, the same on both builders.
+
+/// Generates the methods that set the options of a builder with a field `options`.
+macro_rules! transaction_options {
+    ($kind:ty) => {
+        impl $kind {
+            /// Sets the isolation level. Defaults to the server's
+            /// `default_transaction_isolation`, which is `READ COMMITTED` unless changed.
+            ///
+            /// Under `SERIALIZABLE` and `REPEATABLE READ` the server may refuse a transaction that
+            /// conflicts with another one (SQLSTATE 40001): the whole has to run again.
+            pub fn isolation_level(mut self, level: $crate::IsolationLevel) -> Self {
+                self.options.isolation_level = Some(level);
+                self
+            }
+
+            /// Sets whether the server refuses to change tables. Defaults to the server's
+            /// `default_transaction_read_only`, which is off unless changed.
+            pub fn read_only(mut self, read_only: bool) -> Self {
+                self.options.read_only = Some(read_only);
+                self
+            }
+
+            /// Sets whether the first statement waits until no conflict can abort the transaction.
+            /// Has an effect only on one that is read-only and `SERIALIZABLE`, such as a long
+            /// report. Defaults to the server's `default_transaction_deferrable`, which is off
+            /// unless changed.
+            pub fn deferrable(mut self, deferrable: bool) -> Self {
+                self.options.deferrable = Some(deferrable);
+                self
+            }
+
+            /// Sets the server's limit on the time of each statement, rounded up to whole
+            /// milliseconds; zero means no limit. Defaults to the session's `statement_timeout`.
+            pub fn statement_timeout(mut self, limit: ::std::time::Duration) -> Self {
+                self.options.statement_timeout = Some(limit);
+                self
+            }
+
+            /// Sets the server's limit on the time in which a statement waits for each lock,
+            /// rounded up to whole milliseconds; zero means no limit. Defaults to the session's
+            /// `lock_timeout`.
+            pub fn lock_timeout(mut self, limit: ::std::time::Duration) -> Self {
+                self.options.lock_timeout = Some(limit);
+                self
+            }
+
+            /// Sets a setting until the end of the transaction, as `SET LOCAL` does; `value` is
+            /// written as in a config file. Name and value are quoted: they may come from outside.
+            /// May be called several times.
+            ///
+            /// A row-level-security policy can read it:
+            /// `USING (tenant = current_setting('app.tenant')::int)`.
+            pub fn set_local(mut self, name: &str, value: &str) -> Self {
+                self.options.set_local(name, value);
+                self
+            }
+
+            /// Changes the role until the end of the transaction, as `SET LOCAL ROLE` does, after
+            /// everything else is set. The name is quoted: it may come from outside.
+            pub fn role(mut self, name: &str) -> Self {
+                self.options.role(name);
+                self
+            }
+
+            /// Sets the name of the transaction in events and errors.
+            pub fn label(mut self, label: impl Into<::std::sync::Arc<str>>) -> Self {
+                self.options.label = Some(label.into());
+                self
+            }
+        }
+    };
+}
+
+pub(crate) use transaction_options;

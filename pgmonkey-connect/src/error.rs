@@ -19,6 +19,7 @@ pub mod failure;
 pub(crate) mod handshake;
 mod hook_failure;
 mod kind;
+mod lost_answer;
 mod opened_before_fork;
 mod panicked;
 mod server_report;
@@ -30,6 +31,7 @@ use driver::DriverText;
 use failure::ConnectFailure;
 pub use hook_failure::HookFailure;
 pub use kind::ErrorKind;
+pub use lost_answer::LostAnswer;
 pub(crate) use panicked::text_of;
 pub use session_end::SessionEnd;
 pub(crate) use tls_failure::TlsFailure;
@@ -253,13 +255,34 @@ pub enum Error {
     /// The session ended between or during statements, for a reason that the driver's error does
     /// not give: an administrator ended it (SQLSTATE 57P01), the server crashed (57P02), a server
     /// timeout expired (`idle_in_transaction_session_timeout`: 25P03, `idle_session_timeout`:
-    /// 57P05, `transaction_timeout`: 25P04), or the server exceeded a limit on the client side. A
-    /// statement in progress, even a COMMIT, may have been executed.
+    /// 57P05, `transaction_timeout`: 25P04), or the server exceeded a limit on the client side.
+    /// Nothing of a statement in progress is kept; where that is not certain, the error is
+    /// [`Error::OutcomeUnknown`] or [`Error::CommitUnknown`].
     ///
     /// If the server's message was the answer to a statement, the error is [`Error::Database`]
     /// instead, with the same [`code`](Error::code).
     #[error(transparent)]
     SessionEnded(Arc<SessionEnd>),
+
+    /// The session was lost after `COMMIT` was sent and before it was answered: the transaction is
+    /// committed, or rolled back. Never transient, because running it again may do its work twice.
+    /// `confirm_commit` asks another session for the outcome.
+    ///
+    /// [`code`](Self::code) is the SQLSTATE with which the server ended the session, if it gave
+    /// one.
+    #[error(
+        "the session was lost after COMMIT was sent and before it was answered, so the transaction may have been committed: look before running it again: {0}"
+    )]
+    CommitUnknown(Arc<LostAnswer>),
+
+    /// The session was lost after a statement outside a transaction was sent and before it was
+    /// answered: the statement was executed, or not. Never transient, for the same reason. A text
+    /// that only reads ([`only_reads`](crate::sql::only_reads)) is no such statement, and neither
+    /// is one inside a transaction, which was rolled back.
+    #[error(
+        "the session was lost after the statement was sent and before it was answered, so it may have been executed: look before running it again: {0}"
+    )]
+    OutcomeUnknown(Arc<LostAnswer>),
 
     /// A `COPY` was sent by a call that does not support it, or another statement by `copy_in` or
     /// `copy_out`. If the server waits for data, the session is discarded.

@@ -85,12 +85,12 @@ pub use pool::{expiry, hook, recycle};
 pub use process::exit;
 pub use search::{credentials, plan, startup};
 pub use session::{
-    answer, listening, parameter_types, savepoint, sharing, stale_statements, statement_cache,
-    test_transaction,
+    answer, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
+    statement_cache, test_transaction,
 };
 pub use telemetry::events;
 
-pub use error::{Error, ErrorKind, HookFailure, SessionEnd};
+pub use error::{Error, ErrorKind, HookFailure, LostAnswer, SessionEnd};
 pub use files::{ConfigFiles, Loaded, Stamp};
 pub use inventory::{CacheEntry, LastFailure, Listed};
 pub use pool::hook::HookVerdict;

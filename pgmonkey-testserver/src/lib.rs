@@ -56,6 +56,6 @@ pub use hostile::{Behaviour, ESCAPES, Hostile};
 pub use locate::Binaries;
 pub use pgbouncer::Pgbouncer;
 pub use ports::free_port;
-pub use proxy::{Cut, Proxy};
+pub use proxy::{At, Cut, Proxy};
 pub use servers::{TestServers, plain_or_start};
 pub use settings::Kind;

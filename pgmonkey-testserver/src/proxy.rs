@@ -8,6 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+mod tripwire;
+
+pub use tripwire::At;
+use tripwire::Tripwire;
+
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -134,6 +139,27 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Calls `action` whenever a client sends `text` in one piece, and cuts its connection as the
+    /// action says: before or right after the piece is forwarded. Replaces the action set before.
+    ///
+    /// # Panics
+    ///
+    /// If `text` is empty.
+    pub fn on_text(
+        &self,
+        text: &[u8],
+        at: At,
+        action: impl Fn() -> Option<Cut> + Send + Sync + 'static,
+    ) {
+        assert!(!text.is_empty(), "every piece would contain it");
+        self.shared.gate().tripwire = Some(Tripwire::new(text, at, action));
+    }
+
+    /// Undoes [`on_text`](Self::on_text).
+    pub fn forget_text(&self) {
+        self.shared.gate().tripwire = None;
+    }
+
     /// Connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -172,6 +198,7 @@ struct Shared {
 struct Gate {
     stalled: bool,
     delay: Duration,
+    tripwire: Option<Tripwire>,
 }
 
 impl Shared {
@@ -189,6 +216,26 @@ impl Shared {
         let number = self.accepted.fetch_add(1, Ordering::SeqCst);
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.insert(number, Arc::downgrade(link));
+    }
+
+    /// Writes data to one side of a link, with the fault that it calls for.
+    fn forward(&self, link: &Link, mut to: &TcpStream, data: &[u8]) -> io::Result<()> {
+        let from_client = !std::ptr::eq(to, &link.client);
+        let tripwire = self.gate().tripwire.clone().filter(|_| from_client);
+        let touched = tripwire.as_ref().and_then(|wire| wire.touched_by(data));
+        let trip = |at| match tripwire.as_ref().filter(|_| touched == Some(at)) {
+            Some(wire) => wire.act(),
+            None => None,
+        };
+        if let Some(how) = trip(At::Before) {
+            link.cut(how);
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        to.write_all(data)?;
+        if let Some(how) = trip(At::After) {
+            link.cut(how);
+        }
+        Ok(())
     }
 
     /// Waits until data may pass on this link; returns false if the link was cut meanwhile.
@@ -295,13 +342,7 @@ fn serve(link: &Arc<Link>, target: SocketAddr, shared: &Arc<Shared>) {
 
 /// Forwards data until the source ends or the link is cut. Data is peeked at before it is read, so
 /// that it stays unread while the proxy is stalled.
-fn pump(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    link: &Link,
-    shared: &Shared,
-    trickle: &AtomicU64,
-) {
+fn pump(mut from: &TcpStream, to: &TcpStream, link: &Link, shared: &Shared, trickle: &AtomicU64) {
     let mut buffer = [0; 16 * 1024];
     loop {
         let seen = from.peek(&mut buffer[..1]);
@@ -315,7 +356,7 @@ fn pump(
             Ok(0) | Err(_) => false,
             Ok(_) => from
                 .read(&mut buffer[..piece])
-                .and_then(|size| to.write_all(&buffer[..size]))
+                .and_then(|size| shared.forward(link, to, &buffer[..size]))
                 .is_ok(),
         };
         if !passed {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgmonkey_testserver::{Cut, Proxy};
+use pgmonkey_testserver::{At, Cut, Proxy};
 
 const SOON: Duration = Duration::from_millis(150);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -162,4 +162,32 @@ fn a_dropped_proxy_cuts_and_no_longer_listens() {
     drop(proxy);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_text_from_the_client_cuts_its_connection() {
+    for at in [At::Before, At::After] {
+        let (proxy, mut client, mut server) = connected();
+        proxy.on_text(b"COMMIT", at, || Some(Cut::Fin));
+        send(&mut server, &mut client, b"COMMIT");
+        send(&mut client, &mut server, b"BEGIN");
+        client.write_all(b"COMMIT").unwrap();
+        let mut seen = Vec::new();
+        server.read_to_end(&mut seen).unwrap();
+        let expected: &[u8] = if at == At::After { b"COMMIT" } else { b"" };
+        assert_eq!(seen, expected, "{at:?}");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_text_without_a_cut_passes() {
+    let (proxy, mut client, mut server) = connected();
+    let (told, tells) = std::sync::mpsc::channel();
+    proxy.on_text(b"COMMIT", At::After, move || told.send(()).err().and(None));
+    send(&mut client, &mut server, b"COMMIT");
+    tells.recv_timeout(LIMIT).unwrap();
+    proxy.forget_text();
+    send(&mut client, &mut server, b"COMMIT");
+    assert!(tells.recv().is_err(), "called once, and dropped");
 }

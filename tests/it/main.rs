@@ -34,6 +34,7 @@ mod multiplex;
 mod network;
 mod observation;
 mod outage;
+mod outcome;
 mod own_files;
 mod pgbouncer;
 mod program;

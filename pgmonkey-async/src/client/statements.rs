@@ -1,7 +1,6 @@
 //! The statement methods, the same on every handle, guard and transaction.
 
 use std::panic::Location;
-use std::sync::Arc;
 
 use bytes::Buf;
 use pgmonkey_connect::parameter_types::{check_count, check_number};
@@ -41,10 +40,12 @@ impl Session {
             StatementRef::Text(text) => self.run_text::<A>(text, params).await,
             StatementRef::Prepared(prepared) => {
                 check_count(params.len(), prepared.params())?;
+                let sending = self.sending();
                 let done = A::run(self.client(), prepared, params).await;
                 done.map_err(|error| {
                     self.forget_if_to_blame(&error, prepared);
-                    self.explain_answer(error, A::TAKES)
+                    let text = self.text_of(prepared);
+                    self.explain_statement(error, A::TAKES, (sending, text.as_deref()))
                 })
             }
         }
@@ -58,8 +59,9 @@ impl Session {
         params: Params<'_>,
     ) -> Result<(A::Output, Origin), Error> {
         // A stream outlives the call, so in a test transaction it has no savepoint of its own.
+        let sending = self.sending();
         let output = self.run_plain::<A, S>(statement, params).await?;
-        Ok((output, Origin::new(Arc::clone(self.observer()), None)))
+        Ok((output, Origin::new(self, (sending, statement.text()))))
     }
 
     /// Runs statements separated by semicolons.
@@ -70,7 +72,13 @@ impl Session {
     ) -> Result<(), Error> {
         match self.is_standalone() {
             true => Box::pin(self.in_savepoint(self.run(statements))).await,
-            false => self.run(statements).await,
+            false => {
+                let sending = self.sending();
+                let done = self.run(statements).await;
+                done.map_err(|error| {
+                    sending.explain(error, Some(self.observer()), Some(statements))
+                })
+            }
         }
     }
 }

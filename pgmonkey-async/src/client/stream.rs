@@ -9,26 +9,44 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use pgmonkey_connect::Error;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::wire::Observer;
 use tokio_postgres::Row;
 
 use crate::client::guard::ClientGuard;
+use crate::session::Session;
 
 /// The session of a stream.
 pub(crate) struct Origin {
     observer: Arc<Observer>,
+    /// The statement, which may have been executed although the session was lost.
+    statement: (Sending, Option<Box<str>>),
     /// The session's guard, for the stream of a handle; released at the end of the stream.
     pub(super) guard: Option<ClientGuard>,
 }
 
 impl Origin {
-    pub(crate) fn new(observer: Arc<Observer>, guard: Option<ClientGuard>) -> Self {
-        Self { observer, guard }
+    pub(crate) fn new(session: &Session, (sending, text): (Sending, Option<&str>)) -> Self {
+        Self {
+            observer: Arc::clone(session.observer()),
+            statement: (sending, text.map(Box::from)),
+            guard: None,
+        }
+    }
+
+    /// Keeps the session's guard until the end of the stream.
+    pub(crate) fn keeping(self, guard: ClientGuard) -> Self {
+        Self {
+            guard: Some(guard),
+            ..self
+        }
     }
 
     /// Converts a driver error; adds the reason if the session has ended.
     pub(super) fn explain(&self, error: tokio_postgres::Error) -> Error {
-        Takes::Rows.explain(error, Some(&self.observer))
+        let (sending, text) = &self.statement;
+        let error = Takes::Rows.explain(error, Some(&self.observer));
+        sending.explain(error, Some(&self.observer), text.as_deref())
     }
 }
 

@@ -1,7 +1,6 @@
 //! The statements of a handle: each runs on a session of its own.
 
 use std::panic::Location;
-use std::sync::Arc;
 
 use bytes::Buf;
 use pgmonkey_connect::parameter_types::check_number;
@@ -67,9 +66,10 @@ impl Pool {
     ) -> Result<(A::Output, Origin), Error> {
         let guard = self.hold(location).await?;
         let session = guard.session();
+        let sending = session.sending();
         let output = session.run_plain::<A, S>(statement, params).await?;
-        let observer = Arc::clone(session.observer());
-        Ok((output, Origin::new(observer, Some(guard))))
+        let origin = Origin::new(session, (sending, statement.text()));
+        Ok((output, origin.keeping(guard)))
     }
 
     /// Runs statements separated by semicolons on a session of its own.

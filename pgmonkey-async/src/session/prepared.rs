@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pgmonkey_connect::Error;
+use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::parameter_types::{ParameterTypes, check_count, too_many};
 use pgmonkey_connect::pool::Label;
 use pgmonkey_connect::sql::Effects;
@@ -116,6 +117,7 @@ pub(crate) struct Failed {
     /// Whether the statement came from the cache.
     pub(crate) kept: bool,
     pub(crate) exclusivity: Exclusivity,
+    pub(crate) sending: Sending,
 }
 
 impl Session {
@@ -135,6 +137,14 @@ impl Session {
             return None;
         }
         Some(kept.statement)
+    }
+
+    /// The text of a statement that is still in the cache.
+    #[cold]
+    pub(crate) fn text_of(&self, statement: &Statement) -> Option<Box<str>> {
+        self.prepared()
+            .cache()
+            .text_where(|kept| kept.is(statement))
     }
 
     /// Forgets all statements, and the types that the driver has looked up.
@@ -209,6 +219,7 @@ impl Session {
             None => self.prepare(text, &[]).await?,
         };
         check_count(params.len(), statement.params())?;
+        let sending = self.sending();
         match A::run(self.client(), &statement, params).await {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -217,6 +228,7 @@ impl Session {
                     statement,
                     kept,
                     exclusivity: Exclusivity::Alone,
+                    sending,
                 };
                 Box::pin(self.run_anew::<A>(text, params, failed)).await
             }
@@ -237,6 +249,7 @@ impl Session {
             statement,
             kept,
             exclusivity,
+            sending,
         } = failed;
         let seen = self.observer().last_failure();
         let helps = self.forget_if_to_blame(&error, &statement)
@@ -251,9 +264,10 @@ impl Session {
                 || matches!(self.idle_state().await, Ok(WireState::Idle))
         };
         if !helps || !is_safe().await {
-            return Err(self.explain_answer(error, A::TAKES));
+            return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
         let statement = self.prepare(text, &[]).await?;
+        let sending = self.sending();
         match A::run(self.client(), &statement, params).await {
             Ok(output) => {
                 self.prepared().counts.count_healed();
@@ -261,7 +275,7 @@ impl Session {
             }
             Err(error) => {
                 self.forget_if_to_blame(&error, &statement);
-                Err(self.explain_answer(error, A::TAKES))
+                Err(self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
     }

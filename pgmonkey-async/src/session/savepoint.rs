@@ -25,12 +25,19 @@ impl Session {
     }
 
     /// Commits the transaction or releases the savepoint, if it is still the one that was begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CommitUnknown`] if the session was lost between `COMMIT` and its answer.
     pub(crate) async fn commit(&self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
         match self.look(mark).await? {
             Found::Open => {
-                self.run(&savepoint::commit(mark.depth)).await?;
-                mark.committed(self.observer.transaction_ends())
+                // If the server has ended the session, let that be seen before anything is sent.
+                tokio::task::yield_now().await;
+                let sending = self.sending();
+                let done = self.run(&savepoint::commit(mark.depth)).await;
+                sending.committed(mark, done, Some(&self.observer))
             }
             Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth)).await?;

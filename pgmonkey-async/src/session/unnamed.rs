@@ -22,8 +22,10 @@ impl Session {
         exclusivity: Exclusivity,
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
+            let sending = self.sending();
             let done = A::run_typed(self.client(), text, &[]).await;
-            return done.map_err(|error| self.explain_answer(error, A::TAKES));
+            return done
+                .map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
         let known = self.prepared().types.get(text);
         let remembered = known.is_some();
@@ -32,6 +34,7 @@ impl Session {
             None => self.learn_types(text, exclusivity).await?,
         };
         check_count(params.len(), &types)?;
+        let sending = self.sending();
         match A::run_typed(self.client(), text, &typed(params, &types)).await {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -48,11 +51,12 @@ impl Session {
                     || exclusivity == Exclusivity::Shared
                     || !matches!(self.idle_state().await, Ok(WireState::Idle))
                 {
-                    return Err(self.explain_answer(error, A::TAKES));
+                    return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
                 }
                 let types = self.learn_types(text, exclusivity).await?;
+                let sending = self.sending();
                 let done = A::run_typed(self.client(), text, &typed(params, &types)).await;
-                done.map_err(|error| self.explain_answer(error, A::TAKES))
+                done.map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
     }

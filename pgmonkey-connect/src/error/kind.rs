@@ -45,7 +45,7 @@ impl Error {
     ///
     /// For a session that the server ended, the SQLSTATE decides: 57P01, 57P02, 57P03 and 57P05 are
     /// transient; 25P03 and 25P04 are not, because what took too long inside the transaction will
-    /// take as long again.
+    /// take as long again. [`Error::CommitUnknown`] and [`Error::OutcomeUnknown`] never are.
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }

@@ -14,6 +14,7 @@ impl Error {
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
             Self::Hook(failure) => failure.code(),
+            Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().code(),
             _ => None,
         }
     }
@@ -26,6 +27,7 @@ impl Error {
             Self::Connect(failure) => failure.as_db_error(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
             Self::Hook(failure) => failure.as_db_error(),
+            Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().as_db_error(),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod listening;
+pub mod outcome;
 pub mod parameter_types;
 pub(crate) mod report;
 pub mod savepoint;

@@ -95,6 +95,12 @@ impl Mark {
         }
     }
 
+    /// How the statement that was sent to end a transaction has ended it, if the server has answered
+    /// it, and only it.
+    pub(crate) fn end_of_transaction(self, now: TransactionEnds) -> Option<TransactionEnd> {
+        self.ended_by(now).flatten()
+    }
+
     /// How the one statement that was sent for it has ended it. A transaction adds exactly one end,
     /// a savepoint none; any other number gives `None`.
     fn ended_by(self, now: TransactionEnds) -> Option<Option<TransactionEnd>> {

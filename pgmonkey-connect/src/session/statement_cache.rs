@@ -229,6 +229,12 @@ impl<S: Clone> StatementCache<S> {
         }
     }
 
+    /// Returns the text of the first statement for which `is_it` returns true.
+    pub fn text_where(&self, is_it: impl Fn(&S) -> bool) -> Option<Box<str>> {
+        let found = self.kept.iter().find(|(_, statement)| is_it(statement));
+        found.map(|(key, _)| key.text.clone())
+    }
+
     /// Adds a statement that was just prepared and counts a miss. Returns the statement that it
     /// replaces: the previous one for this text, or the least recently used.
     #[must_use = "dropping a statement closes it: better not under a lock"]

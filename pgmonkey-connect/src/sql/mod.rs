@@ -4,8 +4,10 @@ mod copy;
 mod effects;
 mod lexer;
 mod quote;
+mod reads;
 
 pub use copy::takes_data;
 pub(crate) use effects::of;
 pub use effects::{Effects, effects};
 pub use quote::{identifier, literal};
+pub use reads::only_reads;

@@ -78,6 +78,7 @@ pub struct Observer {
     word: AtomicU64,
     requests: AtomicU32,
     probe: AtomicBool,
+    look: AtomicBool,
     deadline_held: AtomicBool,
     /// Microseconds since `time_limit::EPOCH`; 0 without a limit, `SILENT` once it has passed.
     limit: AtomicU64,
@@ -122,6 +123,12 @@ impl Observer {
             b'E' => WireState::Failed,
             _ => WireState::Starting,
         }
+    }
+
+    /// Whether a transaction was open, failed or not, when the server was last ready for a request;
+    /// also answers for a session that has ended.
+    pub fn was_in_transaction(&self) -> bool {
+        matches!(self.word.load(Ordering::Acquire) as u8, b'T' | b'E')
     }
 
     /// How many requests were sent, modulo 2³²: if two readings differ, a request was sent in
@@ -330,6 +337,23 @@ impl Observer {
     pub(super) fn probe_answered(&self) {
         self.probe.store(false, Ordering::Release);
         self.word.fetch_and(!DISTURBED, Ordering::AcqRel);
+    }
+
+    /// Asks the stream to look at the socket before the next write, and not to write anything if the
+    /// server has ended the session: what it would have been told is then known not to have been
+    /// executed. For the blocking driver, which otherwise looks at its socket only while it waits
+    /// for an answer.
+    pub fn look_before_write(&self) {
+        self.look.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn is_to_look(&self) -> bool {
+        self.look.load(Ordering::Acquire)
+    }
+
+    pub(super) fn looked(&self) {
+        self.look.store(false, Ordering::Release);
     }
 
     /// Whether a copy or an error occurred since the last probe, after which a driver that is

@@ -33,6 +33,7 @@ pub struct ObservedStream<S> {
     /// Wakes the reader at the observer's limit.
     alarm: Option<Pin<Box<Sleep>>>,
     probe_seen: bool,
+    look_seen: bool,
     /// The rest of a synthetic answer, which precedes anything from the server.
     unread: Unread,
     /// How many requests of a discarded session are still to be refused.
@@ -59,6 +60,7 @@ impl<S> ObservedStream<S> {
             deadline,
             alarm: None,
             probe_seen: false,
+            look_seen: false,
             unread: Unread::default(),
             refused: 0,
             failed_write: None,
@@ -174,6 +176,24 @@ impl<S> ObservedStream<S> {
         ) && !matches!(state, WireState::Starting | WireState::Closed)
             // The driver reads nothing after `Terminate`.
             && !bytes.ends_with(&TERMINATE)
+    }
+
+    /// Ready once the socket has been polled for what the server sent before the write; fails if
+    /// that was the end of the session.
+    #[cold]
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.look_seen {
+            // As for a probe; the driver reads before it writes.
+            self.look_seen = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.look_seen = false;
+        self.observer.looked();
+        Poll::Ready(match self.observer.state() {
+            WireState::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(()),
+        })
     }
 
     /// Returns a failed write's error once the reader has had time to read the reason.
@@ -304,6 +324,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         this.check_limit()?;
         if this.failed_write.is_some() {
             return this.poll_failed_write(cx);
+        }
+        if this.observer.is_to_look() {
+            ready!(this.look(cx))?;
         }
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
         match written {

@@ -39,7 +39,7 @@ impl<'a> CopyOutReader<'a> {
             let mut holder = holder;
             let ended = async {
                 let session = holder.session();
-                let origin = Origin::of(session, Takes::CopyOut);
+                let origin = Origin::of(session, &plan, Takes::CopyOut);
                 let mut reader = send!(
                     session,
                     plan,
@@ -150,7 +150,7 @@ impl<'a> CopyInWriter<'a> {
             let mut holder = holder;
             let ended = async {
                 let session = holder.session();
-                let origin = Origin::of(session, Takes::CopyIn);
+                let origin = Origin::of(session, &plan, Takes::CopyIn);
                 let mut writer = send!(
                     session,
                     plan,

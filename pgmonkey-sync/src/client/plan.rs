@@ -60,6 +60,14 @@ impl Plan {
         })
     }
 
+    /// The statement's text; `None` for a statement that the caller has prepared.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::AsIs(_) => None,
+            Self::Prepared { text, .. } | Self::Unnamed { text, .. } => Some(text),
+        }
+    }
+
     pub(super) fn types(&self) -> &[Type] {
         match self {
             Self::AsIs(statement) | Self::Prepared { statement, .. } => statement.params(),
@@ -90,6 +98,7 @@ macro_rules! send {
                     error,
                     statement: prepared.clone(),
                     kept,
+                    sending: $origin.sending,
                 };
                 let prepared = $session.prepare_anew(&text, failed, $origin.takes)?;
                 let $statement = &prepared;

@@ -24,10 +24,12 @@ impl Session {
             StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {
                 check_count(params.len(), prepared.params())?;
+                let sending = session.sending();
                 let done = A::run(session.client_mut(), prepared, params);
                 done.map_err(|error| {
                     session.forget_if_to_blame(&error, prepared);
-                    session.explain_answer(error, A::TAKES)
+                    let text = session.text_of(prepared);
+                    session.explain_statement(error, A::TAKES, (sending, text.as_deref()))
                 })
             }
         };
@@ -45,7 +47,12 @@ impl Session {
     ) -> Result<(), Error> {
         match self.is_standalone() {
             true => self.in_savepoint(|session| session.run(statements)),
-            false => self.run(statements),
+            false => {
+                let sending = self.sending();
+                let done = self.run(statements);
+                let observer = self.observer().map(|observer| &**observer);
+                done.map_err(|error| sending.explain(error, observer, Some(statements)))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::vec;
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::wire::Observer;
 use pgmonkey_connect::{AsStatement, Error};
 use postgres::Row;
@@ -44,19 +45,26 @@ impl Holder<'_> {
 pub(super) struct Origin {
     observer: Option<Arc<Observer>>,
     pub(super) takes: Takes,
+    /// The statement, which may have been executed although the session was lost.
+    pub(super) sending: Sending,
+    text: Option<Box<str>>,
 }
 
 impl Origin {
-    pub(super) fn of(session: &Session, takes: Takes) -> Self {
+    pub(super) fn of(session: &Session, plan: &Plan, takes: Takes) -> Self {
         Self {
             observer: session.observer().cloned(),
             takes,
+            sending: session.sending(),
+            text: plan.text().map(Box::from),
         }
     }
 
     /// Converts a driver error; adds the reason if the session has ended.
     pub(super) fn explain(&self, error: postgres::Error) -> Error {
-        self.takes.explain(error, self.observer.as_deref())
+        let observer = self.observer.as_deref();
+        let error = self.takes.explain(error, observer);
+        self.sending.explain(error, observer, self.text.as_deref())
     }
 
     /// As [`explain`](Self::explain), for an error wrapped by the traits of the standard library.
@@ -107,7 +115,7 @@ impl<'a> RowIter<'a> {
             let mut holder = holder;
             let ended = async {
                 let session = holder.session();
-                let origin = Origin::of(session, Takes::Rows);
+                let origin = Origin::of(session, &plan, Takes::Rows);
                 let mut rows = send!(
                     session,
                     plan,

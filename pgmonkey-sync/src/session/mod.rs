@@ -8,6 +8,7 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
+use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::pool::{Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
@@ -83,6 +84,8 @@ pub(crate) struct Session {
     given_up: Option<Error>,
     /// The number of transactions begun while the wire is not observed.
     unwatched: u32,
+    /// Whether a transaction was begun by `begin`, and not ended since.
+    has_begun: bool,
     /// Its part of a budget of sessions.
     permit: Option<Permit>,
 }
@@ -101,6 +104,7 @@ impl Session {
             was_acquired: false,
             given_up: None,
             unwatched: 0,
+            has_begun: false,
             permit: None,
             restore,
             restored_at: opened.connected_to.observer().requests(),
@@ -332,6 +336,25 @@ impl Session {
         self.check_text(statement, Takes::Rows)?;
         let done = self.client_mut().batch_execute(statement);
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
+    }
+
+    /// What is known before a statement is sent.
+    #[inline]
+    pub(crate) fn sending(&self) -> Sending {
+        Sending::on(self.observer.as_deref(), self.has_begun)
+    }
+
+    /// As [`explain_answer`](Self::explain_answer), for a statement of a caller, which may have been
+    /// executed although its session was lost.
+    #[cold]
+    pub(crate) fn explain_statement(
+        &mut self,
+        error: postgres::Error,
+        takes: Takes,
+        (sending, text): (Sending, Option<&str>),
+    ) -> Error {
+        let error = self.explain_answer(error, takes);
+        sending.explain(error, self.observer.as_deref(), text)
     }
 
     /// As [`explain`](Self::explain), for a statement from whose answer `takes` was taken.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::parameter_types::{ParameterTypes, check_count, too_many};
 use pgmonkey_connect::pool::Label;
 use pgmonkey_connect::sql::Effects;
@@ -92,6 +93,7 @@ pub(crate) struct Failed {
     pub(crate) statement: Statement,
     /// Whether the statement came from the cache.
     pub(crate) kept: bool,
+    pub(crate) sending: Sending,
 }
 
 impl Session {
@@ -111,6 +113,13 @@ impl Session {
             return None;
         }
         Some(kept.statement)
+    }
+
+    /// The text of a statement that is still in the cache.
+    #[cold]
+    pub(crate) fn text_of(&mut self, statement: &Statement) -> Option<Box<str>> {
+        let cache = &self.prepared_mut().cache;
+        cache.text_where(|kept| kept.is(statement))
     }
 
     /// Forgets all statements, and the types that the driver has looked up.
@@ -182,6 +191,7 @@ impl Session {
             None => self.prepare(text, &[])?,
         };
         check_count(params.len(), statement.params())?;
+        let sending = self.sending();
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -189,6 +199,7 @@ impl Session {
                     error,
                     statement,
                     kept,
+                    sending,
                 };
                 self.run_anew::<A>(text, params, failed)
             }
@@ -203,6 +214,7 @@ impl Session {
         failed: Failed,
     ) -> Result<A::Output, Error> {
         let statement = self.prepare_anew(text, failed, A::TAKES)?;
+        let sending = self.sending();
         match A::run(self.client_mut(), &statement, params) {
             Ok(output) => {
                 self.count_healed();
@@ -210,7 +222,7 @@ impl Session {
             }
             Err(error) => {
                 self.forget_if_to_blame(&error, &statement);
-                Err(self.explain_answer(error, A::TAKES))
+                Err(self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
     }
@@ -227,6 +239,7 @@ impl Session {
             error,
             statement,
             kept,
+            sending,
         } = failed;
         let seen = self.last_failure();
         let helps = self.forget_if_to_blame(&error, &statement)
@@ -237,7 +250,7 @@ impl Session {
                 stale_statements::is_foreign(&statement),
             );
         if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
-            return Err(self.explain_answer(error, takes));
+            return Err(self.explain_statement(error, takes, (sending, Some(text))));
         }
         self.prepare(text, &[])
     }

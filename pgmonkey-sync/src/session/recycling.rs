@@ -30,6 +30,7 @@ impl Session {
         } else {
             Err(CloseReason::Dirty)
         };
+        self.has_begun = false;
         match self.is_silent() {
             true => Err(CloseReason::Dead),
             false => cleaned,

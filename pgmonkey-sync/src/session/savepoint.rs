@@ -29,6 +29,7 @@ impl Session {
             self.unwatched += 1;
             let number = self.unwatched;
             self.run_or_undo(depth, &format!("{text}; SET LOCAL {OWN_MARK} = '{number}'"))?;
+            self.has_begun = true;
         }
         Ok(self.mark(depth))
     }
@@ -50,15 +51,21 @@ impl Session {
     }
 
     /// Commits the transaction or releases the savepoint, if it is still the one that was begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CommitUnknown`] if the session was lost between `COMMIT` and its answer.
     pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
+        self.has_begun &= mark.depth > 0;
         match self.look(mark)? {
             Found::Open => {
-                self.run(&savepoint::commit(mark.depth))?;
-                match self.ends() {
-                    Some(ends) => mark.committed(ends),
-                    None => Ok(()),
+                if let Some(observer) = &self.observer {
+                    observer.look_before_write();
                 }
+                let sending = self.sending();
+                let done = self.run(&savepoint::commit(mark.depth));
+                sending.committed(mark, done, self.observer.as_deref())
             }
             Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth))?;
@@ -72,6 +79,7 @@ impl Session {
     /// begun.
     pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
+        self.has_begun &= mark.depth > 0;
         match self.look(mark)? {
             Found::Open | Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth))?;

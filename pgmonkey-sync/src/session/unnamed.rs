@@ -20,8 +20,10 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
+            let sending = self.sending();
             let done = A::run_typed(self.client_mut(), text, &[]);
-            return done.map_err(|error| self.explain_answer(error, A::TAKES));
+            return done
+                .map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
         let known = self.prepared_mut().types.get(text);
         let remembered = known.is_some();
@@ -30,6 +32,7 @@ impl Session {
             None => self.learn_types(text)?,
         };
         check_count(params.len(), &types)?;
+        let sending = self.sending();
         match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -42,11 +45,12 @@ impl Session {
                 let helps =
                     forgotten && remembered && stale_statements::has_not_run(&error, seen.as_ref());
                 if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
-                    return Err(self.explain_answer(error, A::TAKES));
+                    return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
                 }
                 let types = self.learn_types(text)?;
+                let sending = self.sending();
                 let done = A::run_typed(self.client_mut(), text, &typed(params, &types));
-                done.map_err(|error| self.explain_answer(error, A::TAKES))
+                done.map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
     }

@@ -74,6 +74,7 @@ impl SharedSession {
             None => Box::pin(self.prepare_once(text)).await?,
         };
         check_count(params.len(), statement.params())?;
+        let sending = session.sending();
         match A::run(session.client(), &statement, params).await {
             Ok(output) => Ok(output),
             Err(error) => {
@@ -82,6 +83,7 @@ impl SharedSession {
                     statement,
                     kept,
                     exclusivity: Exclusivity::Shared,
+                    sending,
                 };
                 Box::pin(session.run_anew::<A>(text, params, failed)).await
             }

@@ -5,9 +5,10 @@ use std::io::Cursor;
 
 use self::modules::charset::Charset;
 use self::modules::decode::Decoder;
-use self::modules::dialect::{self, Dialect};
-use self::modules::scan::{Blank, Rows, Scanner};
-use self::modules::{header, record, types};
+use self::modules::dialect::Dialect;
+use self::modules::scan::{Blank, Meaning, Rows, Scanner};
+use self::modules::shape::{self, Shape};
+use self::modules::{first_row, header, record, types};
 
 /// The program's own, which no crate exports: building all of it would take minutes.
 #[allow(dead_code)]
@@ -16,9 +17,11 @@ mod modules {
     pub(crate) mod charset;
     pub(crate) mod decode;
     pub(crate) mod dialect;
+    pub(crate) mod first_row;
     pub(crate) mod header;
     pub(crate) mod record;
     pub(crate) mod scan;
+    pub(crate) mod shape;
     pub(crate) mod types;
 }
 
@@ -35,24 +38,41 @@ fn csv(data: &[u8]) {
         return;
     };
     let quote = (how & 1 == 0).then_some(b'"');
-    let delimiter = dialect::delimiter(&text, how & 2 == 0, quote).unwrap_or(b',');
-    let dialect = Dialect { delimiter, quote };
+    let mut dialect = Dialect {
+        delimiter: b',',
+        quote,
+        escape: (cut & 16 == 0).then_some(b'\\'),
+        comment: (cut & 32 == 0).then_some(b'#'),
+        trim: cut & 64 == 0,
+    };
+    if let Shape::Separated(delimiter) = shape::detect(&text, how & 2 == 0, dialect) {
+        dialect.delimiter = delimiter;
+    }
+    shape::quote(&text, how & 2 == 0, dialect);
     let sample = record::rows(&text, dialect, how & 2 == 0, 100);
     let Some(first) = sample.first() else {
         return;
     };
-    dialect::has_header(&sample, None);
+    first_row::has_header(&sample, None);
     let names: Vec<String> = first.iter().map(|field| field.text.clone()).collect();
     let (columns, _) = header::columns(&names, how & 4 != 0);
     assert_eq!(columns.len(), names.len());
-    let _ = header::matched(&names, &columns);
-    assert_eq!(types::infer(&sample, names.len()).len(), names.len());
+    let found = header::matched(&names, &columns);
+    assert_eq!(found, Ok((0..names.len()).collect()), "{names:?}");
+    let nulls = [String::new(), "NA".to_owned()];
+    let inferred = types::infer(&sample, names.len(), &nulls);
+    assert_eq!(inferred.len(), names.len());
+    let meaning = Meaning {
+        kinds: inferred.iter().map(|column| column.kind).collect(),
+        nulls: nulls.map(String::into_bytes).to_vec(),
+        one_column: cut & 128 == 0,
+    };
     let blank = match how & 8 == 0 {
         true => Blank::Skipped,
         false => Blank::Null,
     };
     let scan = |size: usize| {
-        let mut scanner = Scanner::new(dialect, names.len(), blank, 1);
+        let mut scanner = Scanner::new(dialect, names.len(), blank, meaning.clone(), 1);
         let (mut rows, mut begin, mut end) = (Rows::default(), 0, 0);
         loop {
             end = text.len().min(end + size);

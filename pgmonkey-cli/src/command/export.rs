@@ -89,6 +89,11 @@ struct Layout {
 impl Export {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         let (subject, file) = self.arguments()?;
+        if self.form.null.len() > 1 {
+            return Err(Error::Usage(
+                "an export writes NULL in one way: pass --null once".to_owned(),
+            ));
+        }
         let config = self.config.load()?;
         let layout = self.layout(&file)?;
         let shown = match &subject {
@@ -246,7 +251,7 @@ impl Export {
             !self.no_header,
             literal(&char::from(layout.delimiter).to_string()),
             literal(&char::from(layout.quote).to_string()),
-            literal(&self.form.null),
+            literal(self.form.null.first().map_or("", String::as_str)),
         )
     }
 

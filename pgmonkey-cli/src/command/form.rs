@@ -20,14 +20,9 @@ pub(crate) struct Form {
     /// The quote character; for an import, empty for none.
     #[arg(long, value_name = "CHAR", value_parser = quote)]
     pub(crate) quote: Option<Quote>,
-    /// The text that means NULL in a field without quotes.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) null: String,
+    /// The text that means NULL in a field without quotes; for an import, several times for several.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) null: Vec<String>,
     /// The settings file; the default is the CSV file's name with .yaml, if it is a settings file.
     #[arg(long, value_name = "FILE", conflicts_with = "no_settings")]
     settings: Option<PathBuf>,

@@ -4,13 +4,16 @@ mod feed;
 mod input;
 mod load;
 mod plan;
+mod sequences;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::command::configuration::ConfigOption;
 use crate::command::form::{Form, Quote};
+use crate::csv::dialect;
 use crate::csv::settings::{Flag, Settings};
 use crate::error::Error;
 use crate::transfer::progress::Progress;
@@ -64,15 +67,33 @@ pub(crate) struct Import {
     /// The first row is data; columns are taken in the table's order.
     #[arg(long)]
     no_header: bool,
+    /// Leave out this many lines at the begin of the file.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    skip: u64,
+    /// Leave out lines that begin with this character.
+    #[arg(long, value_name = "CHAR", value_parser = dialect::mark)]
+    comment: Option<u8>,
+    /// The character that makes a quote, a delimiter or a line end after it text, such as \.
+    #[arg(long, value_name = "CHAR", value_parser = dialect::mark)]
+    escape: Option<u8>,
+    /// Ignore blanks around fields and their quotes.
+    #[arg(long)]
+    trim: bool,
+    /// Each line is one value, whatever it contains.
+    #[arg(long, conflicts_with = "delimiter")]
+    single_column: bool,
     /// Ignore blank lines in a one-column file too, where they otherwise mean NULL.
     #[arg(long)]
     skip_blank_lines: bool,
     /// Create the table if it is missing, with columns of type text.
     #[arg(long)]
     create: bool,
-    /// Create the table if it is missing, with types inferred from the first rows.
+    /// Create the table if it is missing, with types inferred from the first rows and checked in all.
     #[arg(long)]
     infer_types: bool,
+    /// Set the sequences of identity and serial columns that are behind the imported values.
+    #[arg(long)]
+    reset_sequences: bool,
     /// Keep the case of the headers in the names of new columns.
     #[arg(long)]
     keep_case: bool,
@@ -155,12 +176,17 @@ impl Import {
         let mut wishes = Wishes {
             charset: self.form.charset(found)?,
             delimiter: self.form.delimiter(found)?,
-            quote: quote.map_or(Some(b'"'), |Quote(quote)| quote),
+            single_column: self.single_column,
+            quote: quote.map(|Quote(quote)| quote),
+            escape: self.escape,
+            comment: self.comment,
+            trim: self.trim,
+            skip: self.skip,
             header: match (self.header, self.no_header) {
                 (false, false) => None,
                 (header, _) => Some(header),
             },
-            null: self.form.null.clone(),
+            nulls: self.nulls(),
             skip_blank_lines: self.skip_blank_lines,
             // The Python tool creates a missing table without being asked, and so do its option
             // names.
@@ -173,9 +199,21 @@ impl Import {
             wishes.create &= self.create || self.infer_types || flag(file.auto_create_table);
             wishes.keep_case |= !flag(file.enforce_lowercase);
             wishes.header = wishes.header.or(Some(flag(file.has_headers)));
-            wishes.delimiter = wishes.delimiter.or(Some(b','));
+            if !wishes.single_column {
+                wishes.delimiter = wishes.delimiter.or(Some(b','));
+            }
+            wishes.quote = wishes.quote.or(Some(Some(b'"')));
         }
         Ok(wishes)
+    }
+
+    /// The words for NULL. The programs that write escapes write `\N`.
+    fn nulls(&self) -> Vec<String> {
+        match (self.form.null.as_slice(), self.escape) {
+            ([], Some(b'\\')) => vec![String::new(), "\\N".to_owned()],
+            ([], _) => vec![String::new()],
+            (given, _) => given.to_vec(),
+        }
     }
 
     async fn import(
@@ -184,7 +222,7 @@ impl Import {
         name: Name,
         mut input: Input,
         wishes: Wishes,
-    ) -> Result<(Plan, u64, Progress), Error> {
+    ) -> Result<(Arc<Plan>, u64, Progress), Error> {
         let (client, _) = sessions.acquire().await?;
         let found = relation::find(&client, &name).await?;
         let similar = match &found {
@@ -198,24 +236,31 @@ impl Import {
             },
             _ => name,
         };
-        let plan = plan::make(&mut input, wishes, name, found, similar)?;
+        let plan = Arc::new(plan::make(&mut input, wishes, name, found, similar)?);
         for line in &plan.notes {
             self.form.say(line);
         }
         let progress = Progress::new(input.size, self.form.quiet);
         let shown = progress.shown();
         let load = Load {
-            sessions,
+            sessions: sessions.clone(),
             plan: &plan,
             jobs: self.jobs,
             allow_partial: self.allow_partial,
         };
         let rows = load.run(client, input, &progress).await;
         drop(shown);
-        let (rows, blank) = rows?;
-        if blank > 0 {
-            let lines = if blank == 1 { "line" } else { "lines" };
-            self.form.say(format_args!("{blank} blank {lines} ignored"));
+        let (rows, left_out) = rows?;
+        for (count, what) in [(left_out.blank, "blank"), (left_out.comments, "comment")] {
+            let lines = if count == 1 { "line" } else { "lines" };
+            if count > 0 {
+                self.form
+                    .say(format_args!("{count} {what} {lines} ignored"));
+            }
+        }
+        if !plan.created {
+            let (client, _) = sessions.acquire().await?;
+            sequences::check(&client, &plan.table, &plan.columns, self.reset_sequences).await?;
         }
         Ok((plan, rows, progress))
     }

@@ -24,23 +24,13 @@ pub(crate) fn columns(headers: &[String], keep_case: bool) -> (Vec<String>, Vec<
     let mut names: Vec<String> = Vec::new();
     let mut notes = Vec::new();
     for (index, header) in headers.iter().enumerate() {
-        let header = header.trim();
-        let mut name = if keep_case {
-            sanitise(header)
-        } else {
-            clean(header)
-        };
-        if name.is_empty() {
-            name = format!("column_{}", index + 1);
+        let (mut name, empty) = created_name(header, index, keep_case);
+        if empty {
             notes.push(format!(
                 "column {} has no header: it is named {name}",
                 index + 1
             ));
         }
-        if name.starts_with(|c: char| c.is_ascii_digit()) {
-            name.insert(0, '_');
-        }
-        name.truncate(LONGEST);
         if names.contains(&name) {
             let first = names
                 .iter()
@@ -57,6 +47,24 @@ pub(crate) fn columns(headers: &[String], keep_case: bool) -> (Vec<String>, Vec<
         names.push(name);
     }
     (names, notes)
+}
+
+/// The name for one header, unless another column has it, and whether the header is empty.
+fn created_name(header: &str, index: usize, keep_case: bool) -> (String, bool) {
+    let header = header.trim();
+    let mut name = match keep_case {
+        true => sanitise(header),
+        false => clean(header),
+    };
+    let empty = name.is_empty();
+    if empty {
+        name = format!("column_{}", index + 1);
+    }
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name.truncate(LONGEST);
+    (name, empty)
 }
 
 /// The first free name of `name_2`, `name_3`, ….
@@ -93,12 +101,17 @@ pub(crate) enum Mismatch {
     },
 }
 
-/// Finds the table's column for each header: by the exact name, then by the lower-case name, then
-/// by the normalized name.
+/// Finds the table's column for each header: by the exact names, then by the names that a table
+/// made from this file has, then one by one: by the exact, the lower-case and the normalized name.
 pub(crate) fn matched(headers: &[String], table: &[String]) -> Result<Vec<usize>, Mismatch> {
+    let created = || [false, true].map(|keep_case| columns(headers, keep_case).0);
+    let exact = all(headers, table);
+    if let Some(found) = exact.or_else(|| created().iter().find_map(|names| all(names, table))) {
+        return Ok(found);
+    }
     let mut found: Vec<usize> = Vec::new();
-    for header in headers {
-        let column = one(header, table)?;
+    for (index, header) in headers.iter().enumerate() {
+        let column = one(header, index, table)?;
         if let Some(first) = found.iter().position(|known| *known == column) {
             return Err(Mismatch::Twice {
                 column: table[column].clone(),
@@ -111,7 +124,20 @@ pub(crate) fn matched(headers: &[String], table: &[String]) -> Result<Vec<usize>
     Ok(found)
 }
 
-fn one(header: &str, table: &[String]) -> Result<usize, Mismatch> {
+/// The columns with exactly these names, if each name is a column of its own.
+fn all(names: &[String], table: &[String]) -> Option<Vec<usize>> {
+    let mut found: Vec<usize> = Vec::new();
+    for name in names {
+        let column = table.iter().position(|column| column == name)?;
+        if found.contains(&column) {
+            return None;
+        }
+        found.push(column);
+    }
+    Some(found)
+}
+
+fn one(header: &str, index: usize, table: &[String]) -> Result<usize, Mismatch> {
     let exact = table.iter().position(|column| column == header);
     if let Some(column) = exact.or_else(|| table.iter().position(|column| column == header.trim()))
     {
@@ -125,7 +151,7 @@ fn one(header: &str, table: &[String]) -> Result<usize, Mismatch> {
             .map(|(index, _)| index)
             .collect()
     };
-    let cleaned = columns(&[header.to_owned()], false).0.remove(0);
+    let cleaned = created_name(header, index, false).0;
     let tests: [&dyn Fn(&str) -> bool; 3] = [
         &|column| column.to_lowercase() == lower,
         &|column| column == cleaned,
@@ -143,6 +169,8 @@ fn one(header: &str, table: &[String]) -> Result<usize, Mismatch> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn strings(names: &[&str]) -> Vec<String> {
@@ -205,5 +233,20 @@ mod tests {
             matched(&strings(&["a", "A"]), &table),
             Err(Mismatch::Twice { .. })
         ));
+    }
+
+    proptest! {
+        /// What was created from a file, the same file can fill again.
+        #[test]
+        fn matched_is_the_inverse_of_columns(
+            headers in prop::collection::vec("[aA_2 é]{0,3}|(column_[1-5])|(x{60,66}_?2?)", 1..7),
+            keep_case: bool,
+        ) {
+            let (table, _) = columns(&headers, keep_case);
+            prop_assert_eq!(matched(&headers, &table), Ok((0..headers.len()).collect()));
+            // Another column that was added since makes no difference.
+            let more: Vec<String> = table.into_iter().chain(["added".to_owned()]).collect();
+            prop_assert_eq!(matched(&headers, &more), Ok((0..headers.len()).collect()));
+        }
     }
 }

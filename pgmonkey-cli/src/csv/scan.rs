@@ -1,10 +1,15 @@
 //! One pass over the rows of a file, which are sent to the server mostly unchanged.
 //!
 //! The server parses CSV itself. This pass does what the server does not: it counts rows and lines,
-//! removes blank lines, normalizes line ends, and treats quotes in the middle of a field as text,
-//! as every other CSV reader does.
+//! removes blank lines and comments, normalizes line ends, treats quotes in the middle of a field
+//! as text, as every other CSV reader does, and checks values against inferred types.
 
-use super::dialect::Dialect;
+mod row;
+mod writing;
+
+use super::dialect::{CANDIDATES, Dialect};
+use super::types::Kind;
+use row::Row;
 
 /// The quote character passed to the server for a file without quotes. No text contains it.
 pub(crate) const NO_QUOTE: u8 = 1;
@@ -25,8 +30,14 @@ pub(crate) enum RowErrorKind {
     Width { found: usize, expected: usize },
     /// A quoted field continues after its closing quote.
     TextAfterQuote,
+    /// A field begins with a blank and then a quote.
+    BlankBeforeQuote,
     /// The file ends within a quoted field.
     OpenQuote,
+    /// A row of the only column holds a delimiter.
+    Delimiter(u8),
+    /// The column's type would change the value.
+    Value { value: Vec<u8>, kind: Kind },
 }
 
 /// Rows that are ready to be sent.
@@ -49,31 +60,69 @@ pub(crate) enum Blank {
     Null,
 }
 
+/// What the fields of a row stand for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meaning {
+    /// The types whose values are checked, one for each column, or none.
+    pub(crate) kinds: Vec<Kind>,
+    /// The words for NULL in fields without quotes; the server knows only the first.
+    pub(crate) nulls: Vec<Vec<u8>>,
+    /// Whether a row that holds a candidate for a delimiter is an error: the table has one column
+    /// because no earlier row held one.
+    pub(crate) one_column: bool,
+}
+
+/// How many lines were left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) blank: u64,
+    pub(crate) comments: u64,
+}
+
 /// Scans the rows of a file.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     dialect: Dialect,
     width: usize,
     blank: Blank,
+    meaning: Meaning,
+    /// Whether each field has to be looked at.
+    looks: bool,
     classes: [bool; 256],
     /// The line of the file on which the next row begins.
     line: u64,
-    skipped: u64,
+    left_out: LeftOut,
 }
 
 impl Scanner {
-    pub(crate) fn new(dialect: Dialect, width: usize, blank: Blank, line: u64) -> Self {
+    pub(crate) fn new(
+        dialect: Dialect,
+        width: usize,
+        blank: Blank,
+        meaning: Meaning,
+        line: u64,
+    ) -> Self {
         let mut classes = [false; 256];
-        for byte in [dialect.delimiter, b'\n', b'\r', dialect.wire_quote()] {
+        let escape = dialect.escape.unwrap_or(b'\n');
+        for byte in [
+            dialect.delimiter,
+            b'\n',
+            b'\r',
+            dialect.wire_quote(),
+            escape,
+        ] {
             classes[usize::from(byte)] = true;
         }
+        let typed = meaning.kinds.iter().any(|kind| *kind != Kind::Text);
         Self {
             dialect,
             width,
             blank,
+            looks: typed || meaning.nulls.len() > 1,
+            meaning,
             classes,
             line,
-            skipped: 0,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -82,9 +131,9 @@ impl Scanner {
         self.line
     }
 
-    /// How many blank lines were ignored.
-    pub(crate) fn skipped(&self) -> u64 {
-        self.skipped
+    /// How many lines were left out so far.
+    pub(crate) fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     /// Takes the complete rows at the front of `data` and returns their length in bytes. With
@@ -98,20 +147,21 @@ impl Scanner {
         let mut clean = 0; // rows from here to `begin` are unchanged
         let mut begin = 0;
         while begin < data.len() {
-            let Some(row) = self.row(&data[begin..], last)? else {
+            let Some(row) = self.next(&data[begin..], last)? else {
                 break;
             };
             let end = begin + row.end;
             let text = &data[begin..begin + row.length];
             let action = self.judge(&row, text)?;
-            let lines = if row.breaks == 0 { 1 } else { row.breaks + 1 };
+            let lines = row.breaks + 1;
             if matches!(action, Action::Keep) && row.newline {
                 self.place(rows);
             } else {
                 rows.bytes.extend_from_slice(&data[clean..begin]);
                 clean = end;
                 match action {
-                    Action::Skip => self.skipped += 1,
+                    Action::Skip if row.comment => self.left_out.comments += 1,
+                    Action::Skip => self.left_out.blank += 1,
                     Action::Keep => {
                         self.place(rows);
                         rows.bytes.extend_from_slice(text);
@@ -144,6 +194,9 @@ impl Scanner {
     }
 
     fn judge(&self, row: &Row, text: &[u8]) -> Result<Action, RowError> {
+        if row.comment {
+            return Ok(Action::Skip);
+        }
         let blank = row.fields == 1 && text.iter().all(|b| matches!(b, b' ' | b'\t'));
         if blank && (text.is_empty() || self.width > 1) {
             return Ok(match self.blank {
@@ -151,6 +204,7 @@ impl Scanner {
                 _ => Action::Skip,
             });
         }
+        // A missing delimiter moves values to other columns, so the width comes first.
         if row.fields != self.width {
             return Err(RowError {
                 line: self.line,
@@ -161,145 +215,40 @@ impl Scanner {
                 },
             });
         }
+        if self.meaning.one_column
+            && let Some(delimiter) = self.delimiter(text)
+        {
+            return Err(RowError {
+                line: self.line,
+                field: 0,
+                kind: RowErrorKind::Delimiter(delimiter),
+            });
+        }
+        if let Some(changed) = row.changed {
+            let value = text[changed.begin..changed.end].to_vec();
+            let kind = self.meaning.kinds[changed.field];
+            return Err(RowError {
+                line: self.line + changed.breaks,
+                field: changed.field,
+                kind: RowErrorKind::Value { value, kind },
+            });
+        }
         // Alone on a line it would mark the end of the data.
-        Ok(match row.stray || text == b"\\." {
+        Ok(match row.odd || text == b"\\." {
             true => Action::Rewrite,
             false => Action::Keep,
         })
     }
+}
 
-    /// The first row of `data`, if it is complete.
-    fn row(&self, data: &[u8], last: bool) -> Result<Option<Row>, RowError> {
-        let mut row = Row::default();
-        let (mut at, mut field) = (0, 0);
-        loop {
-            at += self.special(&data[at..]);
-            let Some(&byte) = data.get(at) else {
-                row.length = at;
-                row.end = at;
-                return Ok(last.then_some(row));
-            };
-            match byte {
-                b'\n' => {
-                    (row.length, row.end, row.newline) = (at, at + 1, true);
-                    return Ok(Some(row));
-                }
-                b'\r' => {
-                    let Some(next) = data.get(at + 1) else {
-                        (row.length, row.end) = (at, at + 1);
-                        return Ok(last.then_some(row));
-                    };
-                    (row.length, row.end) = (at, at + 1 + usize::from(*next == b'\n'));
-                    return Ok(Some(row));
-                }
-                _ if byte == self.dialect.delimiter => {
-                    row.fields += 1;
-                    at += 1;
-                    field = at;
-                }
-                _ if at == field && self.dialect.quote.is_some() => {
-                    match self.quoted(data, at, last, &mut row)? {
-                        Some(end) => at = end,
-                        None => return Ok(None),
-                    }
-                }
-                _ => {
-                    row.stray = true;
-                    at += 1;
-                }
-            }
+impl Scanner {
+    /// The candidate for a delimiter in a row without quotes.
+    fn delimiter(&self, text: &[u8]) -> Option<u8> {
+        if self.dialect.quote.is_some() && text.first() == self.dialect.quote.as_ref() {
+            return None;
         }
-    }
-
-    /// The end of the quoted field that begins at `open`, if it is in `data`.
-    fn quoted(
-        &self,
-        data: &[u8],
-        open: usize,
-        last: bool,
-        row: &mut Row,
-    ) -> Result<Option<usize>, RowError> {
-        let quote = self.dialect.wire_quote();
-        let error = |row: &Row, kind| RowError {
-            line: self.line + row.breaks,
-            field: row.fields - 1,
-            kind,
-        };
-        let mut at = open + 1;
-        loop {
-            let Some(found) = memchr::memchr2(quote, b'\n', &data[at..]) else {
-                return if last {
-                    Err(error(&Row { breaks: 0, ..*row }, RowErrorKind::OpenQuote))
-                } else {
-                    Ok(None)
-                };
-            };
-            at += found + 1;
-            if data[at - 1] == b'\n' {
-                row.breaks += 1;
-                continue;
-            }
-            match data.get(at) {
-                Some(next) if *next == quote => at += 1,
-                Some(next) if [self.dialect.delimiter, b'\n', b'\r'].contains(next) => {
-                    return Ok(Some(at));
-                }
-                Some(_) => return Err(error(row, RowErrorKind::TextAfterQuote)),
-                None if last => return Ok(Some(at)),
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The number of bytes before the next special one.
-    fn special(&self, data: &[u8]) -> usize {
-        let mut chunks = data.chunks_exact(8);
-        let mut at = 0;
-        let means = |byte: &u8| self.classes[usize::from(*byte)];
-        for chunk in &mut chunks {
-            if let Some(found) = chunk.iter().position(means) {
-                return at + found;
-            }
-            at += 8;
-        }
-        at + chunks
-            .remainder()
-            .iter()
-            .position(means)
-            .unwrap_or(chunks.remainder().len())
-    }
-
-    /// Rewrites a row, quoting fields that the server would misread.
-    fn rewrite(&self, text: &[u8], out: &mut Vec<u8>) {
-        let (delimiter, quote) = (self.dialect.delimiter, self.dialect.wire_quote());
-        let mut at = 0;
-        loop {
-            let quoted = self.dialect.quote.is_some() && text.get(at) == Some(&quote);
-            let mut end = at;
-            let mut inside = quoted;
-            if quoted {
-                end += 1;
-            }
-            while end < text.len() && (inside || text[end] != delimiter) {
-                inside ^= quoted && text[end] == quote;
-                end += 1;
-            }
-            let field = &text[at..end];
-            if quoted || (field != b"\\." && !field.contains(&quote)) {
-                out.extend_from_slice(field);
-            } else {
-                out.push(quote);
-                for byte in field {
-                    out.extend(std::iter::repeat_n(*byte, 1 + usize::from(*byte == quote)));
-                }
-                out.push(quote);
-            }
-            if end == text.len() {
-                return;
-            }
-            out.push(delimiter);
-            at = end + 1;
-        }
+        let mut found = CANDIDATES.into_iter();
+        found.find(|byte| memchr::memchr(*byte, text).is_some())
     }
 }
 
@@ -310,184 +259,5 @@ enum Action {
     Rewrite,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    /// Without its line end.
-    length: usize,
-    /// With its line end.
-    end: usize,
-    fields: usize,
-    /// Line breaks within quotes.
-    breaks: u64,
-    /// Ends with a line feed only, as rows sent to the server do.
-    newline: bool,
-    /// Has a quote within an unquoted field.
-    stray: bool,
-}
-
-impl Default for Row {
-    fn default() -> Self {
-        Self {
-            length: 0,
-            end: 0,
-            fields: 1,
-            breaks: 0,
-            newline: false,
-            stray: false,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const COMMA: Dialect = Dialect {
-        delimiter: b',',
-        quote: Some(b'"'),
-    };
-
-    fn scan(
-        dialect: Dialect,
-        width: usize,
-        blank: Blank,
-        text: &str,
-        cut: usize,
-    ) -> Result<(String, Scanner, Rows), RowError> {
-        let mut scanner = Scanner::new(dialect, width, blank, 1);
-        let mut rows = Rows::default();
-        let data = text.as_bytes();
-        let mut from = 0;
-        let mut to = 0;
-        while to < data.len() {
-            to = (to + cut).min(data.len());
-            from += scanner.take(&data[from..to], to == data.len(), &mut rows)?;
-        }
-        assert_eq!(from, data.len(), "everything is taken at the end");
-        let bytes = String::from_utf8(rows.bytes.clone()).expect("UTF-8 as in the input");
-        Ok((bytes, scanner, rows))
-    }
-
-    fn sent(width: usize, text: &str) -> String {
-        let sent = scan(COMMA, width, Blank::Skipped, text, 3)
-            .expect("right")
-            .0;
-        assert_eq!(
-            sent,
-            scan(COMMA, width, Blank::Skipped, text, 1000)
-                .expect("right")
-                .0
-        );
-        sent
-    }
-
-    fn wrong(width: usize, text: &str) -> RowError {
-        scan(COMMA, width, Blank::Skipped, text, 4).expect_err("wrong")
-    }
-
-    #[test]
-    fn clean_rows_go_on_as_they_are() {
-        for text in ["a,b\n1,2\n", "\"a\nb\",\"\"\"\"\n,\n\"\",\n", "é,😀\n"] {
-            assert_eq!(sent(2, text), text);
-        }
-    }
-
-    #[test]
-    fn line_ends_become_one_kind_but_not_within_quotes() {
-        assert_eq!(
-            sent(2, "a,b\r\n1,\"x\r\ny\"\r3,4"),
-            "a,b\n1,\"x\r\ny\"\n3,4\n"
-        );
-    }
-
-    #[test]
-    fn d34_rows_of_empty_fields_are_rows_and_blank_lines_are_not() {
-        let (text, scanner, rows) =
-            scan(COMMA, 2, Blank::Skipped, "\n1,2\n\n  \n,\n", 100).expect("right");
-        assert_eq!(text, "1,2\n,\n");
-        assert_eq!((scanner.skipped(), rows.count), (3, 2));
-        assert_eq!(rows.places, [(0, 2), (1, 5)]);
-    }
-
-    #[test]
-    fn a_blank_line_is_null_where_there_is_one_column() {
-        let scanned = scan(COMMA, 1, Blank::Null, "a\n\n\"\"\n \n", 100).expect("right");
-        assert_eq!(scanned.0, "a\n\n\"\"\n \n");
-        assert_eq!(sent(1, "a\n\nb\n"), "a\nb\n");
-    }
-
-    #[test]
-    fn quotes_within_a_field_are_text() {
-        assert_eq!(
-            sent(2, "5\" pipe,3\nx,a\"\n"),
-            "\"5\"\" pipe\",3\nx,\"a\"\"\"\n"
-        );
-        assert_eq!(sent(2, "\"a,\"\"b\",c\"d\n"), "\"a,\"\"b\",\"c\"\"d\"\n");
-        let none = Dialect {
-            delimiter: b',',
-            quote: None,
-        };
-        let scanned = scan(none, 2, Blank::Skipped, "\"a,b\"\n\u{1},x\n", 100).expect("right");
-        assert_eq!(scanned.0, "\"a,b\"\n\u{1}\u{1}\u{1}\u{1},x\n");
-    }
-
-    #[test]
-    fn the_end_of_the_data_is_not_in_the_data() {
-        assert_eq!(sent(1, "\\.\n\\N\n"), "\"\\.\"\n\\N\n");
-    }
-
-    #[test]
-    fn d34_long_and_short_rows_are_errors() {
-        let width = |found, expected| RowErrorKind::Width { found, expected };
-        assert_eq!(
-            wrong(2, "a,b\n\n\"x\ny\",2\n1\n"),
-            RowError {
-                line: 5,
-                field: 1,
-                kind: width(1, 2)
-            }
-        );
-        assert_eq!(
-            wrong(2, "a,b\n1,2,3\n"),
-            RowError {
-                line: 2,
-                field: 2,
-                kind: width(3, 2)
-            }
-        );
-    }
-
-    #[test]
-    fn quotes_that_do_not_match_are_errors() {
-        assert_eq!(
-            wrong(2, "a,b\n1,\"x\n2,3\n"),
-            RowError {
-                line: 2,
-                field: 1,
-                kind: RowErrorKind::OpenQuote
-            }
-        );
-        assert_eq!(
-            wrong(2, "a,b\n1,\"x\n\"y\n"),
-            RowError {
-                line: 3,
-                field: 1,
-                kind: RowErrorKind::TextAfterQuote
-            }
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn b27_every_cut_gives_the_same_rows(text in "[a,\"\\\\.\r\n ]{0,60}", width in 1usize..4, cut in 1usize..20) {
-            let whole = scan(COMMA, width, Blank::Skipped, &text, 1000);
-            let parts = scan(COMMA, width, Blank::Skipped, &text, cut);
-            match (whole, parts) {
-                (Ok((_, _, whole)), Ok((_, _, parts))) => prop_assert_eq!(whole, parts),
-                (Err(whole), Err(parts)) => prop_assert_eq!(whole, parts),
-                other => prop_assert!(false, "{:?}", other),
-            }
-        }
-    }
-}
+mod tests;

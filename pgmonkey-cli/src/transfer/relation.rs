@@ -107,14 +107,16 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// A generated column, which cannot be written.
     pub(crate) generated: bool,
+    /// The server's name of its type.
+    pub(crate) kind: String,
 }
 
 const FIND: &str = "SELECT n.nspname::text, c.relname::text, \
     c.relkind = 'r' AND NOT c.relhassubclass, c.oid \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.oid = pg_catalog.to_regclass($1)";
-const COLUMNS: &str = "SELECT attname::text, attgenerated::text <> '' \
-    FROM pg_catalog.pg_attribute \
+const COLUMNS: &str = "SELECT attname::text, attgenerated::text <> '', \
+    pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute \
     WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 const SIMILAR: &str = "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -143,6 +145,7 @@ pub(crate) async fn find(client: &Client, name: &Name) -> Result<Option<Relation
             .map(|row| Column {
                 name: row.get(0),
                 generated: row.get(1),
+                kind: row.get(2),
             })
             .collect(),
     }))

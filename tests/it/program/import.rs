@@ -292,11 +292,14 @@ fn d33_delimiters_are_what_they_are_meant_to_be() {
     desk.import("tab2", "a\tb\n1\t2\n", &[]).worked();
     assert_eq!(desk.columns("tab2"), ["a text", "b text"]);
     desk.program.write("data.yaml", "delimiter: ';'\n");
-    desk.import("one", "text\nHello, world\nplain\n", &[])
-        .worked();
+    let text = "text\nHello, world\nplain\n";
+    desk.import("one", text, &[])
+        .failed()
+        .says("--single-column");
+    desk.import("one", text, &["--single-column"]).worked();
     assert_eq!(desk.rows("one"), ["(\"Hello, world\")", "(plain)"]);
     std::fs::remove_file(desk.program.path("data.yaml")).expect("it is there");
-    desk.import("two", "text\nHello, world\nplain\n", &["--create"])
+    desk.import("two", text, &["--create", "--single-column"])
         .worked()
         .says("one column");
     assert_eq!(desk.rows("two"), ["(\"Hello, world\")", "(plain)"]);
@@ -423,7 +426,8 @@ fn b25_names_are_taken_as_they_are() {
     // A name cannot break out of its quotes.
     let evil = "x\"; DROP TABLE \"Users\"; --";
     assert_eq!(desk.import(evil, "a\n1\n", &["--create"]).code, 0);
-    desk.import("t", "a\"; DROP TABLE \"\"Users\"\"; --\n1\n", &["--create"])
+    let header = "a\"; DROP TABLE \"\"Users\"\"; --\n1\n";
+    desk.import("t", header, &["--create", "--single-column"])
         .worked();
     assert!(desk.tables().contains(&"Users".to_owned()));
 }
@@ -498,7 +502,7 @@ fn an_error_of_the_server_names_the_place_and_leaves_nothing() {
     inferred
         .failed()
         .says("data.csv:20002: column 1 (id): ")
-        .says("--create uses text columns");
+        .says("--create, which makes every column text");
     assert_eq!(desk.tables(), ["t"]);
 }
 

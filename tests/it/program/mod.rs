@@ -18,7 +18,9 @@ mod progress;
 mod schema;
 mod secrets;
 mod server;
+mod shapes;
 mod trial;
+mod values;
 
 /// The file that [`Program::on`] writes, for the server.
 pub(crate) const FILE: &str = "pgmonkey.yaml";

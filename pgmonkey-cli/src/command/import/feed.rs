@@ -1,30 +1,34 @@
 //! Reads the file ahead of the sessions that load it.
 
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::csv::decode::Evidence;
-use crate::csv::scan::{RowError, RowErrorKind, Rows, Scanner};
+use crate::csv::dialect;
+use crate::csv::scan::{LeftOut, RowError, RowErrorKind, Rows, Scanner};
+use crate::csv::types::Kind;
 use crate::error::Error;
 use crate::transfer::progress::Progress;
 
 use super::input::{BLOCK, Input};
+use super::plan::Plan;
+use super::plan::doubt::{BLANK_BEFORE_QUOTE, TRIM};
 
 /// The longest row that the server accepts.
 const LONGEST_ROW: usize = 1 << 30;
 
-/// A part of the file: rows, or its end with the number of blank lines.
+/// A part of the file: rows, or its end with the number of lines that were left out.
 pub(crate) enum Part {
     Rows(Rows),
-    End { blank: u64 },
+    End(LeftOut),
 }
 
 /// Reads on a thread of its own, which ends when the receiver is dropped.
 pub(crate) fn start(
     input: Input,
-    scanner: Scanner,
-    columns: Vec<String>,
+    plan: Arc<Plan>,
     progress: Progress,
     ahead: usize,
 ) -> Receiver<Result<Part, Error>> {
@@ -33,8 +37,8 @@ pub(crate) fn start(
         let send = |part| sender.blocking_send(part).is_ok();
         let mut feed = Feed {
             input,
-            scanner,
-            columns,
+            scanner: plan.scanner(),
+            plan,
             progress,
         };
         if let Err(error) = feed.run(&send) {
@@ -47,7 +51,7 @@ pub(crate) fn start(
 struct Feed {
     input: Input,
     scanner: Scanner,
-    columns: Vec<String>,
+    plan: Arc<Plan>,
     progress: Progress,
 }
 
@@ -65,9 +69,7 @@ impl Feed {
                 return Ok(());
             }
             if self.input.ended {
-                send(Ok(Part::End {
-                    blank: self.scanner.skipped(),
-                }));
+                send(Ok(Part::End(self.scanner.left_out())));
                 return Ok(());
             }
             let left = self.input.buffer.len();
@@ -95,39 +97,64 @@ impl Feed {
     }
 
     fn wrong(&self, error: &RowError) -> Error {
-        let column = |index: usize| match self.columns.get(index) {
-            Some(name) => format!("column {} ({name})", index + 1),
-            None => format!("column {}", index + 1),
+        let column = match self.plan.columns.get(error.field) {
+            Some(name) => format!("column {} ({name})", error.field + 1),
+            None => format!("column {}", error.field + 1),
         };
-        let what = match error.kind {
-            RowErrorKind::Width { found, expected } if found < expected => {
-                format!(
-                    "{}: missing; the row has {} and the file has {expected}",
-                    column(error.field),
-                    fields(found)
-                )
-            }
+        let (what, hint) = match &error.kind {
             RowErrorKind::Width { found, expected } => {
-                format!(
-                    "{}: too many; the row has {} and the file has {expected}",
-                    column(error.field),
-                    fields(found)
+                let which = if found < expected {
+                    "missing"
+                } else {
+                    "too many"
+                };
+                let found = fields(*found);
+                let what = format!("{which}; the row has {found} and the file has {expected}");
+                (what, None)
+            }
+            RowErrorKind::TextAfterQuote => (
+                "text after a closing quote; a quote within quotes must be written twice"
+                    .to_owned(),
+                Some("--trim allows blanks there; --escape '\\' reads \\\" as a quote".to_owned()),
+            ),
+            RowErrorKind::BlankBeforeQuote => {
+                (BLANK_BEFORE_QUOTE.to_owned(), Some(TRIM.to_owned()))
+            }
+            RowErrorKind::OpenQuote => ("a quote is opened here and never closed".to_owned(), None),
+            RowErrorKind::Delimiter(byte) => {
+                let name = dialect::name(*byte);
+                (
+                    format!(
+                        "a {name}, which no row before it contains: whether it separates fields is unclear"
+                    ),
+                    Some(format!(
+                        "--single-column loads each line as one value; --delimiter {name} separates them"
+                    )),
                 )
             }
-            RowErrorKind::TextAfterQuote => {
-                format!(
-                    "{}: text after a closing quote; a quote within quotes must be written twice",
-                    column(error.field)
-                )
-            }
-            RowErrorKind::OpenQuote => {
-                format!(
-                    "{}: a quote is opened here and never closed",
-                    column(error.field)
-                )
-            }
+            RowErrorKind::Value { value, kind } => (
+                format!("{} would change the value {}", kind.name(), shown(value)),
+                Some(self.mended(error.field, *kind)),
+            ),
         };
-        Error::failed(format!("{}:{}: {what}", self.input.name, error.line))
+        Error::Failed {
+            text: format!("{}:{}: {column}: {what}", self.input.name, error.line),
+            hint,
+        }
+    }
+
+    /// What to do about a column whose type does not keep a value.
+    fn mended(&self, column: usize, kind: Kind) -> String {
+        match self.plan.created {
+            true => format!(
+                "the type was inferred from the first rows. Either --create, which makes every column text, or create the table first and repeat the import: {}",
+                self.plan.with_text(column)
+            ),
+            false => format!(
+                "the column is {}, and --infer-types refuses what it would change; without that option the server decides",
+                kind.name()
+            ),
+        }
     }
 
     fn too_long(&self) -> Error {
@@ -142,5 +169,15 @@ fn fields(count: usize) -> String {
     match count {
         1 => "1 field".to_owned(),
         count => format!("{count} fields"),
+    }
+}
+
+/// A value as it is shown in an error.
+fn shown(value: &[u8]) -> String {
+    const MOST: usize = 60;
+    let text = String::from_utf8_lossy(value);
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{:?}…", &text[..at]),
+        None => format!("{text:?}"),
     }
 }

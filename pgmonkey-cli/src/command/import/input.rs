@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::csv::charset::Charset;
 use crate::csv::decode::{Decoder, Evidence, Undecodable};
-use crate::csv::source;
+use crate::csv::record;
+use crate::csv::source::{self, Other};
 use crate::error::Error;
 
 /// How many bytes are read and sent at a time.
@@ -18,6 +19,8 @@ pub(crate) struct Input {
     pub(crate) name: String,
     /// Text read and not yet taken, as UTF-8.
     pub(crate) buffer: Vec<u8>,
+    /// The line of the file on which the buffer begins.
+    pub(crate) line: u64,
     /// Whether the buffer holds the rest of the file.
     pub(crate) ended: bool,
     /// The length on disk.
@@ -35,14 +38,26 @@ pub(crate) fn name(path: &Path) -> String {
     }
 }
 
+/// The error for a file that is no CSV.
+fn other(path: &Path, other: Other) -> Error {
+    Error::Failed {
+        text: format!("{}: not a CSV file but {}", name(path), other.what),
+        hint: Some(other.advice.to_owned()),
+    }
+}
+
 impl Input {
     pub(crate) fn open(path: &Path, charset: Option<Charset>) -> Result<Self, Error> {
         let failed = |error| Error::file("read", path, error);
         let source = source::open(path).map_err(failed)?;
+        if let Some(what) = source.other {
+            return Err(other(path, what));
+        }
         let decoder = Decoder::new(source.reader, charset).map_err(failed)?;
         let mut input = Self {
             name: name(path),
             buffer: Vec::new(),
+            line: 1,
             ended: false,
             size: source.size,
             compression: source.compression,
@@ -58,6 +73,24 @@ impl Input {
         let read = self.decoder.read(&mut self.buffer, amount);
         self.ended = self.decoder.is_finished();
         read.map_err(|failed| self.undecodable(failed, line))
+    }
+
+    /// Leaves out the first lines of the file.
+    pub(crate) fn skip(&mut self, lines: u64) -> Result<(), Error> {
+        for _ in 0..lines {
+            loop {
+                let end = memchr::memchr2(b'\n', b'\r', &self.buffer);
+                // The line feed of a carriage return may not have been read yet.
+                if self.ended || end.is_some_and(|at| at + 1 < self.buffer.len()) {
+                    break;
+                }
+                self.more(self.buffer.len().max(BLOCK), self.line)?;
+            }
+            let length = record::line(&self.buffer);
+            self.buffer.drain(..length);
+            self.line += 1;
+        }
+        Ok(())
     }
 
     fn undecodable(&self, failed: Undecodable, line: u64) -> Error {
@@ -79,6 +112,21 @@ impl Input {
             ),
             hint: Some("set the file's encoding with --encoding".to_owned()),
         }
+    }
+
+    /// The delimiter that the first line sets for Excel, as `sep=;`.
+    pub(crate) fn separator(&self) -> Option<u8> {
+        let line = &self.buffer[..record::line(&self.buffer)];
+        let line = line.trim_ascii_end();
+        let line = line.strip_prefix(b"\"").unwrap_or(line);
+        let line = line.strip_suffix(b"\"").unwrap_or(line);
+        let (name, separator) = line.split_at_checked(4)?;
+        let [separator] = separator else {
+            // A tab at the end of the line is a blank too.
+            let tab = line.is_empty() || self.buffer.get(4) != Some(&b'\t');
+            return (name.eq_ignore_ascii_case(b"sep=") && !tab).then_some(b'\t');
+        };
+        (name.eq_ignore_ascii_case(b"sep=") && separator.is_ascii()).then_some(*separator)
     }
 
     pub(crate) fn found(&self) -> (Charset, Evidence) {

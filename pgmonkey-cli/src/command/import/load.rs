@@ -1,6 +1,7 @@
 //! Loads rows with one or more sessions: all of them or none.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use pgmonkey::sql::identifier;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
 
-use crate::csv::scan::{Rows, Scanner};
+use crate::csv::scan::{LeftOut, Rows};
 use crate::error::Error;
 use crate::transfer::Sessions;
 use crate::transfer::progress::Progress;
@@ -35,7 +36,7 @@ const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
 /// One import.
 pub(crate) struct Load<'a> {
     pub(crate) sessions: Sessions,
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'a Arc<Plan>,
     pub(crate) jobs: u32,
     pub(crate) allow_partial: bool,
 }
@@ -49,35 +50,23 @@ struct Shared<'a> {
     allow_partial: bool,
     /// Rows committed before the end, with `--allow-partial`.
     kept: AtomicU64,
-    blank: AtomicU64,
+    left_out: Mutex<LeftOut>,
     /// Whether any session has seen the end of the file.
     ended: AtomicBool,
 }
 
 impl Load<'_> {
-    /// Returns how many rows were loaded and how many blank lines were ignored.
+    /// Returns how many rows were loaded and how many lines were left out.
     pub(crate) async fn run(
         &self,
         client: ClientGuard,
         input: Input,
         progress: &Progress,
-    ) -> Result<(u64, u64), Error> {
+    ) -> Result<(u64, LeftOut), Error> {
         let target = self.plan.table.sql();
         let file = input.name.clone();
-        let scanner = Scanner::new(
-            self.plan.dialect,
-            self.plan.columns.len(),
-            self.plan.blank,
-            self.plan.line,
-        );
         let ahead = self.jobs as usize * 2;
-        let parts = feed::start(
-            input,
-            scanner,
-            self.plan.columns.clone(),
-            progress.clone(),
-            ahead,
-        );
+        let parts = feed::start(input, Arc::clone(self.plan), progress.clone(), ahead);
         let mut shared = Shared {
             parts: Mutex::new(parts),
             plan: self.plan,
@@ -85,7 +74,7 @@ impl Load<'_> {
             file,
             allow_partial: self.allow_partial,
             kept: 0.into(),
-            blank: 0.into(),
+            left_out: Mutex::default(),
             ended: false.into(),
         };
         let rows = match self.plan.create(&target) {
@@ -111,7 +100,7 @@ impl Load<'_> {
             },
             error => error,
         })?;
-        Ok((rows, shared.blank.into_inner()))
+        Ok((rows, shared.left_out.into_inner()))
     }
 
     /// Loads with one session in one transaction, which also creates the table.
@@ -254,8 +243,8 @@ impl Shared<'_> {
     async fn next(&self) -> Result<Option<Rows>, Error> {
         match self.parts.lock().await.recv().await {
             Some(Ok(Part::Rows(rows))) => Ok(Some(rows)),
-            Some(Ok(Part::End { blank })) => {
-                self.blank.store(blank, Ordering::Relaxed);
+            Some(Ok(Part::End(left_out))) => {
+                *self.left_out.lock().await = left_out;
                 self.ended.store(true, Ordering::Relaxed);
                 Ok(None)
             }
@@ -325,14 +314,13 @@ impl Shared<'_> {
                     None => format!("{}: ", printable::line(&name)),
                 },
             );
-        let inferred = "the types were inferred from the first rows; --create uses text columns";
         Error::Failed {
             text: format!(
                 "{}:{line}: {}{error:#}",
                 self.file,
                 column.unwrap_or_default()
             ),
-            hint: self.plan.is_inferred().then(|| inferred.to_owned()),
+            hint: None,
         }
     }
 }

@@ -1,24 +1,26 @@
 //! Plans an import from the file's first rows and the server's table.
 
+pub(super) mod doubt;
+mod format;
 mod target;
 
 use pgmonkey::sql::{identifier, literal};
 
 use crate::csv::charset::Charset;
-use crate::csv::decode::Evidence;
-use crate::csv::dialect::{self, Dialect, HeaderEvidence};
+use crate::csv::dialect::Dialect;
 use crate::csv::record::{self, Field};
-use crate::csv::scan::Blank;
+use crate::csv::scan::{Blank, Meaning, Scanner};
 use crate::csv::settings;
+use crate::csv::shape;
+use crate::csv::types::Kind;
 use crate::error::Error;
 use crate::transfer::relation::{Name, Relation};
 
 use super::input::{BLOCK, Input};
+use target::Target;
 
 /// How many rows column types are inferred from.
 const TYPED_ROWS: usize = 10_000;
-/// How many rows the header is detected from.
-const HEADER_ROWS: usize = 100;
 /// The delimiter of a file with one column: no text contains it.
 const NO_DELIMITER: u8 = 0x1f;
 
@@ -27,9 +29,18 @@ const NO_DELIMITER: u8 = 0x1f;
 pub(crate) struct Wishes {
     pub(crate) charset: Option<Charset>,
     pub(crate) delimiter: Option<u8>,
-    pub(crate) quote: Option<u8>,
+    /// Each line is one value.
+    pub(crate) single_column: bool,
+    /// `Some(None)`: no quotes.
+    pub(crate) quote: Option<Option<u8>>,
+    pub(crate) escape: Option<u8>,
+    pub(crate) comment: Option<u8>,
+    pub(crate) trim: bool,
+    /// How many lines to leave out at the begin of the file.
+    pub(crate) skip: u64,
     pub(crate) header: Option<bool>,
-    pub(crate) null: String,
+    /// The words for NULL, at least one.
+    pub(crate) nulls: Vec<String>,
     pub(crate) skip_blank_lines: bool,
     pub(crate) create: bool,
     pub(crate) infer_types: bool,
@@ -42,14 +53,16 @@ pub(crate) struct Plan {
     pub(crate) table: Name,
     /// The table's columns in the order of the file.
     pub(crate) columns: Vec<String>,
-    /// The columns' types, if the table is to be created.
-    pub(crate) types: Option<Vec<&'static str>>,
-    pub(crate) dialect: Dialect,
-    pub(crate) blank: Blank,
-    /// The line of the file on which the first data row begins.
-    pub(crate) line: u64,
+    /// The columns' types that are checked in every row, if that was requested.
+    pub(crate) kinds: Vec<Kind>,
+    /// Whether the table is to be created.
+    pub(crate) created: bool,
     /// What to report to the user.
     pub(crate) notes: Vec<String>,
+    dialect: Dialect,
+    blank: Blank,
+    /// The line of the file on which the first data row begins.
+    line: u64,
     header: bool,
     wishes: Wishes,
     charset: Charset,
@@ -84,42 +97,56 @@ pub(crate) fn make(
     if found.is_none() && !wishes.create {
         return Err(target::missing(&name, similar));
     }
-    let delimiter = match wishes.delimiter {
-        None => dialect::delimiter(&input.buffer, input.ended, wishes.quote),
-        given => given,
-    };
-    let dialect = Dialect {
-        delimiter: delimiter.unwrap_or(NO_DELIMITER),
-        quote: wishes.quote,
-    };
-    let first = first(input, dialect)?;
-    let sample = sample(input, dialect, first.begin);
-    let (has_header, evidence) = header(&sample, wishes.header, found.as_ref());
-    let mut notes = vec![told(
-        input, dialect, delimiter, has_header, evidence, &first,
-    )];
+    input.skip(wishes.skip)?;
+    let known = found.as_ref().map(target::names);
+    let format = format::detected(input, &wishes, known.as_deref())?;
+    let first = first(input, format.dialect)?;
+    let sample = sample(input, format.dialect, first.begin);
+    if !wishes.single_column {
+        doubt::counts(input, format.dialect, &sample, &first, known.is_some())?;
+    }
+    let (has_header, evidence) = format::header(&sample, wishes.header, known.as_deref());
+    if known.is_none() && wishes.header.is_none() && has_header {
+        doubt::title(input, format.dialect, &sample, &first)?;
+    }
+    let width = first.fields.len();
+    let mut notes = vec![format.told(input, &wishes, width, has_header, evidence)];
     let body = sample.get(usize::from(has_header)..).unwrap_or_default();
     let headers = has_header.then(|| first.texts());
-    let width = first.fields.len();
+    let created = found.is_none();
     let target = match found {
-        Some(relation) => target::existing(relation, headers, width, &input.name, &mut notes)?,
+        Some(relation) => {
+            let file = &input.name;
+            target::existing(
+                relation,
+                headers,
+                width,
+                file,
+                wishes.infer_types,
+                &mut notes,
+            )?
+        }
         None => target::created(name, headers, body, width, &wishes, &mut notes),
     };
-    let (cut, line) = if has_header {
-        (first.end, first.next_line)
-    } else {
-        (first.begin, first.line)
+    let (cut, line) = match has_header {
+        true => (first.end, first.next_line),
+        false => (first.begin, first.line),
     };
     input.buffer.drain(..cut);
+    let Target {
+        table,
+        columns,
+        kinds,
+    } = target;
     Ok(Plan {
-        table: target.table,
-        columns: target.columns,
-        types: target.types,
-        dialect,
-        blank: if width == 1 && !wishes.skip_blank_lines {
-            Blank::Null
-        } else {
-            Blank::Skipped
+        table,
+        columns,
+        kinds,
+        created,
+        dialect: format.dialect,
+        blank: match width == 1 && !wishes.skip_blank_lines {
+            true => Blank::Null,
+            false => Blank::Skipped,
         },
         line,
         notes,
@@ -130,6 +157,27 @@ pub(crate) fn make(
 }
 
 impl Plan {
+    /// The scanner for the rows.
+    pub(crate) fn scanner(&self) -> Scanner {
+        let meaning = Meaning {
+            kinds: self.kinds.clone(),
+            nulls: self
+                .wishes
+                .nulls
+                .iter()
+                .map(|word| word.clone().into_bytes())
+                .collect(),
+            one_column: self.created && self.columns.len() == 1 && !self.wishes.single_column,
+        };
+        Scanner::new(
+            self.dialect,
+            self.columns.len(),
+            self.blank,
+            meaning,
+            self.line,
+        )
+    }
+
     /// The statement that loads rows into a table; `table` is in SQL syntax.
     pub(crate) fn copy(&self, table: &str) -> String {
         let columns: Vec<String> = self.columns.iter().map(|name| identifier(name)).collect();
@@ -138,22 +186,28 @@ impl Plan {
             columns.join(", "),
             literal(&char::from(self.dialect.delimiter).to_string()),
             literal(&char::from(self.dialect.wire_quote()).to_string()),
-            literal(&self.wishes.null),
+            literal(&self.wishes.nulls[0]),
         )
     }
 
     /// The statement that creates the table under this name, if it is to be created.
     pub(crate) fn create(&self, table: &str) -> Option<String> {
-        let columns = self.columns.iter().zip(self.types.as_ref()?);
-        let columns: Vec<String> = columns
-            .map(|(name, kind)| format!("{} {kind}", identifier(name)))
-            .collect();
-        Some(format!("CREATE TABLE {table} ({})", columns.join(", ")))
+        self.created.then(|| self.definition(table, None))
     }
 
-    /// Whether types were inferred, which may turn out to be too narrow.
-    pub(crate) fn is_inferred(&self) -> bool {
-        self.wishes.infer_types && self.types.is_some()
+    /// The same statement with a column of type text in place of the inferred one.
+    pub(crate) fn with_text(&self, column: usize) -> String {
+        self.definition(&self.table.sql(), Some(column))
+    }
+
+    fn definition(&self, table: &str, text: Option<usize>) -> String {
+        let columns = self.columns.iter().enumerate().map(|(index, name)| {
+            let kind = self.kinds.get(index).filter(|_| text != Some(index));
+            let kind = kind.copied().unwrap_or(Kind::Text).name();
+            format!("{} {kind}", identifier(name))
+        });
+        let columns: Vec<String> = columns.collect();
+        format!("CREATE TABLE {table} ({})", columns.join(", "))
     }
 
     /// The settings file with the plan's format.
@@ -176,15 +230,22 @@ impl Plan {
 /// Finds the first row that is not blank; reads more until it is complete.
 fn first(input: &mut Input, dialect: Dialect) -> Result<First, Error> {
     loop {
-        let (mut begin, mut line) = (0, 1);
+        let (mut begin, mut line) = (0, input.line);
         while begin < input.buffer.len() {
-            let (fields, length, whole) = record::row(&input.buffer[begin..], dialect);
+            let rest = &input.buffer[begin..];
+            if let Some(length) = record::comment(rest, dialect)
+                && (input.ended || length < rest.len())
+            {
+                (begin, line) = (begin + length, line + 1);
+                continue;
+            }
+            let (fields, length, whole) = record::row(rest, dialect);
             if !whole && !input.ended {
                 break;
             }
             let end = begin + length;
             let breaks = lines(&input.buffer[begin..end]).max(1);
-            if !matches!(fields.as_slice(), [only] if only.text.trim().is_empty() && !only.quoted) {
+            if !shape::is_blank(&fields) {
                 return Ok(First {
                     fields,
                     begin,
@@ -196,29 +257,18 @@ fn first(input: &mut Input, dialect: Dialect) -> Result<First, Error> {
             (begin, line) = (end, line + breaks);
         }
         if input.ended {
+            let skipped = match input.line {
+                1 => "",
+                _ => " after the lines that were skipped",
+            };
             return Err(Error::failed(format!(
-                "{}: the file has no rows, not even a header",
+                "{}: the file has no rows{skipped}, not even a header",
                 input.name
             )));
         }
         let amount = input.buffer.len().max(BLOCK);
-        input.more(amount, 1)?;
+        input.more(amount, input.line)?;
     }
-}
-
-/// Whether the first row is a header, and why, unless it was requested.
-fn header(
-    sample: &[Vec<Field>],
-    requested: Option<bool>,
-    found: Option<&Relation>,
-) -> (bool, Option<HeaderEvidence>) {
-    if let Some(requested) = requested {
-        return (requested, None);
-    }
-    let known = found.map(target::names);
-    let rows = &sample[..sample.len().min(HEADER_ROWS)];
-    let (has_header, evidence) = dialect::has_header(rows, known.as_deref());
-    (has_header, Some(evidence))
 }
 
 /// Counts line ends of any kind.
@@ -234,52 +284,11 @@ fn lines(text: &[u8]) -> u64 {
 /// The first rows without the blank ones.
 fn sample(input: &Input, dialect: Dialect, from: usize) -> Vec<Vec<Field>> {
     let mut rows = record::rows(&input.buffer[from..], dialect, input.ended, TYPED_ROWS);
-    rows.retain(|row| !matches!(row.as_slice(), [only] if only.text.is_empty() && !only.quoted));
+    let wide = rows.first().is_some_and(|row| row.len() > 1);
+    rows.retain(|row| match row.as_slice() {
+        [only] if !only.quoted && wide => !only.text.trim().is_empty(),
+        [only] if !only.quoted => !only.text.is_empty(),
+        _ => true,
+    });
     rows
-}
-
-/// The detected format in one line.
-fn told(
-    input: &Input,
-    dialect: Dialect,
-    delimiter: Option<u8>,
-    has_header: bool,
-    evidence: Option<HeaderEvidence>,
-    first: &First,
-) -> String {
-    let (charset, known) = input.found();
-    let known = match known {
-        Evidence::Given => "",
-        Evidence::Mark => " by its byte order mark",
-        Evidence::Valid => "",
-        Evidence::Guess => " as the most likely encoding (--encoding overrides it)",
-    };
-    let compression = input
-        .compression
-        .map(|name| format!("{name}, "))
-        .unwrap_or_default();
-    let separated = match delimiter {
-        Some(_) if first.fields.len() > 1 => {
-            format!("separated by {}", dialect::name(dialect.delimiter))
-        }
-        _ => "one column".to_owned(),
-    };
-    let header = match (has_header, evidence) {
-        (true, None) => "with a header",
-        (true, Some(HeaderEvidence::Table)) => "with a header that matches the table",
-        (true, Some(HeaderEvidence::Content)) => {
-            "with a header that differs from the rows below it"
-        }
-        (true, Some(HeaderEvidence::Custom)) => {
-            "with a header, by assumption (otherwise --no-header)"
-        }
-        (false, None) => "without a header",
-        (false, Some(_)) => {
-            "without a header, because the first row is like the others (otherwise --header)"
-        }
-    };
-    format!(
-        "{}: {compression}{charset}{known}, {separated}, {header}",
-        input.name
-    )
 }

@@ -3,7 +3,7 @@
 use crate::csv::dialect;
 use crate::csv::header::{self, Mismatch};
 use crate::csv::record::Field;
-use crate::csv::types;
+use crate::csv::types::{self, Kind};
 use crate::error::Error;
 use crate::transfer::relation::{Name, Relation};
 
@@ -13,8 +13,8 @@ use super::Wishes;
 pub(super) struct Target {
     pub(super) table: Name,
     pub(super) columns: Vec<String>,
-    /// The columns' types, if the table is to be created.
-    pub(super) types: Option<Vec<&'static str>>,
+    /// The columns' types that are checked in every row.
+    pub(super) kinds: Vec<Kind>,
 }
 
 /// Plans a new table for the rows.
@@ -31,24 +31,35 @@ pub(super) fn created(
         None => (header::numbered_columns(width), Vec::new()),
     };
     notes.extend(more);
-    let types = match wishes.infer_types {
-        true => types::infer(rows, width),
-        false => vec!["text"; width],
-    };
-    notes.push(made(&name, &columns, &types));
+    let mut kinds = Vec::new();
+    if wishes.infer_types {
+        for (inferred, column) in types::infer(rows, width, &wishes.nulls)
+            .iter()
+            .zip(&columns)
+        {
+            kinds.push(inferred.kind);
+            if let Some((word, kind)) = inferred.except {
+                notes.push(format!(
+                    "{column} would be {} but for {word}: --null '{word}' reads that as NULL",
+                    kind.name()
+                ));
+            }
+        }
+    }
+    notes.push(made(&name, &columns, &kinds));
     Target {
         table: name,
         columns,
-        types: Some(types),
+        kinds,
     }
 }
 
-fn made(name: &Name, columns: &[String], types: &[&str]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .zip(types)
-        .map(|(name, kind)| format!("{name} {kind}"))
-        .collect();
+fn made(name: &Name, columns: &[String], kinds: &[Kind]) -> String {
+    let columns = columns.iter().enumerate().map(|(index, name)| {
+        let kind = kinds.get(index).copied().unwrap_or(Kind::Text);
+        format!("{name} {}", kind.name())
+    });
+    let columns: Vec<String> = columns.collect();
     format!("{name} is created: {}", columns.join(", "))
 }
 
@@ -71,19 +82,30 @@ pub(super) fn names(relation: &Relation) -> Vec<String> {
     given.map(|column| column.name.clone()).collect()
 }
 
-/// Matches the file's headers, or their number, to the columns of the table.
+/// Matches the file's headers, or their number, to the columns of the table. With `checked`, the
+/// types of the columns are those of an earlier import that inferred them, and values that they
+/// would change are refused.
 pub(super) fn existing(
     relation: Relation,
     headers: Option<Vec<String>>,
     width: usize,
     file: &str,
+    checked: bool,
     notes: &mut Vec<String>,
 ) -> Result<Target, Error> {
     let columns = columns(&relation, headers, width, file, notes)?;
+    let kind = |name: &String| {
+        let column = relation.columns.iter().find(|column| column.name == *name);
+        column.map_or(Kind::Text, |column| Kind::of_column(&column.kind))
+    };
+    let kinds = match checked {
+        true => columns.iter().map(kind).collect(),
+        false => Vec::new(),
+    };
     Ok(Target {
         table: relation.name,
         columns,
-        types: None,
+        kinds,
     })
 }
 
@@ -106,7 +128,10 @@ fn columns(
                     table.len(),
                     table.join(", ")
                 ),
-                hint: Some("if its first row is a header, pass --header".to_owned()),
+                hint: Some(match table.len() {
+                    1 => "if each line is one value, pass --single-column".to_owned(),
+                    _ => "if its first row is a header, pass --header".to_owned(),
+                }),
             }),
         };
     };
@@ -172,7 +197,7 @@ fn hint(mismatch: &Mismatch, name: &Name, table: &[String]) -> String {
     };
     match other {
         Some(delimiter) => format!(
-            "the file seems to be separated by {}: omit --delimiter or correct it",
+            "the file seems to be separated by {0}: pass --delimiter {0}",
             dialect::name(delimiter)
         ),
         None => format!("the columns of {name} are: {}", table.join(", ")),

@@ -22,6 +22,7 @@ mod kind;
 mod lost_answer;
 mod opened_before_fork;
 mod panicked;
+pub(crate) mod pooler;
 mod server_report;
 mod session_end;
 mod tls_failure;

@@ -40,9 +40,13 @@ pub struct Pgbouncer {
 }
 
 impl Pgbouncer {
-    /// Returns the path of the program, if it is installed.
+    /// Returns the path of the program: the one that `PGMONKEY_TEST_PGBOUNCER` names, or the
+    /// installed one, if any.
     #[must_use]
     pub fn find() -> Option<PathBuf> {
+        if let Some(program) = std::env::var_os("PGMONKEY_TEST_PGBOUNCER") {
+            return Some(program.into());
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path)
             .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))

@@ -37,6 +37,7 @@ mod outage;
 mod outcome;
 mod own_files;
 mod pgbouncer;
+mod poolers;
 mod program;
 mod provider;
 mod recipes;

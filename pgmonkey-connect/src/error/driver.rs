@@ -7,9 +7,10 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
+use super::pooler::{self, Report};
 use super::{ErrorKind, TlsFailure};
 use crate::printable::{Line, line};
-use crate::wire::LoginRefused;
+use crate::wire::{LoginRefused, Stage};
 
 /// The cause of a driver's error, as far as this crate recognizes it.
 pub(crate) enum Cause {
@@ -74,6 +75,10 @@ fn find<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
 /// Transient if the socket failed, the server is starting, stopping or full, or transactions
 /// conflicted; otherwise by SQLSTATE.
 pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
+    let of_pooler = |error| pooler::kind(Report::of(error), Stage::Session);
+    if let Some(kind) = error.as_db_error().and_then(of_pooler) {
+        return kind;
+    }
     match error.code() {
         Some(code) => kind_of(code),
         None if is_loss(error) => ErrorKind::Transient,

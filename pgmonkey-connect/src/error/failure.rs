@@ -11,13 +11,15 @@ use std::time::Duration;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::driver::{self, DriverText};
+use super::pooler::{self, Report};
 use super::{ErrorKind, HookFailure};
 use crate::attempt::{Attempt, Encryption};
 use crate::printable::Line;
 use crate::role::RoleMismatch;
-use crate::wire::LoginRefused;
+use crate::wire::Stage;
 
 pub use super::tls_failure::TlsFailure;
+pub use crate::wire::LoginRefused;
 
 /// Why no session could be opened: one entry for each attempt, in order.
 #[derive(Debug)]
@@ -62,9 +64,9 @@ impl ConnectFailure {
     /// The server's error in the last attempt, if there is one.
     pub(crate) fn as_db_error(&self) -> Option<&DbError> {
         match &self.attempts.last()?.cause {
-            ConnectCause::Driver(error) | ConnectCause::Refused { error, .. } => {
-                error.as_db_error()
-            }
+            ConnectCause::Driver(error)
+            | ConnectCause::Pooler { error, .. }
+            | ConnectCause::Refused { error, .. } => error.as_db_error(),
             ConnectCause::Hook(failure) => failure.as_db_error(),
             _ => None,
         }
@@ -189,6 +191,14 @@ pub enum ConnectCause {
     Io(io::Error),
     /// The driver failed, with the server's error if there is one.
     Driver(Arc<tokio_postgres::Error>),
+    /// A connection pooler refused the session with an error of its own, whose SQLSTATE does not
+    /// say what it means.
+    Pooler {
+        /// The pooler's error.
+        error: Arc<tokio_postgres::Error>,
+        /// What kind of failure it is.
+        kind: ErrorKind,
+    },
     /// `connect_timeout` passed.
     Timeout(Duration),
     /// `connect_timeout` passed before the server was contacted, or after it had answered.
@@ -226,7 +236,16 @@ pub enum ConnectCause {
 
 impl ConnectCause {
     /// Extracts the cause from a driver's error.
-    pub fn of_driver(error: tokio_postgres::Error, limit: Option<Duration>) -> Self {
+    pub(crate) fn of_driver(
+        error: tokio_postgres::Error,
+        limit: Option<Duration>,
+        stage: Stage,
+    ) -> Self {
+        let of_pooler = |error| pooler::kind(Report::of(error), stage);
+        if let Some(kind) = error.as_db_error().and_then(of_pooler) {
+            let error = Arc::new(error);
+            return Self::Pooler { error, kind };
+        }
         match driver::cause(&error) {
             driver::Cause::Tls(failure) => Self::Tls(failure),
             driver::Cause::Login(refused) => Self::Login(refused),
@@ -239,7 +258,9 @@ impl ConnectCause {
     /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {
-            Self::Driver(error) | Self::Refused { error, .. } => error.code(),
+            Self::Driver(error) | Self::Pooler { error, .. } | Self::Refused { error, .. } => {
+                error.code()
+            }
             Self::Hook(failure) => failure.code(),
             _ => None,
         }
@@ -254,6 +275,7 @@ impl ConnectCause {
             Self::Refused { rotates: true, .. } => ErrorKind::Transient,
             Self::Refused { rotates: false, .. } => ErrorKind::Authentication,
             Self::Driver(error) => driver::kind(error),
+            Self::Pooler { kind, .. } => *kind,
             Self::Tls(failure) => failure.kind(),
             Self::Login(_) | Self::NoPassword => ErrorKind::Authentication,
             Self::Hook(failure) => failure.kind(),
@@ -269,7 +291,10 @@ impl ConnectCause {
     /// Whether the server rejected the credentials.
     pub(crate) fn blames_the_password(&self) -> bool {
         let code = self.code();
-        code == Some(&SqlState::INVALID_PASSWORD)
+        let of_pooler =
+            matches!(self, Self::Pooler { kind, .. } if *kind == ErrorKind::Authentication);
+        of_pooler
+            || code == Some(&SqlState::INVALID_PASSWORD)
             || code == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
     }
 
@@ -277,8 +302,12 @@ impl ConnectCause {
     /// elsewhere, by PAM, LDAP or RADIUS, uses the SQLSTATE of a missing line in pg_hba.conf: the
     /// function that reports it tells them apart.
     pub(crate) fn as_refusal(&self) -> Option<&Arc<tokio_postgres::Error>> {
-        let Self::Driver(error) = self else {
-            return None;
+        let error = match self {
+            Self::Driver(error) => error,
+            Self::Pooler { error, kind } if *kind == ErrorKind::Authentication => {
+                return Some(error);
+            }
+            _ => return None,
         };
         let database = error.as_db_error()?;
         let checked = *database.code() == SqlState::INVALID_PASSWORD
@@ -300,6 +329,9 @@ impl fmt::Display for ConnectCause {
             Self::Resolve(error) => write!(f, "cannot resolve the name: {}", Line(error)),
             Self::Io(error) => Line(error).fmt(f),
             Self::Driver(error) => DriverText(error).fmt(f),
+            Self::Pooler { error, .. } => {
+                write!(f, "{} (from a connection pooler)", DriverText(error))
+            }
             Self::Timeout(limit) => write!(
                 f,
                 "no session within connect_timeout ({limit:?}): the server accepted the connection but did not finish the login, or did not answer at all"

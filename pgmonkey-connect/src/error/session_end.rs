@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
-use super::driver;
-use super::{Error, ErrorKind};
+use super::pooler::{self, Report};
+use super::{Error, ErrorKind, driver};
 use crate::printable::line;
-use crate::wire::{LimitExceeded, Observer, ServerFailure};
+use crate::wire::{LimitExceeded, Observer, Stage};
 
 /// A session that ended while it was in use, and why.
 ///
@@ -33,7 +33,11 @@ pub struct SessionEnd {
 
 #[derive(Debug)]
 enum Reason {
-    Server { code: SqlState, message: String },
+    Server {
+        code: SqlState,
+        message: String,
+        kind: ErrorKind,
+    },
     Limit(LimitExceeded),
     GivenUp(&'static str),
 }
@@ -46,9 +50,14 @@ impl Reason {
         if let Some(reason) = observer.condemned() {
             return Some(Self::GivenUp(reason));
         }
-        let ServerFailure { code, message, .. } = observer.end_reason()?;
-        let code = SqlState::from_code(&code);
-        Some(Self::Server { code, message })
+        let failure = observer.end_reason()?;
+        let code = SqlState::from_code(&failure.code);
+        let kind = pooler::kind(Report::of_end(&failure), Stage::Session);
+        Some(Self::Server {
+            kind: kind.unwrap_or_else(|| driver::kind_of(&code)),
+            message: failure.message,
+            code,
+        })
     }
 }
 
@@ -88,14 +97,17 @@ impl SessionEnd {
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {
-        self.code().map_or(ErrorKind::Other, driver::kind_of)
+        match &self.reason {
+            Reason::Server { kind, .. } => *kind,
+            Reason::Limit(_) | Reason::GivenUp(_) => ErrorKind::Other,
+        }
     }
 }
 
 impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
-            Reason::Server { code, message } => write!(
+            Reason::Server { code, message, .. } => write!(
                 f,
                 "the server ended the session: {} (SQLSTATE {})",
                 line(message),

@@ -50,6 +50,7 @@ impl Outcome {
             ConnectCause::Driver(error) if error.code().is_some() && !authenticated => {
                 Self::Refused
             }
+            ConnectCause::Pooler { .. } if !authenticated => Self::Refused,
             _ => Self::Other,
         }
     }

@@ -206,7 +206,10 @@ impl<'a> ServerSearch<'a> {
             OpenFailure::SlowHook => self.connect_target.slow("the after_connect hook"),
             OpenFailure::Driver(error) => match self.connect_target.blamed_setting(&error) {
                 Some(blame) => return Err(blame),
-                None => ConnectCause::of_driver(error, self.connect_target.limit()),
+                None => {
+                    let stage = attempt.connector.observer().stage();
+                    ConnectCause::of_driver(error, self.connect_target.limit(), stage)
+                }
             },
         };
         if self.tells_login(attempt, &cause, now) {

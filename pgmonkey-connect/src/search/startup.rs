@@ -8,10 +8,10 @@ use std::fmt;
 
 use bytes::BytesMut;
 use pgmonkey_config::{REDACTED, SessionSettings};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::Error;
+use crate::error::pooler::{self, Report};
 
 type BoxError = Box<dyn StdError + Sync + Send>;
 
@@ -108,9 +108,9 @@ impl ToSql for Hidden {
 
 /// Whether the server, most likely a pooler, refused the startup packet because of its `options`.
 pub fn options_refused(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|error| {
-        *error.code() == SqlState::PROTOCOL_VIOLATION && error.message().contains("startup param")
-    })
+    error
+        .as_db_error()
+        .is_some_and(|error| pooler::refuses_options(Report::of(error)))
 }
 
 /// The session setting that made the login fail, if the server's message names one.

@@ -12,6 +12,7 @@ mod texts;
 pub use framing::TransactionEnd;
 pub use limit::LimitExceeded;
 pub use login::LoginRefused;
+pub(crate) use observer::Stage;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
 pub use observer::{Limited, Observer, TransactionEnds, WireState};

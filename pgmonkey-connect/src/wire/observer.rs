@@ -45,6 +45,17 @@ pub enum WireState {
     Closed,
 }
 
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Before AuthenticationOk.
+    Login,
+    /// After AuthenticationOk, before the first ReadyForQuery.
+    Accepted,
+    /// After the first ReadyForQuery.
+    Session,
+}
+
 /// Low byte: the server's status letter (0 before the first). Then one bit each for: a copy expects
 /// data, closed, login succeeded, role announced, server is a standby, a write was refused as
 /// read-only, a prepared statement was refused as stale, and those explained below. High half:
@@ -297,6 +308,19 @@ impl Observer {
     /// Whether the server has accepted the login.
     pub fn is_authenticated(&self) -> bool {
         self.word.load(Ordering::Acquire) & AUTHENTICATED != 0
+    }
+
+    /// How far the session has come, also if it has ended. The login of a session that is not
+    /// observed never ends.
+    pub(crate) fn stage(&self) -> Stage {
+        let word = self.word.load(Ordering::Acquire);
+        if word as u8 != 0 {
+            Stage::Session
+        } else if word & AUTHENTICATED != 0 {
+            Stage::Accepted
+        } else {
+            Stage::Login
+        }
     }
 
     /// The authentication method; `None` before the server has accepted the login.

@@ -54,6 +54,8 @@ pub struct ServerFailure {
     pub message: String,
     /// Whether the statement may have been executed in part: its parameters were already bound.
     pub bound: bool,
+    /// Whether the error names the routine that raised it, as PostgreSQL's own errors do.
+    pub(crate) has_routine: bool,
 }
 
 impl ServerFailure {
@@ -63,6 +65,7 @@ impl ServerFailure {
             code: text(b'C'),
             message: text(b'M'),
             bound,
+            has_routine: field(fields, b'R').is_some(),
         }
     }
 }

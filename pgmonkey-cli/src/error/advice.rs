@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use pgmonkey::Error;
-use pgmonkey::failure::{ConnectCause, FailedAttempt, TlsFailure};
+use pgmonkey::failure::{ConnectCause, FailedAttempt, LoginRefused, TlsFailure};
 
 /// What to do about the error, if known.
 pub(crate) fn on(error: &Error) -> Option<String> {
@@ -29,7 +29,7 @@ fn on_attempt(attempt: &FailedAttempt) -> Option<String> {
                 .to_owned(),
         ),
         ConnectCause::Tls(failure) => on_tls(failure),
-        ConnectCause::Login(_) => Some(
+        ConnectCause::Login(LoginRefused::Method { .. }) => Some(
             "allow the server's method in `require_auth`, or change the method in the server's pg_hba.conf".to_owned(),
         ),
         ConnectCause::Role(_) => Some(

@@ -62,6 +62,22 @@ impl TlsFailure {
         }
     }
 
+    /// Adds what direct negotiation requires to a failure that a server before PostgreSQL 17 causes:
+    /// it reads the handshake as a startup message of an invalid length, and closes.
+    #[cfg(feature = "tls")]
+    pub(crate) fn of_direct(self) -> Self {
+        let advise = |text| {
+            format!(
+                "{text}; sslnegotiation: direct requires PostgreSQL 17 or later: leave it out for an older server"
+            )
+        };
+        match self {
+            Self::Interrupted(text) => Self::Interrupted(advise(text)),
+            Self::Handshake(text) if text.ends_with("not TLS") => Self::Handshake(advise(text)),
+            failure => failure,
+        }
+    }
+
     /// Whether the client's certificate or its key cannot be used.
     #[cfg(feature = "tls")]
     pub(crate) fn is_of_identity(&self) -> bool {

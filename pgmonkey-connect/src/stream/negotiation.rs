@@ -42,11 +42,12 @@ where
     let stream = TlsConnector::from(Arc::clone(&context.client))
         .connect(name, socket)
         .await
-        .map_err(|error| match interrupted_or(&error, &context.trusted) {
-            TlsFailure::Interrupted(text) if direct => TlsFailure::Interrupted(format!(
-                "{text}; sslnegotiation: direct requires PostgreSQL 17 or later"
-            )),
-            failure => failure,
+        .map_err(|error| {
+            let failure = interrupted_or(&error, &context.trusted);
+            match direct {
+                true => failure.of_direct(),
+                false => failure,
+            }
         })?;
     if direct && stream.get_ref().1.alpn_protocol().is_none() {
         return Err(TlsFailure::NoAlpn);

@@ -37,7 +37,17 @@ pub enum LoginRefused {
     },
     /// The server sent more than a login needs.
     Limit(LimitExceeded),
+    /// The server derives this user's SCRAM key with more iterations than the drivers accept.
+    ScramIterations {
+        /// The server's number.
+        count: u32,
+    },
+    /// The server authenticates this user by OAuth and nothing else.
+    Oauth,
 }
+
+/// The most SCRAM iterations that the drivers accept; postgres-protocol 0.6.
+const MOST_SCRAM_ITERATIONS: u32 = 100_000;
 
 impl fmt::Display for LoginRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,6 +68,13 @@ impl fmt::Display for LoginRefused {
                 "the server announced a message of {bytes} bytes before the login was over, which may take {LOGIN_BYTES} bytes: it does not speak the PostgreSQL protocol"
             ),
             Self::Limit(limit) => limit.fmt(f),
+            Self::ScramIterations { count } => write!(
+                f,
+                "the server derives this user's SCRAM key with {count} iterations, and the drivers accept at most {MOST_SCRAM_ITERATIONS}: set scram_iterations to {MOST_SCRAM_ITERATIONS} or less on the server, then set the user's password again"
+            ),
+            Self::Oauth => f.write_str(
+                "the server authenticates this user by OAuth, which the drivers do not support: ask for a line in pg_hba.conf with scram-sha-256 or cert"
+            ),
         }
     }
 }
@@ -80,9 +97,13 @@ impl Login {
             self.check(method);
             return Some(method);
         }
-        if let Some(method) = method(code, body.get(4..).unwrap_or_default()) {
+        let rest = body.get(4..).unwrap_or_default();
+        if let Some(method) = method(code, rest) {
             self.asked = Some(method);
             self.check(method);
+        }
+        if let Some(refusal) = unsupported(code, rest) {
+            self.refusal.get_or_insert(refusal);
         }
         None
     }
@@ -149,10 +170,32 @@ fn method(code: u32, rest: &[u8]) -> Option<AuthMethod> {
         5 => Some(AuthMethod::Md5),
         7 => Some(AuthMethod::Gss),
         9 => Some(AuthMethod::Sspi),
-        10 => Some(match rest.starts_with(b"OAUTHBEARER") {
+        10 => Some(match wants_oauth(rest) {
             true => AuthMethod::Oauth,
             false => AuthMethod::ScramSha256,
         }),
+        _ => None,
+    }
+}
+
+/// Whether OAuth is the only mechanism offered.
+fn wants_oauth(mechanisms: &[u8]) -> bool {
+    let mut names = mechanisms.split(|byte| *byte == 0);
+    mechanisms.starts_with(b"OAUTHBEARER") && !names.any(|name| name.starts_with(b"SCRAM-"))
+}
+
+/// Why the drivers cannot answer a request, for requests that they refuse in fewer words.
+fn unsupported(code: u32, rest: &[u8]) -> Option<LoginRefused> {
+    match code {
+        10 if wants_oauth(rest) => Some(LoginRefused::Oauth),
+        11 => {
+            let text = std::str::from_utf8(rest).ok()?;
+            let count = text.split(',').find_map(|part| part.strip_prefix("i="))?;
+            // More digits than fit are more iterations than any limit.
+            let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+            let count = is_number.then(|| count.parse().unwrap_or(u32::MAX))?;
+            (count > MOST_SCRAM_ITERATIONS).then_some(LoginRefused::ScramIterations { count })
+        }
         _ => None,
     }
 }
@@ -192,6 +235,34 @@ mod tests {
         ];
         assert_eq!(refused("scram-sha-256", &scram), None);
         assert!(refused("md5", &scram[..1]).is_some());
+    }
+
+    #[test]
+    fn what_the_drivers_cannot_answer_is_named() {
+        let scram = |last: &str| {
+            let first = request(10, b"SCRAM-SHA-256\0\0");
+            [
+                first,
+                request(11, format!("r=x,s=eA==,i={last}").as_bytes()),
+            ]
+        };
+        assert_eq!(refused("none,scram-sha-256", &scram("100000")), None);
+        let text = refused("none,scram-sha-256", &scram("150000")).expect("refused");
+        assert!(text.contains("150000 iterations") && text.contains("at most 100000"));
+        assert!(refused("scram-sha-256", &scram("99999999999")).is_some());
+        assert_eq!(
+            refused("scram-sha-256", &scram("x")),
+            None,
+            "the driver's error"
+        );
+        let oauth = [request(10, b"OAUTHBEARER\0\0")];
+        assert!(
+            refused("oauth", &oauth)
+                .expect("refused")
+                .contains("by OAuth")
+        );
+        let both = [request(10, b"OAUTHBEARER\0SCRAM-SHA-256\0\0")];
+        assert_eq!(refused("scram-sha-256", &both), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use pgmonkey_config::PoolSettings;
 use pgmonkey_connect::pool::{
-    self, Acquiring, Caller, ConnectTask, Home, Label, PoolCore, Shell, Step,
+    self, Acquiring, Caller, Checkout, ConnectTask, Home, InUse, Label, PoolCore, Shell, Step,
 };
 use pgmonkey_connect::recycle::Verdict;
 use pgmonkey_connect::{CloseReason, events};
@@ -35,6 +35,11 @@ impl Shell for Numbers {
     fn end_reason(_: &u32, _: Instant) -> Option<CloseReason> {
         None
     }
+
+    fn release(checkout: Checkout<Self>) {
+        events::recycled(checkout.pool().0.label().name(), Verdict::Keep);
+        checkout.release_clean();
+    }
 }
 
 /// Holds with the feature `metrics` too, as long as no recorder is installed.
@@ -51,12 +56,10 @@ fn a_turn_of_a_session_allocates_nothing_when_nobody_listens() {
     drop(ask());
     let turn = || {
         let _span = events::acquire(label.name()).map(tracing::Span::entered);
-        let (Acquiring::Ready(mut checkout), caller) = ask() else {
+        let (Acquiring::Ready(checkout), caller) = ask() else {
             panic!("one is idle");
         };
-        checkout.mark_acquired(caller.began);
-        events::recycled(label.name(), Verdict::Keep);
-        checkout.release(Instant::now());
+        drop(InUse::new(checkout, &caller));
     };
     turn();
     let counted = allocation_counter::measure(|| (0..100).for_each(|_| turn()));

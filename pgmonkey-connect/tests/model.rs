@@ -23,7 +23,7 @@ mod telemetry {
 #[path = "../src/pool"]
 mod pool {
     pub use budget::{Budget, Permit};
-    pub use checkout::Checkout;
+    pub use checkout::{Checkout, InUse};
     pub use connect_task::ConnectTask;
     pub use home::Home;
     pub use idle_check::IdleCheck;

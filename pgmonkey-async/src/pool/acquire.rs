@@ -1,7 +1,6 @@
 //! Acquiring and releasing sessions: carries out the decisions of the pool's state.
 
 use std::future::poll_fn;
-use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +30,9 @@ const IDLE: Duration = Duration::from_millis(1);
 /// A session together with the entry that records its caller.
 pub(crate) type Checkout = pool::Checkout<Shared>;
 
+/// A session that its caller uses: dropping it releases the session.
+pub(crate) type InUse = pool::InUse<Shared>;
+
 impl Shell for Shared {
     type Session = Box<Session>;
 
@@ -56,6 +58,26 @@ impl Shell for Shared {
     #[inline]
     fn end_reason(session: &Box<Session>, now: Instant) -> Option<CloseReason> {
         session.end_reason(now)
+    }
+
+    /// Releases a clean session at once; another one is reset by a task.
+    fn release(checkout: Checkout) {
+        let pool = checkout.pool();
+        if let Some(holder) = &pool.holder {
+            holder.release();
+        }
+        let reset = pool.settings.reset;
+        let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
+        if hooks.is_none() && checkout.is_clean(reset) {
+            checkout.warn_out_of_reach(reset);
+            events::recycled(pool.core.label().name(), Verdict::Keep);
+            return checkout.release_clean();
+        }
+        let hooks = hooks.cloned();
+        checkout.clean();
+        // A runtime that shuts down drops the task, and the session with it.
+        let runtime = runtimes::beside(checkout.runtime()).clone();
+        runtime.spawn(recycle_and_release(checkout, hooks));
     }
 }
 
@@ -244,43 +266,6 @@ impl Shared {
     }
 }
 
-/// A session in use: dropping it releases the session.
-pub(crate) struct InUse(Option<Checkout>);
-
-impl InUse {
-    #[inline]
-    fn new(mut checkout: Checkout, caller: &Caller) -> Self {
-        checkout.mark_acquired(caller.began);
-        Self(Some(checkout))
-    }
-}
-
-impl Deref for InUse {
-    type Target = Checkout;
-
-    #[inline]
-    fn deref(&self) -> &Checkout {
-        let checkout = self.0.as_ref();
-        checkout.expect("only the drop takes the checkout")
-    }
-}
-
-impl DerefMut for InUse {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Checkout {
-        let checkout = self.0.as_mut();
-        checkout.expect("only the drop takes the checkout")
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if let Some(checkout) = self.0.take() {
-            release(checkout);
-        }
-    }
-}
-
 /// Lets the runtime look at the session's socket and the driver process what arrived: a session
 /// that the server closed looks alive until then.
 async fn look(checkout: &Checkout) {
@@ -301,29 +286,6 @@ async fn look(checkout: &Checkout) {
     }
 }
 
-/// Takes a session back: immediately if it is clean, otherwise after a reset.
-fn release(checkout: Checkout) {
-    let pool = checkout.pool();
-    if !pool.core.origin().is_here() {
-        return;
-    }
-    if let Some(holder) = &pool.holder {
-        holder.release();
-    }
-    let reset = pool.settings.reset;
-    let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
-    if hooks.is_none() && checkout.is_clean(reset) {
-        checkout.warn_out_of_reach(reset);
-        events::recycled(pool.core.label().name(), Verdict::Keep);
-        return release_clean(checkout);
-    }
-    let hooks = hooks.cloned();
-    checkout.clean();
-    // A runtime that shuts down drops the task, and the session with it.
-    let runtime = runtimes::beside(checkout.runtime()).clone();
-    runtime.spawn(recycle_and_release(checkout, hooks));
-}
-
 async fn recycle_and_release(mut checkout: Checkout, hooks: Option<Hooks>) {
     let reset = checkout.pool().settings.reset;
     let mut clean = checkout.recycle(reset).await;
@@ -331,18 +293,8 @@ async fn recycle_and_release(mut checkout: Checkout, hooks: Option<Hooks>) {
         clean = checkout.ask_after_release(&hooks).await;
     }
     match clean {
-        Ok(()) => release_clean(checkout),
+        Ok(()) => checkout.release_clean(),
         Err(reason) => checkout.end(reason),
-    }
-}
-
-/// Hands a clean session to the next caller.
-#[inline]
-fn release_clean(checkout: Checkout) {
-    let now = Instant::now();
-    match checkout.end_reason(now) {
-        None => checkout.release(now),
-        Some(reason) => checkout.end(reason),
     }
 }
 

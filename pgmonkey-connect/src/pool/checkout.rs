@@ -75,7 +75,7 @@ impl<P: Shell> Checkout<P> {
 
     /// Marks the session as acquired by the caller that asked at `began`.
     #[inline]
-    pub fn mark_acquired(&mut self, began: Instant) {
+    fn mark_acquired(&mut self, began: Instant) {
         if let Stage::Checked(_) = self.stage {
             self.pool
                 .core()
@@ -91,9 +91,8 @@ impl<P: Shell> Checkout<P> {
         self.pool.core().lock().clean(self.id);
     }
 
-    /// Releases the session, which must be clean, to the pool.
     #[inline]
-    pub fn release(mut self, now: Instant) {
+    fn release(mut self, now: Instant) {
         if let Some(session) = self.session.take() {
             self.release_taken(session, now);
         }
@@ -107,11 +106,19 @@ impl<P: Shell> Checkout<P> {
         let mut state = core.lock();
         let held = self.held_since(&mut state);
         let put = state.release(self.id, session, home, now, gives_up);
-        if matches!(put, Released::Idle) && state.is_quiet() {
-            drop(state);
-            core.has_idle();
-        } else {
-            unlock_released(core, state, put, now).run(&self.pool);
+        match put {
+            Released::Idle if state.is_quiet() => {
+                drop(state);
+                core.has_idle();
+            }
+            Released::Handed(slot, granted) if state.is_quiet() => {
+                let waker = slot.fill(Ok(granted));
+                drop(state);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            put => unlock_released(core, state, put, now).run(&self.pool),
         }
         // The program's recorder and subscribers come last: they may panic.
         if let Some(since) = held {
@@ -127,6 +134,16 @@ impl<P: Shell> Checkout<P> {
             return None;
         }
         state.since(self.id)
+    }
+
+    /// Releases a clean session to the pool, or closes it if it must not be handed out again.
+    #[inline]
+    pub fn release_clean(self) {
+        let now = Instant::now();
+        match self.end_reason(now) {
+            None => self.release(now),
+            Some(reason) => self.end(reason),
+        }
     }
 
     /// Closes the session.
@@ -183,6 +200,54 @@ impl<P: Shell> DerefMut for Checkout<P> {
     fn deref_mut(&mut self) -> &mut P::Session {
         let session = self.session.as_mut();
         session.expect("what takes the session consumes the checkout")
+    }
+}
+
+/// A session that its caller uses. Dropping it releases the session, see [`Shell::release`].
+pub struct InUse<P: Shell>(Option<Checkout<P>>);
+
+impl<P: Shell> InUse<P> {
+    /// Hands the session to `caller`.
+    #[inline]
+    pub fn new(mut checkout: Checkout<P>, caller: &Caller) -> Self {
+        checkout.mark_acquired(caller.began);
+        Self(Some(checkout))
+    }
+
+    /// The session's pool.
+    #[inline]
+    pub fn pool(&self) -> &Arc<P> {
+        let checkout = self.0.as_ref();
+        checkout.expect(NOT_DROPPED).pool()
+    }
+}
+
+const NOT_DROPPED: &str = "only the drop takes the checkout";
+
+impl<P: Shell> Deref for InUse<P> {
+    type Target = P::Session;
+
+    #[inline]
+    fn deref(&self) -> &P::Session {
+        self.0.as_ref().expect(NOT_DROPPED)
+    }
+}
+
+impl<P: Shell> DerefMut for InUse<P> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut P::Session {
+        self.0.as_mut().expect(NOT_DROPPED)
+    }
+}
+
+impl<P: Shell> Drop for InUse<P> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(checkout) = self.0.take()
+            && checkout.pool.core().origin().is_here()
+        {
+            P::release(checkout);
+        }
     }
 }
 

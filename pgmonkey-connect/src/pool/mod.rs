@@ -42,7 +42,7 @@ mod sync;
 mod waiter;
 
 pub use budget::{Budget, Budgets, Permit};
-pub use checkout::Checkout;
+pub use checkout::{Checkout, InUse};
 pub use checkouts::{CheckoutId, Overdue};
 pub use connect_task::ConnectTask;
 pub use home::Home;

@@ -61,6 +61,9 @@ pub trait Shell: Send + Sync + Sized + 'static {
     /// Why a session must not be handed out again, if so. Sends nothing.
     fn end_reason(session: &Self::Session, now: Instant) -> Option<CloseReason>;
 
+    /// Takes a session back from its caller: releases it if it is clean, otherwise cleans it first.
+    fn release(checkout: Checkout<Self>);
+
     /// Closes a session.
     fn discard(session: Self::Session) {
         drop(session);
@@ -292,11 +295,21 @@ pub fn acquire<P: Shell>(
             Ok(Acquiring::Ready(Checkout::new(Arc::clone(pool), granted)))
         }
         Acquired::Queued(ticket) => {
-            let todo = state.todo(Instant::now());
-            let deferred = unlock(core, state, todo);
+            let deferred = match state.is_quiet() {
+                true => {
+                    drop(state);
+                    None
+                }
+                false => {
+                    let todo = state.todo(Instant::now());
+                    Some(unlock(core, state, todo))
+                }
+            };
             let slot = slot.unwrap_or_default();
             let mut waiting = Waiter::new(Arc::clone(pool), slot, ticket, caller.began);
-            deferred.run(pool);
+            if let Some(deferred) = deferred {
+                deferred.run(pool);
+            }
             waiting.count();
             Ok(Acquiring::Waiting(waiting))
         }

@@ -28,6 +28,7 @@ use super::sync::Instant;
 use crate::Error;
 use crate::status::{CloseReason, Closed};
 
+mod closing;
 mod in_use;
 mod maintenance;
 mod openings;
@@ -264,6 +265,12 @@ impl<S, W> PoolState<S, W> {
         }
     }
 
+    /// When a checkout's caller acquired the session.
+    #[inline]
+    pub fn since(&self, id: CheckoutId) -> Option<Instant> {
+        self.checkouts.get(id).map(|entry| entry.since)
+    }
+
     /// Removes a caller that gives up; `None` if it has already been served.
     pub fn leave(&mut self, ticket: Ticket) -> Option<W> {
         let at = self.waiters.iter().position(|w| w.ticket == ticket)?;
@@ -280,30 +287,11 @@ impl<S, W> PoolState<S, W> {
         std::mem::replace(&mut self.limits.max_size, max_size)
     }
 
-    /// Closes the pool; false if it was already closed.
-    pub fn close(&mut self) -> bool {
-        !std::mem::replace(&mut self.closed, true)
-    }
-
-    /// Whether the pool is closed.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// Whether callers wait.
-    pub fn has_waiters(&self) -> bool {
-        !self.waiters.is_empty()
-    }
-
-    /// Whether a session that has just become idle leaves nothing to do: no waiter, not closed.
+    /// Whether nothing is due: no caller waits, or all that wait have only releases to wait for.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.waiters.is_empty() && !self.closed
-    }
-
-    /// Notifies `watcher` once the pool is closed and has no session left.
-    pub fn watch(&mut self, watcher: W) {
-        self.watchers.push(watcher);
+        let is_full = || self.idle.len() == 0 && self.room() == 0 && self.maintained;
+        !self.closed && (self.waiters.is_empty() || is_full())
     }
 
     /// Returns the actions due after an event that may have made room or added a waiter.

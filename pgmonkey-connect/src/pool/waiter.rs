@@ -89,16 +89,14 @@ impl<P: Shell> Drop for Waiter<P> {
         if !core.origin().is_here() {
             return std::mem::forget((Arc::clone(&self.pool), Arc::clone(&self.slot)));
         }
-        let counted = self.counted;
-        let label = Arc::clone(core.label());
         if !self.served
             && let Some(delivery) = self.leave()
         {
             // The session is untouched: dropping its checkout releases it.
             drop(self.unpack(delivery));
         }
-        if counted {
-            label.waited();
+        if self.counted {
+            self.pool.core().label().waited();
         }
     }
 }

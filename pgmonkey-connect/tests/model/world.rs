@@ -16,8 +16,8 @@ use tokio::runtime::Builder;
 
 use crate::error::Error;
 use crate::pool::{
-    self, Acquiring, Caller, Checkout, ConnectTask, Home, Instant, Label, Permit, PoolCore, Shell,
-    Step, Waiter,
+    self, Acquiring, Caller, Checkout, ConnectTask, Home, InUse, Instant, Label, Permit, PoolCore,
+    Shell, Step, Waiter,
 };
 use crate::status::CloseReason;
 use crate::surroundings::sync::{pass, reset_clock};
@@ -142,6 +142,19 @@ impl Shell for World {
 
     fn end_reason(_: &Session, _: Instant) -> Option<CloseReason> {
         None
+    }
+
+    fn release(checkout: Checkout<Self>) {
+        match draw(8) {
+            0 => checkout.end(CloseReason::Dirty),
+            1 => drop(checkout),
+            2 => {
+                checkout.clean();
+                thread::yield_now();
+                checkout.release_clean();
+            }
+            _ => checkout.release_clean(),
+        }
     }
 }
 
@@ -366,18 +379,11 @@ fn use_it(mut checkout: Checkout<World>, began: Instant) {
         2 => checkout.check(CloseReason::Hook),
         _ => {}
     }
-    checkout.mark_acquired(began);
+    let mut caller = caller(Home::ANYWHERE);
+    caller.began = began;
+    let in_use = InUse::new(checkout, &caller);
     thread::yield_now();
-    match draw(8) {
-        0 => checkout.end(CloseReason::Dirty),
-        1 => drop(checkout),
-        2 => {
-            checkout.clean();
-            thread::yield_now();
-            checkout.release(Instant::now());
-        }
-        _ => checkout.release(Instant::now()),
-    }
+    drop(in_use);
 }
 
 async fn wait_as_task(mut waiting: Waiter<World>) -> Delivery {

@@ -1,10 +1,10 @@
 //! Acquiring and releasing sessions: carries out the decisions of the pool's state.
 
-use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgmonkey_config::Reset;
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::pool::{
@@ -16,6 +16,7 @@ use tracing::Span;
 
 use crate::pool::Shared;
 use crate::session::Session;
+use crate::session::hooks::Hooks;
 
 /// A session released less than this long ago needs no check: looking at the socket would take
 /// longer.
@@ -23,6 +24,9 @@ const FRESH: Duration = Duration::from_micros(20);
 
 /// A session together with the entry that records its caller.
 pub(crate) type Checkout = pool::Checkout<Shared>;
+
+/// A session that its caller uses: dropping it releases the session.
+pub(crate) type InUse = pool::InUse<Shared>;
 
 impl Shell for Shared {
     type Session = Box<Session>;
@@ -49,6 +53,31 @@ impl Shell for Shared {
     #[inline]
     fn end_reason(session: &Box<Session>, now: Instant) -> Option<CloseReason> {
         session.end_reason(now)
+    }
+
+    /// Releases a clean session at once; another one is reset here.
+    fn release(mut checkout: Checkout) {
+        let pool = checkout.pool();
+        if let Some(holder) = &pool.holder {
+            holder.release();
+        }
+        let reset = pool.settings.reset;
+        let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
+        if hooks.is_none() && checkout.is_clean(reset) {
+            checkout.warn_out_of_reach(reset);
+            events::recycled(pool.core.label().name(), Verdict::Keep);
+            checkout.is_back();
+            return checkout.release_clean();
+        }
+        let hooks = hooks.cloned();
+        checkout.clean();
+        match recycle(&mut checkout, reset, hooks) {
+            Ok(()) => {
+                checkout.is_back();
+                checkout.release_clean();
+            }
+            Err(reason) => checkout.end(reason),
+        }
     }
 }
 
@@ -247,82 +276,10 @@ impl Shared {
     }
 }
 
-/// A session in use: dropping it releases the session.
-pub(crate) struct InUse(Option<Checkout>);
-
-impl InUse {
-    #[inline]
-    fn new(mut checkout: Checkout, caller: &Caller) -> Self {
-        checkout.mark_acquired(caller.began);
-        Self(Some(checkout))
-    }
-}
-
-impl Deref for InUse {
-    type Target = Checkout;
-
-    #[inline]
-    fn deref(&self) -> &Checkout {
-        let checkout = self.0.as_ref();
-        checkout.expect("only the drop takes the checkout")
-    }
-}
-
-impl DerefMut for InUse {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Checkout {
-        let checkout = self.0.as_mut();
-        checkout.expect("only the drop takes the checkout")
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if let Some(checkout) = self.0.take() {
-            release(checkout);
-        }
-    }
-}
-
-/// Takes a session back: resets it, or closes it if that fails.
-fn release(mut checkout: Checkout) {
-    let pool = checkout.pool();
-    if !pool.core.origin().is_here() {
-        return;
-    }
-    if let Some(holder) = &pool.holder {
-        holder.release();
-    }
-    let reset = pool.settings.reset;
-    let hooks = pool.hooks.as_ref().filter(|h| h.asks_after_release());
-    if hooks.is_none() && checkout.is_clean(reset) {
-        checkout.warn_out_of_reach(reset);
-        events::recycled(pool.core.label().name(), Verdict::Keep);
-        return release_clean(checkout);
-    }
-    let hooks = hooks.cloned();
-    checkout.clean();
-    let mut clean = checkout.recycle(reset);
-    if let (Ok(()), Some(hooks)) = (clean, hooks) {
-        clean = checkout.ask_after_release(&hooks);
-    }
-    match clean {
-        Ok(()) => release_clean(checkout),
-        Err(reason) => checkout.end(reason),
-    }
-}
-
-/// Hands a clean session to the next caller.
-#[inline]
-fn release_clean(mut checkout: Checkout) {
-    let now = Instant::now();
-    match checkout.end_reason(now) {
-        None => {
-            checkout.is_back();
-            checkout.release(now);
-        }
-        Some(reason) => checkout.end(reason),
-    }
+/// Resets a released session, or returns why it is not kept.
+fn recycle(checkout: &mut Checkout, reset: Reset, hooks: Option<Hooks>) -> Result<(), CloseReason> {
+    checkout.recycle(reset)?;
+    hooks.map_or(Ok(()), |hooks| checkout.ask_after_release(&hooks))
 }
 
 impl CloseAtExit for Shared {

@@ -16,12 +16,6 @@ impl<S, W> PoolState<S, W> {
         self.checkouts.becomes(id, Use::Acquired, Some(now));
     }
 
-    /// When a checkout's caller acquired the session.
-    #[inline]
-    pub fn since(&self, id: CheckoutId) -> Option<Instant> {
-        self.checkouts.get(id).map(|entry| entry.since)
-    }
-
     /// The ticket of a checkout's caller: its position in the queue.
     pub fn ticket(&self, id: CheckoutId) -> Option<Ticket> {
         self.checkouts.get(id)?.ticket

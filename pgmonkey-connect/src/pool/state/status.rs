@@ -27,6 +27,11 @@ impl<S, W> PoolState<S, W> {
         idle || self.beyond(self.waiters.len() + usize::from(!queued)) == 0
     }
 
+    /// Whether callers wait.
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// Permits owed: callers waiting for a release, plus sessions over a reduced `max_size`.
     pub fn permits_owed(&self) -> u32 {
         let over = self.size().saturating_sub(self.limits.max_size);

@@ -55,10 +55,10 @@ pub use pgmonkey_connect::credentials::{
     AsyncPasswordProvider as PasswordProvider, PasswordRequest, ProviderError,
 };
 pub use pgmonkey_connect::sources::ConfigSource;
-pub use pgmonkey_connect::transaction::IsolationLevel;
+pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
-    ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,
+    ListenEvent, Report, RetriesExhausted, Role, StatementCacheStatus, Status, Tls,
 };
 pub use session::hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 #[doc(no_inline)]

@@ -9,8 +9,13 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(1);
 
 /// The pause after `failures` (at least 1) consecutive failures: 20 ms, doubled up to 1 s.
 pub(crate) fn pause(failures: u32) -> Duration {
-    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST)
+    pause_between(FIRST, LONGEST, failures)
+}
+
+/// The same, from `first` up to `longest`.
+pub(crate) fn pause_between(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(longest)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod lost_answer;
 mod opened_before_fork;
 mod panicked;
 pub(crate) mod pooler;
+mod retries_exhausted;
 mod server_report;
 mod session_end;
 mod tls_failure;
@@ -34,6 +35,7 @@ pub use hook_failure::HookFailure;
 pub use kind::ErrorKind;
 pub use lost_answer::LostAnswer;
 pub(crate) use panicked::text_of;
+pub use retries_exhausted::RetriesExhausted;
 pub use session_end::SessionEnd;
 pub(crate) use tls_failure::TlsFailure;
 
@@ -182,6 +184,11 @@ pub enum Error {
         /// Why the option was rejected.
         reason: &'static str,
     },
+
+    /// A transaction with `retry` failed in each attempt, by a conflict with another one or a lost
+    /// session. [`code`](Error::code) and [`kind`](Error::kind) are those of the last attempt.
+    #[error(transparent)]
+    RetriesExhausted(Arc<RetriesExhausted>),
 
     /// A transaction or savepoint of a blocking session was dropped inside an async task, where it
     /// cannot be rolled back. The session is discarded: nothing more runs on it, and the server
@@ -364,22 +371,6 @@ impl Error {
     /// Wraps the caller's own error, so that a `transaction` closure can return it.
     pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Other(Arc::from(error.into()))
-    }
-
-    /// Whether `query_one` found no row. Does not cover the driver's own `query_one`, which returns
-    /// the same error for no row and for several.
-    pub fn is_no_row(&self) -> bool {
-        matches!(self, Self::NoRow)
-    }
-
-    /// Whether acquiring a session timed out.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout(_))
-    }
-
-    /// Whether the handle was closed.
-    pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed { .. })
     }
 }
 

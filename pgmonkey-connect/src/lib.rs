@@ -90,7 +90,7 @@ pub use session::{
 };
 pub use telemetry::events;
 
-pub use error::{Error, ErrorKind, HookFailure, LostAnswer, SessionEnd};
+pub use error::{Error, ErrorKind, HookFailure, LostAnswer, RetriesExhausted, SessionEnd};
 pub use files::{ConfigFiles, Loaded, Stamp};
 pub use inventory::{CacheEntry, LastFailure, Listed};
 pub use pool::hook::HookVerdict;

@@ -51,10 +51,10 @@ pub use manager::{ConnectionManager, ManagerBuilder, Watch};
 pub use pgmonkey_config::{Config, ConnectionType, Secret};
 pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, ProviderError};
 pub use pgmonkey_connect::sources::ConfigSource;
-pub use pgmonkey_connect::transaction::IsolationLevel;
+pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
-    ListenEvent, Report, Role, StatementCacheStatus, Status, Tls,
+    ListenEvent, Report, RetriesExhausted, Role, StatementCacheStatus, Status, Tls,
 };
 #[doc(no_inline)]
 pub use postgres;

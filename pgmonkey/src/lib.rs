@@ -22,10 +22,10 @@ pub use pgmonkey_connect::sources::ConfigSource;
 /// For the `pgmonkey` CLI; not part of the public API.
 #[doc(hidden)]
 pub use pgmonkey_connect::sql;
-pub use pgmonkey_connect::transaction::IsolationLevel;
+pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
-    ListenEvent, Report, Role, SessionEnd, StatementCacheStatus, Status, Tls,
+    ListenEvent, Report, RetriesExhausted, Role, SessionEnd, StatementCacheStatus, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
 

@@ -42,6 +42,7 @@ mod program;
 mod provider;
 mod recipes;
 mod recycle;
+mod retry;
 mod roles;
 mod rotation;
 mod runtimes;

@@ -207,7 +207,7 @@ impl pgmonkey::aio::AfterRelease for Broken {
 
 /// Causes one of everything that can be reported, on handles called `name`.
 macro_rules! everything {
-    ($on:ident, $driver:ident, $go:ident, $name:expr) => {{
+    ($on:ident, $driver:ident, $go:ident, $work:ident, $name:expr) => {{
         let name: &str = $name;
         let config = $on.pools("{ min_size: 1, max_size: 1, timeout: 100ms, max_waiting: 1 }");
         let pool = $go!($driver::Builder::new(&config).name(name).pool())?;
@@ -216,6 +216,10 @@ macro_rules! everything {
         $go!(guard.batch_execute("DO $$ BEGIN RAISE NOTICE 'a notice'; END $$"))?;
         $go!(guard.batch_execute("BEGIN"))?;
         drop(guard);
+        let raise = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$";
+        let retry = pgmonkey::Retry::attempts(2).backoff(Duration::ZERO, Duration::ZERO);
+        let run = pool.build_transaction().label("told").retry(retry);
+        assert!($go!(run.run($work!(|tx| { $go!(tx.batch_execute(raise)) }))).is_err());
         drop($go!(pool.acquire())?);
         $on.kill();
         drop($go!(pool.acquire())?);
@@ -257,7 +261,7 @@ macro_rules! everything {
 twin! {
     fn what_is_told_is_what_the_book_says(on, driver, go, work) {
         recording();
-        everything!(on, driver, go, &on.name);
+        everything!(on, driver, go, work, &on.name);
         // These take time or another party, so they are reported here directly.
         events::leaked(&on.name, std::panic::Location::caller(), Duration::from_secs(9));
         events::resized(&on.name, 1, 2);
@@ -291,6 +295,8 @@ twin! {
             (events::ACQUIRE, "outcome", "queue_full"),
             (events::CONNECT, "outcome", "opened"),
             (events::CONNECT, "outcome", "failed"),
+            (events::RETRY, "label", "told"),
+            (events::RETRY, "code", "40001"),
             (events::RECYCLE, "verdict", "keep"),
             (events::RECYCLE, "verdict", "roll_back"),
             (events::DISCARD, "reason", "dead"),
@@ -411,7 +417,7 @@ fn sum(before: DebugValue, after: DebugValue) -> DebugValue {
 twin! {
     fn what_is_measured_is_what_the_book_says(on, driver, go, work) {
         metrics();
-        everything!(on, driver, go, &on.name);
+        everything!(on, driver, go, work, &on.name);
         let recorded = recorded_of(&on.name);
         let rows = table("metric");
         for ((name, labels), (kind, unit, _)) in &recorded {

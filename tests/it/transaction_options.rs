@@ -158,7 +158,7 @@ twin! {
 twin! {
     everywhere fn an_option_that_the_server_refuses_leaves_no_transaction(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
-        let refused = go!(pool.build_transaction().role("nobody of that name").run(work!(|tx| {
+        let refused = go!(pool.build_transaction().role("no role of that name").run(work!(|tx| {
             go!(tx.execute("SELECT 1", &[]))
         })));
         let refused = refused.expect_err("there is no such role");

@@ -30,6 +30,16 @@ macro_rules! transaction_options {
                 self
             }
 
+            /// Sets the time for the whole: all attempts and the pauses between them. Defaults to no
+            /// limit.
+            ///
+            /// The server ends a statement that still runs when the time is over: its
+            /// `statement_timeout` is what is left, in place of the session's.
+            pub fn timeout(mut self, timeout: ::std::time::Duration) -> Self {
+                self.options.timeout = Some(timeout);
+                self
+            }
+
             /// Sets the server's limit on the time of each statement, rounded up to whole
             /// milliseconds; zero means no limit. Defaults to the session's `statement_timeout`.
             pub fn statement_timeout(mut self, limit: ::std::time::Duration) -> Self {
@@ -60,6 +70,13 @@ macro_rules! transaction_options {
             /// everything else is set. The name is quoted: it may come from outside.
             pub fn role(mut self, name: &str) -> Self {
                 self.options.role(name);
+                self
+            }
+
+            /// Has `run` make several attempts, if one fails by a conflict with another transaction.
+            /// Defaults to a single attempt.
+            pub fn retry(mut self, retry: ::pgmonkey_connect::transaction::Retry) -> Self {
+                self.options.retry = Some(retry);
                 self
             }
 

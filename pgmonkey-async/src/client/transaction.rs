@@ -39,7 +39,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) async fn begin(guard: ClientGuard, options: &Options) -> Result<Self, Error> {
+    pub(crate) async fn begin(guard: ClientGuard) -> Result<Self, Error> {
+        Self::begin_with(guard, &Options::default()).await
+    }
+
+    pub(crate) async fn begin_with(guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
         let mark = guard.session().begin_with(depth, &text).await?;

@@ -10,7 +10,6 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::pool::{self, Caller};
 use pgmonkey_connect::succession::Succession;
-use pgmonkey_connect::transaction::Options;
 use pgmonkey_connect::{Error, Report, Status};
 
 use crate::client::guard::ClientGuard;
@@ -265,7 +264,7 @@ impl Pool {
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction, Error>> + Send + '_ {
         let acquire = self.acquire();
-        async move { Transaction::begin(acquire.await?, &Options::default()).await }
+        async move { Transaction::begin(acquire.await?).await }
     }
 
     /// Pings the server and reports which server answered. One round trip.

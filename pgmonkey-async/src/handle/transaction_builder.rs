@@ -1,10 +1,13 @@
 //! Builds a transaction with a session of its own.
 
 use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use pgmonkey_connect::Error;
-use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::transaction::{Attempts, Next, Options, Reason, random};
+use pgmonkey_connect::{Deadline, Error, events};
 
+use crate::client::guard::ClientGuard;
 use crate::client::options::transaction_options;
 use crate::client::scoped::Scoped;
 use crate::client::transaction::Transaction;
@@ -62,31 +65,63 @@ impl<'a> TransactionBuilder<'a> {
     }
 
     async fn begin_at(&self, location: &'static Location<'static>) -> Result<Transaction, Error> {
+        let guard = self.acquire(location).await?;
+        let now = Instant::now();
+        let options = self.options.until(self.options.deadline(now), now);
+        Transaction::begin_with(guard, &options).await
+    }
+
+    async fn acquire(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
         // Before a session is taken for it.
         self.options.begin_text()?;
-        let guard = self.pool.hold(location).await?;
-        Transaction::begin(guard, &self.options).await
+        self.pool.hold(location).await
     }
 
     /// Runs `f` in the transaction: commits if `f` returns `Ok`, rolls back if it returns `Err` or
     /// panics. Dropping the future rolls back too.
     ///
+    /// With [`retry`](Self::retry), `f` may run several times, each time in a new transaction. What
+    /// it does in the database is undone before. What it does elsewhere is not: send messages, and
+    /// change what it captures, after `run` has returned.
+    ///
     /// `f` must be `Clone`: each run gets a clone. An async closure is one if what it captures is,
     /// and what it captures by reference is.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use pgmonkey_async::{IsolationLevel, Retry};
+    ///
+    /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
+    /// let left: i32 = pool
+    ///     .build_transaction()
+    ///     .isolation_level(IsolationLevel::Serializable)
+    ///     .retry(Retry::attempts(5))
+    ///     .timeout(Duration::from_secs(10))
+    ///     .run(async |tx| {
+    ///         let take = "UPDATE stock SET n = n - 1 WHERE item = 'tea' RETURNING n";
+    ///         Ok(tx.query_one(take, &[]).await?.get(0)) // nothing is sent from here
+    ///     })
+    ///     .await?;
+    /// println!("{left} left"); // once, whatever the number of attempts
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// The error that `f` returned; the errors of [`begin`](Self::begin); [`Error::RolledBack`] if
-    /// `f` returned `Ok` although one of its statements failed.
+    /// `f` returned `Ok` although one of its statements failed; [`Error::RetriesExhausted`] with the
+    /// number of attempts if each failed.
     #[track_caller]
     pub fn run<T, F>(self, f: F) -> impl Future<Output = Result<T, Error>>
     where
         F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, Error> + Clone,
     {
-        self.try_run(f)
+        let location = Location::caller();
+        async move { self.run_at(location, f, Some).await }
     }
 
-    /// As [`run`](Self::run), for a closure with its own error type.
+    /// As [`run`](Self::run), for a closure with its own error type. Whether it runs again depends
+    /// on the server's last error, not on the closure's.
     ///
     /// # Errors
     ///
@@ -98,14 +133,83 @@ impl<'a> TransactionBuilder<'a> {
         F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, E> + Clone,
     {
         let location = Location::caller();
-        async move {
-            let (transaction, back) = Scoped::new(self.begin_at(location).await?);
-            let value = f(transaction).await?;
-            match back.take() {
-                Some(transaction) => Ok(transaction.commit().await.map(|()| value)?),
-                None => Err(Error::SessionEscaped.into()),
+        async move { self.run_at(location, f, |_| None).await }
+    }
+
+    /// Makes attempts; `ours` is the error of the last one, if it is not the closure's own.
+    async fn run_at<T, E, F>(
+        &self,
+        location: &'static Location<'static>,
+        f: F,
+        ours: fn(E) -> Option<Error>,
+    ) -> Result<T, E>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, E> + Clone,
+    {
+        let mut attempts = Attempts::new(&self.options, Instant::now());
+        loop {
+            let deadline = attempts.deadline();
+            let (error, reason) = match self.attempt(location, deadline, f.clone()).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            match attempts.failed(&reason, Instant::now(), random()) {
+                Next::Return => return Err(error),
+                Next::GiveUp(gave_up) => return Err(gave_up.error(ours(error), &reason).into()),
+                Next::Again(pause) => {
+                    drop(error);
+                    self.tell(&attempts, &reason, pause);
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
+    }
+
+    /// Makes one attempt, on a session of its own.
+    async fn attempt<T, E, F>(
+        &self,
+        location: &'static Location<'static>,
+        deadline: Option<Deadline>,
+        f: F,
+    ) -> Result<T, (E, Reason)>
+    where
+        E: From<Error>,
+        F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, E>,
+    {
+        let unrelated = |error: Error| (error.into(), Reason::Other);
+        let guard = self.acquire(location).await.map_err(unrelated)?;
+        let observer = Arc::clone(guard.session().connected_to().observer());
+        let mark = observer.mark_attempt();
+        let failed = |error: Error| {
+            let reason = Reason::of_error(&observer, mark, &error);
+            (error.into(), reason)
+        };
+        let options = self.options.until(deadline, Instant::now());
+        let begun = Transaction::begin_with(guard, &options)
+            .await
+            .map_err(failed)?;
+        let (transaction, back) = Scoped::new(begun);
+        match (f(transaction).await, back.take()) {
+            (Ok(value), Some(transaction)) => {
+                transaction.commit().await.map_err(failed)?;
+                Ok(value)
+            }
+            // Before the transaction is dropped, which sends a rollback.
+            (Err(error), Some(transaction)) => {
+                let reason = Reason::of(&observer, mark, transaction.is_closed());
+                Err((error, reason))
+            }
+            (Ok(_), None) => Err(unrelated(Error::SessionEscaped)),
+            // The transaction may still be in use.
+            (Err(error), None) => Err((error, Reason::Other)),
+        }
+    }
+
+    fn tell(&self, attempts: &Attempts, reason: &Reason, pause: Duration) {
+        let shared = self.pool.shared();
+        let (pool, label) = (shared.core.label().name(), self.options.label.as_deref());
+        events::retried(pool, label, attempts.failures(), reason.code(), pause);
     }
 }
 

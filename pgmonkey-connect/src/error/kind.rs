@@ -29,6 +29,7 @@ impl Error {
             Self::Database(error) => driver::kind(error),
             Self::SessionEnded(end) => end.kind(),
             Self::Hook(failure) => failure.kind(),
+            Self::RetriesExhausted(failure) => failure.kind(),
             Self::Config(_)
             | Self::SessionSetting { .. }
             | Self::ConnectionType { .. }
@@ -69,5 +70,21 @@ impl Error {
     /// Whether the config file, or a file that it names, must be changed.
     pub fn is_configuration(&self) -> bool {
         self.kind() == ErrorKind::Configuration
+    }
+
+    /// Whether `query_one` found no row. Does not cover the driver's own `query_one`, which returns
+    /// the same error for no row and for several.
+    pub fn is_no_row(&self) -> bool {
+        matches!(self, Self::NoRow)
+    }
+
+    /// Whether acquiring a session timed out.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// Whether the handle was closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
     }
 }

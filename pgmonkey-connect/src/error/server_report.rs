@@ -15,6 +15,7 @@ impl Error {
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
             Self::Hook(failure) => failure.code(),
             Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().code(),
+            Self::RetriesExhausted(failure) => failure.code(),
             _ => None,
         }
     }
@@ -28,6 +29,7 @@ impl Error {
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
             Self::Hook(failure) => failure.as_db_error(),
             Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().as_db_error(),
+            Self::RetriesExhausted(failure) => failure.last_error()?.as_db_error(),
             _ => None,
         }
     }

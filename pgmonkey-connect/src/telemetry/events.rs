@@ -47,6 +47,9 @@ pub const RELOAD: &str = "pgmonkey.reload";
 /// Event: the server sent a notice or a warning.
 pub const NOTICE: &str = "pgmonkey.notice";
 
+/// Event: a transaction failed and is run again.
+pub const RETRY: &str = "pgmonkey.retry";
+
 /// Waits of at least this duration are logged at `DEBUG` instead of `TRACE`.
 const NOTABLE: Duration = Duration::from_millis(1);
 
@@ -186,6 +189,20 @@ pub fn leaked(pool: &str, place: &Location<'_>, held: Duration) {
         name: LEAK, target: TARGET, pool, %place, held_seconds,
         "a session acquired at {place} has been in use for {held:.1?}"
     );
+}
+
+/// A transaction failed for the `failures`-th time, and is run again after `pause`. `code` is the
+/// SQLSTATE; empty if the session was lost without one.
+pub fn retried(
+    pool: &str,
+    label: Option<&str>,
+    failures: u32,
+    code: Option<&str>,
+    pause: Duration,
+) {
+    let (label, code) = (line(label.unwrap_or("")), line(code.unwrap_or("")));
+    let pause_seconds = pause.as_secs_f64();
+    debug!(name: RETRY, target: TARGET, pool, %label, failures, %code, pause_seconds);
 }
 
 /// The server sent a notice or a warning on one of the sessions.

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::IsolationLevel;
 
-use super::setting;
-use crate::Error;
+use super::{Retry, setting};
 use crate::session::savepoint;
+use crate::{Deadline, Error};
 
 /// The options of a transaction. The default has none: the server's defaults apply.
 #[derive(Debug, Clone, Default)]
@@ -26,10 +26,12 @@ pub struct Options {
     pub statement_timeout: Option<Duration>,
     /// The time for each lock that a statement waits for.
     pub lock_timeout: Option<Duration>,
+    /// Whether a transaction that failed is run again; not if `None`.
+    pub retry: Option<Retry>,
     /// The name in events and errors.
     pub label: Option<Arc<str>>,
-    settings: Vec<(String, String)>,
-    role: Option<String>,
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) role: Option<String>,
 }
 
 impl Options {
@@ -41,6 +43,28 @@ impl Options {
     /// Changes the role until the end of the transaction.
     pub fn role(&mut self, name: &str) {
         self.role = Some(name.to_owned());
+    }
+
+    /// When the whole must have ended, if it begins at `now`.
+    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
+        let timeout = self.timeout?;
+        // A time that the clock cannot express is none.
+        now.checked_add(timeout).map(Deadline::at)
+    }
+
+    /// The options of an attempt that begins at `now`: the server ends a statement that is still
+    /// running when the whole must have ended.
+    pub fn until(&self, deadline: Option<Deadline>, now: Instant) -> Cow<'_, Self> {
+        let Some(deadline) = deadline else {
+            return Cow::Borrowed(self);
+        };
+        let left = deadline.remaining(now).max(Duration::from_millis(1));
+        // Zero would be no limit.
+        let own = self.statement_timeout.filter(|own| !own.is_zero());
+        Cow::Owned(Self {
+            statement_timeout: Some(own.map_or(left, |own| own.min(left))),
+            ..self.clone()
+        })
     }
 
     /// The text that begins the transaction: `BEGIN` and its `SET LOCAL`s, which are sent together.
@@ -138,6 +162,7 @@ impl Options {
             ("read_only", self.read_only.is_some()),
             ("deferrable", self.deferrable.is_some()),
             ("timeout", self.timeout.is_some()),
+            ("retry", self.retry.is_some()),
             ("statement_timeout", self.statement_timeout.is_some()),
             ("lock_timeout", self.lock_timeout.is_some()),
             ("set_local", !self.settings.is_empty()),
@@ -207,6 +232,35 @@ mod tests {
     }
 
     #[test]
+    fn no_statement_runs_beyond_the_end_of_the_whole() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let until = |timeout: Option<Duration>, own: Option<Duration>, at: Instant| {
+            let options = Options {
+                timeout,
+                statement_timeout: own,
+                ..Options::default()
+            };
+            options.until(options.deadline(now), at).statement_timeout
+        };
+        assert_eq!(until(None, Some(second), now), Some(second));
+        assert_eq!(
+            until(Some(3 * second), None, now + second),
+            Some(2 * second)
+        );
+        assert_eq!(until(Some(3 * second), Some(second), now), Some(second));
+        let unlimited = Some(Duration::ZERO);
+        assert_eq!(until(Some(3 * second), unlimited, now), Some(3 * second));
+        let over = until(Some(second), None, now + 2 * second);
+        assert_eq!(
+            over,
+            Some(Duration::from_millis(1)),
+            "not 0, which is no limit"
+        );
+        assert_eq!(until(Some(Duration::MAX), None, now), None);
+    }
+
+    #[test]
     fn a_savepoint_in_a_test_has_the_settings_and_undoes_them() {
         let mut options = Options {
             isolation_level: Some(IsolationLevel::Serializable),
@@ -271,6 +325,10 @@ mod tests {
             },
             Options {
                 timeout: Some(Duration::MAX),
+                ..Options::default()
+            },
+            Options {
+                retry: Some(Retry::default()),
                 ..Options::default()
             },
             Options {

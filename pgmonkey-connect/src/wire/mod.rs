@@ -15,6 +15,6 @@ pub use login::LoginRefused;
 pub(crate) use observer::Stage;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
-pub use observer::{Limited, Observer, TransactionEnds, WireState};
+pub use observer::{AttemptMark, Limited, Observer, TransactionEnds, WireState};
 pub use server_error::ServerFailure;
 pub use stream::ObservedStream;

@@ -6,19 +6,23 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pgmonkey_config::AuthMethod;
 
-use super::framing::TransactionEnd;
 use super::limit::LimitExceeded;
 use super::server_error::ServerFailure;
 use crate::process::{OPENED_BEFORE_FORK, Origin};
 use crate::sql::Effects;
 
+mod endings;
 #[cfg(feature = "__fuzz")]
 pub(super) mod exercise;
+mod failures;
 mod parameters;
 mod requests;
 mod time_limit;
 mod tracker;
 
+pub use endings::TransactionEnds;
+pub use failures::AttemptMark;
+use failures::Failures;
 use parameters::Parameters;
 pub use time_limit::Limited;
 pub(super) use tracker::Tracker;
@@ -100,20 +104,13 @@ pub struct Observer {
     ends: AtomicU64,
     parameters: Mutex<Parameters>,
     exceeded: OnceLock<LimitExceeded>,
-    failure: Mutex<Option<ServerFailure>>,
+    failures: Mutex<Failures>,
+    /// How many texts were sent that may end a transaction, modulo 2³².
+    endings: AtomicU32,
     end: Mutex<Option<ServerFailure>>,
     condemned: OnceLock<&'static str>,
     /// The process that opened the session.
     origin: Origin,
-}
-
-/// How many transactions of a session have ended, modulo 2³², and how the last one ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionEnds {
-    /// If two readings differ, a transaction ended in between.
-    pub count: u32,
-    /// How the last transaction ended.
-    pub last: Option<TransactionEnd>,
 }
 
 impl Observer {
@@ -192,6 +189,9 @@ impl Observer {
     }
 
     fn note_effects(&self, effects: Effects) {
+        if effects.has(Effects::ENDS) {
+            self.note_ending();
+        }
         if !effects.has_any(Effects::CHANGES | Effects::LASTS | Effects::FORGETS) {
             return;
         }
@@ -205,33 +205,6 @@ impl Observer {
                 self.set(bit, true);
             }
         }
-    }
-
-    /// How many transactions have ended, and how the last one ended. Costs one load.
-    #[inline]
-    pub fn transaction_ends(&self) -> TransactionEnds {
-        let ends = self.ends.load(Ordering::Acquire);
-        TransactionEnds {
-            count: ends as u32,
-            last: match (ends >> 32) as u8 {
-                1 => Some(TransactionEnd::Commit),
-                2 => Some(TransactionEnd::Rollback),
-                3 => Some(TransactionEnd::Prepare),
-                _ => None,
-            },
-        }
-    }
-
-    fn note_end(&self, end: TransactionEnd) {
-        let last = match end {
-            TransactionEnd::Commit => 1,
-            TransactionEnd::Rollback => 2,
-            TransactionEnd::Prepare => 3,
-        };
-        // One writer.
-        let count = (self.ends.load(Ordering::Relaxed) as u32).wrapping_add(1);
-        let ends = u64::from(count) | last << 32;
-        self.ends.store(ends, Ordering::Release);
     }
 
     /// How many named statements the session has on the server. Costs one load.
@@ -250,11 +223,6 @@ impl Observer {
     /// The process id of the session, as announced at the login; a pooler announces its own number.
     pub fn backend_pid(&self) -> u32 {
         self.backend_pid.load(Ordering::Relaxed)
-    }
-
-    /// The last error of a statement, after the login.
-    pub fn last_failure(&self) -> Option<ServerFailure> {
-        lock(&self.failure).clone()
     }
 
     /// The server's reason for ending the session, if it gave one.

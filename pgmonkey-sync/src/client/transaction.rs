@@ -38,7 +38,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn begin(mut guard: ClientGuard, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn begin(guard: ClientGuard) -> Result<Self, Error> {
+        Self::begin_with(guard, &Options::default())
+    }
+
+    pub(crate) fn begin_with(mut guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
         let mark = guard.session_mut().begin_with(depth, &text)?;

@@ -11,7 +11,6 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::pool::{self, Caller, Home};
 use pgmonkey_connect::succession::Succession;
-use pgmonkey_connect::transaction::Options;
 use pgmonkey_connect::{Error, Report, Status};
 
 use crate::client::guard::ClientGuard;
@@ -253,7 +252,7 @@ impl Pool {
     /// The errors of [`acquire`](Self::acquire) and of `BEGIN`.
     #[track_caller]
     pub fn begin(&self) -> Result<Transaction, Error> {
-        Transaction::begin(self.acquire()?, &Options::default())
+        Transaction::begin(self.acquire()?)
     }
 
     /// Pings the server and reports which server answered. One round trip.

@@ -1,10 +1,13 @@
 //! Builds a transaction with a session of its own.
 
 use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use pgmonkey_connect::Error;
-use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::transaction::{Attempts, Next, Options, Reason, random};
+use pgmonkey_connect::{Deadline, Error, events};
 
+use crate::client::guard::ClientGuard;
 use crate::client::options::transaction_options;
 use crate::client::transaction::Transaction;
 use crate::handle::connection::Connection;
@@ -59,25 +62,55 @@ impl<'a> TransactionBuilder<'a> {
     }
 
     fn begin_at(&self, location: &'static Location<'static>) -> Result<Transaction, Error> {
+        let guard = self.acquire(location)?;
+        let now = Instant::now();
+        let options = self.options.until(self.options.deadline(now), now);
+        Transaction::begin_with(guard, &options)
+    }
+
+    fn acquire(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
         // Before a session is taken for it.
         self.options.begin_text()?;
-        let guard = self.pool.hold(location)?;
-        Transaction::begin(guard, &self.options)
+        self.pool.hold(location)
     }
 
     /// Runs `f` in the transaction: commits if `f` returns `Ok`, rolls back if it returns `Err` or
     /// panics.
     ///
+    /// With [`retry`](Self::retry), `f` may run several times, each time in a new transaction. What
+    /// it does in the database is undone before. What it does elsewhere is not: send messages, and
+    /// change what it captures, after `run` has returned.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use pgmonkey_sync::{IsolationLevel, Retry};
+    ///
+    /// # fn example(pool: pgmonkey_sync::Pool) -> Result<(), pgmonkey_sync::Error> {
+    /// let left: i32 = pool
+    ///     .build_transaction()
+    ///     .isolation_level(IsolationLevel::Serializable)
+    ///     .retry(Retry::attempts(5))
+    ///     .timeout(Duration::from_secs(10))
+    ///     .run(|tx| {
+    ///         let take = "UPDATE stock SET n = n - 1 WHERE item = 'tea' RETURNING n";
+    ///         Ok(tx.query_one(take, &[])?.get(0)) // nothing is sent from here
+    ///     })?;
+    /// println!("{left} left"); // once, whatever the number of attempts
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The error that `f` returned; the errors of [`begin`](Self::begin); [`Error::RolledBack`] if
-    /// `f` returned `Ok` although one of its statements failed.
+    /// `f` returned `Ok` although one of its statements failed; [`Error::RetriesExhausted`] with the
+    /// number of attempts if each failed.
     #[track_caller]
     pub fn run<T>(self, f: impl Fn(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
-        self.try_run(f)
+        self.run_at(Location::caller(), f, Some)
     }
 
-    /// As [`run`](Self::run), for a closure with its own error type.
+    /// As [`run`](Self::run), for a closure with its own error type. Whether it runs again depends
+    /// on the server's last error, not on the closure's.
     ///
     /// # Errors
     ///
@@ -87,10 +120,69 @@ impl<'a> TransactionBuilder<'a> {
         self,
         f: impl Fn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut transaction = self.begin_at(Location::caller())?;
-        let value = f(&mut transaction)?;
-        transaction.commit()?;
-        Ok(value)
+        self.run_at(Location::caller(), f, |_| None)
+    }
+
+    /// Makes attempts; `ours` is the error of the last one, if it is not the closure's own.
+    fn run_at<T, E: From<Error>>(
+        &self,
+        location: &'static Location<'static>,
+        f: impl Fn(&mut Transaction) -> Result<T, E>,
+        ours: fn(E) -> Option<Error>,
+    ) -> Result<T, E> {
+        let mut attempts = Attempts::new(&self.options, Instant::now());
+        loop {
+            let deadline = attempts.deadline();
+            let (error, reason) = match self.attempt(location, deadline, &f) {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            match attempts.failed(&reason, Instant::now(), random()) {
+                Next::Return => return Err(error),
+                Next::GiveUp(gave_up) => return Err(gave_up.error(ours(error), &reason).into()),
+                Next::Again(pause) => {
+                    drop(error);
+                    self.tell(&attempts, &reason, pause);
+                    std::thread::sleep(pause);
+                }
+            }
+        }
+    }
+
+    /// Makes one attempt, on a session of its own.
+    fn attempt<T, E: From<Error>>(
+        &self,
+        location: &'static Location<'static>,
+        deadline: Option<Deadline>,
+        f: impl Fn(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, (E, Reason)> {
+        let unrelated = |error: Error| (error.into(), Reason::Other);
+        let guard = self.acquire(location).map_err(unrelated)?;
+        let observer = Arc::clone(guard.session().connected_to().observer());
+        let mark = observer.mark_attempt();
+        let failed = |error: Error| {
+            let reason = Reason::of_error(&observer, mark, &error);
+            (error.into(), reason)
+        };
+        let options = self.options.until(deadline, Instant::now());
+        let mut transaction = Transaction::begin_with(guard, &options).map_err(failed)?;
+        match f(&mut transaction) {
+            Ok(value) => {
+                transaction.commit().map_err(failed)?;
+                Ok(value)
+            }
+            // Before the transaction is dropped, which sends a rollback.
+            Err(error) => {
+                let reason = Reason::of(&observer, mark, transaction.is_closed());
+                Err((error, reason))
+            }
+        }
+    }
+
+    fn tell(&self, attempts: &Attempts, reason: &Reason, pause: Duration) {
+        let shared = self.pool.shared();
+        let (pool, label) = (shared.core.label().name(), self.options.label.as_deref());
+        events::retried(pool, label, attempts.failures(), reason.code(), pause);
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod prepared;
 mod recycling;
 mod savepoint;
 mod unnamed;
+mod unobserved;
 
 /// Asks the server whether a transaction is open: inside one, `now()` does not advance.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
@@ -334,6 +335,7 @@ impl Session {
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
         self.check_usable()?;
         self.check_text(statement, Takes::Rows)?;
+        self.note_text(statement);
         let done = self.client_mut().batch_execute(statement);
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
     }
@@ -359,30 +361,16 @@ impl Session {
 
     /// As [`explain`](Self::explain), for a statement from whose answer `takes` was taken.
     pub(crate) fn explain_answer(&mut self, error: postgres::Error, takes: Takes) -> Error {
+        self.note_failure(&error);
         let error = takes.explain(error, self.observer.as_deref());
         self.give_up_for(&error);
         error
     }
 
-    /// On a Unix socket, checks whether `takes` can be taken from the answer to a text.
-    pub(crate) fn check_text(&self, text: &str, takes: Takes) -> Result<(), Error> {
-        match self.observer {
-            Some(_) => Ok(()),
-            None => takes.check(text),
-        }
-    }
-
-    /// Blocks further use after a `COPY` that the call does not handle, if it cannot be observed
-    /// whether the server waits for data.
-    pub(crate) fn give_up_for(&mut self, error: &Error) {
-        if let (Error::WrongCopy { .. }, None) = (error, &self.observer) {
-            self.given_up = Some(error.clone());
-        }
-    }
-
     /// Converts a driver error; adds the reason if the session has ended. On a Unix socket, only
     /// the driver's reason is known.
     pub(crate) fn explain(&self, error: postgres::Error) -> Error {
+        self.note_failure(&error);
         Error::of_session(error, self.observer.as_deref())
     }
 

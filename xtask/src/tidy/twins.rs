@@ -47,9 +47,11 @@ use Side::{Async, Sync};
 
 /// Why hooks differ.
 const HOOKS: &str = "a future can be dropped when its time is over, a function cannot be stopped";
+/// Why an async closure that may run again is cloned.
+const CLONES: &str = "a future that holds the future of an `AsyncFn` cannot be spawned";
 /// What only one of the twins has, and the reason: an item, or how a sentence of its documentation
 /// or the paragraph of it begins.
-const ALONE: [(Side, &str, &str); 18] = [
+const ALONE: [(Side, &str, &str); 20] = [
     (
         Async,
         "use Scoped",
@@ -103,6 +105,8 @@ const ALONE: [(Side, &str, &str); 18] = [
         "The next caller waits for the hook",
         "the hook runs before the session is idle",
     ),
+    (Async, "`f` must be `Clone`:", CLONES),
+    (Async, "each run gets a clone", CLONES),
     (Async, "A hook that takes longer than 5 s", HOOKS),
     (Sync, "The statements must complete within", HOOKS),
     (Sync, "other work is not limited", HOOKS),

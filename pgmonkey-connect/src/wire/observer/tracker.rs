@@ -149,7 +149,7 @@ fn note_failure(observer: &Observer, fields: &[u8], bound: bool) {
         }
         None => {}
     }
-    *lock(&observer.failure) = Some(failure);
+    observer.note_failure(failure);
 }
 
 #[cfg(test)]

@@ -210,3 +210,61 @@ twin! {
         Ok(())
     }
 }
+
+// Learning the types of parameters takes no transaction there.
+twin! {
+    fn statements_with_parameters_work_in_statement_mode(on, driver, go, work) {
+        let mode = [("pool_mode", "statement"), ("default_pool_size", "3")];
+        let Some(pooler) = in_front(on.server(), &mode) else { return Ok(()) };
+        let sizes = pools("{ min_size: 1, max_size: 4, statement_cache: 0 }");
+        let config = config(on.server(), &[pooler.endpoint()], "pooler: statement", &sizes);
+        let pool = go!(driver::Pool::new(&config))?;
+        for n in 0..40 {
+            let text = format!("SELECT $1::int + 1, $2::text, {}", n % 20);
+            let row = go!(pool.query_one(text.as_str(), &[&n, &"x"]))?;
+            assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (n + 1, "x"));
+        }
+        let changed = format!("INSERT INTO {} VALUES ($1)", on.name);
+        assert_eq!(go!(pool.execute(changed.as_str(), &[&7]))?, 1);
+        assert_eq!(on.rows(), 1);
+        Ok(())
+    }
+}
+
+// A client that dies between preparing and closing leaves its statements to the next one.
+twin! {
+    fn statements_left_by_a_dead_client_do_not_hit_the_next(on, driver, go, work) {
+        let single = [("default_pool_size", "1")];
+        let Some(pooler) = in_front(on.server(), &single) else { return Ok(()) };
+        let url = pooler.endpoint().url();
+        // In one server session, all names that the driver may use next.
+        let leave = move || {
+            let mut stranger = postgres::Client::connect(&url, postgres::NoTls)?;
+            let mut tx = stranger.transaction()?;
+            let held = tx.prepare("SELECT 'held'")?;
+            let names = tx.query_typed("SELECT name FROM pg_prepared_statements", &[])?;
+            let number = |row: &postgres::Row| row.get::<_, &str>(0)[1..].parse::<u32>().ok();
+            let last = names.iter().filter_map(number).max().unwrap_or(0);
+            let left: String = (1..=30)
+                .map(|n| format!("PREPARE s{} AS SELECT 1;", last + n))
+                .collect();
+            tx.batch_execute(&left)?;
+            drop(held);
+            tx.commit()
+        };
+        std::thread::spawn(leave).join().expect("no panic")?;
+        let sizes = pools("{ min_size: 1, max_size: 1, statement_cache: 0 }");
+        let config = config(on.server(), &[pooler.endpoint()], "pooler: transaction", &sizes);
+        let pool = go!(driver::Pool::new(&config))?;
+        let mut tx = go!(pool.begin())?;
+        let insert = format!("INSERT INTO {} VALUES ($1)", on.name);
+        go!(tx.execute(insert.as_str(), &[&1]))?;
+        let row = go!(tx.query_one("SELECT $1::int + 1", &[&1]))?;
+        assert_eq!(row.get::<_, i32>(0), 2);
+        go!(tx.commit())?;
+        assert_eq!(on.rows(), 1);
+        let row = go!(pool.query_one("SELECT $1::int + 2", &[&1]))?;
+        assert_eq!(row.get::<_, i32>(0), 3);
+        Ok(())
+    }
+}

@@ -66,7 +66,11 @@ impl Shared {
             Arc::clone(connect_target.target()),
             settings.max_size,
         ));
-        let statements = Statements::new(settings.statement_cache, &label);
+        let statements = Statements::new(
+            settings.statement_cache,
+            connect_target.has_transactions(),
+            &label,
+        );
         let multiplex = settings
             .multiplex
             .then(|| Multiplex::new(statements.clone(), settings.leak_warning));

@@ -21,6 +21,8 @@ use crate::session::answer::{Answer, Params};
 #[derive(Clone)]
 pub(crate) struct Statements {
     capacity: usize,
+    /// Whether a transaction may be opened.
+    has_transactions: bool,
     counts: Arc<StatementCounts>,
     types: Arc<ParameterTypes>,
     /// How often the program called `forget_types`.
@@ -28,9 +30,10 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn new(capacity: usize, label: &Label) -> Self {
+    pub(crate) fn new(capacity: usize, has_transactions: bool, label: &Label) -> Self {
         Self {
             capacity,
+            has_transactions,
             counts: Arc::clone(label.statements()),
             types: Arc::default(),
             forgets: Arc::default(),
@@ -57,6 +60,7 @@ impl Statements {
     pub(crate) fn begin(&self) -> Prepared {
         Prepared {
             capacity: self.capacity,
+            has_transactions: self.has_transactions,
             counts: Arc::clone(&self.counts),
             forgets: Arc::clone(&self.forgets),
             forgotten: AtomicU32::new(self.forgets.load(Ordering::Relaxed)),
@@ -69,6 +73,8 @@ impl Statements {
 /// A session's prepared statements.
 pub(crate) struct Prepared {
     capacity: usize,
+    /// Whether a transaction may be opened.
+    pub(super) has_transactions: bool,
     counts: Arc<StatementCounts>,
     /// How often the program called `forget_types`, and up to which of these calls this session has
     /// acted.

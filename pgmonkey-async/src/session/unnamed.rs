@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::parameter_types::{check_count, typed};
+use pgmonkey_connect::parameter_types::{Bracket, NAMES_TRIED, check_count, is_name_taken, typed};
 use pgmonkey_connect::stale_statements::{self, Blame, blame};
 use pgmonkey_connect::wire::WireState;
 use tokio_postgres::types::Type;
@@ -68,16 +68,31 @@ impl Session {
         text: &str,
         exclusivity: Exclusivity,
     ) -> Result<Arc<[Type]>, Error> {
-        let inside =
-            exclusivity == Exclusivity::Shared || self.idle_state().await? != WireState::Idle;
-        if !inside {
-            self.run("BEGIN").await?;
+        let bracket = self.bracket(exclusivity).await?;
+        for tried in 1.. {
+            if let Some(opening) = bracket.opening() {
+                self.run(opening).await?;
+            }
+            let prepared = self.client().prepare(text).await;
+            let learnt = prepared.map(|statement| self.prepared().types.learn(text, &statement));
+            if let Some(closing) = bracket.closing(learnt.as_ref().err()) {
+                self.run(closing).await?;
+            }
+            match learnt {
+                Err(error) if is_name_taken(&error) && tried < NAMES_TRIED => {}
+                learnt => return learnt.map_err(|error| self.explain_prepare(error)),
+            }
         }
-        let prepared = self.client().prepare(text).await;
-        let learnt = prepared.map(|statement| self.prepared().types.learn(text, &statement));
-        if !inside {
-            self.run("ROLLBACK").await?;
+        unreachable!("the last name is not tried again")
+    }
+
+    async fn bracket(&self, exclusivity: Exclusivity) -> Result<Bracket, Error> {
+        if exclusivity == Exclusivity::Shared || !self.prepared().has_transactions {
+            return Ok(Bracket::Nothing);
         }
-        learnt.map_err(|error| self.explain_prepare(error))
+        Ok(match self.idle_state().await? {
+            WireState::Idle => Bracket::Transaction,
+            _ => Bracket::Savepoint,
+        })
     }
 }

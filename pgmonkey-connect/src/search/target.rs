@@ -111,6 +111,11 @@ impl ConnectTarget {
         self.settings().pooler
     }
 
+    /// Whether a client may open a transaction: a pooler in statement mode ends the session instead.
+    pub fn has_transactions(&self) -> bool {
+        self.pooler() != Some(Pooler::Statement)
+    }
+
     /// Whether a session has detected a pooler.
     pub(crate) fn behind_pooler(&self) -> &Arc<AtomicBool> {
         &self.behind_pooler

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::statement_cache::StatementCache;
@@ -41,6 +42,54 @@ pub fn check_count(given: usize, types: &[Type]) -> Result<(), Error> {
 /// errors.
 pub fn too_many(error: &tokio_postgres::Error) -> Option<Error> {
     driver::has_too_many_parameters(error).then_some(Error::TooManyParameters { given: None })
+}
+
+/// What surrounds the preparation of a statement whose parameter types are to be learned.
+///
+/// The driver gives the statement a name that another client may have left behind in the server
+/// session that a pooler assigned: then the next name is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bracket {
+    /// Nothing: the session is shared, or the pooler allows no transaction.
+    Nothing,
+    /// A transaction, which keeps a pooler on one server session until the statement is closed.
+    Transaction,
+    /// A savepoint of the caller's transaction, which a name that is taken would fail.
+    Savepoint,
+}
+
+impl Bracket {
+    /// What to run before.
+    pub fn opening(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Transaction => Some("BEGIN"),
+            Self::Savepoint => Some("SAVEPOINT pgmonkey_types"),
+        }
+    }
+
+    /// What to run after the preparation failed with this error, or succeeded.
+    pub fn closing(self, error: Option<&tokio_postgres::Error>) -> Option<&'static str> {
+        match (self, error) {
+            (Self::Nothing, _) => None,
+            (Self::Transaction, _) => Some("ROLLBACK"),
+            (Self::Savepoint, None) => Some("RELEASE SAVEPOINT pgmonkey_types"),
+            (Self::Savepoint, Some(error)) if is_name_taken(error) => {
+                Some("ROLLBACK TO SAVEPOINT pgmonkey_types; RELEASE SAVEPOINT pgmonkey_types")
+            }
+            // The caller's transaction fails, as it would without a pooler.
+            (Self::Savepoint, Some(_)) => None,
+        }
+    }
+}
+
+/// How many names of statements are tried.
+pub const NAMES_TRIED: usize = 100;
+
+/// Whether a statement could not be prepared because its name is in use.
+pub fn is_name_taken(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::DUPLICATE_PSTATEMENT)
 }
 
 /// A value, with the type as which it is sent.

@@ -65,7 +65,11 @@ impl Shared {
             Arc::clone(connect_target.target()),
             settings.max_size,
         ));
-        let statements = Statements::new(settings.statement_cache, &label);
+        let statements = Statements::new(
+            settings.statement_cache,
+            connect_target.has_transactions(),
+            &label,
+        );
         let opener = Opener::register(connect_target.servers().into(), settings.num_workers);
         let factory = SessionFactory {
             connect_target,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::parameter_types::{check_count, typed};
+use pgmonkey_connect::parameter_types::{Bracket, NAMES_TRIED, check_count, is_name_taken, typed};
 use pgmonkey_connect::stale_statements::{self, Blame, blame};
 use pgmonkey_connect::wire::WireState;
 use postgres::types::Type;
@@ -66,15 +66,32 @@ impl Session {
     /// Asks the server for the types of a text's parameters. The transaction keeps a pooler on one
     /// server until the statement prepared for this is closed.
     fn learn_types(&mut self, text: &str) -> Result<Arc<[Type]>, Error> {
-        let inside = self.idle_state()? != WireState::Idle;
-        if !inside {
-            self.run("BEGIN")?;
+        let bracket = self.bracket()?;
+        for tried in 1.. {
+            if let Some(opening) = bracket.opening() {
+                self.run(opening)?;
+            }
+            let prepared = self.client_mut().prepare(text);
+            let learnt =
+                prepared.map(|statement| self.prepared_mut().types.learn(text, &statement));
+            if let Some(closing) = bracket.closing(learnt.as_ref().err()) {
+                self.run(closing)?;
+            }
+            match learnt {
+                Err(error) if is_name_taken(&error) && tried < NAMES_TRIED => {}
+                learnt => return learnt.map_err(|error| self.explain_prepare(error)),
+            }
         }
-        let prepared = self.client_mut().prepare(text);
-        let learnt = prepared.map(|statement| self.prepared_mut().types.learn(text, &statement));
-        if !inside {
-            self.run("ROLLBACK")?;
+        unreachable!("the last name is not tried again")
+    }
+
+    fn bracket(&mut self) -> Result<Bracket, Error> {
+        if !self.prepared_mut().has_transactions {
+            return Ok(Bracket::Nothing);
         }
-        learnt.map_err(|error| self.explain_prepare(error))
+        Ok(match self.idle_state()? {
+            WireState::Idle => Bracket::Transaction,
+            _ => Bracket::Savepoint,
+        })
     }
 }

@@ -250,6 +250,9 @@ impl<'a> Assembly<'a> {
         {
             *value = None;
         }
+        if let Some(layer) = self.layer_of(&path) {
+            kind = layer.with_parameter(&path, kind);
+        }
         let (place, key) = self.spot(&path);
         Problem::new(place, key, kind)
     }

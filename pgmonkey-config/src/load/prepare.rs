@@ -12,7 +12,7 @@ use crate::redact::{suspicion, told};
 use crate::schema::keys::{self, Kind};
 use crate::schema::suggest;
 use crate::source::layer::{Findings, Layer, MOST_TOLD, connection_path};
-use crate::source::url;
+use crate::source::url::{self, template::UrlTemplate};
 use crate::source::user_files::expand_home;
 
 impl Layer {
@@ -170,21 +170,9 @@ impl Layer {
             return;
         }
         let template = self.url.take();
-        let parts = match value.as_str().map(|text| match &template {
-            Some(template) => template.parts(),
-            None => url::parse(text),
-        }) {
-            Some(Ok(parts)) => parts,
-            Some(Err(error)) => {
-                let kind = ProblemKind::Syntax(error.to_string());
-                findings.problems.push(self.problem(&path, kind));
-                return;
-            }
-            None => {
-                let kind = not_resolved(&value).unwrap_or_else(|| ProblemKind::Invalid {
-                    value: None,
-                    expected: Kind::Url.expected(),
-                });
+        let parts = match url_parts(&value, template.as_ref()) {
+            Ok(parts) => parts,
+            Err(kind) => {
                 findings.problems.push(self.problem(&path, kind));
                 return;
             }
@@ -213,8 +201,12 @@ impl Layer {
             if text.is_empty() {
                 continue;
             }
+            self.renamed.insert(part.clone(), path.clone());
+            if let Some(kind) = of_node_postgres(&name, &text) {
+                findings.problems.push(self.problem(&part, kind));
+                continue;
+            }
             let value = Value::from(text);
-            self.renamed.insert(part, path.clone());
             if self.check_key("connection_settings", &name, &value, findings)
                 && let Some(dict) = self.connection()
             {
@@ -265,6 +257,31 @@ pub(crate) fn is_unset(value: &Value) -> bool {
         Value::String(_, text) => text.is_empty(),
         _ => false,
     }
+}
+
+/// The parts of a connection string.
+fn url_parts(
+    value: &Value,
+    template: Option<&UrlTemplate>,
+) -> Result<Vec<(String, String)>, ProblemKind> {
+    let parts = value.as_str().map(|text| match template {
+        Some(template) => template.parts(),
+        None => url::parse(text),
+    });
+    match parts {
+        Some(parts) => parts.map_err(|error| ProblemKind::Syntax(error.to_string())),
+        None => Err(not_resolved(value).unwrap_or_else(|| ProblemKind::Invalid {
+            value: None,
+            expected: Kind::Url.expected(),
+        })),
+    }
+}
+
+/// A value that only node-postgres knows.
+fn of_node_postgres(name: &str, value: &str) -> Option<ProblemKind> {
+    let reason =
+        "`no-verify` is node-postgres'; write require, which encrypts and checks no certificate";
+    (name == "sslmode" && value == "no-verify").then(|| ProblemKind::Conflict(reason.to_owned()))
 }
 
 /// Returns the error for a reference if references are not resolved.

@@ -126,7 +126,28 @@ impl Layer {
     }
 
     pub(crate) fn problem(&self, path: &[String], kind: ProblemKind) -> Problem {
+        let kind = self.with_parameter(path, kind);
         Problem::new(self.place(path), self.name_of(path), kind)
+    }
+
+    /// Names the parameter of a URL that a problem is about.
+    pub(crate) fn with_parameter(&self, path: &[String], kind: ProblemKind) -> ProblemKind {
+        let of_url = self.renamed.get(path).and_then(|path| path.last());
+        let (Some(name), true) = (path.last(), of_url.is_some_and(|key| key == "url")) else {
+            return kind;
+        };
+        let named = |text: String| format!("{text} (its part `{name}`)");
+        match kind {
+            ProblemKind::Invalid { value, expected } => ProblemKind::Invalid {
+                value,
+                expected: named(expected),
+            },
+            ProblemKind::Conflict(text) => ProblemKind::Conflict(named(text)),
+            ProblemKind::Unsupported { advice } => ProblemKind::Unsupported {
+                advice: named(advice),
+            },
+            kind => kind,
+        }
     }
 
     pub(crate) fn report(

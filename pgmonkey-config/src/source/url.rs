@@ -1,6 +1,7 @@
 //! Parses libpq's connection strings: `postgres://` URIs and key=value text.
 
 mod pairs;
+mod strangers;
 pub(crate) mod template;
 mod uri;
 
@@ -41,6 +42,21 @@ pub(crate) enum UrlError {
         "unknown keyword at character {at} of the connection string; expected a libpq keyword, such as sslmode"
     )]
     Keyword { at: usize },
+    #[error("the parameter `{name}` in the connection string is {whose}; {advice}")]
+    Stranger {
+        name: &'static str,
+        whose: &'static str,
+        advice: &'static str,
+    },
+    #[error("this is {what}; {advice}")]
+    Dialect {
+        what: &'static str,
+        advice: &'static str,
+    },
+    #[error(
+        "unexpected second @ at character {at} of the connection string; write an @ in the user, as in Azure's user@server, or in the password as %40"
+    )]
+    At { at: usize },
     #[error("unclosed quote at character {at} of the connection string")]
     Quote { at: usize },
     #[error(
@@ -53,7 +69,7 @@ impl UrlError {
     /// Returns the same error at another position.
     pub(crate) fn moved(mut self, new: impl FnOnce(usize) -> usize) -> Self {
         match &mut self {
-            Self::Scheme => {}
+            Self::Scheme | Self::Stranger { .. } | Self::Dialect { .. } => {}
             Self::Percent { at }
             | Self::Text { at }
             | Self::Blank { at }
@@ -62,6 +78,7 @@ impl UrlError {
             | Self::Separator { at }
             | Self::Keyword { at }
             | Self::Quote { at }
+            | Self::At { at }
             | Self::Slash { at } => *at = new(*at),
         }
         self
@@ -137,6 +154,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, UrlError> {
     let scheme = ["postgres://", "postgresql://"]
         .into_iter()
         .find(|scheme| text.starts_with(scheme));
+    if scheme.is_none()
+        && let Some((what, advice)) = strangers::dialect(text)
+    {
+        return Err(UrlError::Dialect { what, advice });
+    }
     match scheme {
         Some(scheme) => Uri::new(text, scheme.len()).parse(),
         None if has_scheme(text) => Err(UrlError::Scheme),
@@ -150,6 +172,19 @@ fn has_scheme(text: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'+')
     })
+}
+
+/// The error for a keyword that libpq does not know. Only the names of other programs' parameters
+/// are repeated: any other may be a part of the password.
+fn unknown(name: &str, at: usize) -> UrlError {
+    match strangers::parameter(name) {
+        Some((name, whose, advice)) => UrlError::Stranger {
+            name,
+            whose,
+            advice,
+        },
+        None => UrlError::Keyword { at },
+    }
 }
 
 /// The pairs found so far.

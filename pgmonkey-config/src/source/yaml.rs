@@ -10,6 +10,8 @@ use serde_saphyr::{Error, Location, Spanned};
 
 use super::document::{Defect, Entry, MOST_VALUES, Node, Spot};
 
+mod indentation;
+
 /// A file needs seven levels: wrapper, profile, section, key, list. The parser recurses with large
 /// stack frames: in an unoptimised build, sixty of them overflow the stack of a thread.
 const DEEPEST: usize = 16;
@@ -55,17 +57,27 @@ impl Format for Yaml {
 }
 
 pub(super) fn parse(text: &str) -> Result<Node, Defect> {
-    let shape: Spanned<Shape> = Yaml::from_str(text).map_err(|error| defect(&error))?;
+    let shape: Spanned<Shape> = Yaml::from_str(text).map_err(|error| defect(&error, text))?;
     Ok(node(shape, text))
 }
 
 /// Reports only the kind of error and its position: the parser's message may quote a value.
-fn defect(error: &Error) -> Defect {
+fn defect(error: &Error, text: &str) -> Defect {
     let position = error.location().and_then(position);
-    Defect::new(reason(error), position)
+    match reason(error) {
+        Some(reason) => Defect::new(reason, position),
+        None => match indentation::defect(text, position.map(|(line, _)| line)) {
+            Some((reason, line, column)) => Defect::new(reason, Some((line, column))),
+            None => Defect::new(NOT_YAML.to_owned(), position),
+        },
+    }
 }
 
-fn reason(error: &Error) -> String {
+const NOT_YAML: &str = "not valid YAML; put a value in quotes if it starts with one of * & ! % @ ` \
+                        or contains `: ` or ` #`";
+
+/// `None` for an error of the syntax.
+fn reason(error: &Error) -> Option<String> {
     let text = match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return reason(error),
         Error::DuplicateMappingKey { .. } => "the same key is set twice; remove one",
@@ -75,20 +87,17 @@ fn reason(error: &Error) -> String {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => {
-            return format!(
+            return Some(format!(
                 "too large: at most {DEEPEST} levels, {MOST_VALUES} keys and values and {MOST_BYTES} bytes of text, including what aliases (*) repeat"
-            );
+            ));
         }
         Error::UnknownAnchor { .. } => {
             "unknown alias (*); put a value that starts with * in quotes"
         }
         Error::Eof { .. } => "the text is empty",
-        _ => {
-            "not valid YAML; put a value in quotes if it starts with one of * & ! % @ ` or \
-             contains `: ` or ` #`"
-        }
+        _ => return None,
     };
-    text.to_owned()
+    Some(text.to_owned())
 }
 
 fn position(location: Location) -> Option<(u64, u64)> {

@@ -1,6 +1,6 @@
 //! Parses key=value text.
 
-use super::{KEYWORDS, Settings, UrlError, position};
+use super::{KEYWORDS, Settings, UrlError, position, unknown};
 
 /// A cursor over key=value text.
 pub(super) struct Pairs<'a> {
@@ -46,7 +46,7 @@ impl<'a> Pairs<'a> {
         if KEYWORDS.contains(&key) {
             Ok(key)
         } else {
-            Err(UrlError::Keyword { at: at() })
+            Err(unknown(key, at()))
         }
     }
 

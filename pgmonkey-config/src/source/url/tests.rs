@@ -98,7 +98,7 @@ fn wrong_uris_say_what_and_where() {
         ("postgres://h?user=a=b", UrlError::Separator { at: 14 }),
         ("postgres://h?user=a&&", UrlError::Separator { at: 21 }),
         ("postgres://h?usr=a", UrlError::Keyword { at: 14 }),
-        ("postgres://h?ssl=false", UrlError::Keyword { at: 14 }),
+        ("postgres://h?tls=false", UrlError::Keyword { at: 14 }),
     ] {
         assert_eq!(error(uri), expected, "{uri}");
     }
@@ -135,7 +135,7 @@ fn wrong_key_value_text_says_what_and_where() {
         ("password=a b=c", UrlError::Keyword { at: 12 }),
         ("=x", UrlError::Keyword { at: 1 }),
         ("password='a b", UrlError::Quote { at: 10 }),
-        ("ssl=true", UrlError::Keyword { at: 1 }),
+        ("tls=true", UrlError::Keyword { at: 1 }),
     ] {
         assert_eq!(error(text), expected, "{text}");
     }
@@ -176,4 +176,94 @@ proptest! {
         let pairs = parse(&format!("password = '{quoted}' user=u")).expect("well-formed");
         prop_assert!(pairs.contains(&("password".to_owned(), password)));
     }
+}
+
+#[test]
+fn other_programs_connection_strings_are_named() {
+    for (text, what) in [
+        ("jdbc:postgresql://h/d?user=u&password=pw", "a JDBC URL"),
+        ("postgresql+psycopg2://u:pw@h/d", "an SQLAlchemy URL"),
+        (
+            "Server=h;Database=d;User Id=u;Password=pw;",
+            "a connection string of ADO.NET or ODBC",
+        ),
+        (
+            "Host=h;Username=u;Password=pw",
+            "a connection string of ADO.NET or ODBC",
+        ),
+        ("\"postgres://u:pw@h/d\"", "in quotes"),
+        ("'postgres://u:pw@h/d'", "in quotes"),
+        (
+            "DATABASE_URL=postgres://u:pw@h/d",
+            "an assignment to a variable",
+        ),
+        (
+            "export DATABASE_URL='postgres://u:pw@h/d'",
+            "an assignment to a variable",
+        ),
+        ("psql 'postgres://u:pw@h/d'", "a command line of psql"),
+        ("pgsql:host=h;dbname=d", "a DSN of PHP"),
+    ] {
+        let error = error(text);
+        assert!(
+            matches!(error, UrlError::Dialect { what: found, .. } if found == what),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("pw"), "{error}");
+    }
+    // libpq reads these.
+    for text in [
+        "host=h password='a;b=c'",
+        "host=h password=a;Port=1",
+        "dbname=d;",
+    ] {
+        assert!(parse(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn other_programs_parameters_are_named() {
+    for name in [
+        "pgbouncer",
+        "schema",
+        "search_path",
+        "connection_limit",
+        "supa",
+        "sslaccept",
+        "sslca",
+        "ssl",
+        "TimeZone",
+        "uselibpqcompat",
+        "pool_max_conns",
+        "currentSchema",
+    ] {
+        for text in [
+            format!("postgres://u:pw@h/d?{name}=x"),
+            format!("host=h {name}=x"),
+        ] {
+            let said = error(&text).to_string();
+            assert!(
+                said.to_lowercase()
+                    .contains(&format!("`{}`", name.to_lowercase())),
+                "{said}"
+            );
+            assert!(
+                ["write", "set", "remove"]
+                    .iter()
+                    .any(|word| said.contains(word)),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(error("postgres://h?secret=1"), UrlError::Keyword { at: 14 });
+}
+
+#[test]
+fn a_second_at_sign_is_named() {
+    assert_eq!(error("postgres://u:p@ss@h/d"), UrlError::At { at: 18 });
+    assert_eq!(
+        error("postgres://u@srv:pw@srv.postgres.database.azure.com/d"),
+        UrlError::At { at: 20 }
+    );
+    assert!(error("postgres://u:p@ss@h/d").to_string().contains("%40"));
 }

@@ -1,7 +1,7 @@
 //! Parses a `postgres://` URI.
 
 use super::template::PLACEHOLDERS;
-use super::{KEYWORDS, Settings, UrlError, position};
+use super::{KEYWORDS, Settings, UrlError, position, unknown};
 
 /// A cursor over a URI. `at` is a byte offset, always on a character boundary because it stops only
 /// at the ASCII characters that separate parts.
@@ -22,6 +22,7 @@ impl<'a> Uri<'a> {
 
     pub(super) fn parse(mut self) -> Result<Vec<(String, String)>, UrlError> {
         let credentials = self.credentials()?;
+        self.check_hosts(credentials)?;
         self.hosts()?;
         self.check_path(credentials)?;
         if self.eat('/') {
@@ -50,6 +51,18 @@ impl<'a> Uri<'a> {
         }
         self.eat('@');
         Ok(true)
+    }
+
+    /// Rejects a second `@` before the path: the first one ended the user or the password.
+    fn check_hosts(&self, credentials: bool) -> Result<(), UrlError> {
+        let rest = self.rest();
+        let hosts = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+        match hosts.find('@').filter(|_| credentials) {
+            Some(at) => Err(UrlError::At {
+                at: self.position(self.at + at),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Rejects the rest of a password with a `/` in it. The `/` ends the host too early, so that
@@ -143,9 +156,7 @@ impl<'a> Uri<'a> {
             } else if KEYWORDS.contains(&key.as_str()) {
                 self.settings.set(&key, value);
             } else {
-                return Err(UrlError::Keyword {
-                    at: self.position(start),
-                });
+                return Err(unknown(&key, self.position(start)));
             }
         }
         Ok(())

@@ -72,6 +72,15 @@ impl Error {
         }
     }
 
+    /// The error with the server's DETAIL, because the user of the CLI may see the rows, and without
+    /// the server's own "ERROR: " or "FATAL: ".
+    pub(crate) fn message(&self) -> String {
+        let text = format!("{self:#}");
+        let plain = text.strip_prefix("ERROR: ");
+        let plain = plain.or_else(|| text.strip_prefix("FATAL: "));
+        plain.unwrap_or(&text).to_owned()
+    }
+
     /// 2 on a usage error, 130 if interrupted, otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -37,15 +37,30 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => {
             // Help and version are results, anything else is a usage error; clap knows the stream
             // for each.
+            let text = argument::usage(&usage, &words);
             if usage.use_stderr() && argument::check(&words).is_err() {
-                notes::note(argument::usage(&usage, &words));
+                notes::note(&text);
             } else {
                 let _ = usage.print();
+            }
+            if usage.use_stderr() && argument::wants_json(&words) {
+                let line = text.lines().next().unwrap_or_default();
+                let line = line.strip_prefix("error: ").unwrap_or(line);
+                Output::stdout().failure(&Error::Usage(line.to_owned()));
             }
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = argument::check(&words).and_then(|()| act(args));
+    let json = argument::wants_json(&words);
+    let outcome = match argument::check(&words) {
+        Ok(()) => act(args, json),
+        Err(error) => {
+            if json {
+                Output::stdout().failure(&error);
+            }
+            Err(error)
+        }
+    };
     if let Err(error) = &outcome {
         notes::failure(error);
     }
@@ -54,8 +69,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs the command. Within an async runtime it gets a thread of its own, because a thread that
 /// runs tasks must not block and half of the commands have a runtime of their own.
-fn act(args: Args) -> Result<(), Error> {
-    let work = move || args.command.run(&mut Output::stdout());
+///
+/// A program that asked for JSON gets it on failure too.
+fn act(args: Args, json: bool) -> Result<(), Error> {
+    let work = move || {
+        let mut out = Output::stdout();
+        let outcome = args.command.run(&mut out);
+        if let (true, Err(error)) = (json, &outcome) {
+            out.failure(error);
+        }
+        outcome
+    };
     if tokio::runtime::Handle::try_current().is_err() {
         return work();
     }

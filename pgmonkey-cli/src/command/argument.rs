@@ -49,6 +49,19 @@ pub(crate) fn usage(error: &clap::Error, args: &[OsString]) -> String {
     text
 }
 
+/// Whether the arguments ask for JSON, also if they cannot be parsed otherwise.
+pub(crate) fn wants_json(args: &[OsString]) -> bool {
+    let texts: Vec<Cow<'_, str>> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let is_format = |option: &str| option.len() > 4 && "--format".starts_with(option);
+    texts
+        .iter()
+        .enumerate()
+        .any(|(index, text)| match text.split_once('=') {
+            Some((option, value)) => is_format(option) && value == "json",
+            None => is_format(text) && texts.get(index + 1).is_some_and(|value| value == "json"),
+        })
+}
+
 /// The value of `--option=value`, otherwise the argument itself.
 fn value(arg: &str) -> &str {
     let option = arg.strip_prefix("--").and_then(|rest| rest.split_once('='));
@@ -67,6 +80,25 @@ mod tests {
 
     fn args(args: &[&str]) -> Vec<OsString> {
         args.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn json_is_asked_for_in_every_spelling() {
+        for words in [
+            &["--format", "json"][..],
+            &["--format=json"],
+            &["--form", "json"],
+        ] {
+            assert!(wants_json(&args(words)), "{words:?}");
+        }
+        for words in [
+            &["--format"][..],
+            &["--format", "table"],
+            &["json"],
+            &["--f", "json"],
+        ] {
+            assert!(!wants_json(&args(words)), "{words:?}");
+        }
     }
 
     #[test]

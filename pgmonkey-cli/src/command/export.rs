@@ -1,6 +1,7 @@
 //! `pgmonkey export TABLE FILE`.
 
 mod file;
+mod statement;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -129,9 +130,10 @@ impl Export {
             return Err(Error::Usage(format!("unexpected argument {more:?}")));
         }
         match (&self.query, table, file) {
-            (Some(query), _, Some(file)) => {
-                Ok((Subject::Query(statement(query)), PathBuf::from(file)))
-            }
+            (Some(query), _, Some(file)) => Ok((
+                Subject::Query(statement::single(query)?.to_owned()),
+                PathBuf::from(file),
+            )),
             (Some(_), _, None) => Err(Error::Usage(
                 "no file given: pgmonkey export --query SQL FILE --config FILE".to_owned(),
             )),
@@ -247,11 +249,16 @@ impl Export {
 
     fn copy(&self, source: &str, layout: &Layout) -> String {
         format!(
-            "COPY {source} TO STDOUT WITH (FORMAT csv, HEADER {}, DELIMITER {}, QUOTE {}, NULL {}, ENCODING 'UTF8')",
+            "COPY {source} TO STDOUT WITH (FORMAT csv, HEADER {}, DELIMITER {}, QUOTE {}, NULL {}, ENCODING {})",
             !self.no_header,
             literal(&char::from(layout.delimiter).to_string()),
             literal(&char::from(layout.quote).to_string()),
             literal(self.form.null.first().map_or("", String::as_str)),
+            // As the server stores it: the server converts nothing to SQL_ASCII.
+            literal(match layout.charset {
+                Charset::Raw => "SQL_ASCII",
+                _ => "UTF8",
+            }),
         )
     }
 
@@ -287,9 +294,4 @@ impl Export {
         progress.set(bytes, count.saturating_sub(shown));
         Ok(count.saturating_sub(header))
     }
-}
-
-/// The statement without the semicolon at its end, which `COPY` does not allow.
-fn statement(query: &str) -> String {
-    query.trim().trim_end_matches(';').trim_end().to_owned()
 }

@@ -11,7 +11,8 @@ use crate::ui::notes;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Form {
-    /// The character encoding, such as utf-8, latin-1, cp1252 or utf-16.
+    /// The character encoding, such as utf-8, latin-1, cp1252 or utf-16; for an export, raw for the
+    /// bytes as the server stores them.
     #[arg(long, value_name = "NAME", value_parser = charset)]
     pub(crate) encoding: Option<Charset>,
     /// The field separator: one character, or \t.

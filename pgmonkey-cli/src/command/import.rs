@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::command::configuration::ConfigOption;
 use crate::command::form::{Form, Quote};
+use crate::csv::charset::Charset;
 use crate::csv::dialect;
 use crate::csv::settings::{Flag, Settings};
 use crate::error::Error;
@@ -173,8 +174,15 @@ impl Import {
         let empty = Settings::default();
         let found = file.unwrap_or(&empty);
         let quote = self.form.quote(found)?;
+        let charset = self.form.charset(found)?;
+        if charset == Some(Charset::Raw) {
+            return Err(Error::Usage(
+                "--encoding raw is for exports; an import needs the encoding of its file"
+                    .to_owned(),
+            ));
+        }
         let mut wishes = Wishes {
-            charset: self.form.charset(found)?,
+            charset,
             delimiter: self.form.delimiter(found)?,
             single_column: self.single_column,
             quote: quote.map(|Quote(quote)| quote),

@@ -18,6 +18,8 @@ pub(crate) enum Charset {
     /// ISO 8859-1: each byte is the code point. The WHATWG standard uses this name for
     /// windows-1252.
     Latin1,
+    /// Bytes as the server stores them, in whatever encoding; only written.
+    Raw,
     Table(&'static Encoding),
 }
 
@@ -55,6 +57,7 @@ impl Charset {
             "utf32be" => Self::Utf32(Endian::Big),
             "ascii" | "usascii" | "sqlascii" => Self::Ascii,
             "latin1" | "iso88591" | "l1" | "8859" | "cp819" => Self::Latin1,
+            "raw" | "binary" => Self::Raw,
             plain => Self::Table(table(name.trim(), plain)?),
         })
     }
@@ -143,6 +146,7 @@ impl fmt::Display for Charset {
             Self::Utf32(Endian::Big) => "utf-32-be",
             Self::Ascii => "ascii",
             Self::Latin1 => "iso-8859-1",
+            Self::Raw => "raw",
             Self::Table(encoding) => return f.write_str(&encoding.name().to_ascii_lowercase()),
         })
     }

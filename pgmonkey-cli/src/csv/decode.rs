@@ -207,7 +207,7 @@ impl State {
     fn of(charset: Charset, unsure: bool) -> Self {
         let wide = |size, endian| Self::Wide(Wide { size, endian });
         match charset {
-            Charset::Utf8 | Charset::Utf8Marked => Self::Utf8 { unsure },
+            Charset::Utf8 | Charset::Utf8Marked | Charset::Raw => Self::Utf8 { unsure },
             Charset::Ascii => Self::Ascii,
             Charset::Latin1 => Self::Latin1,
             Charset::Utf16(endian) => wide(2, endian),

@@ -25,7 +25,10 @@ impl Encoder {
 
     /// Whether the text is written unchanged.
     pub(crate) fn is_identity(&self) -> bool {
-        matches!(self.charset, Charset::Utf8 | Charset::Utf8Marked)
+        matches!(
+            self.charset,
+            Charset::Utf8 | Charset::Utf8Marked | Charset::Raw
+        )
     }
 
     /// Encodes `text`, which consists of whole characters, and appends it to `out`.

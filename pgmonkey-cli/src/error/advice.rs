@@ -13,9 +13,13 @@ pub(crate) fn on(error: &Error) -> Option<String> {
         Error::Connect(failure) => on_attempt(failure.attempts.last()?),
         Error::SessionSetting { key, .. } => Some(format!("correct {key} or remove it")),
         Error::Timeout(timeout) => timeout.last_error.as_ref().and_then(on),
+        Error::SessionEnded(_) => Some(LOST.to_owned()),
+        _ if error.to_string() == "connection closed" => Some(LOST.to_owned()),
         _ => on_code(code?, &error.to_string()),
     }
 }
+
+const LOST: &str = "an administrator, a timeout or a restart of the server ended the session: the server's log says which; then repeat the command";
 
 fn on_attempt(attempt: &FailedAttempt) -> Option<String> {
     let host = &attempt.host;
@@ -85,9 +89,17 @@ fn on_tls(failure: &TlsFailure) -> Option<String> {
     .to_owned())
 }
 
+/// Whether a variable was probably read from a file with its last line end.
+fn ends_with_a_line_end(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|text| text.ends_with(['\n', '\r']))
+}
+
 /// By the server's SQLSTATE, and by its message where a code has several meanings.
 fn on_code(code: &str, message: &str) -> Option<String> {
     Some(match code {
+        "28P01" if ends_with_a_line_end("PGPASSWORD") => {
+            "the variable PGPASSWORD ends with a line end, which is a part of the password then: set it without, as $(cat FILE) does"
+        }
         "28P01" => {
             "the user or the password is wrong: `pgmonkey config show` shows where each comes from"
         }
@@ -104,6 +116,19 @@ fn on_code(code: &str, message: &str) -> Option<String> {
             "check `user`, or create the role on the server"
         }
         "3D000" => "check `dbname`, or create the database on the server",
+        "57014" if message.contains("statement timeout") => {
+            "statement_timeout ended it: `pgmonkey config show` shows whether the file's `sync_settings` set it; otherwise the role or the database does. For a long import or export set it to 0 there"
+        }
+        "0A000" if message.contains("row-level security") => {
+            "the table's row-level security applies to this role, and COPY cannot apply it: import as the table's owner or as a role with BYPASSRLS, or into a table without it and go on with INSERT … SELECT"
+        }
+        "22021" | "22P05" if message.contains("UTF8") => {
+            "the database contains bytes that are no UTF-8, as one with the encoding SQL_ASCII may: export them with --encoding raw"
+        }
+        "08P01" if message.contains("unsupported startup parameter") => {
+            "PgBouncer refuses `options`, which carries `options` and session settings: remove both from the file, or add ignore_startup_parameters = options to pgbouncer.ini, where PgBouncer then ignores them"
+        }
+        "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => LOST,
         "42501" => "the role lacks a privilege: ask the server's administrator for CONNECT on the database",
         "53300" => {
             "the server has no free connections: lower `max_size`, close idle sessions, or raise max_connections"

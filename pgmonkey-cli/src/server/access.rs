@@ -8,7 +8,7 @@ use pgmonkey::config::{Host, SslMode};
 use serde::Serialize;
 
 use super::facts::{Facts, demands_tls};
-use super::hba::{Client, Rule, Verdict, first_match, quoted};
+use super::hba::{Client, Rule, Verdict, first_match, quoted, several_files};
 
 /// A line for `pg_hba.conf`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -123,19 +123,70 @@ pub(crate) struct Outcome {
     pub(crate) file: Option<String>,
     pub(crate) rule: Option<String>,
     pub(crate) method: Option<String>,
+    /// Why it is unclear.
+    pub(crate) why: Option<String>,
+    /// The line in words.
+    #[serde(skip)]
+    place: String,
 }
 
-/// The outcome for this session.
-pub(crate) fn this_session(rules: &[Rule], client: &Client, mode: SslMode) -> Outcome {
-    outcome(mode, client.tls, first_match(rules, client))
+/// The outcome for this session. The session is open: lines that say otherwise are not those that
+/// the server uses.
+pub(crate) fn this_session(rules: &[Rule], facts: &Facts, mode: SslMode) -> Outcome {
+    let found = outcome(mode, facts.client.tls, first_match(rules, &facts.client));
+    let found = found.placed(rules);
+    let doubt = facts.doubt.clone().or_else(|| contradiction(&found, facts));
+    match doubt {
+        Some(why) => found.unclear(why),
+        None => found.by_login(facts),
+    }
 }
 
 /// The outcome under each mode, trying the attempts in the order of the mode.
-pub(crate) fn under_each_mode(rules: &[Rule], facts: &Facts) -> Vec<Outcome> {
-    MODES
-        .iter()
-        .map(|mode| under(rules, &facts.client, *mode, facts.has_tls()))
-        .collect()
+pub(crate) fn under_each_mode(rules: &[Rule], facts: &Facts, session: &Outcome) -> Vec<Outcome> {
+    let doubt = match facts.doubt.is_some() || session.outcome == "unclear" {
+        true => session.why.clone(),
+        false => None,
+    };
+    let modes = MODES.iter().map(|mode| {
+        let found = under(rules, &facts.client, *mode, facts.has_tls()).placed(rules);
+        match &doubt {
+            Some(why) if found.outcome != "no_tls" => found.unclear(why.clone()),
+            _ => found.by_login(facts),
+        }
+    });
+    modes.collect()
+}
+
+/// What the lines say that this session shows to be wrong.
+fn contradiction(found: &Outcome, facts: &Facts) -> Option<String> {
+    let login = facts.login.as_deref();
+    let fits = match (found.outcome, found.method.as_deref(), login) {
+        ("rejected" | "no_line", ..) => {
+            return Some(
+                "this session is open, so the lines that the server uses are others, or a name in \
+                 quotes has another meaning"
+                    .to_owned(),
+            );
+        }
+        ("admitted", Some(method), Some(login)) => match method {
+            "trust" | "peer" | "ident" | "cert" => login == "none",
+            "scram-sha-256" => login == "scram-sha-256",
+            "md5" => ["md5", "scram-sha-256"].contains(&login),
+            "password" | "ldap" | "pam" | "bsd" | "radius" => login == "password",
+            _ => true,
+        },
+        _ => true,
+    };
+    let method = found.method.as_deref().unwrap_or_default();
+    (!fits).then(|| {
+        format!(
+            "{} has the method {method}, but this session logged in by {}: the server uses other \
+             lines, or a name in quotes has another meaning",
+            found.place,
+            login.unwrap_or_default()
+        )
+    })
 }
 
 fn under(rules: &[Rule], client: &Client, mode: SslMode, server_has_tls: bool) -> Outcome {
@@ -182,24 +233,66 @@ fn outcome(mode: SslMode, tls: bool, verdict: Verdict<'_>) -> Outcome {
         file: rule.and_then(|rule| rule.file_name.clone()),
         rule: rule.map(Rule::text),
         method: rule.and_then(|rule| rule.auth_method.clone()),
+        why: None,
+        place: String::new(),
     }
 }
 
 impl Outcome {
+    /// The same with the line in words, with its file if there are several.
+    fn placed(mut self, rules: &[Rule]) -> Self {
+        self.place = match (&self.file, self.line) {
+            (Some(file), Some(line)) if several_files(rules) => format!("{file}:{line}"),
+            (_, line) => format!("line {}", line.unwrap_or_default()),
+        };
+        self
+    }
+
+    fn unclear(self, why: String) -> Self {
+        Self {
+            outcome: "unclear",
+            why: Some(why),
+            ..self
+        }
+    }
+
+    /// The same with the method that this role's password has under `md5`.
+    fn by_login(mut self, facts: &Facts) -> Self {
+        let scram = facts.login.as_deref() == Some("scram-sha-256");
+        if scram && self.method.as_deref() == Some("md5") {
+            self.method = Some("scram-sha-256".to_owned());
+        }
+        self
+    }
+
     /// The outcome in words.
     pub(crate) fn sentence(&self) -> String {
-        let line = self.line.unwrap_or_default();
+        let place = &self.place;
         let method = self.method.as_deref().unwrap_or_default();
         let how = if self.tls { "with TLS" } else { "without TLS" };
+        match (self.outcome, &self.why) {
+            ("unclear", Some(why)) => return format!("unclear: {why}"),
+            ("admitted", _) if method == "scram-sha-256" && self.is_md5_line() => {
+                return format!(
+                    "{how}, admitted by {place} (method md5, which is SCRAM for this role's password)"
+                );
+            }
+            _ => {}
+        }
         match self.outcome {
-            "admitted" => format!("{how}, admitted by line {line} (method {method})"),
-            "rejected" => format!("{how}, rejected by line {line}"),
+            "admitted" => format!("{how}, admitted by {place} (method {method})"),
+            "rejected" => format!("{how}, rejected by {place}"),
             "unclear" => {
-                format!("{how}, decided by line {line} or a later one: only the server can tell")
+                format!("{how}, decided by {place} or a later one: only the server can tell")
             }
             "no_tls" => "fails: the server has no TLS".to_owned(),
             _ => format!("{how}, rejected: no line matches"),
         }
+    }
+
+    fn is_md5_line(&self) -> bool {
+        let words = |rule: &String| rule.split(' ').any(|word| word == "md5");
+        self.rule.as_ref().is_some_and(words)
     }
 }
 

@@ -9,7 +9,8 @@ use pgmonkey::{Config, Connection, Error};
 use serde::{Deserialize, Serialize};
 
 use super::capacity::Capacity;
-use super::hba::{Client, Rule};
+use super::hba::{Client, Rule, several_files};
+use super::hba_text;
 
 /// One server parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -36,6 +37,10 @@ pub(crate) struct Facts {
     pub(crate) others: Option<i64>,
     /// The lines of `pg_hba.conf`, in the order in which they are tried.
     pub(crate) rules: Option<Vec<Rule>>,
+    /// Why the lines may not be those that the server uses.
+    pub(crate) doubt: Option<String>,
+    /// How this session logged in, if that was observed.
+    pub(crate) login: Option<String>,
     /// Roles that log in with an MD5 password.
     pub(crate) md5_roles: Option<i64>,
     /// What the role may not see, with the server's reason.
@@ -73,6 +78,15 @@ const OTHERS: &str = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
 const MD5: &str = "SELECT count(*) FROM pg_catalog.pg_authid \
      WHERE rolcanlogin AND rolpassword LIKE 'md5%'";
 
+/// The text of a file of rules; without a name it is `hba_file`.
+const TEXT: &str =
+    "SELECT pg_catalog.pg_read_file(coalesce($1::text, current_setting('hba_file')))";
+
+/// Whether that file was changed after the server had read its files. Times of files are in
+/// seconds.
+const EDITED: &str = "SELECT (pg_catalog.pg_stat_file(coalesce($1::text, \
+     current_setting('hba_file')))).modification > pg_catalog.pg_conf_load_time()";
+
 /// The client's address as the server sees it; `None` over its Unix socket.
 pub(crate) fn client_address(config: &Config) -> Result<Option<IpAddr>, Error> {
     let connection = Connection::new(config)?;
@@ -85,7 +99,9 @@ pub(crate) fn client_address(config: &Config) -> Result<Option<IpAddr>, Error> {
 pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
     let connection = Connection::new(config)?;
     let mut client = connection.acquire()?;
-    let tls = client.ping()?.tls.is_some();
+    let report = client.ping()?;
+    let tls = report.tls.is_some();
+    let login = report.auth_method.map(|method| method.to_string());
     let row = client.query_one(WHO, &[])?;
     let address = |index: usize| -> Result<Option<IpAddr>, Error> {
         let text: Option<String> = row.try_get(index)?;
@@ -110,15 +126,14 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
         user,
         tls,
     };
-    let settings = look.at("the server's settings (pg_settings)", |client| {
-        lines::<Setting>(client, SETTINGS)
-    });
-    let settings = settings.unwrap_or_default().into_iter();
-    let settings = settings
-        .map(|setting| (setting.name.clone(), setting))
-        .collect();
+    let settings = look.settings();
     let rules = look.at("the lines of pg_hba.conf (pg_hba_file_rules)", |client| {
         lines::<Rule>(client, RULES)
+    });
+    let mut rules = rules.map(in_order);
+    let doubt = rules.as_mut().and_then(|rules| {
+        let edited = read_files(look.client, rules);
+        broken(rules).or(edited)
     });
     let capacity = look.capacity();
     let one = |sql: &'static str| {
@@ -133,7 +148,9 @@ pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
         settings,
         capacity,
         others,
-        rules: rules.map(in_order),
+        rules,
+        doubt,
+        login,
         md5_roles,
         unseen,
     })
@@ -153,6 +170,16 @@ impl Look<'_> {
     ) -> Option<T> {
         let found = ask(self.client);
         self.kept(what, found)
+    }
+
+    fn settings(&mut self) -> BTreeMap<String, Setting> {
+        let found = self.at("the server's settings (pg_settings)", |client| {
+            lines::<Setting>(client, SETTINGS)
+        });
+        let found = found.unwrap_or_default().into_iter();
+        found
+            .map(|setting| (setting.name.clone(), setting))
+            .collect()
     }
 
     fn capacity(&mut self) -> Option<Capacity> {
@@ -182,6 +209,38 @@ fn lines<T: for<'de> Deserialize<'de>>(
         found.extend(serde_json::from_str(&text).ok());
     }
     Ok(found)
+}
+
+/// Reads the files of the rules, as far as the role may, for the quotes in them; returns why they
+/// are not what the server uses.
+fn read_files(client: &mut ClientGuard, rules: &mut [Rule]) -> Option<String> {
+    let mut files: Vec<Option<String>> = rules.iter().map(|rule| rule.file_name.clone()).collect();
+    files.dedup();
+    let mut edited = None;
+    for file in files {
+        let text = client.query_one(TEXT, &[&file]);
+        let text: Option<String> = text.ok().and_then(|row| row.try_get(0).ok());
+        if let Some(text) = text {
+            hba_text::mark_quoted(rules, file.as_deref(), &text);
+        }
+        let changed = client.query_one(EDITED, &[&file]);
+        if changed.is_ok_and(|row| row.try_get(0).unwrap_or(false)) {
+            let name = file.unwrap_or_else(|| "pg_hba.conf".to_owned());
+            edited = Some(format!(
+                "{name} was edited since the server loaded it; SELECT pg_reload_conf() loads it"
+            ));
+        }
+    }
+    edited
+}
+
+/// Why the server does not use the lines at all.
+fn broken(rules: &[Rule]) -> Option<String> {
+    let rule = rules.iter().find(|rule| rule.is_broken())?;
+    Some(format!(
+        "the server cannot read {} of pg_hba.conf, so it keeps the lines that it loaded before",
+        rule.place(several_files(rules))
+    ))
 }
 
 fn in_order(mut rules: Vec<Rule>) -> Vec<Rule> {

@@ -37,6 +37,10 @@ pub(crate) struct Rule {
     /// Why the server cannot read the line.
     #[serde(default)]
     pub(crate) error: Option<String>,
+    /// The names that are in quotes in the file, which the view does not show: there `"all"` is a
+    /// database of that name, and `"+staff"` a user.
+    #[serde(skip)]
+    pub(crate) literal: Vec<String>,
 }
 
 /// `name=value`, with the value redacted if the name denotes a secret.
@@ -96,8 +100,14 @@ pub(crate) fn first_match<'a>(rules: &'a [Rule], client: &Client) -> Verdict<'a>
     for rule in rules.iter().filter(|rule| rule.error.is_none()) {
         let parts = [
             kind_fits(rule, client),
-            any(&rule.database, |name| database_fits(name, client)),
-            any(&rule.user_name, |name| user_fits(name, client)),
+            any(&rule.database, |name| match rule.is_literal(name) {
+                true => (name == client.database).into(),
+                false => database_fits(name, client),
+            }),
+            any(&rule.user_name, |name| match rule.is_literal(name) {
+                true => (name == client.user).into(),
+                false => user_fits(name, client),
+            }),
             address_fits(rule, client),
         ];
         if parts.contains(&Fit::No) {
@@ -190,6 +200,18 @@ fn in_network(address: IpAddr, network: IpAddr, mask: Option<IpAddr>) -> bool {
 }
 
 impl Rule {
+    /// Whether the name has no special meaning, because it is in quotes. A regular expression has
+    /// one in quotes too.
+    fn is_literal(&self, name: &str) -> bool {
+        !name.starts_with('/') && self.literal.iter().any(|literal| literal == name)
+    }
+
+    /// Whether the server could not read the line. A line with an error that was read anyway is a
+    /// `hostssl` line without ssl, which has no effect.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.error.is_some() && self.kind.is_none()
+    }
+
     /// The line's place: `line 5`, with the file if there are several.
     pub(crate) fn place(&self, several: bool) -> String {
         match &self.file_name {
@@ -211,7 +233,7 @@ impl Rule {
         }
     }
 
-    /// The columns of the line as the file has them.
+    /// The columns of the line as the file has them, apart from quotes.
     pub(crate) fn columns(&self) -> [String; 6] {
         let list = |names: &Option<Vec<String>>, separator| {
             names.as_deref().unwrap_or_default().join(separator)
@@ -241,6 +263,13 @@ impl Rule {
     pub(crate) fn rejects(&self) -> bool {
         self.auth_method.as_deref() == Some("reject")
     }
+}
+
+/// Whether lines come from several files.
+pub(crate) fn several_files(rules: &[Rule]) -> bool {
+    rules
+        .windows(2)
+        .any(|pair| pair[0].file_name != pair[1].file_name)
 }
 
 /// A name as the file has it: quoted if it would otherwise have a special meaning.
@@ -390,6 +419,16 @@ mod tests {
         }
         let own = ["host all all samehost md5"];
         assert_eq!(line(&own, &client("10.0.0.1")), Some(1));
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_a_name() {
+        let mut rules = rules(&["host all +staff all md5", "host all all all md5"]);
+        rules[0].literal = vec!["+staff".into()];
+        let verdict = first_match(&rules, &client("10.0.0.7"));
+        assert_eq!(verdict, Verdict::Line(&rules[1]));
+        rules[1].literal = vec!["all".into()];
+        assert_eq!(first_match(&rules, &client("10.0.0.7")), Verdict::None);
     }
 
     #[test]

@@ -3,19 +3,24 @@
 use serde::Serialize;
 
 use super::facts::Facts;
-use super::hba::Rule;
+use super::hba::{Rule, several_files};
 
 /// A setting that makes an attack easier.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Weakness {
     pub(crate) what: String,
-    pub(crate) advice: &'static str,
+    pub(crate) advice: String,
 }
 
 /// All weak spots that the role may see.
 pub(crate) fn of(facts: &Facts) -> Vec<Weakness> {
     let mut found = Vec::new();
-    let mut add = |what: String, advice| found.push(Weakness { what, advice });
+    let mut add = |what: String, advice: &str| {
+        found.push(Weakness {
+            what,
+            advice: advice.to_owned(),
+        });
+    };
     let remote = facts
         .client
         .address
@@ -52,27 +57,27 @@ pub(crate) fn of(facts: &Facts) -> Vec<Weakness> {
             "use a role with only the privileges that the program needs",
         );
     }
-    let rules = facts.rules.iter().flatten();
-    found.extend(rules.filter_map(of_rule));
+    let rules = facts.rules.as_deref().unwrap_or_default();
+    let several = several_files(rules);
+    let of_rule = |rule| of_rule(rule, several, facts.md5_roles);
+    found.extend(rules.iter().filter_map(of_rule));
     found
 }
 
-fn of_rule(rule: &Rule) -> Option<Weakness> {
-    let line = format!("pg_hba.conf line {} ({})", rule.line_number, rule.text());
-    let weakness = |what: String, advice| Some(Weakness { what, advice });
-    // A line with an error that was read anyway is a hostssl line without ssl: it has no effect.
-    if let (Some(error), None) = (&rule.error, &rule.kind) {
-        let what = format!(
-            "pg_hba.conf line {} cannot be read: {error}",
-            rule.line_number
-        );
-        return weakness(
-            what,
-            "correct it: until then the server uses the previous lines",
-        );
-    }
-    if rule.error.is_some() {
-        return None;
+fn of_rule(rule: &Rule, several: bool, md5_roles: Option<i64>) -> Option<Weakness> {
+    let place = match several {
+        true => rule.place(true),
+        false => format!("pg_hba.conf {}", rule.place(false)),
+    };
+    let line = format!("{place} ({})", rule.text());
+    let weakness = |what: String, advice: &str| {
+        let advice = advice.to_owned();
+        Some(Weakness { what, advice })
+    };
+    if let Some(error) = &rule.error {
+        let what = format!("{place} cannot be read: {error}");
+        let advice = "correct it: until then the server uses the lines that it loaded before";
+        return rule.is_broken().then(|| weakness(what, advice)).flatten();
     }
     let encrypted = matches!(
         rule.kind.as_deref(),
@@ -85,7 +90,7 @@ fn of_rule(rule: &Rule) -> Option<Weakness> {
         ),
         "md5" => weakness(
             format!("{line} accepts MD5 passwords"),
-            "use scram-sha-256 instead of md5",
+            &without_md5(md5_roles),
         ),
         "password" if !encrypted => weakness(
             format!("{line} makes clients send passwords in the clear"),
@@ -93,6 +98,27 @@ fn of_rule(rule: &Rule) -> Option<Weakness> {
         ),
         _ => None,
     }
+}
+
+/// What to do about a line with md5, in the order that locks no role out: the line admits SCRAM
+/// passwords as well, so it changes last.
+fn without_md5(roles: Option<i64>) -> String {
+    let first = match roles {
+        Some(0) => {
+            return "no role that may log in has an MD5 password any more: change md5 to scram-sha-256"
+                .to_owned();
+        }
+        Some(1) => "1 role still has an MD5 password".to_owned(),
+        Some(count) => format!("{count} roles still have an MD5 password"),
+        None => {
+            "roles may still have MD5 passwords, which this role may not see (pg_authid)".to_owned()
+        }
+    };
+    format!(
+        "{first}. First set password_encryption = 'scram-sha-256', then set those passwords again \
+         (\\password in psql), and only when none is left change md5 to scram-sha-256: until then the \
+         line admits both"
+    )
 }
 
 #[cfg(test)]
@@ -119,9 +145,38 @@ mod tests {
             ("host", "scram-sha-256", false),
             ("host", "reject", false),
         ] {
-            let found = of_rule(&rule(kind, method));
+            let found = of_rule(&rule(kind, method), false, None);
             assert_eq!(found.is_some(), weak, "{kind} {method}");
             assert!(found.is_none_or(|weakness| weakness.what.contains("line 7")));
         }
+    }
+
+    #[test]
+    fn lines_of_included_files_are_named_with_their_file() {
+        let mut rule = rule("host", "trust");
+        rule.file_name = Some("/etc/hba.d/x.conf".to_owned());
+        let found = of_rule(&rule, true, None).expect("weak");
+        assert!(
+            found.what.starts_with("/etc/hba.d/x.conf:7 ("),
+            "{}",
+            found.what
+        );
+    }
+
+    #[test]
+    fn the_order_locks_no_role_out() {
+        let advice = |roles| {
+            of_rule(&rule("host", "md5"), false, roles)
+                .expect("weak")
+                .advice
+        };
+        assert!(advice(Some(3)).starts_with("3 roles still have"));
+        let all = advice(None);
+        let at = |text: &str| all.find(text).expect(text);
+        assert!(
+            at("password_encryption") < at("passwords again")
+                && at("passwords again") < at("change md5")
+        );
+        assert!(advice(Some(0)).contains("change md5 to scram-sha-256"));
     }
 }

@@ -77,6 +77,8 @@ pub(crate) fn run<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
+    let timeout = config.sync_settings.value("statement_timeout");
+    let timeout = timeout.map(str::to_owned);
     let config = own_sessions(config, most)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -106,8 +108,22 @@ where
             sessions.cancel().await;
         }
         finish(&sessions, outcome.is_err()).await;
-        outcome
+        outcome.map_err(|error| by_own_timeout(error, timeout.as_deref()))
     })
+}
+
+/// Says that the file itself sets the timeout that ended a statement.
+fn by_own_timeout(error: Error, timeout: Option<&str>) -> Error {
+    let text = error.message();
+    match timeout {
+        Some(timeout) if text.contains("statement timeout") => Error::Failed {
+            text,
+            hint: Some(format!(
+                "the file's own `sync_settings` set statement_timeout to {timeout}, which limits imports and exports too: raise it, or set it to 0 in a profile for them"
+            )),
+        },
+        _ => error,
+    }
 }
 
 /// Undoes interrupted work and waits until the sessions have ended.

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal};
 use pgmonkey::config::{Excerpt, Place, Problem, Warning};
 use serde::{Serialize, Serializer};
 
+use crate::error::Error;
+
 use super::notes;
 use super::origin::Origin;
 use super::style::{colour, styled};
@@ -31,6 +33,8 @@ pub(crate) struct Finding {
     pub(crate) message: String,
     #[serde(serialize_with = "as_origin")]
     pub(crate) place: Option<Place>,
+    /// What to do about it, if that is not in the message.
+    pub(crate) hint: Option<String>,
     #[serde(skip)]
     excerpt: Option<Excerpt>,
 }
@@ -48,6 +52,7 @@ impl Finding {
             key: problem.key.clone(),
             message: problem.kind.to_string(),
             place: Some(problem.place.clone()),
+            hint: None,
             excerpt: problem.excerpt(text),
         }
     }
@@ -59,6 +64,7 @@ impl Finding {
             key: warning.key.clone(),
             message: warning.kind.to_string(),
             place: Some(warning.place.clone()),
+            hint: None,
             excerpt: warning.excerpt(text),
         }
     }
@@ -70,6 +76,7 @@ impl Finding {
             key: Some(key.to_owned()),
             message,
             place: place.cloned(),
+            hint: None,
             excerpt: place.and_then(|place| place.excerpt(text, key)),
         }
     }
@@ -81,6 +88,19 @@ impl Finding {
             key: Some(key.to_owned()),
             message,
             place: place.cloned(),
+            hint: None,
+            excerpt: None,
+        }
+    }
+
+    /// A failure of the command, which is not in the file.
+    pub(crate) fn failure(error: &Error) -> Self {
+        Self {
+            severity: Severity::Error,
+            key: None,
+            message: error.message(),
+            place: None,
+            hint: error.hint(),
             excerpt: None,
         }
     }
@@ -105,6 +125,9 @@ impl Finding {
             let marks = styled(colour, style, &marks);
             let start = " ".repeat(excerpt.start);
             notes::painted(&format!("{gutter} | {start}{marks}"));
+        }
+        if let Some(hint) = &self.hint {
+            notes::marked(notes::HINT, "hint", hint);
         }
     }
 }

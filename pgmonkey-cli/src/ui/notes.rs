@@ -44,11 +44,10 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Folds text for the terminal, except for lines that begin with a blank: those quote a file, with
-/// marks under them.
+/// Folds text for the terminal, or at `COLUMNS`, except for lines that begin with a blank: those
+/// quote a file, with marks under them.
 fn fitted(text: &str) -> String {
-    let width = Some(io::stderr().is_terminal()).filter(|terminal| *terminal);
-    let Some(width) = width.and_then(style::width) else {
+    let Some(width) = style::width(io::stderr().is_terminal()) else {
         return text.to_owned();
     };
     let fit = |line: &str| match line.starts_with(' ') {
@@ -68,14 +67,13 @@ pub(crate) fn failure(error: &Error) {
     if error.is_told() {
         return;
     }
-    // Without the server's own "ERROR: ", which would duplicate the prefix. With the server's
-    // DETAIL, because the user of the CLI may see the rows.
-    let text = format!("{error:#}");
-    marked(
-        ERROR,
-        "error",
-        text.strip_prefix("ERROR: ").unwrap_or(&text),
-    );
+    match error {
+        Error::Config(error) => error
+            .problems()
+            .iter()
+            .for_each(|problem| marked(ERROR, "error", problem)),
+        error => marked(ERROR, "error", error.message()),
+    }
     if let Some(hint) = error.hint() {
         marked(HINT, "hint", hint);
     }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use pgmonkey::printable;
 use serde::Serialize;
 
+use super::finding::Finding;
 use super::style::{colour, folded, width};
 use super::table::Table;
 use crate::error::Error;
@@ -34,11 +35,52 @@ pub(crate) struct FormatOption {
     pub(crate) format: Format,
 }
 
+/// Why a command failed, as JSON.
+#[derive(Serialize)]
+struct Failure {
+    ok: bool,
+    error: Cause,
+}
+
+#[derive(Serialize)]
+struct Cause {
+    message: String,
+    hint: Option<String>,
+    exit_code: u8,
+    /// What is wrong with the configuration.
+    findings: Vec<Finding>,
+}
+
+impl Failure {
+    fn of(error: &Error) -> Self {
+        let findings = match error {
+            Error::Config(error) => {
+                let problems = error.problems().iter();
+                problems
+                    .map(|problem| Finding::error(problem, ""))
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            ok: false,
+            error: Cause {
+                message: error.message(),
+                hint: error.hint(),
+                exit_code: error.exit_code(),
+                findings,
+            },
+        }
+    }
+}
+
 /// Where results go: stdout, with colour only on a terminal.
 pub(crate) struct Output<'a> {
     sink: Box<dyn Write + 'a>,
     colour: bool,
     width: Option<u16>,
+    /// Whether anything was written.
+    used: bool,
 }
 
 impl Output<'static> {
@@ -50,6 +92,7 @@ impl Output<'static> {
             colour: colour(terminal),
             width: width(terminal),
             sink: Box::new(stdout.lock()),
+            used: false,
         }
     }
 }
@@ -58,6 +101,7 @@ impl Output<'_> {
     /// Writes one or more lines. Control characters are escaped.
     pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Error> {
         let text = text.to_string();
+        self.used = true;
         writeln!(self.sink, "{}", printable::lines(&text)).map_err(Error::print)
     }
 
@@ -70,6 +114,7 @@ impl Output<'_> {
 
     /// Writes text unchanged.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.used = true;
         self.sink.write_all(text.as_bytes()).map_err(Error::print)
     }
 
@@ -88,7 +133,16 @@ impl Output<'_> {
 
     /// The raw stream, for output that is not our own text.
     pub(crate) fn writer(&mut self) -> &mut dyn Write {
+        self.used = true;
         &mut *self.sink
+    }
+
+    /// Writes why the command failed as JSON, unless its result was written.
+    pub(crate) fn failure(&mut self, error: &Error) {
+        if !self.used {
+            // A failure to write is the one that is being reported, or of no interest.
+            let _ = self.json(&Failure::of(error));
+        }
     }
 }
 
@@ -119,6 +173,7 @@ mod tests {
             sink: Box::new(&mut sink),
             colour: false,
             width: None,
+            used: false,
         };
         output.json(&value).expect("written to memory");
         drop(output);

@@ -15,10 +15,12 @@ mod generated;
 mod help;
 mod import;
 mod progress;
+mod protocol;
 mod schema;
 mod secrets;
 mod server;
 mod shapes;
+mod stuck;
 mod trial;
 mod values;
 

@@ -293,7 +293,7 @@ fn d01_server_commands_fail_when_they_fail() {
     let port = free_port().expect("a port");
     program.write(FILE, &on.yaml_at("127.0.0.1", port, ""));
     let ended = program.run(&AUDIT).failed().says("onnection refused");
-    assert_eq!(ended.stdout, "");
+    assert_eq!(ended.json()["ok"], false);
     let ended = program.run(&["server", "recommend", FILE]).worked();
     let ended = ended.says("could not query the client's address");
     ended.prints("CLIENT_ADDRESS/32");
@@ -336,4 +336,84 @@ fn d29_b21_b23_advice_is_for_this_client() {
         advice["pg_hba_conf"][0]["options"],
         "clientcert=verify-full"
     );
+}
+
+/// An audit never says that its own open session is turned away.
+#[test]
+fn lines_that_the_session_contradicts_are_unclear() {
+    let server = Cluster::builder().start().expect("a server");
+    let run = |sql: &str| server.psql(sql).expect("the administrator may");
+    run(
+        "CREATE ROLE staff; CREATE ROLE app LOGIN PASSWORD 'S3cret' IN ROLE staff; \
+         GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO app; \
+         GRANT SELECT ON pg_hba_file_rules TO app",
+    );
+    let program = Program::new().hiding("S3cret");
+    let text = format!(
+        "connection_settings: {{ host: 127.0.0.1, port: {}, user: app, dbname: {}, \
+         password: S3cret, sslmode: disable }}\n",
+        server.port(),
+        server.endpoint().dbname(),
+    );
+    program.write(FILE, &text);
+    let own = "local all postgres trust\nhost all postgres all scram-sha-256\n";
+    let session = || {
+        let audited = program.run(&AUDIT).worked().json();
+        audited["pg_hba_conf"]["this_session"].clone()
+    };
+    let why = |session: &Value| session["why"].as_str().unwrap_or_default().to_owned();
+    // Quotes take a name's meaning away; a role that may not read the file cannot see them.
+    let quoted = format!(
+        "{own}host all \"all\" all reject\nhost all \"+staff\" all reject\nhost all app all md5\n"
+    );
+    server.set_hba(&quoted).expect("it reads its files");
+    let found = session();
+    assert_eq!(found["outcome"], "unclear", "{found}");
+    assert!(why(&found).contains("this session is open"), "{found}");
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    shown.prints("This session: unclear: this session is open");
+    run(
+        "GRANT pg_read_server_files TO app; GRANT EXECUTE ON FUNCTION pg_read_file(text) TO app; \
+         GRANT EXECUTE ON FUNCTION pg_stat_file(text) TO app; GRANT pg_read_all_settings TO app",
+    );
+    let found = session();
+    assert_eq!(
+        (&found["outcome"], &found["line"]),
+        (&"admitted".into(), &5.into()),
+        "{found}"
+    );
+    // The role's password is stored as SCRAM, which a line with md5 takes as SCRAM.
+    assert_eq!(found["method"], "scram-sha-256", "{found}");
+    let shown = program.run(&["server", "audit", FILE]).worked();
+    shown.prints("method md5, which is SCRAM for this role");
+    // Edited, and not loaded.
+    let path = server.data_dir().join("pg_hba.conf");
+    let edit = |lines: &str| {
+        std::fs::write(&path, format!("{own}{lines}")).expect("its file");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("its file");
+        let later = std::time::SystemTime::now() + LONG;
+        file.set_modified(later).expect("a time");
+    };
+    edit("host all app all reject\n");
+    let found = session();
+    assert_eq!(found["outcome"], "unclear", "{found}");
+    assert!(
+        why(&found).contains("was edited since the server loaded it"),
+        "{found}"
+    );
+    // A line that the server cannot read: it keeps the lines that it had.
+    edit("host all app all\nhost all app all reject\n");
+    server.reload().expect("it tries");
+    let found = session();
+    assert_eq!(found["outcome"], "unclear", "{found}");
+    assert!(
+        why(&found).contains("cannot read line 3 of pg_hba.conf"),
+        "{found}"
+    );
+    let audited = program.run(&AUDIT).worked().json();
+    let modes = audited["pg_hba_conf"]["under_each_sslmode"].to_string();
+    assert!(!modes.contains("rejected"), "{modes}");
 }

@@ -131,7 +131,7 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
         return Ok((Box::new(stdout()?), Place::Through));
     }
     // A symbolic link stays a link; its target is replaced.
-    let to = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let to = destination(path);
     let there = to.metadata().ok();
     if there.as_ref().is_some_and(|there| there.is_dir()) {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
@@ -171,6 +171,26 @@ fn open(path: &Path) -> io::Result<(Box<dyn Write + Send>, Place)> {
         file.as_file().set_permissions(there.permissions())?;
     }
     Ok((Box::new(file.reopen()?), Place::Beside(file, to)))
+}
+
+/// The file that a path leads to, also where it does not exist yet.
+fn destination(path: &Path) -> PathBuf {
+    /// As many links as the operating system follows.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        if let Ok(found) = path.canonicalize() {
+            return found;
+        }
+        let Ok(target) = path.read_link() else {
+            break;
+        };
+        path = match path.parent() {
+            Some(folder) => folder.join(target),
+            None => target,
+        };
+    }
+    path
 }
 
 /// Standard output, bypassing the lock that the command holds on it.

@@ -46,6 +46,8 @@ struct Shared<'a> {
     parts: Mutex<Receiver<Result<Part, Error>>>,
     plan: &'a Plan,
     copy: String,
+    /// The table's name as the server writes it.
+    target: String,
     file: String,
     allow_partial: bool,
     /// Rows committed before the end, with `--allow-partial`.
@@ -71,6 +73,7 @@ impl Load<'_> {
             parts: Mutex::new(parts),
             plan: self.plan,
             copy: self.plan.copy(&target),
+            target: self.plan.table.table.clone(),
             file,
             allow_partial: self.allow_partial,
             kept: 0.into(),
@@ -87,6 +90,7 @@ impl Load<'_> {
             Some(_) => {
                 let hidden = self.hidden_name();
                 shared.copy = self.plan.copy(&hidden.sql());
+                shared.target = hidden.table.clone();
                 self.hidden(&client, &hidden, &shared).await
             }
         };
@@ -298,7 +302,7 @@ impl Shared<'_> {
         let context = error
             .as_db_error()
             .and_then(|error| error.where_())
-            .and_then(place);
+            .and_then(|context| place(context, &self.target, &self.plan.columns));
         let error = database(error);
         let Some((line, column)) = context else {
             return error;
@@ -320,38 +324,60 @@ impl Shared<'_> {
                 self.file,
                 column.unwrap_or_default()
             ),
-            hint: None,
+            hint: error.hint(),
         }
     }
 }
 
-/// Parses the line and the column of `COPY t, line 3, column a: "x"`, in any language.
-fn place(context: &str) -> Option<(u64, Option<String>)> {
-    let line = context
-        .lines()
-        .find_map(|line| line.strip_prefix("COPY "))?;
-    let (_, line) = line.split_once(", ")?;
+/// Parses the line and the column of `COPY t, line 3, column a: "x"`, in any language. The names of
+/// the table and the columns may contain what separates the parts.
+fn place(context: &str, table: &str, columns: &[String]) -> Option<(u64, Option<String>)> {
+    let known = format!("COPY {table}, ");
+    let line = match context.find(&known) {
+        Some(at) => &context[at + known.len()..],
+        None => {
+            let line = context
+                .lines()
+                .find_map(|line| line.strip_prefix("COPY "))?;
+            line.split_once(", ")?.1
+        }
+    };
     let begin = line.find(|c: char| c.is_ascii_digit())?;
     let digits = line[begin..].find(|c: char| !c.is_ascii_digit());
     let (number, rest) = line[begin..].split_at(digits.unwrap_or(line.len() - begin));
     let column = rest.strip_prefix(", ").and_then(|rest| {
-        let name = rest.split_once(' ')?.1;
-        Some(
-            name.split_once(": ")
-                .map_or(name, |(name, _)| name)
-                .to_owned(),
-        )
+        let rest = rest.split_once(' ')?.1;
+        let named = columns
+            .iter()
+            .filter(|name| rest.starts_with(name.as_str()));
+        let known = named.max_by_key(|name| name.len()).cloned();
+        known.or_else(|| {
+            let name = rest.split_once(": ").map_or(rest, |(name, _)| name);
+            Some(name.to_owned())
+        })
     });
     Some((number.parse().ok()?, column))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_servers_context_names_the_place() {
         let column = |name: &str| Some(name.to_owned());
+        let columns = ["age", "a b", "c", "c: d", "new\nline"].map(str::to_owned);
+        let place = |context: &str| super::place(context, "plan, 2024", &columns);
+        assert_eq!(
+            place("COPY plan, 2024, line 3, column c: d: \"x\""),
+            Some((3, column("c: d")))
+        );
+        assert_eq!(
+            place("COPY plan, 2024, line 3, column new\nline: \"x\""),
+            Some((3, column("new\nline")))
+        );
+        assert_eq!(
+            place("COPY plan, 2024, line 3, column c: null input"),
+            Some((3, column("c")))
+        );
         assert_eq!(
             place("COPY t1, line 3, column age: \"x\""),
             Some((3, column("age")))

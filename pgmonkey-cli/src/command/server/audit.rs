@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::server::access::{self, Entry, Outcome, Seen};
 use crate::server::capacity::{self, Capacity};
 use crate::server::facts::{self, Facts, Unseen};
-use crate::server::hba::Rule;
+use crate::server::hba::{Rule, several_files};
 use crate::server::needs::{self, Compared};
 use crate::server::weakness::{self, Weakness};
 use crate::ui::output::{Format, FormatOption, Output};
@@ -113,8 +113,10 @@ impl Audited {
             .collect();
         let mode = config.connection_settings.sslmode;
         let rules = facts.rules.as_deref();
-        let this_session = rules.map(|rules| access::this_session(rules, &facts.client, mode));
-        let under_each_sslmode = rules.map(|rules| access::under_each_mode(rules, &facts));
+        let this_session = rules.map(|rules| access::this_session(rules, &facts, mode));
+        let under_each_sslmode = rules
+            .zip(this_session.as_ref())
+            .map(|(rules, session)| access::under_each_mode(rules, &facts, session));
         let wanted = capacity::wanted(config);
         let sessions = facts.capacity.clone().map(|limits| Sessions {
             wanted,
@@ -237,15 +239,15 @@ impl Audited {
 
 /// The lines of `pg_hba.conf`, with a mark on the one that applies.
 fn rules_table(rules: &[Rule], decided: Option<&Outcome>) -> Table {
-    let several = rules
-        .windows(2)
-        .any(|pair| pair[0].file_name != pair[1].file_name);
+    let several = several_files(rules);
     let mut table = Table::new([
         "", "Line", "Type", "Database", "User", "Address", "Method", "Options",
     ]);
     for rule in rules {
         let decides = decided.is_some_and(|outcome| {
-            outcome.line == Some(rule.line_number) && outcome.file == rule.file_name
+            outcome.outcome != "unclear"
+                && outcome.line == Some(rule.line_number)
+                && outcome.file == rule.file_name
         });
         let line = match several {
             true => rule.place(true),
@@ -253,7 +255,7 @@ fn rules_table(rules: &[Rule], decided: Option<&Outcome>) -> Table {
         };
         let mark = if decides { ">" } else { "" }.to_owned();
         let columns = match &rule.error {
-            Some(error) if rule.kind.is_none() => [
+            Some(error) if rule.is_broken() => [
                 error.clone(),
                 String::new(),
                 String::new(),

@@ -92,6 +92,7 @@ impl Listener {
         let connect_target = ConnectTarget::new(config, ConnectionType::Async)?
             .asking_provider(options.provider.is_some())
             .named(options.name.clone());
+        connect_target.check_listening()?;
         let connect_target = Arc::new(connect_target);
         let live = open(Arc::clone(&connect_target), options.clone(), String::new()).await?;
         Ok(Self {

@@ -64,7 +64,8 @@ pub use model::settings::Settings;
 pub use redact::{is_connection_string, redact};
 pub use schema::choice::{
     AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, Pooler, RequireAuth,
-    RequireAuthError, Reset, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion, UnknownWord,
+    RequireAuthError, Reset, SettingsDelivery, SslMode, SslNegotiation, TargetSessionAttrs,
+    TlsVersion, UnknownWord,
 };
 pub use schema::keys::MOST_SESSIONS;
 pub use schema::reference::reference;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgmonkey_config::{
     ChannelBinding, Config, ConnectionSettings, ConnectionType, Error, Host, LoadBalanceHosts,
     Loader, PoolSettings, Pooler, Reset, RootCert, SecretCommand, SecretSource, SessionSettings,
-    Settings, SslMode, TargetSessionAttrs, TlsVersion, redact,
+    Settings, SettingsDelivery, SslMode, TargetSessionAttrs, TlsVersion, redact,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -297,6 +297,7 @@ prop_compose! {
         attrs in select(vec![TargetSessionAttrs::Any, TargetSessionAttrs::PreferStandby]),
         source in option::of(reference()),
         balance in select(vec![LoadBalanceHosts::Disable, LoadBalanceHosts::Random]),
+        delivery in select(vec![SettingsDelivery::Verify, SettingsDelivery::Startup, SettingsDelivery::Statements]),
         pooler in option::of(select(vec![Pooler::None, Pooler::Session, Pooler::Transaction, Pooler::Statement])),
     ) -> ConnectionSettings {
         let mut c = ConnectionSettings::default();
@@ -332,6 +333,7 @@ prop_compose! {
         c.target_session_attrs = attrs;
         c.load_balance_hosts = balance;
         c.pooler = pooler;
+        c.session_settings = delivery;
         c
     }
 }

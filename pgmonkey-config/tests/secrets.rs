@@ -76,6 +76,7 @@ const TYPED: &[(&str, &str)] = &[
     ("connection_settings", "target_session_attrs"),
     ("connection_settings", "load_balance_hosts"),
     ("connection_settings", "pooler"),
+    ("connection_settings", "session_settings"),
     ("connection_settings", "client_encoding"),
     ("connection_settings", "autocommit"),
     ("pool_settings", "min_size"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pgmonkey_config::{Host, Target};
 
 /// The address of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// A TCP address.

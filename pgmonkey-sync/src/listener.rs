@@ -88,6 +88,7 @@ impl Listener {
         let connect_target = ConnectTarget::new(config, ConnectionType::Normal)?
             .asking_provider(options.provider.is_some())
             .named(options.name.clone());
+        connect_target.check_listening()?;
         let live = open(&connect_target, &options, "")?;
         Ok(Self {
             connect_target: Arc::new(connect_target),

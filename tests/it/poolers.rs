@@ -1,5 +1,7 @@
 //! What a pooler says itself: an outage behind it is as transient as without it, a refusal is final.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use pgmonkey::{Config, Error, ErrorKind};
@@ -140,7 +142,7 @@ twin! {
         };
         let alone = config(on.server(), &[pooler.endpoint()], "", "");
         let first = go!(driver::Connection::new(&alone))?;
-        let error = go!(driver::Connection::new(&alone)).err().expect("it is full");
+        let error = go!(driver::Connection::new(&alone)).expect_err("it is full");
         assert!(error.is_transient(), "{error}");
         let text = error.to_string();
         assert!(text.contains("(max_client_conn) (SQLSTATE 08P01) (from a connection pooler)"), "{text}");
@@ -265,6 +267,157 @@ twin! {
         assert_eq!(on.rows(), 1);
         let row = go!(pool.query_one("SELECT $1::int + 2", &[&1]))?;
         assert_eq!(row.get::<_, i32>(0), 3);
+        Ok(())
+    }
+}
+
+const SETTINGS: &str = "sync_settings: { statement_timeout: '31000', my.tenant: '7' }\n\
+                        async_settings: { statement_timeout: '31000', my.tenant: '7' }\n";
+const ASK: &str = "SELECT current_setting('statement_timeout'), current_setting('my.tenant', true)";
+
+// With `ignore_startup_parameters = options`, as many installations have it.
+twin! {
+    fn settings_that_a_pooler_drops_are_reported(on, driver, go, work) {
+        let ignored = ("ignore_startup_parameters", "extra_float_digits,options");
+        for (mode, cure) in [("session", "session_settings: statements"), ("transaction", "ALTER ROLE")] {
+            let Some(pooler) = in_front(on.server(), &[ignored, ("pool_mode", mode)]) else {
+                return Ok(());
+            };
+            let config = |keys: &str| config(on.server(), &[pooler.endpoint()], keys, SETTINGS);
+            for keys in ["", &format!("pooler: {mode}")] {
+                let error = match go!(driver::Pool::new(&config(keys))) {
+                    Ok(_) => panic!("{keys}: nothing was said"),
+                    Err(error) => error,
+                };
+                assert!(matches!(error, Error::SessionSetting { .. }), "{keys}: {error}");
+                let text = error.to_string();
+                assert!(text.contains("sync_settings.statement_timeout: did not arrive"), "{text}");
+                assert!(text.contains("the pooler in front") && text.contains(cure), "{text}");
+            }
+            let unchecked = go!(driver::Pool::new(&config("session_settings: startup")))?;
+            let row = go!(unchecked.query_one(ASK, &[]))?;
+            assert_eq!((row.get(0), row.get(1)), ("0", None::<&str>));
+        }
+        let Some(pooler) = in_front(on.server(), &[ignored, ("pool_mode", "session")]) else {
+            return Ok(());
+        };
+        let told = config(on.server(), &[pooler.endpoint()], "session_settings: statements", SETTINGS);
+        let pool = go!(driver::Pool::new(&told))?;
+        let row = go!(pool.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), ("31s", Some("7")));
+        Ok(())
+    }
+}
+
+// PgBouncer's default: it refuses `options`, and may give each transaction another session.
+twin! {
+    fn no_setting_reaches_another_clients_session(on, driver, go, work) {
+        let Some(pooler) = in_front(on.server(), &[("default_pool_size", "1")]) else {
+            return Ok(());
+        };
+        for (keys, cure) in [("", "set pooler: session"), ("pooler: transaction", "ALTER ROLE")] {
+            let config = config(on.server(), &[pooler.endpoint()], keys, SETTINGS);
+            let error = match go!(driver::Pool::new(&config)) {
+                Ok(_) => panic!("{keys}: nothing was said"),
+                Err(error) => error,
+            };
+            assert!(error.is_configuration() && error.to_string().contains(cure), "{keys}: {error}");
+        }
+        let url = pooler.endpoint().url();
+        let stranger = move || {
+            let mut stranger = postgres::Client::connect(&url, postgres::NoTls)?;
+            stranger.query_typed_one(ASK, &[])
+        };
+        let row = std::thread::spawn(stranger).join().expect("no panic")?;
+        assert_eq!(row.get::<_, &str>(0), "0");
+        Ok(())
+    }
+}
+
+/// Refuses a startup packet with `options` in RDS Proxy's words, and passes everything else on.
+fn without_options(server: &Endpoint) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let to = (server.host().to_owned(), server.port());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let to = to.clone();
+            std::thread::spawn(move || refuse_options(client, to));
+        }
+    });
+    let url = server
+        .url()
+        .replace(&format!(":{}/", server.port()), &format!(":{port}/"));
+    Endpoint::from_url(&url).expect("as it was")
+}
+
+fn refuse_options(mut client: TcpStream, server: (String, u16)) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length)?;
+    let mut packet = vec![0; u32::from_be_bytes(length) as usize - 4];
+    client.read_exact(&mut packet)?;
+    if packet.windows(9).any(|part| part == b"\0options\0") {
+        let words = "Feature not supported: RDS Proxy currently doesn\u{2019}t support command-line options.";
+        let fields = format!("SFATAL\0VFATAL\0C0A000\0M{words}\0\0");
+        let size = u32::try_from(fields.len() + 4).expect("short");
+        let answer = [b"E".as_slice(), &size.to_be_bytes(), fields.as_bytes()].concat();
+        return client.write_all(&answer);
+    }
+    let mut server = TcpStream::connect(server)?;
+    server.write_all(&length)?;
+    server.write_all(&packet)?;
+    let (mut from, mut back) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut back, &mut client);
+        client.shutdown(Shutdown::Both)
+    });
+    std::io::copy(&mut from, &mut server)?;
+    server.shutdown(Shutdown::Both)
+}
+
+twin! {
+    fn a_proxy_that_supports_no_options_gets_statements(on, driver, go, work) {
+        let proxy = without_options(on.server());
+        let config = |keys: &str| config(on.server(), &[&proxy], keys, SETTINGS);
+        let error = go!(driver::Connection::new(&config(""))).expect_err("refused");
+        assert!(error.is_configuration(), "{error}");
+        assert!(error.to_string().contains("set pooler: session"), "{error}");
+        for keys in ["pooler: session", "session_settings: statements"] {
+            let connection = go!(driver::Connection::new(&config(keys)))?;
+            let row = go!(connection.query_one(ASK, &[]))?;
+            assert_eq!((row.get(0), row.get(1)), ("31s", Some("7")), "{keys}");
+            connection.close();
+        }
+        Ok(())
+    }
+}
+
+// Without `statement_cache` in the file: a pooler that switches sessions keeps nothing prepared.
+twin! {
+    fn the_key_pooler_is_enough_in_transaction_mode(on, driver, go, work) {
+        let Some(pooler) = in_front(on.server(), &[("default_pool_size", "3")]) else {
+            return Ok(());
+        };
+        let sizes = pools("{ min_size: 1, max_size: 6 }");
+        let config = config(on.server(), &[pooler.endpoint()], "pooler: transaction", &sizes);
+        let pool = go!(driver::Pool::new(&config))?;
+        // Another client holds the server session that ran the previous statement.
+        let mut guards = vec![];
+        for _ in 0..3 {
+            let mut guard = go!(pool.acquire())?;
+            let row = go!(guard.query_one("SELECT $1::int + 1", &[&1]))?;
+            assert_eq!(row.get::<_, i32>(0), 2);
+            go!(guard.batch_execute("BEGIN"))?;
+            guards.push(guard);
+        }
+        for guard in &mut guards {
+            let row = go!(guard.query_one("SELECT $1::int + 1", &[&2]))?;
+            assert_eq!(row.get::<_, i32>(0), 3);
+            go!(guard.batch_execute("ROLLBACK"))?;
+        }
+        let error = go!(driver::Listener::connect(&config)).expect_err("refused");
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains("server session of its own"), "{error}");
         Ok(())
     }
 }

@@ -77,7 +77,8 @@ twin! {
         let value = r"x\', false), pg_catalog.set_config($$my.hit$$, $$yes$$, false) --";
         let settings = format!("{{ my.text: \"{}\" }}", value.replace('\\', "\\\\"));
         let config = load(&format!(
-            "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {} }}\n{}",
+            "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {}, \
+             pooler: session }}\n{}",
             to.host(), to.port(), to.user(), to.password(), on.name, both(&settings),
         ));
         let connection = go!(driver::Connection::new(&config))?;

@@ -108,20 +108,7 @@ async fn reach(
     let deadline = attempt.deadline();
     let in_hook = AtomicBool::new(false);
     let whole = async {
-        let mut opened = match open(attempt, SettingsMode::Startup, options.inbox).await {
-            Err(OpenFailure::Driver(error)) if connect_target.needs_statements(&error) => {
-                let opened = open(attempt, SettingsMode::Statements, options.inbox).await?;
-                if let Some(settings) = connect_target.settings_statement() {
-                    let client = &opened.client;
-                    client
-                        .query_typed(settings.text(), &settings.parameters())
-                        .await?;
-                }
-                opened.connected_to.observer().reset();
-                opened
-            }
-            other => other?,
-        };
+        let mut opened = open_set(connect_target, attempt, options.inbox).await?;
         if let Some(hooks) = options.hooks {
             in_hook.store(true, Ordering::Relaxed);
             hooks.prepare(&mut opened).await?;
@@ -142,6 +129,40 @@ async fn reach(
         None => return Err(OpenFailure::Deadline),
     };
     opened.connected_to.accept();
+    Ok(opened)
+}
+
+/// Opens a session with its settings, and checks that they arrived at an address where this is not
+/// known.
+async fn open_set(
+    connect_target: &ConnectTarget,
+    attempt: &mut ConnectAttempt,
+    inbox: Option<&Inbox>,
+) -> Result<Connected, OpenFailure> {
+    let first = connect_target.settings_mode();
+    let mut opened = match open(attempt, first, inbox).await {
+        Err(OpenFailure::Driver(error)) if connect_target.needs_statements(&error) => {
+            open(attempt, SettingsMode::Statements, inbox).await?
+        }
+        other => other?,
+    };
+    let client = &mut opened.client;
+    if opened.mode == SettingsMode::Statements
+        && let Some(settings) = connect_target.settings_statement()
+    {
+        client
+            .query_typed(settings.text(), &settings.parameters())
+            .await?;
+    }
+    let address = attempt.address();
+    if let Some(check) = connect_target.settings_check(address) {
+        let rows = client
+            .query_typed(check.text(), &check.parameters())
+            .await?;
+        let announced = opened.connected_to.observer().backend_pid();
+        connect_target.settings_checked(&check, &rows, address, announced)?;
+    }
+    opened.connected_to.observer().reset();
     Ok(opened)
 }
 

@@ -27,9 +27,17 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
     let connection_settings = connection(&mut section);
     let sync_settings = Reader::of(dict, &mut problems, "sync_settings").parameters();
     let async_settings = Reader::of(dict, &mut problems, "async_settings").parameters();
-    let pool_settings = pool(&mut Reader::of(dict, &mut problems, "pool_settings"));
+    let cached = match connection_settings.pooler {
+        // A prepared statement exists in one server session only.
+        Some(pooler) if pooler.switches_sessions() => 0,
+        _ => PoolSettings::default().statement_cache,
+    };
+    let pool_settings = pool(
+        &mut Reader::of(dict, &mut problems, "pool_settings"),
+        cached,
+    );
     let mut section = Reader::of(dict, &mut problems, "async_pool_settings");
-    let mut async_pool_settings = pool(&mut section);
+    let mut async_pool_settings = pool(&mut section, cached);
     async_pool_settings.multiplex = section.flag("multiplex", false);
     let settings = Settings {
         connection_type,
@@ -89,11 +97,12 @@ fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {
         target_session_attrs: reader.word("target_session_attrs"),
         load_balance_hosts: reader.word("load_balance_hosts"),
         pooler: reader.optional_word("pooler"),
+        session_settings: reader.word("session_settings"),
         autocommit: reader.flag("autocommit", default.autocommit),
     }
 }
 
-fn pool(reader: &mut Reader<'_>) -> PoolSettings {
+fn pool(reader: &mut Reader<'_>, cached: usize) -> PoolSettings {
     let default = PoolSettings::default();
     let min_size = reader.count("min_size", default.min_size);
     PoolSettings {
@@ -111,7 +120,7 @@ fn pool(reader: &mut Reader<'_>) -> PoolSettings {
         reset: reader.word("reset"),
         statement_cache: reader
             .optional_count("statement_cache")
-            .map_or(default.statement_cache, |count| count as usize),
+            .map_or(cached, |count| count as usize),
         leak_warning: reader.seconds_or_off("leak_warning"),
         multiplex: false,
     }

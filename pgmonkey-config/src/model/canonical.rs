@@ -12,7 +12,7 @@ use crate::model::pool::PoolSettings;
 use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
-use crate::schema::choice::ConnectionType;
+use crate::schema::choice::{ConnectionType, SettingsDelivery};
 use crate::schema::keys;
 
 const VERSION: u8 = 3;
@@ -80,6 +80,7 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
         target_session_attrs,
         load_balance_hosts,
         pooler,
+        session_settings,
         autocommit,
     } = settings;
     for target in settings.targets() {
@@ -102,6 +103,8 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
     out.text(28, load_balance_hosts.as_str());
     out.flag(29, *autocommit);
     out.optional_text(30, pooler.map(|pooler| pooler.as_str()));
+    let delivery = (*session_settings != SettingsDelivery::default()).then_some(session_settings);
+    out.optional_text(31, delivery.map(|delivery| delivery.as_str()));
 }
 
 /// How the session is encrypted, and how both sides authenticate.

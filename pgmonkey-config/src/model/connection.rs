@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::secret_source::SecretSource;
 use crate::redact::told;
 use crate::schema::choice::{
-    ChannelBinding, LoadBalanceHosts, Pooler, RequireAuth, SslMode, SslNegotiation,
-    TargetSessionAttrs, TlsVersion,
+    ChannelBinding, LoadBalanceHosts, Pooler, RequireAuth, SettingsDelivery, SslMode,
+    SslNegotiation, TargetSessionAttrs, TlsVersion,
 };
 
 /// PostgreSQL's default port.
@@ -189,6 +189,8 @@ pub struct ConnectionSettings {
     pub load_balance_hosts: LoadBalanceHosts,
     /// The connection pooler between the program and the server. `None`: detected when needed.
     pub pooler: Option<Pooler>,
+    /// How session settings reach the server. Default: `verify`.
+    pub session_settings: SettingsDelivery,
     /// Whether a scope commits each statement separately instead of running as one transaction.
     /// Default: false.
     pub autocommit: bool,
@@ -238,6 +240,7 @@ impl fmt::Debug for ConnectionSettings {
             target_session_attrs,
             load_balance_hosts,
             pooler,
+            session_settings,
             autocommit,
         } = self;
         let (dbname, user) = (&text("dbname", dbname), &text("user", user));
@@ -251,7 +254,7 @@ impl fmt::Debug for ConnectionSettings {
             ssl_min_protocol_version ssl_max_protocol_version channel_binding require_auth
             connect_timeout application_name options
             keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout
-            target_session_attrs load_balance_hosts pooler autocommit)
+            target_session_attrs load_balance_hosts pooler session_settings autocommit)
         .finish()
     }
 }
@@ -298,6 +301,7 @@ impl Default for ConnectionSettings {
             target_session_attrs: TargetSessionAttrs::default(),
             load_balance_hosts: LoadBalanceHosts::default(),
             pooler: None,
+            session_settings: SettingsDelivery::default(),
             autocommit: false,
         }
     }

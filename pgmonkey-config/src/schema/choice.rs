@@ -244,6 +244,22 @@ impl Pooler {
 }
 
 choice! {
+    /// How session settings reach the server, and whether it is checked that they do.
+    #[derive(Default)]
+    SettingsDelivery {
+        /// In the startup packet, or by a statement if a pooler refuses that and assigns a server
+        /// session to each client. The first session of each address is checked with one statement.
+        #[default]
+        Verify = "verify",
+        /// In the startup packet, unchecked.
+        Startup = "startup",
+        /// By a statement after the login, unchecked. It changes another client's session behind a
+        /// pooler in transaction mode.
+        Statements = "statements",
+    }
+}
+
+choice! {
     /// A method with which a server authenticates the client.
     AuthMethod {
         /// The password in clear text.

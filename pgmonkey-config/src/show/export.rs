@@ -181,6 +181,7 @@ fn connection(settings: &ConnectionSettings, form: Form) -> Map {
     map.text("load_balance_hosts", settings.load_balance_hosts.as_str());
     let pooler = settings.pooler.map(|pooler| pooler.as_str());
     map.optional_text("pooler", pooler);
+    map.text("session_settings", settings.session_settings.as_str());
     map.flag("autocommit", settings.autocommit);
     map
 }

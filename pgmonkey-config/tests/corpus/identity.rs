@@ -149,6 +149,7 @@ fn every_value_counts() {
         "load_balance_hosts: random",
         "pooler: none",
         "pooler: session",
+        "session_settings: statements",
         "autocommit: 1",
     ];
     let mut seen = HashSet::from([print(&good("{}"), ConnectionType::Normal)]);

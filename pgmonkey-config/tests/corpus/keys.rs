@@ -48,6 +48,7 @@ fn every_key_has_its_effect() {
         "target_session_attrs: primary",
         "load_balance_hosts: random",
         "pooler: transaction",
+        "session_settings: startup",
         "autocommit: true",
     ] {
         assert_ne!(good(&connection(line)), default, "{line}");
@@ -136,6 +137,7 @@ fn empty_and_null_mean_not_set() {
         "target_session_attrs",
         "load_balance_hosts",
         "pooler",
+        "session_settings",
         "client_encoding",
         "autocommit",
         "gssencmode",
@@ -240,6 +242,10 @@ fn values_of_the_wrong_type_are_named() {
             ["load_balance_hosts", "`1`", "random"],
         ),
         ("pooler: pgbouncer", ["line 2", "pooler", "statement"]),
+        (
+            "session_settings: always",
+            ["line 2", "session_settings", "verify"],
+        ),
     ] {
         let error = bad(&connection(line));
         has(&error, &parts);
@@ -876,4 +882,24 @@ fn ranges_hold_for_settings_of_the_program_too() {
         &|s| s.pool_settings.num_workers = 1_000_000,
         &["num_workers", "256"],
     );
+}
+
+#[test]
+fn a_pooler_that_switches_sessions_turns_the_statement_cache_off() {
+    for (keys, pool, kept) in [
+        ("pooler: transaction", "", 0),
+        ("pooler: statement", "", 0),
+        ("pooler: session", "", 256),
+        (
+            "pooler: transaction",
+            "pool_settings: { statement_cache: 64 }",
+            64,
+        ),
+    ] {
+        let settings = good(&format!("connection_settings: {{ {keys} }}\n{pool}"));
+        assert_eq!(
+            settings.pool_settings.statement_cache, kept,
+            "{keys} {pool}"
+        );
+    }
 }

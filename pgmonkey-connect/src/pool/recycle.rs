@@ -56,7 +56,7 @@ impl Restore {
         };
         let pooler = connect_target.pooler();
         let behind = Arc::clone(connect_target.behind_pooler());
-        if pooler.is_none() && mode == SettingsMode::Statements {
+        if pooler.is_none() && connect_target.fell_back(mode) {
             // A server without a pooler accepts settings in the startup packet.
             behind.store(true, Ordering::Relaxed);
         }

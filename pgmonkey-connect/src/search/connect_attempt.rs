@@ -10,6 +10,7 @@ use tokio_postgres::SimpleQueryMessage;
 use super::connected_to::ConnectedTo;
 use super::plan::{Address, Attempt};
 use super::target::SettingsMode;
+use crate::Error;
 use crate::error::HookFailure;
 use crate::role::{Requirement, RoleMismatch};
 use crate::stream::connector::Connector;
@@ -111,6 +112,8 @@ pub enum OpenFailure {
     Role(RoleMismatch),
     /// The `after_connect` hook failed.
     Hook(HookFailure),
+    /// A session setting did not arrive.
+    Setting(Box<Error>),
     /// The deadline passed.
     Deadline,
     /// The deadline passed while the `after_connect` hook ran.
@@ -120,6 +123,12 @@ pub enum OpenFailure {
 impl From<tokio_postgres::Error> for OpenFailure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Driver(error)
+    }
+}
+
+impl From<Error> for OpenFailure {
+    fn from(error: Error) -> Self {
+        Self::Setting(Box::new(error))
     }
 }
 

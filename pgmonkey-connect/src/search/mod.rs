@@ -7,5 +7,6 @@ pub mod credentials;
 pub mod plan;
 pub(crate) mod rotation;
 pub(crate) mod server_search;
+pub(crate) mod settings_check;
 pub mod startup;
 pub(crate) mod target;

@@ -202,6 +202,7 @@ impl<'a> ServerSearch<'a> {
             OpenFailure::Socket(error) => ConnectCause::Io(error),
             OpenFailure::Role(mismatch) => ConnectCause::Role(mismatch),
             OpenFailure::Hook(failure) => ConnectCause::Hook(Arc::new(failure)),
+            OpenFailure::Setting(error) => return Err(*error),
             OpenFailure::Deadline => self.connect_target.timed_out(),
             OpenFailure::SlowHook => self.connect_target.slow("the after_connect hook"),
             OpenFailure::Driver(error) => match self.connect_target.blamed_setting(&error) {

@@ -1,16 +1,21 @@
 //! Everything needed to open sessions for one handle, validated once.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgmonkey_config::{Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings};
+use pgmonkey_config::{
+    Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings, SettingsDelivery,
+};
+use tokio_postgres::Row;
 
-use super::plan::{self, Attempt, Encryption};
+use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
+use super::settings_check::SettingsCheck;
 use super::startup::{self, SettingStatement};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
@@ -30,6 +35,8 @@ pub struct ConnectTarget {
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
+    /// The addresses at which session settings are known to arrive.
+    checked: Mutex<HashSet<Address>>,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
 }
@@ -73,6 +80,7 @@ impl ConnectTarget {
             asks_provider: false,
             rotating: RotatingSecret::of(&config.connection_settings),
             behind_pooler: Arc::default(),
+            checked: Mutex::default(),
             #[cfg(feature = "tls")]
             tls: TlsSetup::new(&config.connection_settings),
         };
@@ -204,14 +212,105 @@ impl ConnectTarget {
         SettingStatement::new(&self.session)
     }
 
-    /// Whether to retry with [`SettingsMode::Statements`]: the server refused the startup packet
-    /// because of its options.
+    /// How the settings are sent first.
+    pub fn settings_mode(&self) -> SettingsMode {
+        match self.settings().session_settings {
+            SettingsDelivery::Statements if !self.session.is_empty() => SettingsMode::Statements,
+            _ => SettingsMode::Startup,
+        }
+    }
+
+    /// Whether to retry with [`SettingsMode::Statements`]: a pooler refused the startup packet
+    /// because of its options, and a statement changes no other client's session.
     pub fn needs_statements(&self, error: &tokio_postgres::Error) -> bool {
-        !self.session.is_empty() && startup::options_refused(error)
+        let keeps_session = matches!(self.pooler(), Some(Pooler::Session | Pooler::None));
+        keeps_session
+            && self.settings().session_settings == SettingsDelivery::Verify
+            && !self.session.is_empty()
+            && startup::options_refused(error)
+    }
+
+    /// Whether the settings came by statement although nothing but a pooler asked for that.
+    pub(crate) fn fell_back(&self, mode: SettingsMode) -> bool {
+        mode == SettingsMode::Statements && self.settings_mode() == SettingsMode::Startup
+    }
+
+    /// The check of the settings of a new session at this address; `None` if they are known to
+    /// arrive there, or are not to be checked.
+    pub fn settings_check(&self, address: &Address) -> Option<SettingsCheck<'_>> {
+        let verifies = self.settings().session_settings == SettingsDelivery::Verify;
+        let known = || self.checked().contains(address);
+        match verifies && !self.session.is_empty() && !known() {
+            true => SettingsCheck::new(&self.session, self.section, self.pooler()),
+            false => None,
+        }
+    }
+
+    /// Receives the answer to a check, of a session whose login announced the process `announced`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionSetting`] if a setting did not arrive.
+    pub fn settings_checked(
+        &self,
+        check: &SettingsCheck<'_>,
+        rows: &[Row],
+        address: &Address,
+        announced: u32,
+    ) -> Result<(), Error> {
+        check.judge(rows, announced)?;
+        self.checked().insert(address.clone());
+        Ok(())
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<Address>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks that a listener keeps its server session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`].
+    pub fn check_listening(&self) -> Result<(), Error> {
+        match self.pooler() {
+            Some(pooler) if pooler.switches_sessions() => Err(Error::Unsupported {
+                what: format!("a listener with pooler: {pooler}"),
+                advice: "LISTEN needs a server session of its own: give the listener a file or a profile that names the server itself",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for a pooler that refuses session settings in the startup packet, if they are not
+    /// to be sent by statement.
+    fn refused_settings(&self, error: &tokio_postgres::Error) -> Option<Error> {
+        if self.session.is_empty() || !startup::options_refused(error) {
+            return None;
+        }
+        let cure = match self.pooler() {
+            Some(pooler) if pooler.switches_sessions() => {
+                "a statement would change other clients' sessions, so set them on the role (ALTER ROLE … SET …)"
+            }
+            _ => {
+                "if it assigns a server session to each client, set pooler: session, and they are sent by statement; otherwise set them on the role (ALTER ROLE … SET …)"
+            }
+        };
+        Some(Error::SessionSetting {
+            key: self.section.to_owned(),
+            code: error.code().cloned(),
+            reason: format!(
+                "the pooler in front of the server refuses settings in the startup packet ({}): {cure}",
+                crate::error::driver::DriverText(error)
+            ),
+        })
     }
 
     /// The error that names the session setting that the server rejected, if it was one.
     pub(crate) fn blamed_setting(&self, error: &tokio_postgres::Error) -> Option<Error> {
+        if let Some(refused) = self.refused_settings(error) {
+            return Some(refused);
+        }
         let name = startup::blamed_setting(error, &self.session)?;
         Some(Error::SessionSetting {
             key: format!("{}.{name}", self.section),

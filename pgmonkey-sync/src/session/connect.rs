@@ -104,18 +104,7 @@ fn reach(
     options: ConnectOptions<'_>,
     attempt: &mut ConnectAttempt,
 ) -> Result<Connected, OpenFailure> {
-    let mut opened = match open(attempt, SettingsMode::Startup) {
-        Err(OpenFailure::Driver(error)) if connect_target.needs_statements(&error) => {
-            let mut opened = open(attempt, SettingsMode::Statements)?;
-            if let Some(settings) = connect_target.settings_statement() {
-                let client = &mut opened.client;
-                client.query_typed(settings.text(), &settings.parameters())?;
-            }
-            opened.connected_to.observer().reset();
-            opened
-        }
-        other => other?,
-    };
+    let mut opened = open_set(connect_target, attempt)?;
     if let Some(hooks) = options.hooks.filter(|hooks| hooks.asks_after_connect()) {
         opened = prepare(hooks.clone(), opened, attempt.deadline())?;
     }
@@ -123,6 +112,35 @@ fn reach(
         opened.client.batch_execute(options.subscribe)?;
     }
     opened.connected_to.accept();
+    Ok(opened)
+}
+
+/// Opens a session with its settings, and checks that they arrived at an address where this is not
+/// known.
+fn open_set(
+    connect_target: &ConnectTarget,
+    attempt: &mut ConnectAttempt,
+) -> Result<Connected, OpenFailure> {
+    let first = connect_target.settings_mode();
+    let mut opened = match open(attempt, first) {
+        Err(OpenFailure::Driver(error)) if connect_target.needs_statements(&error) => {
+            open(attempt, SettingsMode::Statements)?
+        }
+        other => other?,
+    };
+    let client = &mut opened.client;
+    if opened.mode == SettingsMode::Statements
+        && let Some(settings) = connect_target.settings_statement()
+    {
+        client.query_typed(settings.text(), &settings.parameters())?;
+    }
+    let address = attempt.address();
+    if let Some(check) = connect_target.settings_check(address) {
+        let rows = client.query_typed(check.text(), &check.parameters())?;
+        let announced = opened.connected_to.observer().backend_pid();
+        connect_target.settings_checked(&check, &rows, address, announced)?;
+    }
+    opened.connected_to.observer().reset();
     Ok(opened)
 }
 

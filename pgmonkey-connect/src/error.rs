@@ -283,6 +283,11 @@ pub enum Error {
     )]
     CommitUnknown(Arc<LostAnswer>),
 
+    /// The session was lost after `COMMIT` was sent, and `confirm_commit` found that nothing was
+    /// committed. Transient: the transaction may be run again.
+    #[error("the session was lost at COMMIT, and nothing of the transaction was committed: {0}")]
+    NotCommitted(Arc<LostAnswer>),
+
     /// The session was lost after a statement outside a transaction was sent and before it was
     /// answered: the statement was executed, or not. Never transient, for the same reason. A text
     /// that only reads ([`only_reads`](crate::sql::only_reads)) is no such statement, and neither

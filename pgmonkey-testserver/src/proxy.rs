@@ -220,22 +220,37 @@ impl Shared {
 
     /// Writes data to one side of a link, with the fault that it calls for.
     fn forward(&self, link: &Link, mut to: &TcpStream, data: &[u8]) -> io::Result<()> {
-        let from_client = !std::ptr::eq(to, &link.client);
-        let tripwire = self.gate().tripwire.clone().filter(|_| from_client);
-        let touched = tripwire.as_ref().and_then(|wire| wire.touched_by(data));
-        let trip = |at| match tripwire.as_ref().filter(|_| touched == Some(at)) {
-            Some(wire) => wire.act(),
-            None => None,
+        let cut_off = || Err(io::ErrorKind::ConnectionAborted.into());
+        if std::ptr::eq(to, &link.client) {
+            // An answer must not overtake the fault.
+            let _faultless = link.fault();
+            return match link.is_cut() {
+                true => cut_off(),
+                false => to.write_all(data),
+            };
+        }
+        let tripwire = self.gate().tripwire.clone();
+        let touched = tripwire.and_then(|wire| wire.touched_by(data).map(|at| (wire, at)));
+        let Some((tripwire, at)) = touched else {
+            return to.write_all(data);
         };
-        if let Some(how) = trip(At::Before) {
-            link.cut(how);
-            return Err(io::ErrorKind::ConnectionAborted.into());
+        let _fault = link.fault();
+        if at == At::After {
+            to.write_all(data)?;
         }
-        to.write_all(data)?;
-        if let Some(how) = trip(At::After) {
-            link.cut(how);
+        match (tripwire.act(), at) {
+            (Some(how), At::Before) => {
+                link.cut(how);
+                cut_off()
+            }
+            (None, At::Before) => to.write_all(data),
+            (how, At::After) => {
+                if let Some(how) = how {
+                    link.cut(how);
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Waits until data may pass on this link; returns false if the link was cut meanwhile.
@@ -263,11 +278,17 @@ struct Link {
     client: TcpStream,
     server: Mutex<Option<Arc<TcpStream>>>,
     cut: AtomicBool,
+    /// Held while a fault happens.
+    fault: Mutex<()>,
     /// The pause before each byte to the client, in milliseconds.
     trickle: AtomicU64,
 }
 
 impl Link {
+    fn fault(&self) -> MutexGuard<'_, ()> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_cut(&self) -> bool {
         self.cut.load(Ordering::SeqCst)
     }
@@ -309,6 +330,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
             client,
             server: Mutex::new(None),
             cut: AtomicBool::new(false),
+            fault: Mutex::new(()),
             trickle: AtomicU64::new(0),
         });
         shared.register(&link);

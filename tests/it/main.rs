@@ -13,6 +13,7 @@ mod bare;
 mod budget;
 mod cache;
 mod close;
+mod confirmation;
 mod crates;
 mod defects;
 mod encryption;

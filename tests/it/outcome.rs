@@ -11,16 +11,16 @@ use pgmonkey_testserver::{At, Cut, Proxy};
 const MARK: &str = "cut here";
 
 /// The end of a simple query that commits.
-const COMMIT: &[u8] = b"COMMIT\0";
+pub(crate) const COMMIT: &[u8] = b"COMMIT\0";
 
 const SIDES: [At; 2] = [At::Before, At::After];
 
-fn proxy(on: &Fixture) -> Proxy {
+pub(crate) fn proxy(on: &Fixture) -> Proxy {
     Proxy::to((on.server().host(), on.server().port())).expect("a proxy")
 }
 
 /// The fixture's configuration, through the proxy.
-fn through(proxy: &Proxy, on: &Fixture, settings: &str) -> Config {
+pub(crate) fn through(proxy: &Proxy, on: &Fixture, settings: &str) -> Config {
     load(&on.yaml_at(
         "127.0.0.1",
         proxy.port(),
@@ -29,7 +29,7 @@ fn through(proxy: &Proxy, on: &Fixture, settings: &str) -> Config {
 }
 
 /// Waits until no session of the fixture does anything, so that everything is decided.
-fn decided(on: &Fixture) {
+pub(crate) fn decided(on: &Fixture) {
     let busy = "SELECT count(*) FROM pg_stat_activity \
                 WHERE application_name = $1 AND state IS DISTINCT FROM 'idle'";
     on.until("the server has noticed", || {
@@ -38,7 +38,7 @@ fn decided(on: &Fixture) {
 }
 
 #[track_caller]
-fn is_commit_unknown(error: &Error) {
+pub(crate) fn is_commit_unknown(error: &Error) {
     assert!(matches!(error, Error::CommitUnknown(_)), "{error}");
     assert!(
         error.is_outcome_unknown() && !error.is_transient(),
@@ -51,7 +51,7 @@ fn is_commit_unknown(error: &Error) {
 }
 
 #[track_caller]
-fn is_outcome_unknown(error: &Error) {
+pub(crate) fn is_outcome_unknown(error: &Error) {
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     assert!(
         error.is_outcome_unknown() && !error.is_transient(),
@@ -64,7 +64,7 @@ fn is_outcome_unknown(error: &Error) {
 }
 
 #[track_caller]
-fn is_undone(error: &Error) {
+pub(crate) fn is_undone(error: &Error) {
     assert!(
         error.is_transient() && !error.is_outcome_unknown(),
         "{error}"
@@ -198,8 +198,8 @@ twin! {
             let select = format!("SELECT n FROM {} WHERE n > length($1)", on.name);
             is_undone(&go!(pool.query(&select, &[&MARK])).expect_err("cut"));
             is_undone(&go!(pool.batch_execute(&format!("SELECT 1 -- {MARK}"))).expect_err("cut"));
-            let nextval = format!("SELECT lo_creat(length($1))");
-            is_outcome_unknown(&go!(pool.query(&nextval, &[&MARK])).expect_err("cut"));
+            let create = "SELECT lo_creat(length($1))";
+            is_outcome_unknown(&go!(pool.query(create, &[&MARK])).expect_err("cut"));
             if cache > 0 {
                 let mut guard = go!(pool.acquire())?;
                 let prepared = go!(guard.prepare_cached(&select))?;
@@ -296,23 +296,23 @@ async fn a_copy_in_a_task_is_unknown_once_its_end_was_sent() -> Outcome {
 }
 
 /// How many transfers a test makes. For longer tests, `PGMONKEY_TEST_COMMITS` is the number.
-fn commits() -> i64 {
+pub(crate) fn commits() -> i64 {
     match std::env::var("PGMONKEY_TEST_COMMITS") {
         Ok(number) => number.parse().expect("a number"),
         Err(_) => 100,
     }
 }
 
-/// What a caller was told of its transfers, each of which adds the rows `n` and `-n`.
+/// The reported outcomes of transfers, each of which adds the rows `n` and `-n`.
 #[derive(Default)]
-struct Books {
-    committed: Vec<i64>,
-    undone: Vec<i64>,
-    unknown: Vec<i64>,
+pub(crate) struct Books {
+    pub(crate) committed: Vec<i64>,
+    pub(crate) undone: Vec<i64>,
+    pub(crate) unknown: Vec<i64>,
 }
 
 impl Books {
-    fn note(&mut self, number: i64, told: Result<(), Error>) {
+    pub(crate) fn note(&mut self, number: i64, told: Result<(), Error>) {
         let list = match told {
             Ok(()) => &mut self.committed,
             Err(error) if error.is_outcome_unknown() => &mut self.unknown,
@@ -325,22 +325,19 @@ impl Books {
         list.push(number);
     }
 
-    /// Checks that the database agrees with what the caller was told.
-    fn check(&self, on: &Fixture) {
+    /// Checks that the database agrees with the reported outcomes.
+    pub(crate) fn check(&self, on: &Fixture, table: &str) {
         let count = |list: &[i64]| {
-            let made = format!(
-                "SELECT count(*) FROM {} WHERE n = ANY($1) OR -n = ANY($1)",
-                on.name
-            );
+            let made = format!("SELECT count(*) FROM {table} WHERE n = ANY($1) OR -n = ANY($1)");
             let list: Vec<i32> = list.iter().map(|number| *number as i32).collect();
             on.number(&made, &[&list])
         };
         let twice = |list: &[i64]| 2 * i64::try_from(list.len()).expect("not so many");
         assert_eq!(count(&self.committed), twice(&self.committed), "lost");
         assert_eq!(count(&self.undone), 0, "made although undone");
-        let doubled = format!("SELECT count(*) - count(DISTINCT n) FROM {}", on.name);
+        let doubled = format!("SELECT count(*) - count(DISTINCT n) FROM {table}");
         assert_eq!(on.number(&doubled, &[]), 0, "made twice");
-        let half = format!("SELECT coalesce(sum(n), 0)::bigint FROM {}", on.name);
+        let half = format!("SELECT coalesce(sum(n), 0)::bigint FROM {table}");
         assert_eq!(on.number(&half, &[]), 0, "half a transfer");
     }
 }
@@ -379,7 +376,7 @@ twin! {
         let pool = go!(driver::Pool::new(&config))?;
         let books = transfers!(pool, on, proxy, go, work);
         decided(&on);
-        books.check(&on);
+        books.check(&on, &on.name);
         assert_eq!(books.unknown.len() as i64, commits());
         assert_eq!(on.rows(), 2 * (commits() - commits() / 2));
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::wire::WireState;
@@ -9,6 +10,7 @@ use pgmonkey_connect::{Error, Report, limits};
 
 use crate::client::statements::statements_of_session;
 use crate::client::transaction::Savepoint;
+use crate::pool::Shared;
 use crate::pool::acquire::InUse;
 use crate::session::Session;
 use crate::session::prepared::prepares;
@@ -48,6 +50,11 @@ impl ClientGuard {
     /// Whether the configuration says that statements outside a transaction are meant.
     pub(crate) fn autocommit(&self) -> bool {
         self.in_use.pool().autocommit
+    }
+
+    /// The session's pool.
+    pub(crate) fn pool(&self) -> &Arc<Shared> {
+        self.in_use.pool()
     }
 
     /// Begins a transaction; end it with [`commit`](Self::commit) or [`rollback`](Self::rollback).

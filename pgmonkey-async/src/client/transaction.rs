@@ -4,11 +4,13 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::task::{Context, Waker};
+use std::time::Instant;
 
 use pgmonkey_connect::savepoint::Mark;
-use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::transaction::{Confirm, Options};
 use pgmonkey_connect::{Error, savepoint};
 
+use crate::client::confirmation;
 use crate::client::guard::ClientGuard;
 use crate::client::statements::statements_of_session;
 use crate::session::Session;
@@ -36,6 +38,7 @@ pub struct Transaction {
     mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
     undo: Option<String>,
+    confirm: Option<Confirm>,
 }
 
 impl Transaction {
@@ -46,9 +49,14 @@ impl Transaction {
     pub(crate) async fn begin_with(guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
+        let confirm = options.confirm(depth, Instant::now());
         let mark = guard.session().begin_with(depth, &text).await?;
-        let undo = options.undo_at(depth);
-        Ok(Self { guard, mark, undo })
+        Ok(Self {
+            guard,
+            mark,
+            undo: options.undo_at(depth),
+            confirm,
+        })
     }
 
     pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
@@ -70,8 +78,14 @@ impl Transaction {
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
-    /// its statements ended it, [`Error::Database`].
+    /// its statements ended it, [`Error::CommitUnknown`] if the answer was lost,
+    /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
+    /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
+        if let Some(confirm) = self.confirm {
+            // Boxed, so that transactions without it do not pay for its size.
+            return Box::pin(confirmation::commit_owned(self.guard, self.mark, confirm)).await;
+        }
         self.guard.session().commit(self.mark).await?;
         match self.undo {
             Some(text) => self.guard.session().run(&text).await,
@@ -118,6 +132,7 @@ pub struct Savepoint<'a> {
     done: bool,
     /// What undoes its settings once it is committed, if the server does not.
     undo: Option<String>,
+    confirm: Option<Confirm>,
 }
 
 impl<'a> Savepoint<'a> {
@@ -140,6 +155,7 @@ impl<'a> Savepoint<'a> {
             guard,
             done: false,
             undo: options.undo_at(depth),
+            confirm: options.confirm(depth, Instant::now()),
         };
         opened.mark = opened.guard.session().begin_with(depth, &text).await?;
         Ok(opened)
@@ -163,9 +179,19 @@ impl<'a> Savepoint<'a> {
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
-    /// its statements ended it, [`Error::Database`].
+    /// its statements ended it, [`Error::CommitUnknown`] if the answer was lost,
+    /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
+    /// [`Error::Database`].
     pub async fn commit(mut self) -> Result<(), Error> {
-        let ended = self.guard.session().commit(self.mark).await;
+        let ended = match self.confirm {
+            Some(confirm) => {
+                Box::pin(confirmation::commit_borrowed(
+                    self.guard, self.mark, confirm,
+                ))
+                .await
+            }
+            None => self.guard.session().commit(self.mark).await,
+        };
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
         match (ended, self.undo.take()) {

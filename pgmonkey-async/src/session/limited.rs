@@ -43,10 +43,15 @@ impl Session {
                 self.connected_to(),
             )?),
             Some(Err(error)) => Err(self.explain(error)),
-            None => Err(Error::Unanswered {
-                address: self.connected_to().address().to_string(),
-                limit,
-            }),
+            None => Err(self.unanswered(limit)),
+        }
+    }
+
+    /// The error of a request that was not answered within `limit`.
+    pub(super) fn unanswered(&self, limit: Duration) -> Error {
+        Error::Unanswered {
+            address: self.connected_to().address().to_string(),
+            limit,
         }
     }
 

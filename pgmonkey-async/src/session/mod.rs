@@ -6,7 +6,6 @@ use std::time::Instant;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::hook::{Approval, approval};
-use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::pool::{Home, Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
@@ -24,11 +23,13 @@ use self::outer::Outer;
 
 pub(crate) mod answer;
 mod closing;
+pub(crate) mod confirmation;
 pub(crate) mod connect;
 pub(crate) mod driver;
 pub(crate) mod engine;
 pub(crate) mod hooks;
 mod limited;
+mod outcome;
 mod outer;
 pub(crate) mod prepared;
 mod recycling;
@@ -249,30 +250,6 @@ impl Session {
         self.check_usable()?;
         let done = self.client.batch_execute(statement).await;
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
-    }
-
-    /// What is known before a statement is sent.
-    #[inline]
-    pub(crate) fn sending(&self) -> Sending {
-        Sending::on(Some(&self.observer), false)
-    }
-
-    /// As [`explain_answer`](Self::explain_answer), for a statement of a caller, which may have been
-    /// executed although its session was lost.
-    #[cold]
-    pub(crate) fn explain_statement(
-        &self,
-        error: tokio_postgres::Error,
-        takes: Takes,
-        (sending, text): (Sending, Option<&str>),
-    ) -> Error {
-        let error = self.explain_answer(error, takes);
-        sending.explain(error, Some(&self.observer), text)
-    }
-
-    /// As [`explain`](Self::explain), for a statement from whose answer `takes` was taken.
-    pub(crate) fn explain_answer(&self, error: tokio_postgres::Error, takes: Takes) -> Error {
-        takes.explain(error, Some(&self.observer))
     }
 
     /// Converts a driver error; adds the reason if the session has ended.

@@ -26,6 +26,7 @@ impl Error {
             Self::Timeout(_) | Self::QueueFull { .. } | Self::Unanswered { .. } => {
                 ErrorKind::Transient
             }
+            Self::NotCommitted(_) => ErrorKind::Transient,
             Self::Database(error) => driver::kind(error),
             Self::SessionEnded(end) => end.kind(),
             Self::Hook(failure) => failure.kind(),
@@ -51,6 +52,22 @@ impl Error {
         self.kind() == ErrorKind::Transient
     }
 
+    /// Whether `query_one` found no row. Does not cover the driver's own `query_one`, which returns
+    /// the same error for no row and for several.
+    pub fn is_no_row(&self) -> bool {
+        matches!(self, Self::NoRow)
+    }
+
+    /// Whether acquiring a session timed out.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// Whether the handle was closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
     /// Whether every login with the same settings will be refused.
     pub(crate) fn refuses_login(&self) -> bool {
         let kind = self.kind();
@@ -70,21 +87,5 @@ impl Error {
     /// Whether the config file, or a file that it names, must be changed.
     pub fn is_configuration(&self) -> bool {
         self.kind() == ErrorKind::Configuration
-    }
-
-    /// Whether `query_one` found no row. Does not cover the driver's own `query_one`, which returns
-    /// the same error for no row and for several.
-    pub fn is_no_row(&self) -> bool {
-        matches!(self, Self::NoRow)
-    }
-
-    /// Whether acquiring a session timed out.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout(_))
-    }
-
-    /// Whether the handle was closed.
-    pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed { .. })
     }
 }

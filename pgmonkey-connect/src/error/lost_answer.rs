@@ -40,6 +40,15 @@ impl LostAnswer {
     }
 }
 
+impl LostAnswer {
+    pub(crate) fn unconfirmed_because(&self, why: &str) -> Self {
+        Self {
+            cause: self.cause.clone(),
+            unconfirmed: Some(why.to_owned()),
+        }
+    }
+}
+
 impl fmt::Display for LostAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.cause, f)?;

@@ -14,7 +14,9 @@ impl Error {
             Self::SessionSetting { code, .. } => code.as_ref(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.code(),
             Self::Hook(failure) => failure.code(),
-            Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().code(),
+            Self::CommitUnknown(lost) | Self::NotCommitted(lost) | Self::OutcomeUnknown(lost) => {
+                lost.cause().code()
+            }
             Self::RetriesExhausted(failure) => failure.code(),
             _ => None,
         }
@@ -28,7 +30,9 @@ impl Error {
             Self::Connect(failure) => failure.as_db_error(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
             Self::Hook(failure) => failure.as_db_error(),
-            Self::CommitUnknown(lost) | Self::OutcomeUnknown(lost) => lost.cause().as_db_error(),
+            Self::CommitUnknown(lost) | Self::NotCommitted(lost) | Self::OutcomeUnknown(lost) => {
+                lost.cause().as_db_error()
+            }
             Self::RetriesExhausted(failure) => failure.last_error()?.as_db_error(),
             _ => None,
         }

@@ -25,7 +25,11 @@ pub enum Reason {
 impl Reason {
     /// The reason why an attempt that began at `mark` failed with `error`, one of ours.
     pub fn of_error(observer: &Observer, mark: AttemptMark, error: &Error) -> Self {
-        Self::of(observer, mark, error.is_session_lost())
+        match error {
+            // `confirm_commit` has found that the COMMIT did not take place.
+            Error::NotCommitted(_) => Self::Lost(observer.end_reason()),
+            _ => Self::of(observer, mark, error.is_session_lost()),
+        }
     }
 
     /// The reason why an attempt failed that began at `mark`. `is_closed` says whether the session

@@ -28,10 +28,19 @@ pub struct Options {
     pub lock_timeout: Option<Duration>,
     /// Whether a transaction that failed is run again; not if `None`.
     pub retry: Option<Retry>,
+    /// Whether the outcome of a `COMMIT` is looked for if its answer is lost.
+    pub confirm_commit: bool,
     /// The name in events and errors.
     pub label: Option<Arc<str>>,
     pub(super) settings: Vec<(String, String)>,
     pub(super) role: Option<String>,
+}
+
+/// A commit whose outcome is looked for if its answer is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirm {
+    /// When the search must end; the pool's `timeout` limits it without one.
+    pub deadline: Option<Deadline>,
 }
 
 impl Options {
@@ -65,6 +74,13 @@ impl Options {
             statement_timeout: Some(own.map_or(left, |own| own.min(left))),
             ..self.clone()
         })
+    }
+
+    /// How the commit of a transaction that begins `now` at this depth is confirmed, if it is. The
+    /// end of a savepoint, which is all there is in a pool for tests, makes nothing permanent.
+    pub fn confirm(&self, depth: u32, now: Instant) -> Option<Confirm> {
+        let deadline = self.deadline(now);
+        (self.confirm_commit && depth == 0).then_some(Confirm { deadline })
     }
 
     /// The text that begins the transaction: `BEGIN` and its `SET LOCAL`s, which are sent together.
@@ -161,6 +177,7 @@ impl Options {
             ("isolation_level", self.isolation_level.is_some()),
             ("read_only", self.read_only.is_some()),
             ("deferrable", self.deferrable.is_some()),
+            ("confirm_commit", self.confirm_commit),
             ("timeout", self.timeout.is_some()),
             ("retry", self.retry.is_some()),
             ("statement_timeout", self.statement_timeout.is_some()),

@@ -1,5 +1,6 @@
 //! How a program uses a session: guards, transactions, streams, and the statements run on them.
 
+mod confirmation;
 pub(crate) mod copy;
 mod coroutine;
 mod encoded;

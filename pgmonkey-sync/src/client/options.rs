@@ -80,6 +80,22 @@ macro_rules! transaction_options {
                 self
             }
 
+            /// Sets whether the outcome of a `COMMIT` is looked for if its answer is lost. Defaults to
+            /// `false`: the error is then
+            /// [`Error::CommitUnknown`](::pgmonkey_connect::Error::CommitUnknown).
+            ///
+            /// Costs one round trip before the `COMMIT`, which asks for the transaction's id. If the
+            /// answer is lost, another session of the pool asks what became of it: `commit` returns
+            /// `Ok` if it was committed, and the transient
+            /// [`Error::NotCommitted`](::pgmonkey_connect::Error::NotCommitted) if it was not. While
+            /// it is still in progress, or no server can be asked, the search goes on until the
+            /// transaction's time limit, or for the pool's `timeout`. A transaction that has only
+            /// sent `NOTIFY` counts as one that wrote nothing.
+            pub fn confirm_commit(mut self, confirm: bool) -> Self {
+                self.options.confirm_commit = confirm;
+                self
+            }
+
             /// Sets the name of the transaction in events and errors.
             pub fn label(mut self, label: impl Into<::std::sync::Arc<str>>) -> Self {
                 self.options.label = Some(label.into());

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::savepoint::Mark;
-use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::transaction::{Confirm, Options};
 
+use crate::client::confirmation;
 use crate::client::guard::ClientGuard;
 use crate::client::statements::statements_of_session;
 use crate::context;
@@ -35,6 +37,7 @@ pub struct Transaction {
     mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
     undo: Option<String>,
+    confirm: Option<Confirm>,
 }
 
 impl Transaction {
@@ -45,9 +48,14 @@ impl Transaction {
     pub(crate) fn begin_with(mut guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
+        let confirm = options.confirm(depth, Instant::now());
         let mark = guard.session_mut().begin_with(depth, &text)?;
-        let undo = options.undo_at(depth);
-        Ok(Self { guard, mark, undo })
+        Ok(Self {
+            guard,
+            mark,
+            undo: options.undo_at(depth),
+            confirm,
+        })
     }
 
     pub(super) fn parts(&mut self) -> (&mut ClientGuard, Mark) {
@@ -69,8 +77,13 @@ impl Transaction {
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
-    /// its statements ended it, [`Error::Database`].
+    /// its statements ended it, [`Error::CommitUnknown`] if the answer was lost,
+    /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
+    /// [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
+        if let Some(confirm) = self.confirm {
+            return confirmation::commit_owned(self.guard, self.mark, confirm);
+        }
         self.guard.session_mut().commit(self.mark)?;
         match self.undo {
             Some(text) => self.guard.session_mut().run(&text),
@@ -117,6 +130,7 @@ pub struct Savepoint<'a> {
     done: bool,
     /// What undoes its settings once it is committed, if the server does not.
     undo: Option<String>,
+    confirm: Option<Confirm>,
 }
 
 impl<'a> Savepoint<'a> {
@@ -139,6 +153,7 @@ impl<'a> Savepoint<'a> {
             mark,
             done: false,
             undo: options.undo_at(depth),
+            confirm: options.confirm(depth, Instant::now()),
         })
     }
 
@@ -160,9 +175,14 @@ impl<'a> Savepoint<'a> {
     /// # Errors
     ///
     /// [`Error::RolledBack`] if one of its statements failed, [`Error::TransactionEnded`] if one of
-    /// its statements ended it, [`Error::Database`].
+    /// its statements ended it, [`Error::CommitUnknown`] if the answer was lost,
+    /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
+    /// [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        let ended = self.guard.session_mut().commit(self.mark);
+        let ended = match self.confirm {
+            Some(confirm) => confirmation::commit_borrowed(self.guard, self.mark, confirm),
+            None => self.guard.session_mut().commit(self.mark),
+        };
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
         match (ended, self.undo.take()) {

@@ -39,11 +39,16 @@ impl Session {
                 began.elapsed(),
                 self.connected_to(),
             )?),
-            Err(_) if self.is_silent() => Err(Error::Unanswered {
-                address: self.connected_to().address().to_string(),
-                limit,
-            }),
+            Err(_) if self.is_silent() => Err(self.unanswered(limit)),
             Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// The error of a request that was not answered within `limit`.
+    pub(super) fn unanswered(&self, limit: Duration) -> Error {
+        Error::Unanswered {
+            address: self.connected_to().address().to_string(),
+            limit,
         }
     }
 

@@ -8,7 +8,6 @@ use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
 use pgmonkey_connect::hook::{Approval, approval};
-use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::pool::{Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
@@ -24,10 +23,12 @@ use self::outer::Outer;
 
 pub(crate) mod answer;
 pub(crate) mod closing;
+pub(crate) mod confirmation;
 pub(crate) mod connect;
 pub(crate) mod engine;
 pub(crate) mod hooks;
 mod limited;
+mod outcome;
 mod outer;
 pub(crate) mod prepared;
 mod recycling;
@@ -338,33 +339,6 @@ impl Session {
         self.note_text(statement);
         let done = self.client_mut().batch_execute(statement);
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
-    }
-
-    /// What is known before a statement is sent.
-    #[inline]
-    pub(crate) fn sending(&self) -> Sending {
-        Sending::on(self.observer.as_deref(), self.has_begun)
-    }
-
-    /// As [`explain_answer`](Self::explain_answer), for a statement of a caller, which may have been
-    /// executed although its session was lost.
-    #[cold]
-    pub(crate) fn explain_statement(
-        &mut self,
-        error: postgres::Error,
-        takes: Takes,
-        (sending, text): (Sending, Option<&str>),
-    ) -> Error {
-        let error = self.explain_answer(error, takes);
-        sending.explain(error, self.observer.as_deref(), text)
-    }
-
-    /// As [`explain`](Self::explain), for a statement from whose answer `takes` was taken.
-    pub(crate) fn explain_answer(&mut self, error: postgres::Error, takes: Takes) -> Error {
-        self.note_failure(&error);
-        let error = takes.explain(error, self.observer.as_deref());
-        self.give_up_for(&error);
-        error
     }
 
     /// Converts a driver error; adds the reason if the session has ended. On a Unix socket, only

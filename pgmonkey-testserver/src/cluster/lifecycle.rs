@@ -22,6 +22,9 @@ pub enum StopMode {
     Fast,
     /// Exits at once, as in a crash; recovers at the next start.
     Immediate,
+    /// The server gets no chance to do anything. Its processes end soon after it; until then it
+    /// cannot be started again.
+    Kill,
 }
 
 impl StopMode {
@@ -30,6 +33,7 @@ impl StopMode {
             Self::Smart => "TERM",
             Self::Fast => "INT",
             Self::Immediate => "QUIT",
+            Self::Kill => "KILL",
         }
     }
 }

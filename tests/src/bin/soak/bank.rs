@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use anyhow::ensure;
+use pgmonkey::Error;
 use pgmonkey_testserver::Cluster;
 use postgres::SimpleQueryMessage;
 
@@ -32,6 +33,17 @@ pub(crate) enum Told {
     Unknown,
 }
 
+impl Told {
+    /// The outcome that a result reports.
+    pub(crate) fn by(done: &Result<(), Error>) -> Self {
+        match done {
+            Ok(()) => Self::Committed,
+            Err(error) if error.is_outcome_unknown() => Self::Unknown,
+            Err(_) => Self::Undone,
+        }
+    }
+}
+
 /// Whether the session is outside a transaction: inside one, `now()` does not advance. By the
 /// simple protocol, because the extended one takes several timestamps per statement.
 pub(crate) const OUTSIDE: &str = "SELECT now() = statement_timestamp()";
@@ -53,6 +65,9 @@ pub(crate) struct Bank {
     pub(crate) unlucky: AtomicU64,
     pub(crate) unserved: AtomicU64,
     pub(crate) turns: AtomicU64,
+    /// Transfers whose commit was confirmed, and those for which that failed.
+    pub(crate) confirmed: AtomicU64,
+    pub(crate) unconfirmed: AtomicU64,
 }
 
 impl Bank {
@@ -71,6 +86,8 @@ impl Bank {
             unlucky: AtomicU64::new(0),
             unserved: AtomicU64::new(0),
             turns: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            unconfirmed: AtomicU64::new(0),
         })
     }
 
@@ -89,6 +106,20 @@ impl Bank {
     pub(crate) fn note(&self, transfer: Transfer, told: Told) {
         let mut book = self.told.lock().expect("not poisoned");
         book.insert(transfer.id, told);
+    }
+
+    /// Notes a transfer whose outcome is to be known in any case.
+    pub(crate) fn note_confirmed(&self, transfer: Transfer, done: &Result<(), Error>) {
+        let told = Told::by(done);
+        let count = match told {
+            Told::Unknown => &self.unconfirmed,
+            _ => &self.confirmed,
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+        if let (Told::Unknown, Err(error)) = (told, done) {
+            eprintln!("not confirmed: {error}");
+        }
+        self.note(transfer, told);
     }
 
     /// Compares the reported outcomes with the database.
@@ -129,6 +160,17 @@ impl Bank {
             "{wrong} accounts do not agree with their transfers"
         );
         ensure!(sum == ACCOUNTS * BALANCE, "money was made or lost: {sum}");
+        self.check_counters()?;
+        ensure!(
+            made.len() > 100,
+            "only {} transfers: too few to prove anything",
+            made.len()
+        );
+        Ok(())
+    }
+
+    /// Checks that nothing happened that must not.
+    fn check_counters(&self) -> anyhow::Result<()> {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         ensure!(
             count(&self.dirty) == 0,
@@ -146,9 +188,9 @@ impl Bank {
             count(&self.unserved)
         );
         ensure!(
-            made.len() > 100,
-            "only {} transfers: too few to prove anything",
-            made.len()
+            count(&self.unconfirmed) == 0,
+            "{} outcomes unknown that could have been known",
+            count(&self.unconfirmed)
         );
         Ok(())
     }
@@ -160,12 +202,14 @@ impl fmt::Display for Bank {
         let of = |wanted: Told| told.values().filter(|told| **told == wanted).count();
         write!(
             f,
-            "{} turns; transfers: {} committed, {} rolled back, {} unknown; dirty sessions 0; sessions \
+            "{} turns; transfers: {} committed, {} rolled back, {} unknown; {} serializable, with \
+             retries and confirmed; dirty sessions 0; sessions \
              killed between acquire and the first statement: {}",
             self.turns.load(Ordering::SeqCst),
             of(Told::Committed),
             of(Told::Undone),
             of(Told::Unknown),
+            self.confirmed.load(Ordering::SeqCst),
             self.unlucky.load(Ordering::SeqCst),
         )
     }

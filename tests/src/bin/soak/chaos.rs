@@ -1,21 +1,34 @@
 //! The faults injected into the server.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pgmonkey_testserver::{Cluster, StopMode};
+use pgmonkey_testserver::{At, Cluster, Cut, Proxy, StopMode};
 
 /// The time between two killed sessions.
 const KILL: Duration = Duration::from_millis(300);
 /// The time between two restarts.
 const RESTART: Duration = Duration::from_secs(8);
 
-/// Kills sessions and restarts the server, in the fast and the immediate mode, until `stop`;
-/// returns how often.
-pub(crate) fn run(cluster: &Cluster, stop: &AtomicBool) -> anyhow::Result<String> {
+/// One of so many commits is cut off.
+const COMMITS: u64 = 50;
+
+/// Kills sessions, cuts them off at their commits, and restarts the server, in the fast and the
+/// immediate mode, until `stop`; returns how often.
+pub(crate) fn run(cluster: &Cluster, proxy: &Proxy, stop: &AtomicBool) -> anyhow::Result<String> {
+    let commits = Arc::new(AtomicU64::new(1));
     let (mut kills, mut restarts) = (0, 0);
     let mut restarted = Instant::now();
     while !stop.load(Ordering::SeqCst) {
+        let at = [At::Before, At::After][kills as usize % 2];
+        proxy.on_text(b"COMMIT\0", at, {
+            let commits = Arc::clone(&commits);
+            move || {
+                let number = commits.fetch_add(1, Ordering::Relaxed);
+                number.is_multiple_of(COMMITS).then_some(Cut::Fin)
+            }
+        });
         std::thread::sleep(KILL);
         if restarted.elapsed() >= RESTART {
             let how = [StopMode::Fast, StopMode::Immediate][restarts % 2];
@@ -33,5 +46,8 @@ pub(crate) fn run(cluster: &Cluster, stop: &AtomicBool) -> anyhow::Result<String
         )?;
         kills += killed.trim().parse::<u32>().unwrap_or(0);
     }
-    Ok(format!("{kills} sessions killed, {restarts} restarts"))
+    let cuts = commits.load(Ordering::Relaxed) / COMMITS;
+    Ok(format!(
+        "{kills} sessions killed, {cuts} cut off at their commits, {restarts} restarts"
+    ))
 }

@@ -1,5 +1,5 @@
 //! 64 tasks and 16 threads move money, panic, give up and drop futures, on a server that is
-//! restarted and whose sessions are killed; then the balances are checked.
+//! restarted and whose sessions are killed or cut off at their commits; then the balances are checked.
 //!
 //! `cargo xtask soak [--minutes N]`, or `soak MINUTES`. Exits with 1 and the reason if a guarantee
 //! was broken.
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use pgmonkey::{AsyncPool, Config, Pool, Status};
-use pgmonkey_testserver::Cluster;
+use pgmonkey_testserver::{Cluster, Proxy};
 
 use bank::Bank;
 
@@ -35,7 +35,8 @@ fn main() -> anyhow::Result<()> {
         .setting("synchronous_commit", "on")
         .start()?;
     let bank = Arc::new(Bank::open(&cluster)?);
-    let config = config(&cluster)?;
+    let proxy = Proxy::to((cluster.host(), cluster.port()))?;
+    let config = config(&cluster, &proxy)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -45,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     println!("{TASKS} tasks and {THREADS} threads for {span:?}, {MAX_SIZE} sessions each");
     let stop = Arc::new(AtomicBool::new(false));
     let memory = std::thread::scope(|scope| {
-        let chaos = scope.spawn(|| chaos::run(&cluster, &stop));
+        let chaos = scope.spawn(|| chaos::run(&cluster, &proxy, &stop));
         for seed in 0..TASKS {
             let (pool, bank, stop) = (tasks.clone(), Arc::clone(&bank), Arc::clone(&stop));
             runtime.spawn(tasks::work(pool, bank, stop, seed));
@@ -74,13 +75,16 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(cluster: &Cluster) -> anyhow::Result<Config> {
+fn config(cluster: &Cluster, proxy: &Proxy) -> anyhow::Result<Config> {
     let pool = format!(
         "{{ min_size: {MIN_SIZE}, max_size: {MAX_SIZE}, timeout: 60, max_idle: 2, max_lifetime: 5 }}"
     );
     let yaml = format!(
         "{}pool_settings: {pool}\nasync_pool_settings: {pool}\n",
-        cluster.config_yaml("pool")
+        cluster.config_yaml("pool").replace(
+            &format!("port: {}", cluster.port()),
+            &format!("port: {}", proxy.port())
+        )
     );
     Ok(Config::loader().yaml(yaml).libpq_sources(false).load()?)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgmonkey::Error;
-use pgmonkey::aio::{ClientGuard, Pool};
+use pgmonkey::aio::{ClientGuard, Execute, IsolationLevel, Pool, Retry};
 
 use crate::bank::{Bank, OUTSIDE, Random, Told, Transfer, is_yes};
 
@@ -14,13 +14,14 @@ pub(crate) async fn work(pool: Pool, bank: Arc<Bank>, stop: Arc<AtomicBool>, see
     while !stop.load(Ordering::SeqCst) {
         bank.turns.fetch_add(1, Ordering::Relaxed);
         // A failure in here has been counted, or belongs to a session that was killed.
-        let _ = match random.below(12) {
+        let _ = match random.below(14) {
             0..=4 => transfer(&pool, &bank, &mut random).await,
             5 | 6 => ask(&pool, &bank, &mut random).await,
             7 => forget(&pool, &bank).await,
             8 => fail(&pool, &bank).await,
             9 => panic_in_transaction(&pool, &bank).await,
-            10 => abandon(&pool, &bank, &mut random).await,
+            10 | 11 => transfer_serializably(&pool, &bank, &mut random).await,
+            12 => abandon(&pool, &bank, &mut random).await,
             _ => give_up(&pool, &mut random).await,
         };
     }
@@ -48,23 +49,32 @@ async fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
 
 async fn transfer(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
     let transfer = bank.draw(random);
-    let mut told = Told::Undone;
     let done = async {
         let mut guard = acquire(pool, bank).await?;
         guard.begin().await?;
         pay(&guard, transfer).await?;
-        told = Told::Unknown;
         guard.commit().await
     };
     let done = done.await;
-    if done.is_ok() {
-        told = Told::Committed;
-    }
-    bank.note(transfer, told);
+    bank.note(transfer, Told::by(&done));
     done
 }
 
-async fn pay(guard: &ClientGuard, transfer: Transfer) -> Result<(), Error> {
+/// A transfer that is run again after conflicts and lost sessions, and whose commit is confirmed.
+async fn transfer_serializably(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let transfer = bank.draw(random);
+    let done = pool
+        .build_transaction()
+        .isolation_level(IsolationLevel::Serializable)
+        .retry(Retry::attempts(10).retry_lost_sessions(true))
+        .confirm_commit(true)
+        .run(async move |tx| pay(&*tx, transfer).await)
+        .await;
+    bank.note_confirmed(transfer, &done);
+    done
+}
+
+async fn pay(db: &impl Execute, transfer: Transfer) -> Result<(), Error> {
     let Transfer {
         id,
         from,
@@ -76,13 +86,10 @@ async fn pay(guard: &ClientGuard, transfer: Transfer) -> Result<(), Error> {
     let mut steps = [(from, -amount), (to, amount)];
     steps.sort_unstable();
     for (account, change) in steps {
-        let add = guard.prepare_cached(add).await?;
-        guard.execute(&add, &[&account, &change]).await?;
+        db.execute(add, &[&account, &change]).await?;
     }
-    let insert = guard
-        .prepare_cached("INSERT INTO transfers VALUES ($1, $2, $3, $4)")
-        .await?;
-    guard.execute(&insert, &[&id, &from, &to, &amount]).await?;
+    let insert = "INSERT INTO transfers VALUES ($1, $2, $3, $4)";
+    db.execute(insert, &[&id, &from, &to, &amount]).await?;
     Ok(())
 }
 

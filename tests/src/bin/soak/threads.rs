@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgmonkey::Error;
-use pgmonkey::sync::{ClientGuard, Pool};
+use pgmonkey::sync::{ClientGuard, Execute, IsolationLevel, Pool, Retry};
 
 use crate::bank::{Bank, OUTSIDE, Random, Told, Transfer, is_yes};
 
@@ -13,11 +13,12 @@ pub(crate) fn work(pool: &Pool, bank: &Bank, stop: &AtomicBool, seed: u64) {
     while !stop.load(Ordering::SeqCst) {
         bank.turns.fetch_add(1, Ordering::Relaxed);
         // A failure in here has been counted, or belongs to a session that was killed.
-        let _ = match random.below(10) {
+        let _ = match random.below(12) {
             0..=4 => transfer(pool, bank, &mut random),
             5 | 6 => ask(pool, bank, &mut random),
             7 => forget(pool, bank),
             8 => fail(pool, bank),
+            9 | 10 => transfer_serializably(pool, bank, &mut random),
             _ => panic_in_transaction(pool, bank),
         };
     }
@@ -45,21 +46,29 @@ fn acquire(pool: &Pool, bank: &Bank) -> Result<ClientGuard, Error> {
 
 fn transfer(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
     let transfer = bank.draw(random);
-    let mut told = Told::Undone;
     let done = acquire(pool, bank).and_then(|mut guard| {
         guard.begin()?;
         pay(&mut guard, transfer)?;
-        told = Told::Unknown;
         guard.commit()
     });
-    if done.is_ok() {
-        told = Told::Committed;
-    }
-    bank.note(transfer, told);
+    bank.note(transfer, Told::by(&done));
     done
 }
 
-fn pay(guard: &mut ClientGuard, transfer: Transfer) -> Result<(), Error> {
+/// A transfer that is run again after conflicts and lost sessions, and whose commit is confirmed.
+fn transfer_serializably(pool: &Pool, bank: &Bank, random: &mut Random) -> Result<(), Error> {
+    let transfer = bank.draw(random);
+    let done = pool
+        .build_transaction()
+        .isolation_level(IsolationLevel::Serializable)
+        .retry(Retry::attempts(10).retry_lost_sessions(true))
+        .confirm_commit(true)
+        .run(|tx| pay(tx, transfer));
+    bank.note_confirmed(transfer, &done);
+    done
+}
+
+fn pay(db: &mut impl Execute, transfer: Transfer) -> Result<(), Error> {
     let Transfer {
         id,
         from,
@@ -71,11 +80,10 @@ fn pay(guard: &mut ClientGuard, transfer: Transfer) -> Result<(), Error> {
     let mut steps = [(from, -amount), (to, amount)];
     steps.sort_unstable();
     for (account, change) in steps {
-        let add = guard.prepare_cached(add)?;
-        guard.execute(&add, &[&account, &change])?;
+        db.execute(add, &[&account, &change])?;
     }
-    let insert = guard.prepare_cached("INSERT INTO transfers VALUES ($1, $2, $3, $4)")?;
-    guard.execute(&insert, &[&id, &from, &to, &amount])?;
+    let insert = "INSERT INTO transfers VALUES ($1, $2, $3, $4)";
+    db.execute(insert, &[&id, &from, &to, &amount])?;
     Ok(())
 }
 

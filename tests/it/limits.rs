@@ -26,6 +26,22 @@ twin! {
 }
 
 twin! {
+    /// The timer of such a wait is set when its end is near.
+    fn a_wait_of_several_seconds_times_out(on, driver, go, work) {
+        let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1, timeout: 4 }")))?;
+        let held = go!(pool.acquire())?;
+        let began = Instant::now();
+        let waiter = waits_on_a_thread(&pool);
+        on.until("the waiter gives up", || pool.status().timeouts == 1);
+        assert!(began.elapsed() >= Duration::from_millis(3900));
+        assert!(!waiter.join().expect("no panic"));
+        assert_eq!(pool.status().waiting, 0);
+        drop(held);
+        Ok(())
+    }
+}
+
+twin! {
     fn a_time_out_of_zero_does_not_wait_but_opens(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ min_size: 0, max_size: 1, timeout: 0 }")))?;
         let held = go!(pool.acquire())?;

@@ -155,7 +155,7 @@ impl Pool {
         location: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
         let mut caller = Caller::new(location, runtimes::here());
-        let in_use = match self.acquire_here(&mut caller).await {
+        let in_use = match self.0.shared.acquire(&mut caller).await {
             Err(closed @ Error::Closed { .. }) => {
                 Box::pin(self.acquire_from_successor(caller, closed)).await?
             }

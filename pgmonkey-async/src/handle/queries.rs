@@ -50,7 +50,7 @@ impl Pool {
                 .run_shared::<A>(multiplex, caller, text, params)
                 .await;
         }
-        let guard = ClientGuard::new(self.acquire_here(caller).await?);
+        let guard = ClientGuard::new(shared.acquire(caller).await?);
         let session = guard.session();
         session
             .run_statement::<A, S>(caller.location, statement, params)

@@ -31,14 +31,6 @@ impl Pool {
         self.shared().core.is_closed()
     }
 
-    /// As [`acquire_at`](Self::acquire_at), from this pool itself.
-    pub(crate) async fn acquire_here(&self, caller: &mut Caller) -> Result<InUse, Error> {
-        if let Some(holder) = &self.shared().holder {
-            holder.check()?;
-        }
-        self.shared().acquire(caller).await
-    }
-
     /// Acquires a session from the successor, within the time that `caller` has left; `closed` is
     /// the error if there is no successor.
     pub(crate) async fn acquire_from_successor(
@@ -48,7 +40,7 @@ impl Pool {
     ) -> Result<InUse, Error> {
         let mut successor = self.successor();
         while let Some(pool) = successor {
-            match pool.acquire_here(&mut caller).await {
+            match pool.shared().acquire(&mut caller).await {
                 Err(error @ Error::Closed { .. }) => closed = error,
                 acquired => return acquired,
             }

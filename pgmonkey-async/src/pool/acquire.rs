@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::exit::CloseAtExit;
@@ -104,10 +105,18 @@ async fn open_one(mut task: ConnectTask<Shared>) {
 
 impl Shared {
     pub(crate) async fn acquire(self: &Arc<Self>, caller: &mut Caller) -> Result<InUse, Error> {
+        if let Some(holder) = &self.holder {
+            holder.check()?;
+        }
         self.core.check_origin()?;
-        match events::acquire(self.core.label().name()) {
-            Some(span) => Box::pin(self.acquire_in_span(caller).instrument(span)).await,
-            None => self.acquire_in_span(caller).await,
+        if let Some(span) = events::acquire(self.core.label().name()) {
+            return Box::pin(self.acquire_in_span(caller).instrument(span)).await;
+        }
+        match pool::acquire(self, caller, None)? {
+            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
+                Ok(InUse::new(checkout, caller))
+            }
+            acquiring => Box::pin(self.acquire_checked(acquiring, caller)).await,
         }
     }
 
@@ -116,12 +125,8 @@ impl Shared {
         self: &Arc<Self>,
         caller: &mut Caller,
     ) -> Result<InUse, Error> {
-        match pool::acquire(self, caller, None)? {
-            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
-                Ok(InUse::new(checkout, caller))
-            }
-            acquiring => Box::pin(self.acquire_checked(acquiring, caller)).await,
-        }
+        let acquiring = pool::acquire(self, caller, None)?;
+        self.acquire_checked(acquiring, caller).await
     }
 
     /// Whether a session was released just now, may be handed out, and needs no check.
@@ -132,8 +137,7 @@ impl Shared {
             && checkout.end_reason(now).is_none()
     }
 
-    /// As [`acquire_in_span`](Self::acquire_in_span), for a session that needs a check or has to be
-    /// waited for.
+    /// As [`acquire`](Self::acquire), for a session that needs a check or has to be waited for.
     async fn acquire_checked(
         self: &Arc<Self>,
         mut acquiring: Acquiring<Self>,
@@ -171,16 +175,23 @@ impl Shared {
         mut waiting: Waiter<Self>,
         caller: &mut Caller,
     ) -> Result<Checkout, Error> {
-        let delivery = poll_fn(|cx| waiting.poll(cx));
         let timeout = caller.wait_for(self.settings.timeout);
         if timeout.is_zero() {
-            return delivery.await;
+            return poll_fn(|cx| waiting.poll(cx)).await;
         }
-        let left = timeout.saturating_sub(caller.began.elapsed());
-        match tokio::time::timeout(left, delivery).await {
-            Ok(delivery) => delivery,
-            Err(_) => waiting.time_out(),
+        let left = || timeout.saturating_sub(caller.began.elapsed());
+        // Nearly every wait ends long before its timeout, and setting a timer costs as much as all
+        // the rest of it.
+        let early = poll_fn(|cx| match waiting.poll(cx) {
+            Poll::Pending if waiting.needs_timer(left()) => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        if let Some(delivery) = early.await {
+            return delivery;
         }
+        let delivery = poll_fn(|cx| waiting.poll(cx));
+        let in_time = Box::pin(tokio::time::timeout(left(), delivery)).await;
+        in_time.unwrap_or_else(|_| waiting.time_out())
     }
 
     /// Checks a session before it is handed out. Returns why it must not be, or the hook's error
@@ -190,10 +201,13 @@ impl Shared {
         checkout: &mut Checkout,
         caller: &Caller,
     ) -> Result<Option<CloseReason>, Error> {
-        if checkout.since().elapsed() >= FRESH {
-            look(checkout).await;
+        let mut now = Instant::now();
+        let unused_for = now.saturating_duration_since(checkout.since());
+        if unused_for >= FRESH {
+            look(checkout, unused_for).await;
+            now = Instant::now();
         }
-        if let Some(reason) = checkout.end_reason(Instant::now()) {
+        if let Some(reason) = checkout.end_reason(now) {
             return Ok(Some(reason));
         }
         if self.settings.check_on_checkout {
@@ -268,8 +282,8 @@ impl Shared {
 
 /// Lets the runtime look at the session's socket and the driver process what arrived: a session
 /// that the server closed looks alive until then.
-async fn look(checkout: &Checkout) {
-    if checkout.since().elapsed() >= IDLE {
+async fn look(checkout: &Checkout, unused_for: Duration) {
+    if unused_for >= IDLE {
         runtimes::poll_io(checkout.runtime()).await;
     }
     for attempt in 0..32 {

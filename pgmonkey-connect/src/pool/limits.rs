@@ -10,6 +10,9 @@ use crate::Error;
 /// this time, a lost one within 1.5 times this. Short compared with any sensible age limit, long
 /// compared with the cost of a tick.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long before its timeout a tick wakes a waiter, which needs no timer until then. Ticks may be
+/// late by twice their longest pause.
+pub(super) const ALARM: Duration = LOOK.saturating_mul(3);
 /// The shortest pause between ticks, however short the age limits are.
 const SHORTEST: Duration = Duration::from_millis(20);
 

@@ -23,8 +23,8 @@ pub struct Request {
     pub began: Instant,
     /// The runtime of the call.
     pub home: Home,
-    /// Whether the caller waits for a release too, and not only for a new session.
-    pub waits: bool,
+    /// How long the caller waits. If zero, it waits for a new session only, not for a release.
+    pub timeout: Duration,
     /// Whether the caller was in the queue of a pool that has been retired since: `max_waiting`
     /// does not refuse it again.
     pub moved: bool,

@@ -6,6 +6,7 @@
 
 use std::panic::Location;
 use std::sync::{OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use pgmonkey_config::PoolSettings;
@@ -20,7 +21,7 @@ use super::outcome::{Acquired, Granted, Request, Ticket, Usage};
 use super::slot::{SharedSlot, Slot};
 use super::state::PoolState;
 use super::sync::{Arc, Instant, Mutex, MutexGuard};
-use super::waiter::Waiter;
+use super::waiter::{Place, Waiter};
 use crate::Error;
 use crate::error::AcquireTimeout;
 use crate::process::Origin;
@@ -280,7 +281,7 @@ pub fn acquire<P: Shell>(
         location: caller.location,
         began: caller.began,
         home: caller.home,
-        waits: !caller.timeout.unwrap_or(core.timeout).is_zero(),
+        timeout: caller.timeout.unwrap_or(core.timeout),
         moved: caller.timeout.is_some() && ticket.is_none(),
         ticket,
     };
@@ -295,6 +296,7 @@ pub fn acquire<P: Shell>(
             Ok(Acquiring::Ready(Checkout::new(Arc::clone(pool), granted)))
         }
         Acquired::Queued(ticket) => {
+            let watched = state.is_kept();
             let deferred = match state.is_quiet() {
                 true => {
                     drop(state);
@@ -306,7 +308,8 @@ pub fn acquire<P: Shell>(
                 }
             };
             let slot = slot.unwrap_or_default();
-            let mut waiting = Waiter::new(Arc::clone(pool), slot, ticket, caller.began);
+            let place = Place { ticket, watched };
+            let mut waiting = Waiter::new(Arc::clone(pool), slot, place, caller.began);
             if let Some(deferred) = deferred {
                 deferred.run(pool);
             }
@@ -336,8 +339,8 @@ pub fn resize<P: Shell>(pool: &Arc<P>, min_size: u32, max_size: u32) {
     deferred.run(pool);
 }
 
-/// Runs one maintenance tick: warns about sessions held for `leak_warning` or longer, takes out
-/// expired and long-idle sessions, and fills up to `min_size`. `end` receives the sessions to close
+/// Runs one maintenance tick: wakes waiters whose timeout is near, warns about sessions held for
+/// `leak_warning` or longer, takes out expired and long-idle sessions, and fills up to `min_size`. `end` receives the sessions to close
 /// with [`end_all`].
 pub fn tick<P: Shell>(
     pool: &Arc<P>,
@@ -357,9 +360,11 @@ pub fn tick<P: Shell>(
         Some(reason)
     });
     cut_off.into_iter().for_each(|home| state.home_ended(home));
+    let ending: Vec<_> = state.ending(now).filter_map(|slot| slot.nudge()).collect();
     let mut todo = state.todo(now);
     todo.end.extend(over);
     let mut deferred = unlock(core, state, todo);
+    ending.into_iter().for_each(Waker::wake);
     for checkout in overdue {
         events::leaked(core.label.name(), checkout.location, checkout.held);
     }

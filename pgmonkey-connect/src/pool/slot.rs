@@ -33,6 +33,11 @@ impl<T> Slot<T> {
         inner.waker.take()
     }
 
+    /// Returns the waiter's waker, to be called for a reason other than a value.
+    pub fn nudge(&self) -> Option<Waker> {
+        self.inner().waker.take()
+    }
+
     /// Takes the value if the slot is filled.
     pub fn take(&self) -> Option<T> {
         self.inner().value.take()

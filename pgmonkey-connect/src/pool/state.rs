@@ -140,7 +140,7 @@ impl<S, W> PoolState<S, W> {
         let others = self.idle.len() as u32;
         let beyond = self.beyond(self.waiters.len() + 1).saturating_sub(others);
         if request.ticket.is_none() && beyond > 0 {
-            if !request.waits {
+            if request.timeout.is_zero() {
                 return Acquired::TimedOut;
             }
             if !request.moved && self.limits.max_waiting.is_some_and(|most| beyond > most) {
@@ -153,9 +153,13 @@ impl<S, W> PoolState<S, W> {
             request,
             waiter: waiter(),
         };
-        let later = self.waiters.iter().rev();
-        let later = later.take_while(|other| other.ticket > ticket).count();
-        self.waiters.insert(self.waiters.len() - later, waiting);
+        if self.waiters.back().is_none_or(|last| last.ticket < ticket) {
+            self.waiters.push_back(waiting);
+        } else {
+            let later = self.waiters.iter().rev();
+            let later = later.take_while(|other| other.ticket > ticket).count();
+            self.waiters.insert(self.waiters.len() - later, waiting);
+        }
         Acquired::Queued(ticket)
     }
 
@@ -240,7 +244,11 @@ impl<S, W> PoolState<S, W> {
             self.idle.push(idle);
             return Released::Idle;
         };
-        match self.waiters.remove(at) {
+        let first = match at {
+            0 => self.waiters.pop_front(),
+            _ => self.waiters.remove(at),
+        };
+        match first {
             Some(waiting) => {
                 let now = idle.checked_at;
                 self.waited(now.saturating_duration_since(waiting.request.began));

@@ -113,7 +113,7 @@ fn request(home: Home, began: Instant) -> Request {
         location: Location::caller(),
         began,
         home,
-        waits: true,
+        timeout: Duration::from_secs(30),
         moved: false,
         ticket: None,
     }
@@ -224,12 +224,32 @@ fn a_refused_login_is_repeated_only_for_a_caller() {
 fn one_who_does_not_wait_gets_what_could_be_opened_for_it() {
     let (mut state, now) = pool(1, 0);
     let at_once = Request {
-        waits: false,
+        timeout: Duration::ZERO,
         ..request(Home::ANYWHERE, now)
     };
     assert!(matches!(state.acquire(at_once, || 1), Acquired::Queued(_)));
     assert_eq!(state.todo(now).open, 1);
     assert!(matches!(state.acquire(at_once, || 2), Acquired::TimedOut));
+}
+
+#[test]
+fn a_waiter_is_woken_when_its_timeout_is_near() {
+    let (mut state, now) = pool(1, 0);
+    let second = Duration::from_secs(1);
+    for (waiter, timeout) in [(1, 30 * second), (2, 5 * second)] {
+        let request = Request {
+            timeout,
+            ..request(Home::ANYWHERE, now)
+        };
+        assert!(matches!(
+            state.acquire(request, || waiter),
+            Acquired::Queued(_)
+        ));
+    }
+    let ending = |waited| state.ending(now + waited).copied().collect::<Vec<_>>();
+    assert_eq!(ending(second), [0_u32; 0]);
+    assert_eq!(ending(3 * second), [2]);
+    assert_eq!(ending(28 * second), [1, 2]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! One caller's position in the queue.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::checkout::Checkout;
+use super::limits::ALARM;
 use super::outcome::Ticket;
 use super::shell::{Delivery, Shell};
 use super::slot::SharedSlot;
@@ -14,23 +16,31 @@ use crate::Error;
 pub struct Waiter<P: Shell> {
     pool: Arc<P>,
     slot: SharedSlot<Delivery<P::Session>>,
-    ticket: Ticket,
+    place: Place,
     began: Instant,
     served: bool,
     counted: bool,
+}
+
+/// A waiter's position.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) ticket: Ticket,
+    /// Whether the pool's maintenance wakes the waiter when its timeout is near.
+    pub(super) watched: bool,
 }
 
 impl<P: Shell> Waiter<P> {
     pub(super) fn new(
         pool: Arc<P>,
         slot: SharedSlot<Delivery<P::Session>>,
-        ticket: Ticket,
+        place: Place,
         began: Instant,
     ) -> Self {
         Self {
             pool,
             slot,
-            ticket,
+            place,
             began,
             served: false,
             counted: false,
@@ -54,6 +64,12 @@ impl<P: Shell> Waiter<P> {
         Some(self.unpack(delivery))
     }
 
+    /// Whether a task that has `left` until its timeout needs a timer. If not, it will be woken when
+    /// it does.
+    pub fn needs_timer(&self, left: Duration) -> bool {
+        !self.place.watched || left < ALARM
+    }
+
     /// Gives up waiting: returns what was delivered at the last moment, or the timeout error.
     ///
     /// # Errors
@@ -70,7 +86,7 @@ impl<P: Shell> Waiter<P> {
     fn leave(&mut self) -> Option<Delivery<P::Session>> {
         self.served = true;
         let mut state = self.pool.core().lock();
-        match state.leave(self.ticket) {
+        match state.leave(self.place.ticket) {
             Some(_) => None,
             // The serving side fills the slot before it releases the lock.
             None => self.slot.take(),

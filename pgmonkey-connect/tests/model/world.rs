@@ -178,6 +178,8 @@ impl World {
         (settings.min_size, settings.max_size) = (0, max_size);
         settings.num_workers = 1 + draw(2);
         settings.max_idle = Duration::ZERO;
+        // With the shorter one, each tick wakes every waiter.
+        settings.timeout = Duration::from_secs([2, 30][draw(2) as usize]);
         Arc::new(Self {
             core: PoolCore::new("pool", Arc::new(Label::new()), &settings),
             how,

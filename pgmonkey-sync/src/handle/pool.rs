@@ -150,9 +150,6 @@ impl Pool {
         location: &'static Location<'static>,
     ) -> Result<ClientGuard, Error> {
         context::check("Pool::acquire", "pgmonkey_async::Pool")?;
-        if let Some(holder) = &self.0.shared.holder {
-            holder.check()?;
-        }
         let mut caller = Caller::new(location, Home::ANYWHERE);
         let in_use = match self.0.shared.acquire(&mut caller) {
             Err(closed @ Error::Closed { .. }) => self.acquire_from_successor(caller, closed)?,

@@ -124,6 +124,9 @@ impl Drop for OpenJob {
 impl Shared {
     #[inline]
     pub(crate) fn acquire(self: &Arc<Self>, caller: &mut Caller) -> Result<InUse, Error> {
+        if let Some(holder) = &self.holder {
+            holder.check()?;
+        }
         self.core.check_origin()?;
         let _span = events::acquire(self.core.label().name()).map(Span::entered);
         match pool::acquire(self, caller, None)? {

@@ -3,9 +3,10 @@
 use std::panic::Location;
 use std::time::Duration;
 
-use super::PoolState;
+use super::{PoolState, Queued};
 use crate::pool::checkouts::{Entry, Overdue, Use};
 use crate::pool::idle::Idle;
+use crate::pool::limits::ALARM;
 use crate::pool::outcome::{Released, Unchecked};
 use crate::pool::sync::Instant;
 use crate::status::CloseReason;
@@ -14,6 +15,23 @@ impl<S, W> PoolState<S, W> {
     /// Starts to maintain `min_size`.
     pub fn keep_min_size(&mut self) {
         self.kept = true;
+    }
+
+    /// Whether maintenance runs, unless the pool sleeps or is closed.
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// The waiters whose timeout is near: each needs a timer from now on.
+    pub fn ending(&self, now: Instant) -> impl Iterator<Item = &W> {
+        let is_near = move |waiting: &&Queued<W>| {
+            let waited = now.saturating_duration_since(waiting.request.began);
+            waiting.request.timeout.saturating_sub(waited) < ALARM
+        };
+        self.waiters
+            .iter()
+            .filter(is_near)
+            .map(|waiting| &waiting.waiter)
     }
 
     /// Runs one maintenance tick: takes out the idle sessions for which `judge` returns a reason,

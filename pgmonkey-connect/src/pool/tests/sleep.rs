@@ -55,7 +55,7 @@ fn the_last_use_is_known_exactly_or_as_of_the_look_that_noticed_it() {
     );
     let held = acquire(&mut state, at(11));
     let at_once = Request {
-        waits: false,
+        timeout: Duration::ZERO,
         ..request(Home::ANYWHERE, at(12))
     };
     assert!(matches!(state.acquire(at_once, || 1), Acquired::TimedOut));

@@ -6,6 +6,7 @@ use tokio::runtime::{Builder, Id};
 
 use super::*;
 
+mod due;
 mod sleeping;
 
 /// The phase of a connect task.
@@ -84,33 +85,12 @@ impl World {
         }
     }
 
-    fn todo(&mut self) {
-        let todo = self.state.todo(self.now);
-        self.run(todo);
-    }
-
-    fn run(&mut self, todo: Todo<Session, u32>) {
-        if todo.maintain {
-            self.maintenances += 1;
-        }
-        for _ in 0..todo.open {
-            self.openings.push((Phase::Begun, todo.site));
-        }
-        for (session, _) in todo.end {
-            assert!(self.live.remove(&session.number), "ended twice");
-        }
-        for (waiter, _) in todo.refuse {
-            assert!(self.waiting.remove(&waiter).is_some(), "refused twice");
-            self.refused += 1;
-        }
-    }
-
     pub(super) fn acquire(&mut self, home: Home, waits: bool, ticket: Option<Ticket>) {
         let request = Request {
             location: Location::caller(),
             began: self.now,
             home,
-            waits,
+            timeout: Duration::from_secs(u64::from(waits) * 30),
             moved: false,
             ticket,
         };
@@ -125,6 +105,7 @@ impl World {
             Acquired::Queued(ticket) => {
                 assert!(!self.state.is_asleep(), "a caller wakes it");
                 self.waiting.insert(waiter, (ticket, home));
+                return self.todo_if_due();
             }
             Acquired::QueueFull => assert!(waits && !self.state.is_closed()),
             Acquired::TimedOut => assert!(!waits),
@@ -133,7 +114,6 @@ impl World {
         self.todo();
     }
 
-    /// As the real shell does, asks what is to be done only if something may be.
     fn settle_released(&mut self, put: Released<Session, u32>) {
         let is_over = matches!(put, Released::Ended(..));
         match put {
@@ -151,8 +131,9 @@ impl World {
             }
             Released::Ended(session, _) => assert!(self.live.remove(&session.number)),
         }
-        if is_over || !self.state.is_quiet() {
-            self.todo();
+        match is_over {
+            true => self.todo(),
+            false => self.todo_if_due(),
         }
     }
 

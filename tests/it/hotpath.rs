@@ -99,11 +99,22 @@ twin! {
         drop(on);
         let (_cluster, on) = talkative();
         let seen = on.server().log().len();
-        let settings = "sync_settings: { work_mem: '8MB' }\nasync_settings: { work_mem: '8MB' }\n";
-        let pool = go!(driver::Pool::new(&on.config(settings)))?;
+        let pool = go!(driver::Pool::new(&on.config("")))?;
         drop(go!(pool.acquire())?);
         pool.close();
         assert_eq!(sent(&on, seen), Vec::<String>::new());
+        // With settings, the first session of a pool and an address checks that they arrived.
+        let settings = "sync_settings: { work_mem: '8MB' }\nasync_settings: { work_mem: '8MB' }\n\
+                        pool_settings: { min_size: 1 }\nasync_pool_settings: { min_size: 1 }\n";
+        let pool = go!(driver::Pool::new(&on.config(settings)))?;
+        let first = go!(pool.acquire())?;
+        let checks = sent(&on, seen);
+        assert!(checks.len() == 1 && checks[0].contains("pg_catalog.pg_settings"), "{checks:?}");
+        let others = [go!(pool.acquire())?, go!(pool.acquire())?];
+        assert_eq!(pool.status().opened, 3);
+        assert_eq!(sent(&on, seen).len(), 1);
+        drop((first, others));
+        pool.close();
         Ok(())
     }
 }

@@ -156,11 +156,9 @@ async fn open_set(
     }
     let address = attempt.address();
     if let Some(check) = connect_target.settings_check(address) {
-        let rows = client
-            .query_typed(check.text(), &check.parameters())
-            .await?;
+        let answer = client.query_typed(check.text(), &check.parameters()).await;
         let announced = opened.connected_to.observer().backend_pid();
-        connect_target.settings_checked(&check, &rows, address, announced)?;
+        connect_target.settings_checked(&check, answer, address, announced)?;
     }
     opened.connected_to.observer().reset();
     Ok(opened)

@@ -113,6 +113,13 @@ pub fn options_refused(error: &tokio_postgres::Error) -> bool {
         .is_some_and(|error| pooler::refuses_options(Report::of(error)))
 }
 
+/// Whether a statement failed without ending its session.
+pub(crate) fn is_of_statement(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|error| !Report::of(error).is_fatal)
+}
+
 /// The session setting that made the login fail, if the server's message names one.
 ///
 /// The server quotes the parameter's name, as in `unrecognized configuration parameter

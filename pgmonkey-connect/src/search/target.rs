@@ -12,6 +12,7 @@ use pgmonkey_config::{
 };
 use tokio_postgres::Row;
 
+use super::connect_attempt::OpenFailure;
 use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
@@ -247,18 +248,25 @@ impl ConnectTarget {
     }
 
     /// Receives the answer to a check, of a session whose login announced the process `announced`.
+    /// An error of the statement alone, as of a `statement_timeout` that arrived and is short, says
+    /// nothing: the next session is checked.
     ///
     /// # Errors
     ///
-    /// [`Error::SessionSetting`] if a setting did not arrive.
+    /// [`OpenFailure::Setting`] if a setting did not arrive; [`OpenFailure::Driver`] if the session
+    /// was lost.
     pub fn settings_checked(
         &self,
         check: &SettingsCheck<'_>,
-        rows: &[Row],
+        answer: Result<Vec<Row>, tokio_postgres::Error>,
         address: &Address,
         announced: u32,
-    ) -> Result<(), Error> {
-        check.judge(rows, announced)?;
+    ) -> Result<(), OpenFailure> {
+        match answer {
+            Ok(rows) => check.judge(&rows, announced)?,
+            Err(error) if startup::is_of_statement(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         self.checked().insert(address.clone());
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! Every way to run a transaction, for threads. `transactions_async` is the same for tasks.
 
-use std::thread;
 use std::time::Duration;
 
 use pgmonkey::sync::Transaction;
-use pgmonkey::{Config, ConnectionManager, Error, Pool};
+use pgmonkey::{Config, ConnectionManager, Error, IsolationLevel, Pool, Retry};
 
 fn main() -> Result<(), Error> {
     let config = Config::from_file("pgmonkey.yaml")?;
@@ -13,11 +12,8 @@ fn main() -> Result<(), Error> {
     in_two_places(&pool)?;
     by_hand(&pool)?;
     with_savepoint(&pool)?;
-    tried_again(&pool, |tx| {
-        tx.batch_execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")?;
-        tx.execute("UPDATE accounts SET money = money + 1", &[])?;
-        Ok(())
-    })?;
+    safe_transfer(&pool, "bob", "alice", 1)?;
+    println!("acme: alice has {}", balance(&pool, "acme", "alice")?);
     for row in pool.query("SELECT name, money FROM accounts ORDER BY name", &[])? {
         println!("{}: {}", row.get::<_, &str>(0), row.get::<_, i32>(1));
     }
@@ -26,18 +22,55 @@ fn main() -> Result<(), Error> {
 
 // ANCHOR: closure
 fn transfer(pool: &Pool, from: &str, to: &str, money: i32) -> Result<(), Error> {
-    pool.transaction(|tx| {
-        let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
-        if tx.execute(take, &[&from, &money])? == 0 {
-            // Returning an error rolls back; `transaction` returns the error.
-            return Err(Error::other(format!("{from} has less than {money}")));
-        }
-        let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
-        tx.execute(give, &[&to, &money])?;
-        Ok(())
-    })
+    pool.transaction(|tx| move_money(tx, from, to, money))
+}
+
+fn move_money(tx: &mut Transaction, from: &str, to: &str, money: i32) -> Result<(), Error> {
+    let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
+    if tx.execute(take, &[&from, &money])? == 0 {
+        // Returning an error rolls back; `transaction` returns the error.
+        return Err(Error::other(format!("{from} has less than {money}")));
+    }
+    let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
+    tx.execute(give, &[&to, &money])?;
+    Ok(())
 }
 // ANCHOR_END: closure
+
+// ANCHOR: retry
+fn safe_transfer(pool: &Pool, from: &str, to: &str, money: i32) -> Result<(), Error> {
+    let done = pool
+        .build_transaction()
+        .isolation_level(IsolationLevel::Serializable)
+        .retry(Retry::attempts(10).retry_lost_sessions(true))
+        .timeout(Duration::from_secs(10))
+        .label("transfer")
+        .run(|tx| move_money(tx, from, to, money));
+    match done {
+        // Committed or not: doing it again might move the money twice.
+        Err(error) if error.is_outcome_unknown() => {
+            eprintln!("look for the transfer before you repeat it: {error}");
+            Err(error)
+        }
+        // Any other error: nothing was moved.
+        done => done,
+    }
+}
+// ANCHOR_END: retry
+
+// ANCHOR: tenant
+fn balance(pool: &Pool, tenant: &str, name: &str) -> Result<i32, Error> {
+    pool.build_transaction()
+        .read_only(true)
+        .statement_timeout(Duration::from_secs(5))
+        .set_local("app.tenant", tenant)
+        .run(|tx| {
+            // A policy compares current_setting('app.tenant') with a column.
+            let statement = "SELECT money FROM accounts WHERE name = $1";
+            Ok(tx.query_one(statement, &[&name])?.get(0))
+        })
+}
+// ANCHOR_END: tenant
 
 // ANCHOR: owned
 fn in_two_places(pool: &Pool) -> Result<(), Error> {
@@ -85,23 +118,3 @@ fn with_savepoint(pool: &Pool) -> Result<(), Error> {
     })
 }
 // ANCHOR_END: savepoint
-
-// ANCHOR: retry
-/// Runs `work` again after a conflict with another transaction or the loss of the server.
-/// `work` must be safe to run twice: a session can be lost after the server has committed and
-/// before it has confirmed the commit.
-fn tried_again<T>(
-    pool: &Pool,
-    work: impl Fn(&mut Transaction) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let mut pause = Duration::from_millis(20);
-    for _ in 0..5 {
-        match pool.transaction(&work) {
-            Err(error) if error.is_transient() => thread::sleep(pause),
-            ended => return ended,
-        }
-        pause *= 2;
-    }
-    pool.transaction(work)
-}
-// ANCHOR_END: retry

@@ -1,7 +1,9 @@
 //! Every way to run a transaction, for tasks. `transactions` is the same for threads.
 
+use std::time::Duration;
+
 use pgmonkey::aio::Transaction;
-use pgmonkey::{AsyncPool, Config, ConnectionManager, Error};
+use pgmonkey::{AsyncPool, Config, ConnectionManager, Error, IsolationLevel, Retry};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -11,6 +13,7 @@ async fn main() -> Result<(), Error> {
     in_two_places(&pool).await?;
     by_hand(&pool).await?;
     with_savepoint(&pool).await?;
+    safe_transfer(&pool, "bob", "alice", 1).await?;
     let statement = "SELECT name, money FROM accounts ORDER BY name";
     for row in pool.query(statement, &[]).await? {
         println!("{}: {}", row.get::<_, &str>(0), row.get::<_, i32>(1));
@@ -20,19 +23,43 @@ async fn main() -> Result<(), Error> {
 
 // ANCHOR: closure
 async fn transfer(pool: &AsyncPool, from: &str, to: &str, money: i32) -> Result<(), Error> {
-    pool.transaction(async |tx| {
-        let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
-        if tx.execute(take, &[&from, &money]).await? == 0 {
-            // Returning an error rolls back; `transaction` returns the error.
-            return Err(Error::other(format!("{from} has less than {money}")));
-        }
-        let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
-        tx.execute(give, &[&to, &money]).await?;
-        Ok(())
-    })
-    .await
+    pool.transaction(async |tx| move_money(&tx, from, to, money).await)
+        .await
+}
+
+async fn move_money(tx: &Transaction, from: &str, to: &str, money: i32) -> Result<(), Error> {
+    let take = "UPDATE accounts SET money = money - $2 WHERE name = $1 AND money >= $2";
+    if tx.execute(take, &[&from, &money]).await? == 0 {
+        // Returning an error rolls back; `transaction` returns the error.
+        return Err(Error::other(format!("{from} has less than {money}")));
+    }
+    let give = "UPDATE accounts SET money = money + $2 WHERE name = $1";
+    tx.execute(give, &[&to, &money]).await?;
+    Ok(())
 }
 // ANCHOR_END: closure
+
+// ANCHOR: retry
+async fn safe_transfer(pool: &AsyncPool, from: &str, to: &str, money: i32) -> Result<(), Error> {
+    let done = pool
+        .build_transaction()
+        .isolation_level(IsolationLevel::Serializable)
+        .retry(Retry::attempts(10).retry_lost_sessions(true))
+        .timeout(Duration::from_secs(10))
+        .label("transfer")
+        .run(async |tx| move_money(&tx, from, to, money).await)
+        .await;
+    match done {
+        // Committed or not: doing it again might move the money twice.
+        Err(error) if error.is_outcome_unknown() => {
+            eprintln!("look for the transfer before you repeat it: {error}");
+            Err(error)
+        }
+        // Any other error: nothing was moved.
+        done => done,
+    }
+}
+// ANCHOR_END: retry
 
 // ANCHOR: owned
 async fn in_two_places(pool: &AsyncPool) -> Result<(), Error> {

@@ -179,7 +179,7 @@ fn accounts() -> Kitchen {
 fn every_way_to_have_a_transaction() -> Outcome {
     let kitchen = accounts();
     let output = kitchen.cook(env!("CARGO_BIN_EXE_recipe_transactions"), &[]);
-    assert_eq!(said(&output), "alice: 98\nbob: 68\n");
+    assert_eq!(said(&output), "acme: alice has 98\nalice: 98\nbob: 66\n");
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn every_way_to_have_a_transaction() -> Outcome {
 fn every_way_to_have_a_transaction_in_a_task() -> Outcome {
     let kitchen = accounts();
     let output = kitchen.cook(env!("CARGO_BIN_EXE_recipe_transactions_async"), &[]);
-    assert_eq!(said(&output), "alice: 97\nbob: 67\n");
+    assert_eq!(said(&output), "alice: 98\nbob: 66\n");
     Ok(())
 }
 

@@ -91,7 +91,7 @@ impl Listener {
     pub(crate) async fn with(config: &Config, options: HandleOptions) -> Result<Self, Error> {
         let connect_target = ConnectTarget::new(config, ConnectionType::Async)?
             .asking_provider(options.provider.is_some())
-            .named(options.name.clone());
+            .named(options.name.clone(), options.notice_hook());
         connect_target.check_listening()?;
         let connect_target = Arc::new(connect_target);
         let live = open(Arc::clone(&connect_target), options.clone(), String::new()).await?;

@@ -39,6 +39,7 @@
 //! | when a watched file is loaded again | [`watched`] |
 //! | which handles of a manager sleep, or leave its cache | [`tenants`] |
 //! | which events are emitted | [`events`] |
+//! | what happens with a notice from the server | [`notices`] |
 //! | how text from the server is shown | [`printable`] |
 //! | what is closed when the process exits | [`exit`] |
 //! | what a child of `fork` must not touch | [`process`] |
@@ -88,7 +89,7 @@ pub use session::{
     answer, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
     statement_cache, test_transaction,
 };
-pub use telemetry::events;
+pub use telemetry::{events, notices};
 
 pub use error::{Error, ErrorKind, HookFailure, LostAnswer, RetriesExhausted, SessionEnd};
 pub use files::{ConfigFiles, Loaded, Stamp};

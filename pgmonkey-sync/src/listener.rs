@@ -87,7 +87,7 @@ impl Listener {
         context::check("opening a blocking listener", "pgmonkey_async::Listener")?;
         let connect_target = ConnectTarget::new(config, ConnectionType::Normal)?
             .asking_provider(options.provider.is_some())
-            .named(options.name.clone());
+            .named(options.name.clone(), options.notice_hook());
         connect_target.check_listening()?;
         let live = open(&connect_target, &options, "")?;
         Ok(Self {

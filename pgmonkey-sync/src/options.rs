@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgmonkey_connect::notices::NoticeHook;
 use pgmonkey_connect::pool::Budgets;
 
 use crate::session::connect::Provider;
@@ -28,6 +29,11 @@ pub(crate) struct HandleOptions {
 pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
 
 impl HandleOptions {
+    /// The hook for notices, if there is one.
+    pub(crate) fn notice_hook(&self) -> Option<NoticeHook> {
+        self.hooks.as_ref()?.notice_hook().cloned()
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         let provider = self.provider.as_ref().map(Provider::identity);
         let hooks = self.hooks.as_ref().map(Hooks::identity);

@@ -45,12 +45,13 @@ async fn safe_transfer(pool: &AsyncPool, from: &str, to: &str, money: i32) -> Re
         .build_transaction()
         .isolation_level(IsolationLevel::Serializable)
         .retry(Retry::attempts(10).retry_lost_sessions(true))
+        .confirm_commit(true)
         .timeout(Duration::from_secs(10))
         .label("transfer")
         .run(async |tx| move_money(&tx, from, to, money).await)
         .await;
     match done {
-        // Committed or not: doing it again might move the money twice.
+        // Committed or not, and no server can say: doing it again might move the money twice.
         Err(error) if error.is_outcome_unknown() => {
             eprintln!("look for the transfer before you repeat it: {error}");
             Err(error)

@@ -402,3 +402,38 @@ twin! {
         Ok(())
     }
 }
+
+twin! {
+    everywhere fn a_hook_gets_every_notice_of_a_flood(on, driver, go, work) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ours = Arc::clone(&heard);
+        let hooks = driver::Hooks::new("notices").on_notice(move |notice| {
+            let notice = format!("{} {}", notice.severity(), notice.message());
+            ours.lock().expect("no panic").push(notice);
+        });
+        let builder = driver::Builder::new(&on.pools("{ max_size: 1 }")).hooks(hooks);
+        let pool = go!(builder.pool())?;
+        go!(pool.batch_execute(
+            "DO $$ BEGIN FOR n IN 1..300 LOOP RAISE NOTICE 'no %', n; END LOOP; \
+             RAISE WARNING 'the last'; END $$"
+        ))?;
+        let heard = std::mem::take(&mut *heard.lock().expect("no panic"));
+        assert_eq!(heard.len(), 301);
+        assert_eq!((&*heard[0], &*heard[300]), ("NOTICE no 1", "WARNING the last"));
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_panic_in_a_hook_for_notices_costs_nothing(on, driver, go, work) {
+        let hooks = driver::Hooks::new("panics").on_notice(|notice| {
+            std::panic::resume_unwind(Box::new(notice.message().to_owned()))
+        });
+        let builder = driver::Builder::new(&on.pools("{ max_size: 1 }")).hooks(hooks);
+        let pool = go!(builder.pool())?;
+        go!(pool.batch_execute("DO $$ BEGIN RAISE NOTICE 'a notice'; END $$"))?;
+        assert_eq!(go!(pool.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}

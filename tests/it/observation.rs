@@ -213,7 +213,11 @@ macro_rules! everything {
         let pool = $go!($driver::Builder::new(&config).name(name).pool())?;
         let mut guard = $go!(pool.acquire())?;
         assert!($go!(pool.acquire()).is_err_and(|error| error.is_timeout()));
-        $go!(guard.batch_execute("DO $$ BEGIN RAISE NOTICE 'a notice'; END $$"))?;
+        let raise = "DO $$ BEGIN RAISE NOTICE 'a notice'; RAISE WARNING 'a warning'; END $$";
+        $go!(guard.batch_execute(raise))?;
+        let debug =
+            "SET LOCAL client_min_messages = debug1; DO $$ BEGIN RAISE DEBUG 'a detail'; END $$";
+        $go!(guard.batch_execute(debug))?;
         $go!(guard.batch_execute("BEGIN"))?;
         drop(guard);
         let raise = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$";
@@ -263,7 +267,7 @@ twin! {
         recording();
         everything!(on, driver, go, work, &on.name);
         // These take time or another party, so they are reported here directly.
-        events::leaked(&on.name, std::panic::Location::caller(), Duration::from_secs(9));
+        events::leaked(&on.name, std::panic::Location::caller(), None, Duration::from_secs(9));
         events::resized(&on.name, 1, 2);
         events::replaced(&on.name, "pool");
         events::not_reloaded(std::path::Path::new(&on.name), &Error::other("a reason"));
@@ -305,6 +309,12 @@ twin! {
         ] {
             told_once(name, field, value);
         }
+        use tracing::Level;
+        for (severity, level) in [("WARNING", Level::WARN), ("NOTICE", Level::INFO), ("DEBUG", Level::DEBUG)] {
+            let is = |told: &&Told| told.name == events::NOTICE && told.get("severity") == severity;
+            let levels: BTreeSet<_> = told.iter().filter(is).map(|told| told.level).collect();
+            assert_eq!(levels, BTreeSet::from([level]), "{severity}");
+        }
         let all = format!("{told:?}");
         assert!(all.contains("a hook's reason") && all.contains("28P01"), "{all}");
         assert!(!all.contains("wr0ng-") && !all.contains(on.server().password()), "a secret");
@@ -322,7 +332,7 @@ twin! {
             told.map(|told| told.get("place").to_owned()).collect::<Vec<_>>()
         };
         drop(go!(pool.acquire())?);
-        let first = go!(pool.acquire())?;
+        let first = go!(pool.build_transaction().label("slow").begin())?;
         let places = [format!("{}:{}", file!(), line!() - 1), format!("{}:{}", file!(), line!() + 2)];
         on.until("the first is told", || leaks() == places[..1]);
         let second = go!(pool.acquire())?;
@@ -331,6 +341,9 @@ twin! {
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(leaks(), places, "each once");
         assert!(told_of(&on.name).iter().any(|told| told.name == events::LEAK && told.level == tracing::Level::WARN));
+        let told = told_of(&on.name).into_iter().filter(|told| told.name == events::LEAK);
+        let labels: Vec<_> = told.map(|told| told.get("label").to_owned()).collect();
+        assert_eq!(labels, ["slow", ""]);
         drop((first, second));
         Ok(())
     }

@@ -134,6 +134,11 @@ impl ClientGuard {
         }
     }
 
+    /// Names the transaction that it is held for.
+    pub(crate) fn set_label(&self, label: &Arc<str>) {
+        self.in_use.set_label(Arc::clone(label));
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.in_use
     }

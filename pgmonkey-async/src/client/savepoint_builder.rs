@@ -64,6 +64,9 @@ impl<'a> SavepointBuilder<'a> {
         if depth > outermost {
             self.options.check_savepoint()?;
         }
+        if let Some(label) = &self.options.label {
+            self.guard.set_label(label);
+        }
         Savepoint::open(self.guard, depth, &self.options).await
     }
 }

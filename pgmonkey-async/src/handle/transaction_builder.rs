@@ -74,7 +74,11 @@ impl<'a> TransactionBuilder<'a> {
     async fn acquire(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
         // Before a session is taken for it.
         self.options.begin_text()?;
-        self.pool.hold(location).await
+        let guard = self.pool.hold(location).await?;
+        if let Some(label) = &self.options.label {
+            guard.set_label(label);
+        }
+        Ok(guard)
     }
 
     /// Runs `f` in the transaction: commits if `f` returns `Ok`, rolls back if it returns `Err` or

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pgmonkey_connect::credentials::{AsyncPasswordProvider, Named};
+use pgmonkey_connect::notices::Notices;
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::Restore;
 use pgmonkey_connect::{
@@ -172,7 +173,7 @@ async fn open(
     let connect = Connect {
         connector: attempt.connector(),
         config: attempt.driver_config(mode).clone(),
-        name: Arc::clone(attempt.name()),
+        notices: Arc::clone(attempt.notices()),
         inbox: inbox.cloned(),
         address: attempt.address().clone(),
     };
@@ -193,7 +194,7 @@ async fn open(
 struct Connect {
     connector: Connector,
     config: tokio_postgres::Config,
-    name: Arc<str>,
+    notices: Arc<Notices>,
     inbox: Option<Inbox>,
     address: Address,
 }
@@ -202,18 +203,18 @@ impl Connect {
     async fn run(
         self,
     ) -> Result<(tokio_postgres::Client, Arc<DriverActivity>, Handle), OpenFailure> {
-        let (name, inbox) = (&self.name, self.inbox.as_ref());
+        let (notices, inbox) = (&self.notices, self.inbox.as_ref());
         let (client, activity) = match &self.address {
             Address::Unix(directory, port) => {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
                 let socket = UnixStream::connect(path)
                     .await
                     .map_err(OpenFailure::Socket)?;
-                through(self.connector, &self.config, socket, (name, inbox)).await?
+                through(self.connector, &self.config, socket, (notices, inbox)).await?
             }
             _ => {
                 let (client, connection) = self.config.connect(self.connector).await?;
-                (client, driver::spawn_for(connection, name, inbox))
+                (client, driver::spawn_for(connection, notices, inbox))
             }
         };
         Ok((client, activity, Handle::current()))
@@ -226,11 +227,11 @@ async fn through(
     connector: Connector,
     config: &tokio_postgres::Config,
     socket: UnixStream,
-    (name, inbox): (&Arc<str>, Option<&Inbox>),
+    (notices, inbox): (&Arc<Notices>, Option<&Inbox>),
 ) -> Result<(tokio_postgres::Client, Arc<DriverActivity>), OpenFailure> {
     let stream = connector.observe(socket);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
-    Ok((client, driver::spawn_for(connection, name, inbox)))
+    Ok((client, driver::spawn_for(connection, notices, inbox)))
 }
 
 /// Resolves a name until the deadline: the system's resolver has a limit of its own, which is

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use pgmonkey_connect::events;
+use pgmonkey_connect::notices::Notices;
 use pgmonkey_connect::pool::Permit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
@@ -96,11 +96,11 @@ where
 /// Where a listener's notifications go, followed by the reason why no more will arrive.
 pub(crate) type Inbox = UnboundedSender<Result<Notification, tokio_postgres::Error>>;
 
-/// Spawns the task that drives `connection` of the handle called `name`, and forwards its
-/// notifications if there is an inbox.
+/// Spawns the task that drives `connection`, reports its notices, and forwards its notifications if
+/// there is an inbox.
 pub(crate) fn spawn_for<S, T>(
     connection: Connection<S, T>,
-    name: &Arc<str>,
+    notices: &Arc<Notices>,
     inbox: Option<&Inbox>,
 ) -> Arc<DriverActivity>
 where
@@ -109,16 +109,16 @@ where
 {
     spawn(Forwarding {
         connection,
-        name: Arc::clone(name),
+        notices: Arc::clone(notices),
         inbox: inbox.cloned(),
     })
 }
 
-/// A connection that forwards notifications and logs notices here, because the driver would log
+/// A connection that forwards notifications and reports notices here, because the driver would log
 /// them as they arrive. The inbox closes with it.
 struct Forwarding<S, T> {
     connection: Connection<S, T>,
-    name: Arc<str>,
+    notices: Arc<Notices>,
     inbox: Option<Inbox>,
 }
 
@@ -134,7 +134,7 @@ where
             let item = match ready!(self.connection.poll_message(cx)) {
                 Some(Ok(AsyncMessage::Notification(notification))) => Ok(notification),
                 Some(Ok(AsyncMessage::Notice(notice))) => {
-                    events::noticed(&self.name, &notice);
+                    self.notices.received(&notice);
                     continue;
                 }
                 Some(Ok(_)) => continue,

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pgmonkey_connect::notices::NoticeHook;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, HookFailure, HookVerdict};
 use tokio_postgres::Client;
@@ -155,6 +156,7 @@ pub struct Hooks {
     after_connect: Option<Arc<dyn AfterConnect>>,
     before_acquire: Option<Arc<dyn BeforeAcquire>>,
     after_release: Option<Arc<dyn AfterRelease>>,
+    on_notice: Option<NoticeHook>,
 }
 
 impl Hooks {
@@ -174,6 +176,7 @@ impl Hooks {
             after_connect: None,
             before_acquire: None,
             after_release: None,
+            on_notice: None,
         }
     }
 
@@ -193,6 +196,34 @@ impl Hooks {
     pub fn after_release(mut self, hook: impl AfterRelease) -> Self {
         self.after_release = Some(Arc::new(hook));
         self
+    }
+
+    /// Sets the hook that gets each notice and warning of the server: from `RAISE NOTICE`, or from a
+    /// statement that has no effect. The event `pgmonkey.notice` reports them too, but not all of a
+    /// flood.
+    ///
+    /// It runs while the session is read, before the answer of the statement that caused the notice:
+    /// it must not block. A panic is reported as an event.
+    ///
+    /// ```
+    /// use pgmonkey_async::Hooks;
+    ///
+    /// let hooks = Hooks::new("warnings").on_notice(|notice| {
+    ///     if notice.severity() == "WARNING" {
+    ///         eprintln!("{}: {}", notice.code().code(), notice.message());
+    ///     }
+    /// });
+    /// ```
+    pub fn on_notice(
+        mut self,
+        hook: impl Fn(&tokio_postgres::error::DbError) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_notice = Some(Arc::new(hook));
+        self
+    }
+
+    pub(crate) fn notice_hook(&self) -> Option<&NoticeHook> {
+        self.on_notice.as_ref()
     }
 
     /// Returns the identity that distinguishes these hooks from others.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use crate::printable;
 use crate::status::Status;
 
 /// No session became available in time: where sessions are held, and the last connect error.
@@ -21,6 +22,8 @@ pub struct AcquireTimeout {
     pub status: Status,
     /// The call site of the longest checkout, and how long it has been held.
     pub longest_held: Option<(&'static Location<'static>, Duration)>,
+    /// The label of the transaction that it is for, if it has one.
+    pub longest_label: Option<Arc<str>>,
     /// Why the last attempt to open a session failed, if none has succeeded since.
     pub last_error: Option<Error>,
     /// Which pools hold the sessions that the manager may have at the server, if the pool waits for
@@ -36,6 +39,7 @@ impl AcquireTimeout {
             waited,
             status,
             longest_held: None,
+            longest_label: None,
             last_error: None,
             budget: None,
         }
@@ -52,6 +56,9 @@ impl fmt::Display for AcquireTimeout {
         if let Some((location, held)) = self.longest_held {
             let (file, line) = (location.file(), location.line());
             write!(f, "; held longest: {held:.1?}, acquired at {file}:{line}")?;
+            if let Some(label) = &self.longest_label {
+                write!(f, " for {}", printable::line(label))?;
+            }
         }
         if let Some(holders) = &self.budget {
             write!(f, "; {holders}")?;

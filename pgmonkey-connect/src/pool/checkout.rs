@@ -220,6 +220,12 @@ impl<P: Shell> InUse<P> {
         let checkout = self.0.as_ref();
         checkout.expect(NOT_DROPPED).pool()
     }
+
+    /// Names the transaction for which the session is held.
+    pub fn set_label(&self, label: std::sync::Arc<str>) {
+        let checkout = self.0.as_ref().expect(NOT_DROPPED);
+        checkout.pool.core().lock().set_label(checkout.id, label);
+    }
 }
 
 const NOT_DROPPED: &str = "only the drop takes the checkout";

@@ -1,6 +1,8 @@
 //! The sessions in use: for what purpose, since when, and from which call site.
 
+use std::collections::HashMap;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::Ticket;
@@ -36,10 +38,12 @@ pub(super) struct Entry {
 }
 
 /// A checkout held longer than the leak-warning limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overdue {
     /// Where the session was acquired.
     pub location: &'static Location<'static>,
+    /// The label of the transaction that it was acquired for.
+    pub label: Option<Arc<str>>,
     /// How long it has been held.
     pub held: Duration,
 }
@@ -51,6 +55,8 @@ pub(super) struct Checkouts {
     slots: Vec<Option<Entry>>,
     /// Free indexes of `slots`.
     free: Vec<u32>,
+    /// The labels of transactions; few have one.
+    labels: HashMap<u32, Arc<str>>,
     acquired: u32,
     checked: u32,
     cleaned: u32,
@@ -73,6 +79,9 @@ impl Checkouts {
     pub(super) fn end(&mut self, id: CheckoutId) -> Option<Entry> {
         let ended = self.slots.get_mut(id.0 as usize)?.take()?;
         self.free.push(id.0);
+        if !self.labels.is_empty() {
+            self.labels.remove(&id.0);
+        }
         *self.count(ended.used) -= 1;
         Some(ended)
     }
@@ -82,6 +91,14 @@ impl Checkouts {
         if self.len() == 0 {
             self.slots = Vec::new();
             self.free = Vec::new();
+            self.labels = HashMap::new();
+        }
+    }
+
+    /// Labels a checkout.
+    pub(super) fn set_label(&mut self, id: CheckoutId, label: Arc<str>) {
+        if self.get(id).is_some() {
+            self.labels.insert(id.0, label);
         }
     }
 
@@ -103,31 +120,34 @@ impl Checkouts {
 
     /// The checkouts held by callers for `limit` or longer at `now` and not yet reported.
     pub(super) fn overdue(&mut self, now: Instant, limit: Duration) -> Vec<Overdue> {
-        let acquired = self.slots.iter_mut().flatten();
+        let labels = &self.labels;
+        let slots = self.slots.iter_mut().zip(0..);
+        let acquired = slots.filter_map(|(checkout, at)| Some((checkout.as_mut()?, at)));
         acquired
-            .filter(|checkout| checkout.used == Use::Acquired && !checkout.warned)
-            .filter_map(|checkout| {
+            .filter(|(checkout, _)| checkout.used == Use::Acquired && !checkout.warned)
+            .filter_map(|(checkout, at)| {
                 let held = now.saturating_duration_since(checkout.since);
                 checkout.warned = held >= limit;
-                checkout.warned.then_some(Overdue {
+                checkout.warned.then(|| Overdue {
                     location: checkout.location,
+                    label: labels.get(&at).cloned(),
                     held,
                 })
             })
             .collect()
     }
 
-    /// The call site of the longest checkout, and how long it has been held.
-    pub(super) fn longest(&self, now: Instant) -> Option<(&'static Location<'static>, Duration)> {
-        let acquired = self.slots.iter().flatten();
+    /// The longest checkout.
+    pub(super) fn longest(&self, now: Instant) -> Option<Overdue> {
+        let slots = self.slots.iter().zip(0..);
+        let acquired = slots.filter_map(|(checkout, at)| Some((checkout.as_ref()?, at)));
         acquired
-            .filter(|checkout| checkout.used != Use::Checked)
-            .min_by_key(|checkout| checkout.since)
-            .map(|longest| {
-                (
-                    longest.location,
-                    now.saturating_duration_since(longest.since),
-                )
+            .filter(|(checkout, _)| checkout.used != Use::Checked)
+            .min_by_key(|(checkout, _)| checkout.since)
+            .map(|(longest, at)| Overdue {
+                location: longest.location,
+                label: self.labels.get(&at).cloned(),
+                held: now.saturating_duration_since(longest.since),
             })
     }
 

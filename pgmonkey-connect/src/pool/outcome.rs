@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::time::Duration;
 
-use super::checkouts::CheckoutId;
+use super::checkouts::{CheckoutId, Overdue};
 use super::home::Home;
 use super::idle::ThreadMark;
 use super::sync::Instant;
@@ -113,8 +113,8 @@ pub enum Step {
 /// Details for a timeout error.
 #[derive(Debug)]
 pub struct TimedOut {
-    /// The call site of the longest checkout, and how long it has been held.
-    pub longest_held: Option<(&'static Location<'static>, Duration)>,
+    /// The longest checkout.
+    pub longest_held: Option<Overdue>,
     /// Why the last attempt to open a session failed, if none has succeeded since.
     pub last_error: Option<Error>,
 }

@@ -240,7 +240,10 @@ impl<S> PoolCore<S> {
         self.label.timed_out();
         let waited = now.saturating_duration_since(began);
         let mut timeout = AcquireTimeout::new(Arc::clone(self.label.target()), waited, status);
-        timeout.longest_held = warned.longest_held;
+        if let Some(longest) = warned.longest_held {
+            timeout.longest_held = Some((longest.location, longest.held));
+            timeout.longest_label = longest.label;
+        }
         timeout.last_error = warned.last_error;
         timeout.budget = self.membership().and_then(Membership::holders);
         let error = Error::Timeout(Arc::new(timeout));
@@ -366,7 +369,8 @@ pub fn tick<P: Shell>(
     let mut deferred = unlock(core, state, todo);
     ending.into_iter().for_each(Waker::wake);
     for checkout in overdue {
-        events::leaked(core.label.name(), checkout.location, checkout.held);
+        let label = checkout.label.as_deref();
+        events::leaked(core.label.name(), checkout.location, label, checkout.held);
     }
     let over = std::mem::take(&mut deferred.end);
     if !over.is_empty() {

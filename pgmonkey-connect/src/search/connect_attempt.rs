@@ -14,10 +14,11 @@ use crate::Error;
 use crate::error::HookFailure;
 use crate::role::{Requirement, RoleMismatch};
 use crate::stream::connector::Connector;
+use crate::telemetry::notices::Notices;
 
 /// One attempt to open a session.
 pub struct ConnectAttempt {
-    pub(super) name: Arc<str>,
+    pub(super) notices: Arc<Notices>,
     pub(super) attempt: Attempt,
     pub(super) connector: Connector,
     pub(super) requirement: Requirement,
@@ -29,7 +30,7 @@ pub struct ConnectAttempt {
 impl fmt::Debug for ConnectAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectAttempt")
-            .field("name", &self.name)
+            .field("notices", &self.notices)
             .field("attempt", &self.attempt)
             .field("requirement", &self.requirement)
             .field("deadline", &self.deadline)
@@ -55,9 +56,9 @@ impl ConnectAttempt {
         self.connector.clone()
     }
 
-    /// The handle's name in events.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
+    /// Reports the session's notices.
+    pub fn notices(&self) -> &Arc<Notices> {
+        &self.notices
     }
 
     /// The address to connect to.

@@ -319,7 +319,7 @@ impl<'a> ServerSearch<'a> {
                 .driver_config(&attempt, mode, secret, limit)
         });
         Some(ConnectAttempt {
-            name: Arc::clone(self.connect_target.name()),
+            notices: Arc::clone(self.connect_target.notices()),
             connector: Connector::for_attempt(
                 plan::server_name(&attempt.target),
                 attempt.encryption,

@@ -22,6 +22,7 @@ use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
 use crate::limits;
 use crate::stream::connector::Setup;
+use crate::telemetry::notices::{NoticeHook, Notices};
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
 
@@ -33,6 +34,7 @@ pub struct ConnectTarget {
     options: Option<String>,
     target: Arc<str>,
     name: Arc<str>,
+    notices: Arc<Notices>,
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
@@ -74,6 +76,7 @@ impl ConnectTarget {
         let connect_target = Self {
             options: startup::options(own, &session, section)?,
             name: Arc::clone(&target),
+            notices: Arc::new(Notices::new(Arc::clone(&target), None)),
             target,
             config: config.clone(),
             section,
@@ -96,13 +99,19 @@ impl ConnectTarget {
         self
     }
 
-    /// Sets the handle's name in events; the default is its target.
+    /// Sets the handle's name in events, which is its target by default, and the hook for notices.
     #[must_use]
-    pub fn named(mut self, name: Option<Arc<str>>) -> Self {
+    pub fn named(mut self, name: Option<Arc<str>>, on_notice: Option<NoticeHook>) -> Self {
         if let Some(name) = name {
             self.name = name;
         }
+        self.notices = Arc::new(Notices::new(Arc::clone(&self.name), on_notice));
         self
+    }
+
+    /// Reports the notices of the handle's sessions.
+    pub(crate) fn notices(&self) -> &Arc<Notices> {
+        &self.notices
     }
 
     /// The handle's name in events and metrics.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Target;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, Severity};
 use tracing::{Level, Span, debug, debug_span, info, level_enabled, trace, trace_span, warn};
 
 use crate::error::failure::FailedAttempt;
@@ -181,12 +181,13 @@ pub fn resized(pool: &str, min_size: u32, max_size: u32) {
     info!(name: RESIZE, target: TARGET, pool, min_size, max_size);
 }
 
-/// A session acquired at `place` has been in use for `leak_warning` or longer.
-pub fn leaked(pool: &str, place: &Location<'_>, held: Duration) {
+/// A session acquired at `place`, for the transaction of this label, has been in use for `leak_warning` or longer.
+pub fn leaked(pool: &str, place: &Location<'_>, label: Option<&str>, held: Duration) {
     let held_seconds = held.as_secs_f64();
     let place = format_args!("{}:{}", place.file(), place.line());
+    let label = line(label.unwrap_or(""));
     warn!(
-        name: LEAK, target: TARGET, pool, %place, held_seconds,
+        name: LEAK, target: TARGET, pool, %place, %label, held_seconds,
         "a session acquired at {place} has been in use for {held:.1?}"
     );
 }
@@ -205,10 +206,20 @@ pub fn retried(
     debug!(name: RETRY, target: TARGET, pool, %label, failures, %code, pause_seconds);
 }
 
-/// The server sent a notice or a warning on one of the sessions.
-pub fn noticed(pool: &str, notice: &DbError) {
+/// The server sent a notice or a warning on one of the sessions; `suppressed` others before it were
+/// not reported.
+pub fn noticed(pool: &str, notice: &DbError, suppressed: u64) {
     let (severity, message) = (line(notice.severity()), line(notice.message()));
-    info!(name: NOTICE, target: TARGET, pool, %severity, "{message}");
+    // An old server sends the severity in its own language only.
+    match notice.parsed_severity() {
+        Some(Severity::Warning) => {
+            warn!(name: NOTICE, target: TARGET, pool, %severity, suppressed, "{message}");
+        }
+        Some(Severity::Debug) => {
+            debug!(name: NOTICE, target: TARGET, pool, %severity, suppressed, "{message}");
+        }
+        _ => info!(name: NOTICE, target: TARGET, pool, %severity, suppressed, "{message}"),
+    }
 }
 
 /// A listener has lost its session for this reason, which may be empty.

@@ -2,3 +2,4 @@
 
 pub mod events;
 pub(crate) mod metrics;
+pub mod notices;

@@ -182,6 +182,7 @@ pub(crate) mod error {
     #[derive(Debug)]
     pub struct AcquireTimeout {
         pub(crate) longest_held: Option<(&'static Location<'static>, Duration)>,
+        pub(crate) longest_label: Option<std::sync::Arc<str>>,
         pub(crate) last_error: Option<Error>,
         pub(crate) budget: Option<String>,
     }
@@ -190,6 +191,7 @@ pub(crate) mod error {
         pub(crate) fn new(_: Arc<str>, _: Duration, _: Status) -> Self {
             Self {
                 longest_held: None,
+                longest_label: None,
                 last_error: None,
                 budget: None,
             }
@@ -213,7 +215,7 @@ pub(crate) mod events {
     pub(crate) fn acquire_failed(_: &str, _: Duration, _: &Error) {}
     pub(crate) fn closed(_: &str, _: &str) {}
     pub(crate) fn resized(_: &str, _: u32, _: u32) {}
-    pub(crate) fn leaked(_: &str, _: &Location<'_>, _: Duration) {}
+    pub(crate) fn leaked(_: &str, _: &Location<'_>, _: Option<&str>, _: Duration) {}
 }
 
 /// A single process that never forks.

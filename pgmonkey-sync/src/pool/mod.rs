@@ -59,7 +59,7 @@ impl Shared {
     ) -> Result<Self, Error> {
         let connect_target = ConnectTarget::new(config, connection_type)?
             .asking_provider(options.provider.is_some())
-            .named(options.name);
+            .named(options.name.clone(), options.notice_hook());
         let label = Arc::new(Label::new(
             Arc::clone(connect_target.name()),
             Arc::clone(connect_target.target()),

@@ -15,8 +15,7 @@ use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::Restore;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{
-    ConnectAttempt, ConnectTarget, ConnectedTo, Error, OpenFailure, SettingsMode, Step, events,
-    limits,
+    ConnectAttempt, ConnectTarget, ConnectedTo, Error, OpenFailure, SettingsMode, Step, limits,
 };
 
 use crate::session::engine::Connect;
@@ -171,8 +170,8 @@ fn open(attempt: &mut ConnectAttempt, mode: SettingsMode) -> Result<Connected, O
     let connector = attempt.connector();
     let mut config: postgres::Config = attempt.driver_config(mode).clone().into();
     // The driver would log notices as they arrive.
-    let name = Arc::clone(attempt.name());
-    config.notice_callback(move |notice| events::noticed(&name, &notice));
+    let notices = Arc::clone(attempt.notices());
+    config.notice_callback(move |notice| notices.received(&notice));
     let connect = Connect::new(config, connector);
     let mut client = match attempt.deadline() {
         Some(deadline) if !observed => connect_until(deadline, connect)?,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use pgmonkey_connect::notices::NoticeHook;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, HookFailure, HookVerdict};
 use postgres::Client;
@@ -147,6 +148,7 @@ pub struct Hooks {
     after_connect: Option<Arc<dyn AfterConnect>>,
     before_acquire: Option<Arc<dyn BeforeAcquire>>,
     after_release: Option<Arc<dyn AfterRelease>>,
+    on_notice: Option<NoticeHook>,
 }
 
 impl Hooks {
@@ -166,6 +168,7 @@ impl Hooks {
             after_connect: None,
             before_acquire: None,
             after_release: None,
+            on_notice: None,
         }
     }
 
@@ -185,6 +188,34 @@ impl Hooks {
     pub fn after_release(mut self, hook: impl AfterRelease) -> Self {
         self.after_release = Some(Arc::new(hook));
         self
+    }
+
+    /// Sets the hook that gets each notice and warning of the server: from `RAISE NOTICE`, or from a
+    /// statement that has no effect. The event `pgmonkey.notice` reports them too, but not all of a
+    /// flood.
+    ///
+    /// It runs while the session is read, before the answer of the statement that caused the notice:
+    /// it must not block. A panic is reported as an event.
+    ///
+    /// ```
+    /// use pgmonkey_sync::Hooks;
+    ///
+    /// let hooks = Hooks::new("warnings").on_notice(|notice| {
+    ///     if notice.severity() == "WARNING" {
+    ///         eprintln!("{}: {}", notice.code().code(), notice.message());
+    ///     }
+    /// });
+    /// ```
+    pub fn on_notice(
+        mut self,
+        hook: impl Fn(&postgres::error::DbError) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_notice = Some(Arc::new(hook));
+        self
+    }
+
+    pub(crate) fn notice_hook(&self) -> Option<&NoticeHook> {
+        self.on_notice.as_ref()
     }
 
     /// Returns the identity that distinguishes these hooks from others.

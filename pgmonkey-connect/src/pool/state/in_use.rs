@@ -21,6 +21,11 @@ impl<S, W> PoolState<S, W> {
         self.checkouts.get(id)?.ticket
     }
 
+    /// Labels a checkout with the name of its transaction.
+    pub fn set_label(&mut self, id: CheckoutId, label: std::sync::Arc<str>) {
+        self.checkouts.set_label(id, label);
+    }
+
     /// Takes back the count of one acquire whose session did not reach the caller.
     #[inline]
     pub fn not_acquired(&mut self) {

@@ -160,6 +160,13 @@ impl Proxy {
         self.shared.gate().tripwire = None;
     }
 
+    /// Round trips so far, over all connections: how often a client has sent something after the
+    /// server had, or for the first time. What is pipelined is one round trip.
+    #[must_use]
+    pub fn round_trips(&self) -> usize {
+        self.shared.round_trips.load(Ordering::SeqCst)
+    }
+
     /// Connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -191,6 +198,7 @@ struct Shared {
     changed: Condvar,
     links: Mutex<HashMap<usize, Weak<Link>>>,
     accepted: AtomicUsize,
+    round_trips: AtomicUsize,
     closing: AtomicBool,
 }
 
@@ -220,6 +228,7 @@ impl Shared {
 
     /// Writes data to one side of a link, with the fault that it calls for.
     fn forward(&self, link: &Link, mut to: &TcpStream, data: &[u8]) -> io::Result<()> {
+        self.count(link, !std::ptr::eq(to, &link.client));
         let cut_off = || Err(io::ErrorKind::ConnectionAborted.into());
         if std::ptr::eq(to, &link.client) {
             // An answer must not overtake the fault.
@@ -253,6 +262,14 @@ impl Shared {
         }
     }
 
+    /// Counts a round trip if data from the client is the first since the server's. Called before it
+    /// is forwarded, so that the other direction comes after it.
+    fn count(&self, link: &Link, from_client: bool) {
+        if link.answered.swap(!from_client, Ordering::SeqCst) && from_client {
+            self.round_trips.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Waits until data may pass on this link; returns false if the link was cut meanwhile.
     fn pass(&self, link: &Link) -> bool {
         let mut gate = self.gate();
@@ -280,6 +297,8 @@ struct Link {
     cut: AtomicBool,
     /// Held while a fault happens.
     fault: Mutex<()>,
+    /// Whether the server has sent something since the client has.
+    answered: AtomicBool,
     /// The pause before each byte to the client, in milliseconds.
     trickle: AtomicU64,
 }
@@ -331,6 +350,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
             server: Mutex::new(None),
             cut: AtomicBool::new(false),
             fault: Mutex::new(()),
+            answered: AtomicBool::new(true),
             trickle: AtomicU64::new(0),
         });
         shared.register(&link);

@@ -48,6 +48,19 @@ fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 }
 
 #[test]
+fn what_a_client_sends_before_an_answer_is_one_round_trip() {
+    let (proxy, mut client, mut server) = connected();
+    assert_eq!(proxy.round_trips(), 0);
+    send(&mut client, &mut server, b"one");
+    send(&mut client, &mut server, b"two");
+    send(&mut server, &mut client, b"first answer");
+    send(&mut server, &mut client, b"second answer");
+    assert_eq!(proxy.round_trips(), 1);
+    send(&mut client, &mut server, b"three");
+    assert_eq!(proxy.round_trips(), 2);
+}
+
+#[test]
 fn data_passes_both_ways_and_connections_are_counted() {
     let (proxy, mut client, mut server) = connected();
     send(&mut client, &mut server, b"question");

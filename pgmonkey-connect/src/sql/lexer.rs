@@ -74,6 +74,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// What is left of the text.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Consumes the next token and returns it if it is a word.
     pub(super) fn next_word(&mut self) -> Option<&'a [u8]> {
         match self.next() {

@@ -5,9 +5,11 @@ mod effects;
 mod lexer;
 mod quote;
 mod reads;
+mod split;
 
 pub use copy::takes_data;
 pub(crate) use effects::of;
 pub use effects::{Effects, effects};
 pub use quote::{identifier, literal};
 pub use reads::only_reads;
+pub use split::statements;

@@ -1,5 +1,10 @@
 //! Follows the framing of protocol 3.0 without copying payloads. Pure: bytes in, events out.
 
+use frame::Frame;
+pub(super) use frame::whole;
+
+mod frame;
+
 /// How many bytes of a message's body are kept for the few messages that are parsed. A
 /// `ReadyForQuery` has one, a `ParameterStatus` two short texts, an authentication request its
 /// number and the names of a few mechanisms; an `ErrorResponse` begins with its codes.
@@ -131,67 +136,6 @@ fn kept_of(kind: u8) -> usize {
     }
 }
 
-/// The kind of the message at the front of `bytes` if it is complete, and the bytes after it.
-#[inline]
-fn whole(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let [kind, length @ ..] = bytes.first_chunk::<5>()?;
-    let size = (u32::from_be_bytes(*length) as usize)
-        .max(4)
-        .saturating_add(1);
-    Some((*kind, bytes.get(size..)?))
-}
-
-/// The part of a message that has arrived.
-#[derive(Debug, Default)]
-struct Frame {
-    header: [u8; 5],
-    header_len: usize,
-    body_left: usize,
-    kept: Vec<u8>,
-    /// Whether the body was longer than what is kept.
-    dropped: bool,
-}
-
-impl Frame {
-    /// Takes header bytes from `bytes`; true once the header is complete.
-    fn take_header(&mut self, bytes: &mut &[u8], size: usize) -> bool {
-        let wanted = (size - self.header_len).min(bytes.len());
-        self.header[self.header_len..self.header_len + wanted].copy_from_slice(&bytes[..wanted]);
-        self.header_len += wanted;
-        *bytes = &bytes[wanted..];
-        if self.header_len < size {
-            return false;
-        }
-        let [kind, a, b, c, d] = self.header;
-        let at = if size == 5 {
-            [a, b, c, d]
-        } else {
-            [kind, a, b, c]
-        };
-        // A length under four is a protocol violation; the driver fails on it by itself.
-        self.body_left = (u32::from_be_bytes(at) as usize).saturating_sub(4);
-        true
-    }
-
-    /// Takes body bytes from `bytes`, keeping the first `keep`; true once the body is complete.
-    fn take_body(&mut self, bytes: &mut &[u8], keep: usize) -> bool {
-        let taken = self.body_left.min(bytes.len());
-        let room = keep.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&bytes[..taken.min(room)]);
-        self.dropped |= taken > room;
-        self.body_left -= taken;
-        *bytes = &bytes[taken..];
-        self.body_left == 0
-    }
-
-    fn reset(&mut self) {
-        self.header_len = 0;
-        self.kept.clear();
-        self.kept.shrink_to(BODY_KEPT);
-        self.dropped = false;
-    }
-}
-
 /// Follows the server's messages.
 #[derive(Debug, Default)]
 pub(crate) struct BackendFraming {
@@ -302,6 +246,16 @@ impl BackendFraming {
         !self.in_body && self.frame.header_len == 0
     }
 
+    /// How many of `bytes`, at least one if there is one, belong to the current message.
+    pub(crate) fn piece(&self, bytes: &[u8]) -> usize {
+        self.frame.piece(bytes, self.in_body)
+    }
+
+    /// Forgets a `BindComplete` that belongs to another statement than the next messages.
+    pub(crate) fn unbind(&mut self) {
+        self.bound = false;
+    }
+
     /// Skips the complete messages at the front of `bytes` that are not parsed: the rows of a large
     /// result, thousands in one read.
     fn pass_over<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
@@ -355,6 +309,17 @@ impl FrontendFraming {
             }
             bytes = self.feed_piece(bytes, &mut event);
         }
+    }
+
+    /// Whether the last byte ended a message.
+    pub(crate) fn at_boundary(&self) -> bool {
+        !self.in_body && self.frame.header_len == 0
+    }
+
+    /// How many of `bytes`, at least one if there is one, belong to the current message, which is
+    /// not the startup message.
+    pub(crate) fn piece(&self, bytes: &[u8]) -> usize {
+        self.frame.piece(bytes, self.in_body)
     }
 
     /// Feeds a part of a message that is written in pieces.

@@ -15,6 +15,8 @@ pub use login::LoginRefused;
 pub(crate) use observer::Stage;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
-pub use observer::{AttemptMark, Limited, Observer, TransactionEnds, WireState};
+pub use observer::{
+    AttemptMark, BeginMessages, Limited, Observer, TransactionEnds, Unbegun, WireState,
+};
 pub use server_error::ServerFailure;
 pub use stream::ObservedStream;

@@ -11,6 +11,7 @@ use super::server_error::ServerFailure;
 use crate::process::{OPENED_BEFORE_FORK, Origin};
 use crate::sql::Effects;
 
+mod begin;
 mod endings;
 #[cfg(feature = "__fuzz")]
 pub(super) mod exercise;
@@ -20,6 +21,9 @@ mod requests;
 mod time_limit;
 mod tracker;
 
+pub(super) use begin::BeginPhase;
+use begin::{BEGINS, NOT_BEGUN};
+pub use begin::{BeginMessages, Unbegun};
 pub use endings::TransactionEnds;
 pub use failures::AttemptMark;
 use failures::Failures;
@@ -38,9 +42,10 @@ pub enum WireState {
     Starting,
     /// Nothing outstanding, no transaction.
     Idle,
-    /// Nothing outstanding, inside a transaction.
+    /// Nothing outstanding, inside a transaction, which the server may not have yet: see
+    /// [`Observer::defer_begin`].
     InTransaction,
-    /// Nothing outstanding, inside a failed transaction.
+    /// Nothing outstanding, inside a failed transaction, or in one that failed to begin.
     Failed,
     /// This many requests are unanswered, or a copy expects data.
     Busy(u32),
@@ -103,6 +108,8 @@ pub struct Observer {
     /// Low half: how many transactions have ended. High half: how the last one ended.
     ends: AtomicU64,
     parameters: Mutex<Parameters>,
+    /// A `BEGIN` that waits for the first statement of its transaction.
+    begin: Mutex<Option<BeginMessages>>,
     exceeded: OnceLock<LimitExceeded>,
     failures: Mutex<Failures>,
     /// How many texts were sent that may end a transaction, modulo 2³².
@@ -126,6 +133,8 @@ impl Observer {
             return WireState::Busy(outstanding.max(1));
         }
         match word as u8 {
+            b'I' if word & NOT_BEGUN != 0 => WireState::Failed,
+            b'I' if word & BEGINS != 0 => WireState::InTransaction,
             b'I' => WireState::Idle,
             b'T' => WireState::InTransaction,
             b'E' => WireState::Failed,
@@ -136,7 +145,8 @@ impl Observer {
     /// Whether a transaction was open, failed or not, when the server was last ready for a request;
     /// also answers for a session that has ended.
     pub fn was_in_transaction(&self) -> bool {
-        matches!(self.word.load(Ordering::Acquire) as u8, b'T' | b'E')
+        let word = self.word.load(Ordering::Acquire);
+        matches!(word as u8, b'T' | b'E') || word & BEGINS != 0
     }
 
     /// How many requests were sent, modulo 2³²: if two readings differ, a request was sent in

@@ -4,23 +4,21 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgmonkey_config::RequireAuth;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 use super::observer::{Observer, Tracker, WireState};
-use synthetic_answer::{PROBE_ANSWER, Unread, refusal};
+use begin::Beginning;
+use failed_write::FailedWrite;
+use synthetic_answer::{INVALID_STATE, PROBE_ANSWER, Unread, refusal};
 
+mod begin;
+mod begin_io;
+mod failed_write;
 mod synthetic_answer;
-
-/// The driver's `Terminate` message.
-const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
-
-/// How long a failed write is withheld from the writer, so that the reader can read the reason
-/// first.
-const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A stream that feeds every byte to an [`Observer`] and enforces the connect deadline until the
 /// server is ready.
@@ -29,6 +27,7 @@ pub struct ObservedStream<S> {
     inner: S,
     observer: Arc<Observer>,
     tracker: Tracker,
+    beginning: Beginning,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Wakes the reader at the observer's limit.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -57,6 +56,7 @@ impl<S> ObservedStream<S> {
             inner,
             observer,
             tracker: Tracker::default(),
+            beginning: Beginning::default(),
             deadline,
             alarm: None,
             probe_seen: false,
@@ -148,7 +148,10 @@ impl<S> ObservedStream<S> {
             self.observer.close();
             return Ok(());
         }
-        self.tracker.received(&self.observer, bytes);
+        match self.beginning.passes_reads() {
+            true => self.tracker.received(&self.observer, bytes),
+            false => self.read_answer_to_begin(buf, before),
+        }
         match self.tracker.refusal(&self.observer) {
             None => Ok(()),
             Some(refusal) => {
@@ -161,21 +164,6 @@ impl<S> ObservedStream<S> {
     fn fail(&self, error: io::Error) -> io::Error {
         self.observer.close();
         error
-    }
-
-    /// Whether a write failed because the server closed the connection without a reason so far: the
-    /// reason may still be unread.
-    ///
-    /// The drivers give up at the first failed write. A server that ends a session sends the reason
-    /// and closes its end; later writes fail, often before the reader has read the reason.
-    fn may_say_why(&self, error: &io::Error, bytes: &[u8]) -> bool {
-        let state = self.observer.state();
-        matches!(
-            error.kind(),
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-        ) && !matches!(state, WireState::Starting | WireState::Closed)
-            // The driver reads nothing after `Terminate`.
-            && !bytes.ends_with(&TERMINATE)
     }
 
     /// Ready once the socket has been polled for what the server sent before the write; fails if
@@ -194,18 +182,6 @@ impl<S> ObservedStream<S> {
             WireState::Closed => Err(io::ErrorKind::BrokenPipe.into()),
             _ => Ok(()),
         })
-    }
-
-    /// Returns a failed write's error once the reader has had time to read the reason.
-    #[cold]
-    fn poll_failed_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(failed) = &mut self.failed_write {
-            ready!(failed.until.as_mut().poll(cx));
-        }
-        let failed = self.failed_write.take().map(|failed| failed.error);
-        Poll::Ready(Err(
-            failed.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
-        ))
     }
 
     /// Answers a probe once the socket has been polled and had nothing to read.
@@ -248,17 +224,10 @@ impl<S> ObservedStream<S> {
             return Poll::Pending;
         };
         self.refused = left;
-        self.unread = Unread::new(refusal(reason));
+        self.unread = Unread::new(refusal(INVALID_STATE, reason));
         self.unread.hand_out(buf);
         Poll::Ready(Ok(()))
     }
-}
-
-/// A failed write, and until when it is withheld.
-#[derive(Debug)]
-struct FailedWrite {
-    error: io::Error,
-    until: Pin<Box<Sleep>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
@@ -288,11 +257,24 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
         if let Err(error) = self.check_deadline(cx) {
             return Poll::Ready(Err(self.fail(error)));
         }
+        if self.beginning.owes_refusal() && self.refuse_after_begin(buf) {
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
-        match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.read(buf, before)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.fail(error))),
-            Poll::Pending => self.answer_probe(cx, buf).map(Ok),
+        loop {
+            match Pin::new(&mut self.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) => {
+                    let ended = buf.filled().len() == before;
+                    self.read(buf, before)?;
+                    // Otherwise the driver got nothing of what was read, which would look like the
+                    // end.
+                    if ended || buf.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.fail(error))),
+                Poll::Pending => return self.answer_probe(cx, buf).map(Ok),
+            }
         }
     }
 
@@ -328,19 +310,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if this.observer.is_to_look() {
             ready!(this.look(cx))?;
         }
+        if !this.beginning.passes_writes(&this.observer) {
+            return this.poll_write_around_begin(cx, bytes);
+        }
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
         match written {
             Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..count]),
-            Poll::Ready(Err(error)) => {
-                let waits = this.may_say_why(&error, bytes);
-                this.observer.close();
-                if !waits {
-                    return Poll::Ready(Err(error));
-                }
-                let until = Box::pin(tokio::time::sleep(LAST_WORDS));
-                this.failed_write = Some(FailedWrite { error, until });
-                return this.poll_failed_write(cx);
-            }
+            Poll::Ready(Err(error)) => return this.write_failed(cx, error, bytes),
             Poll::Pending => {}
         }
         this.set_alarm(cx, written)
@@ -350,7 +326,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if !self.observer.origin().is_here() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let this = &mut *self;
+        ready!(this.poll_write_accepted(cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

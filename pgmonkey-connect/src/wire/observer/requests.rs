@@ -24,6 +24,8 @@ struct Request {
     effects: Effects,
     /// How many named statements it prepares, minus those that it closes.
     prepares: i32,
+    /// Whether it begins with a deferred `BEGIN`.
+    begins: bool,
 }
 
 /// The requests that the client has sent, with what their texts can do to the session.
@@ -38,6 +40,8 @@ pub(super) struct Requests {
     gathered: Effects,
     /// How many named statements they prepare, minus those that they close.
     prepares: i32,
+    /// Whether the request that is being sent begins with a deferred `BEGIN`.
+    begins: bool,
     /// Whether the request being answered has failed.
     failed: bool,
     /// Whether a copy made the server ignore the Sync of the request being answered.
@@ -93,6 +97,7 @@ impl Requests {
             kind: Kind::Query,
             effects,
             prepares: 0,
+            begins: false,
         });
         observer.word.fetch_add(OUTSTANDING_ONE, Ordering::AcqRel);
     }
@@ -108,6 +113,7 @@ impl Requests {
             kind,
             effects: std::mem::take(&mut self.gathered),
             prepares: std::mem::take(&mut self.prepares),
+            begins: std::mem::take(&mut self.begins),
         });
         // The drivers close a dropped statement without waiting for the answer. The session need
         // not wait either: later requests queue behind it, and it changes nothing that a caller
@@ -158,18 +164,47 @@ impl Requests {
             observer.note_statements(prepares);
         }
         answered(observer, counted, status);
+        if request.is_some_and(|request| request.begins) {
+            observer.begin_answered();
+        }
+    }
+
+    /// Records that what was sent so far belonged to the login, and is no part of a request.
+    pub(super) fn login_ends(&mut self) {
+        self.since_sync = None;
+    }
+
+    /// Whether nothing was sent since the end of the last request.
+    pub(super) fn is_between(&self) -> bool {
+        self.since_sync.is_none()
+    }
+
+    /// Whether every request is answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
+    /// Records that the next request begins with a deferred `BEGIN`.
+    pub(super) fn begins(&mut self) {
+        self.begins = true;
+    }
+
+    /// Whether the request being answered begins with a deferred `BEGIN`. An error may be answered
+    /// before the request is complete.
+    pub(super) fn is_beginning(&self) -> bool {
+        let front = self.unanswered.front();
+        front.map_or(self.begins, |request| request.begins)
     }
 
     /// Records that the server expects the data of a copy.
     pub(super) fn copy_began(&mut self, observer: &Observer) {
         // The server ignores the Sync sent with the statement: the answer belongs to the Sync after
         // CopyDone. A simple query has no Sync to ignore.
-        if self
-            .unanswered
-            .front()
-            .is_some_and(|first| first.kind == Kind::Sync)
-        {
+        let front = self.unanswered.front();
+        if let Some(first) = front.copied().filter(|first| first.kind == Kind::Sync) {
             self.unanswered.pop_front();
+            // Until that answer it is not certain that the server has the transaction.
+            self.begins |= first.begins;
             self.ignored = true;
             observer.word.fetch_sub(OUTSTANDING_ONE, Ordering::AcqRel);
         }

@@ -94,6 +94,7 @@ impl Tracker {
             Backend::Ready(status) => {
                 if !login.is_over() {
                     login.ends();
+                    requests.login_ends();
                     observer.reset();
                 }
                 requests.answered(observer, status);
@@ -127,6 +128,46 @@ impl Tracker {
     /// Whether the next byte from the server starts a message.
     pub(in crate::wire) fn at_boundary(&self) -> bool {
         self.backend.at_boundary()
+    }
+
+    /// How many of these bytes from the server belong to the current message.
+    pub(in crate::wire) fn received_piece(&self, bytes: &[u8]) -> usize {
+        self.backend.piece(bytes)
+    }
+
+    /// Whether the next byte from the client starts a message.
+    pub(in crate::wire) fn is_at_message(&self) -> bool {
+        self.frontend.at_boundary()
+    }
+
+    /// Whether the next byte from the client starts a request, or a message of a copy.
+    pub(in crate::wire) fn is_between_requests(&self) -> bool {
+        self.is_at_message() && self.requests.is_between()
+    }
+
+    /// How many of these bytes from the client belong to the current message.
+    pub(in crate::wire) fn sent_piece(&self, bytes: &[u8]) -> usize {
+        self.frontend.piece(bytes)
+    }
+
+    /// Records that the next request begins with a deferred `BEGIN`.
+    pub(in crate::wire) fn begins(&mut self) {
+        self.requests.begins();
+    }
+
+    /// Whether the request being answered begins with a deferred `BEGIN`.
+    pub(in crate::wire) fn is_beginning(&self) -> bool {
+        self.requests.is_beginning()
+    }
+
+    /// Records that the rest of the answer belongs to the statement after a deferred `BEGIN`.
+    pub(in crate::wire) fn begun(&mut self) {
+        self.backend.unbind();
+    }
+
+    /// Whether every request is answered.
+    pub(in crate::wire) fn is_answered(&self) -> bool {
+        self.requests.is_answered()
     }
 }
 

@@ -37,10 +37,14 @@ impl Unread {
     }
 }
 
-/// An `ErrorResponse` with this text (SQLSTATE 25000, invalid transaction state) and a
-/// `ReadyForQuery`.
-pub(super) fn refusal(reason: &str) -> Vec<u8> {
-    let fields = format!("SERROR\0VERROR\0C25000\0M{reason}\0\0");
+/// SQLSTATE `invalid_transaction_state`.
+pub(super) const INVALID_STATE: &str = "25000";
+/// SQLSTATE `in_failed_sql_transaction`.
+pub(super) const FAILED_TRANSACTION: &str = "25P02";
+
+/// An `ErrorResponse` with this SQLSTATE and text, and a `ReadyForQuery`.
+pub(super) fn refusal(code: &str, reason: &str) -> Vec<u8> {
+    let fields = format!("SERROR\0VERROR\0C{code}\0M{reason}\0\0");
     let length = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX);
     let mut bytes = vec![b'E'];
     bytes.extend_from_slice(&length.to_be_bytes());

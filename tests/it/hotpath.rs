@@ -64,9 +64,10 @@ macro_rules! healthy {
 
             let mut guard = $go!($handle.acquire())?;
             $go!(guard.begin())?;
+            $go!(guard.execute(&insert, &[&number]))?;
             $go!(guard.commit())?;
             drop(guard);
-            expected.extend(["BEGIN", "COMMIT"]);
+            expected.extend(["BEGIN", &insert, "COMMIT"]);
             let _ = (drop($go!($handle.acquire())?), $handle.status());
         }
         assert_eq!(sent(&$on, seen), expected);

@@ -34,11 +34,11 @@ use crate::session::prepared::prepares;
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Transaction {
     /// Dropping the guard rolls back what is still open.
-    guard: ClientGuard,
-    mark: Mark,
+    pub(super) guard: ClientGuard,
+    pub(super) mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
-    undo: Option<String>,
-    confirm: Option<Confirm>,
+    pub(super) undo: Option<String>,
+    pub(super) confirm: Option<Confirm>,
 }
 
 impl Transaction {
@@ -127,12 +127,12 @@ statements_of_session!(Transaction);
 /// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Savepoint<'a> {
-    guard: &'a mut ClientGuard,
-    mark: Mark,
-    done: bool,
+    pub(super) guard: &'a mut ClientGuard,
+    pub(super) mark: Mark,
+    pub(super) done: bool,
     /// What undoes its settings once it is committed, if the server does not.
-    undo: Option<String>,
-    confirm: Option<Confirm>,
+    pub(super) undo: Option<String>,
+    pub(super) confirm: Option<Confirm>,
 }
 
 impl<'a> Savepoint<'a> {
@@ -224,6 +224,9 @@ statements_of_session!(Savepoint<'_>);
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
         if self.done {
+            return;
+        }
+        if self.mark.depth == 0 && self.guard.session().cancel_begin_now().is_some() {
             return;
         }
         // The driver queues a statement when its future is first polled. The answer is not needed,

@@ -260,7 +260,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The errors of [`acquire`](Self::acquire) and of `BEGIN`.
+    /// Those of [`acquire`](Self::acquire) and of `BEGIN`; a task gets these by the first statement.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction, Error>> + Send + '_ {
         let acquire = self.acquire();

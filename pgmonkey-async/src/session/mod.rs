@@ -22,6 +22,7 @@ use crate::session::prepared::Prepared;
 use self::outer::Outer;
 
 pub(crate) mod answer;
+mod begin;
 mod closing;
 pub(crate) mod confirmation;
 pub(crate) mod connect;
@@ -151,8 +152,13 @@ impl Session {
     pub(crate) fn is_clean(&self, reset: Reset) -> bool {
         self.outer.is_none()
             && self.activity.spin_until_idle()
-            && verdict(self.state(), reset) == Verdict::Keep
+            && self.has_no_transaction(reset)
             && self.undo(reset) == Undo::Nothing
+    }
+
+    fn has_no_transaction(&self, reset: Reset) -> bool {
+        self.cancel_begin_now();
+        verdict(self.state(), reset) == Verdict::Keep
     }
 
     /// What has to be undone of the session state that a caller may have changed.

@@ -22,7 +22,8 @@ pub(super) struct Outer {
 impl Session {
     /// Begins the outermost transaction.
     pub(crate) async fn begin_outer(&mut self) -> Result<(), Error> {
-        let mark = self.begin(0).await?;
+        self.run(&savepoint::begin(0)).await?;
+        let mark = self.mark(0);
         self.run(KEEP).await?;
         self.outer = Some(Outer {
             mark,

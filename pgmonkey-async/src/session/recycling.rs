@@ -23,6 +23,7 @@ impl Session {
     /// Resets a released session, or returns why it is not kept.
     pub(crate) async fn recycle(&mut self, reset: Reset) -> Result<(), CloseReason> {
         self.settle().await;
+        self.cancel_begin_now();
         let state = self.state();
         let verdict = verdict(state, reset);
         events::recycled(self.label.name(), verdict);

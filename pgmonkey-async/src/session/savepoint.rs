@@ -2,7 +2,7 @@
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::savepoint::{self, Found, Mark};
-use pgmonkey_connect::wire::{TransactionEnd, WireState};
+use pgmonkey_connect::wire::{TransactionEnd, Unbegun, WireState};
 
 use super::Session;
 
@@ -14,7 +14,9 @@ impl Session {
 
     /// As [`begin`](Self::begin), with this text.
     pub(crate) async fn begin_with(&self, depth: u32, text: &str) -> Result<Mark, Error> {
-        self.run(text).await?;
+        if depth > 0 || !self.defer_begin(text).await? {
+            self.run(text).await?;
+        }
         self.note_begun(depth);
         Ok(self.mark(depth))
     }
@@ -31,6 +33,11 @@ impl Session {
     /// [`Error::CommitUnknown`] if the session was lost between `COMMIT` and its answer.
     pub(crate) async fn commit(&self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
+        match self.cancel_begin(mark).await {
+            Some(Unbegun::Unsent) => return Ok(()),
+            Some(Unbegun::Failed) => return Err(Error::RolledBack),
+            None => {}
+        }
         match self.look(mark).await? {
             Found::Open => {
                 // If the server has ended the session, let that be seen before anything is sent.
@@ -51,6 +58,9 @@ impl Session {
     /// begun.
     pub(crate) async fn roll_back_to(&self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
+        if self.cancel_begin(mark).await.is_some() {
+            return Ok(());
+        }
         match self.look(mark).await? {
             Found::Open | Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth)).await?;

@@ -246,7 +246,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The errors of [`acquire`](Self::acquire) and of `BEGIN`.
+    /// Those of [`acquire`](Self::acquire) and of `BEGIN`; a task gets these by the first statement.
     #[track_caller]
     pub fn begin(&self) -> Result<Transaction, Error> {
         Transaction::begin(self.acquire()?)

@@ -43,7 +43,11 @@ pub(super) async fn commit_borrowed(
 }
 
 /// Asks other sessions of the pool for the outcome, until it is known or the time is over.
-async fn find_out(pool: &Arc<Shared>, (ticket, lost): Lost, confirm: Confirm) -> Result<(), Error> {
+pub(super) async fn find_out(
+    pool: &Arc<Shared>,
+    (ticket, lost): Lost,
+    confirm: Confirm,
+) -> Result<(), Error> {
     let timeout = pool.settings.timeout;
     let mut confirmation = Confirmation::new(ticket, lost, confirm.deadline, timeout);
     let mut step = confirmation.begin();

@@ -16,6 +16,8 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) trait Answer {
     type Output: Send;
     const TAKES: Takes = Takes::Rows;
+    /// Whether the whole answer has been received when it is returned.
+    const COLLECTS: bool = false;
 
     fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,
@@ -38,6 +40,7 @@ macro_rules! answer {
 
         impl Answer for $name {
             type Output = $output;
+            const COLLECTS: bool = true;
 
             async fn run<S: ?Sized + Sync + ToStatement>(
                 client: &Client,

@@ -24,6 +24,15 @@ impl Session {
             Found::Open => self.ask_ticket().await?,
             _ => Err(String::new()),
         };
+        self.commit_known(mark, ticket).await
+    }
+
+    /// Commits a transaction whose ticket was asked for.
+    pub(super) async fn commit_known(
+        &self,
+        mark: Mark,
+        ticket: Result<Ticket, String>,
+    ) -> Result<Option<Lost>, Error> {
         match self.commit(mark).await {
             Ok(()) => Ok(None),
             Err(Error::CommitUnknown(lost)) => Ok(Some((ticket, lost))),
@@ -31,7 +40,7 @@ impl Session {
         }
     }
 
-    async fn ask_ticket(&self) -> Result<Result<Ticket, String>, Error> {
+    pub(super) async fn ask_ticket(&self) -> Result<Result<Ticket, String>, Error> {
         let error = match self.client().simple_query(ASK).await {
             Ok(answer) => {
                 let ticket = Ticket::of(&answer);

@@ -81,7 +81,7 @@ pub(crate) struct Prepared {
     forgets: Arc<AtomicU32>,
     forgotten: AtomicU32,
     cache: Mutex<StatementCache>,
-    /// Used while the cache is off.
+    /// For the first run of a text, and for every run while the cache is off.
     pub(super) types: Arc<ParameterTypes>,
 }
 
@@ -171,6 +171,9 @@ impl Session {
     pub(crate) async fn prepare(&self, text: &str, types: &[Type]) -> Result<Statement, Error> {
         let prepared = self.client().prepare_typed(text, types).await;
         let statement = prepared.map_err(|error| self.explain_prepare(error))?;
+        if types.is_empty() && self.is_known_as_opened() {
+            self.prepared().types.learn_plain(text, &statement);
+        }
         let kept = Kept::new(statement.clone());
         let evicted = self.prepared().cache().insert(text, types, kept);
         drop(evicted);
@@ -222,7 +225,14 @@ impl Session {
         let kept = found.is_some();
         let statement = match found {
             Some(statement) => statement,
-            None => self.prepare(text, &[]).await?,
+            None => {
+                if A::COLLECTS
+                    && let Some(types) = self.types_known(text, params)
+                {
+                    return Box::pin(self.run_first::<A>(text, params, &types)).await;
+                }
+                self.prepare(text, &[]).await?
+            }
         };
         check_count(params.len(), statement.params())?;
         let sending = self.sending();

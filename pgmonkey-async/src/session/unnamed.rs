@@ -61,6 +61,18 @@ impl Session {
         }
     }
 
+    /// Returns the types of a text's parameters.
+    pub(crate) async fn types_of(
+        &self,
+        text: &str,
+        exclusivity: Exclusivity,
+    ) -> Result<Arc<[Type]>, Error> {
+        match self.prepared().types.get(text) {
+            Some(types) => Ok(types),
+            None => self.learn_types(text, exclusivity).await,
+        }
+    }
+
     /// Asks the server for the types of a text's parameters. The transaction keeps a pooler on one
     /// server until the statement prepared for this is closed.
     async fn learn_types(

@@ -6,6 +6,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::stale_statements::is_foreign;
 use super::statement_cache::StatementCache;
 use crate::Error;
 use crate::error::MOST_PARAMETERS;
@@ -147,6 +148,14 @@ impl ParameterTypes {
             let _ = self.known().insert(text, &[], Arc::clone(&types));
         }
         types
+    }
+
+    /// As [`learn`](Self::learn), but remembers only a text whose result has no user-defined type
+    /// either: another session can run it without asking the server for anything first.
+    pub fn learn_plain(&self, text: &str, statement: &Statement) {
+        if !is_foreign(statement) {
+            let _ = self.known().insert(text, &[], statement.params().into());
+        }
     }
 
     /// Forgets the types of this text, which may be outdated; true if they were known.

@@ -5,6 +5,7 @@ pub(crate) mod copy;
 mod coroutine;
 mod encoded;
 pub(crate) mod guard;
+mod last_statement;
 pub(crate) mod options;
 mod plan;
 pub(crate) mod savepoint_builder;

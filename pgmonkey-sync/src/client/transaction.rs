@@ -33,11 +33,11 @@ use crate::session::prepared::prepares;
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Transaction {
     /// Dropping the guard rolls back what is still open.
-    guard: ClientGuard,
-    mark: Mark,
+    pub(super) guard: ClientGuard,
+    pub(super) mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
-    undo: Option<String>,
-    confirm: Option<Confirm>,
+    pub(super) undo: Option<String>,
+    pub(super) confirm: Option<Confirm>,
 }
 
 impl Transaction {
@@ -125,12 +125,12 @@ statements_of_session!(Transaction);
 /// ```
 #[must_use = "dropping a transaction rolls it back"]
 pub struct Savepoint<'a> {
-    guard: &'a mut ClientGuard,
-    mark: Mark,
-    done: bool,
+    pub(super) guard: &'a mut ClientGuard,
+    pub(super) mark: Mark,
+    pub(super) done: bool,
     /// What undoes its settings once it is committed, if the server does not.
-    undo: Option<String>,
-    confirm: Option<Confirm>,
+    pub(super) undo: Option<String>,
+    pub(super) confirm: Option<Confirm>,
 }
 
 impl<'a> Savepoint<'a> {

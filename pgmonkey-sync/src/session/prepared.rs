@@ -57,6 +57,7 @@ impl Statements {
             forgets: Arc::clone(&self.forgets),
             forgotten: self.forgets.load(Ordering::Relaxed),
             cache: StatementCache::new(self.capacity, Arc::clone(&self.counts)),
+            ran_once: StatementCache::new(self.capacity, Arc::default()),
             types: Arc::clone(&self.types),
         }
     }
@@ -73,7 +74,9 @@ pub(crate) struct Prepared {
     forgets: Arc<AtomicU32>,
     forgotten: u32,
     cache: StatementCache,
-    /// Used while the cache is off.
+    /// Texts that were run unnamed, and are prepared when they are run again.
+    pub(super) ran_once: StatementCache<()>,
+    /// For the first run of a text, and for every run while the cache is off.
     pub(super) types: Arc<ParameterTypes>,
 }
 
@@ -144,6 +147,9 @@ impl Session {
     pub(crate) fn prepare(&mut self, text: &str, types: &[Type]) -> Result<Statement, Error> {
         let prepared = self.client_mut().prepare_typed(text, types);
         let statement = prepared.map_err(|error| self.explain_prepare(error))?;
+        if types.is_empty() && self.is_known_as_opened() {
+            self.prepared_mut().types.learn_plain(text, &statement);
+        }
         let kept = Kept::new(statement.clone());
         drop(self.prepared_mut().cache.insert(text, types, kept));
         Ok(statement)
@@ -194,7 +200,12 @@ impl Session {
         let kept = found.is_some();
         let statement = match found {
             Some(statement) => statement,
-            None => self.prepare(text, &[])?,
+            None => {
+                if let Some(types) = self.types_known(text, params) {
+                    return self.run_first::<A>(text, params, &types);
+                }
+                self.prepare(text, &[])?
+            }
         };
         check_count(params.len(), statement.params())?;
         let sending = self.sending();

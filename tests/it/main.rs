@@ -46,6 +46,7 @@ mod recycle;
 mod retry;
 mod roles;
 mod rotation;
+mod round_trips;
 mod runtimes;
 mod schema_changes;
 mod secrets;

@@ -14,6 +14,7 @@ mod observer;
 mod pinned;
 mod report;
 mod round;
+mod round_trips;
 mod switches;
 mod tasks;
 mod threads;
@@ -55,13 +56,14 @@ const MILLISECOND: Work = Work {
     span: Duration::from_millis(400),
 };
 
-const BENCHES: [&str; 7] = [
+const BENCHES: [&str; 8] = [
     "pools",
     "millisecond",
     "contention",
     "handles",
     "homes",
     "observer",
+    "roundtrips",
     "pinned",
 ];
 
@@ -85,6 +87,10 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("homes") {
         let contests = homes::run(&config)?;
+        contests.iter().for_each(report::Contest::print);
+    }
+    if is_wanted("roundtrips") {
+        let contests = round_trips::run(&config)?;
         contests.iter().for_each(report::Contest::print);
     }
     let mut contests = Vec::new();

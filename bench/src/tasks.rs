@@ -271,7 +271,7 @@ impl Field {
     }
 }
 
-fn options(config: &Config) -> PgConnectOptions {
+pub(crate) fn options(config: &Config) -> PgConnectOptions {
     let settings = &config.connection_settings;
     let target = &settings.targets()[0];
     let options = PgConnectOptions::new()

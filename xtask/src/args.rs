@@ -9,8 +9,8 @@ usage: cargo xtask <task> [options]
                                run the workspace's tests against three throw-away servers
   demo [options]               open all four connection types twice and print the result
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
-                               millisecond, contention, handles, observer, pinned; BENCH_ROUNDS=N
-                               sets the number of rounds
+                               millisecond, contention, handles, observer, roundtrips, pinned;
+                               BENCH_ROUNDS=N sets the number of rounds
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   fuzz [--seconds N] [--install] [target...]
                                run the fuzz targets, each from its kept corpus (default 60 seconds),

@@ -25,7 +25,8 @@ fn on_attempt(attempt: &FailedAttempt) -> Option<String> {
     let host = &attempt.host;
     match &attempt.cause {
         ConnectCause::Resolve(_) => Some(format!(
-            "neither a name server nor the hosts file knows {host}: check `host`, or set its address as `hostaddr`"
+            "neither a name server nor the hosts file knows {}: check `host`, or set its address as `hostaddr`",
+            host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name)
         )),
         ConnectCause::Io(error) => on_socket(error, host),
         ConnectCause::Timeout(_) => Some(

@@ -270,6 +270,8 @@ fn options_for_files_of_other_programs() {
         &[],
         &["(1,\"a,b,c\")"],
     );
+    let tabs = "sep=\t\r\nid\tname\r\n1\ta;b\r\n";
+    check("excel tab", tabs, &[], &["(1,a;b)"]);
     // Lines and columns are those of the file.
     desk.sql("DROP TABLE t; CREATE TABLE t (id int, name text)");
     let text = "title\n# c\nid,name\n1,a\n# d\nx,b\n";

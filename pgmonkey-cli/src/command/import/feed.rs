@@ -147,7 +147,7 @@ impl Feed {
     fn mended(&self, column: usize, kind: Kind) -> String {
         match self.plan.created {
             true => format!(
-                "the type was inferred from the first rows. Either --create, which makes every column text, or create the table first and repeat the import: {}",
+                "the type was inferred from the first rows. Either --create, which makes every column text, or create the table first and repeat the import:\n{}",
                 self.plan.with_text(column)
             ),
             false => format!(

@@ -116,17 +116,17 @@ impl Input {
 
     /// The delimiter that the first line sets for Excel, as `sep=;`.
     pub(crate) fn separator(&self) -> Option<u8> {
-        let line = &self.buffer[..record::line(&self.buffer)];
-        let line = line.trim_ascii_end();
-        let line = line.strip_prefix(b"\"").unwrap_or(line);
-        let line = line.strip_suffix(b"\"").unwrap_or(line);
-        let (name, separator) = line.split_at_checked(4)?;
-        let [separator] = separator else {
-            // A tab at the end of the line is a blank too.
-            let tab = line.is_empty() || self.buffer.get(4) != Some(&b'\t');
-            return (name.eq_ignore_ascii_case(b"sep=") && !tab).then_some(b'\t');
-        };
-        (name.eq_ignore_ascii_case(b"sep=") && separator.is_ascii()).then_some(*separator)
+        let end = memchr::memchr2(b'\n', b'\r', &self.buffer);
+        let line = &self.buffer[..end.unwrap_or(self.buffer.len())];
+        let inner = line.strip_prefix(b"\"");
+        let inner = inner.and_then(|line| line.strip_suffix(b"\""));
+        match inner.unwrap_or(line) {
+            [name @ .., separator] if name.eq_ignore_ascii_case(b"sep=") => {
+                let usable = separator.is_ascii() && !separator.is_ascii_alphanumeric();
+                (usable && *separator != b'"').then_some(*separator)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn found(&self) -> (Charset, Evidence) {

@@ -320,9 +320,10 @@ impl Shared<'_> {
             );
         Error::Failed {
             text: format!(
-                "{}:{line}: {}{error:#}",
+                "{}:{line}: {}{}",
                 self.file,
-                column.unwrap_or_default()
+                column.unwrap_or_default(),
+                error.message()
             ),
             hint: error.hint(),
         }

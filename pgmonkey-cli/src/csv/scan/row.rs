@@ -1,7 +1,7 @@
 //! The end of a row, and what has to be done with it.
 
+use super::super::types::Kind;
 use super::{RowError, RowErrorKind, Scanner};
-use crate::csv::types::Kind;
 
 /// One row of the data.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::record;
 use super::*;
-use crate::csv::record;
 
 const COMMA: Dialect = Dialect::COMMA;
 

@@ -1,7 +1,7 @@
 //! Rewrites rows that the server would read differently.
 
+use super::super::record::{self, Field};
 use super::Scanner;
-use crate::csv::record::{self, Field};
 
 impl Scanner {
     /// Writes the row as the server reads it: with quotes where they are needed, one word for NULL

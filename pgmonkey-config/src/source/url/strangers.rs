@@ -2,7 +2,7 @@
 
 use super::KEYWORDS;
 
-/// A parameter that libpq does not know: the name in lower case, and what to write.
+/// A parameter that libpq does not know: the name, whose it is, and what to write.
 #[rustfmt::skip]
 const PARAMETERS: &[(&str, &str, &str)] = &[
     ("pgbouncer", "Prisma's", "set `pooler: transaction` in connection_settings, and remove it"),
@@ -13,8 +13,8 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("sslidentity", "Prisma's", "write sslcert and sslkey, with PEM files"),
     ("socket_timeout", "Prisma's", "set `statement_timeout` in sync_settings and async_settings"),
     ("search_path", "a server parameter", "set `search_path` in sync_settings and async_settings"),
-    ("currentschema", "JDBC's", "set `search_path` in sync_settings and async_settings"),
-    ("timezone", "a server parameter", "set `TimeZone` in sync_settings and async_settings"),
+    ("currentSchema", "JDBC's", "set `search_path` in sync_settings and async_settings"),
+    ("TimeZone", "a server parameter", "set `TimeZone` in sync_settings and async_settings"),
     ("statement_timeout", "a server parameter", "set `statement_timeout` in sync_settings and async_settings"),
     ("lock_timeout", "a server parameter", "set `lock_timeout` in sync_settings and async_settings"),
     ("supa", "Supabase's", "remove it; it changes nothing"),
@@ -33,15 +33,15 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("default_query_exec_mode", "pgx's", "set `statement_cache: 0` in pool_settings for no prepared statements"),
     ("statement_cache_size", "another program's", "set `statement_cache` in pool_settings"),
     ("statement_cache_capacity", "another program's", "set `statement_cache` in pool_settings"),
-    ("preparethreshold", "JDBC's", "set `statement_cache` in pool_settings"),
-    ("logintimeout", "JDBC's", "write connect_timeout"),
-    ("connecttimeout", "JDBC's", "write connect_timeout"),
-    ("sockettimeout", "JDBC's", "set `statement_timeout` in sync_settings and async_settings"),
-    ("applicationname", "JDBC's", "write application_name"),
-    ("targetservertype", "JDBC's", "write target_session_attrs"),
+    ("prepareThreshold", "JDBC's", "set `statement_cache` in pool_settings"),
+    ("loginTimeout", "JDBC's", "write connect_timeout"),
+    ("connectTimeout", "JDBC's", "write connect_timeout"),
+    ("socketTimeout", "JDBC's", "set `statement_timeout` in sync_settings and async_settings"),
+    ("ApplicationName", "JDBC's", "write application_name"),
+    ("targetServerType", "JDBC's", "write target_session_attrs"),
     ("charset", "another program's", "remove it; the drivers use UTF-8"),
     ("encoding", "another program's", "remove it; the drivers use UTF-8"),
-    ("serverversion", "Doctrine's", "remove it"),
+    ("serverVersion", "Doctrine's", "remove it"),
     ("endpoint", "Neon's", "write options=endpoint%3DNAME"),
 ];
 

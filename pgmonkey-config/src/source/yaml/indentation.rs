@@ -38,13 +38,15 @@ pub(super) fn defect(text: &str, last: Option<u64>) -> Option<(String, u64, u64)
                 };
                 let before = before.unwrap_or_default();
                 let reason = format!(
-                    "indented by {indent} spaces, unlike any line above it; write {before} spaces to go on with the section, or {levels} to end it"
+                    "indented by {}, unlike any line above it; write {before} to go on with the section, or {levels} to end it",
+                    spaces(indent)
                 );
                 return Some((reason, line, indent as u64 + 1));
             }
             Some(level) if valued => {
                 let reason = format!(
-                    "indented by {indent} spaces, but the line above has {level} and a value; give both the same indentation"
+                    "indented by {}, but the line above has {level} and a value; give both the same indentation",
+                    spaces(indent)
                 );
                 return Some((reason, line, indent as u64 + 1));
             }
@@ -63,6 +65,13 @@ pub(super) fn defect(text: &str, last: Option<u64>) -> Option<(String, u64, u64)
     None
 }
 
+fn spaces(count: usize) -> String {
+    match count {
+        1 => "1 space".to_owned(),
+        count => format!("{count} spaces"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::defect;
@@ -73,7 +82,7 @@ mod tests {
             ("a:\n\tb: 1\n", "a tab", (2, 1)),
             ("a:\n  b: 1\n \tc: 1\n", "a tab", (3, 2)),
             ("a:\n  b: 1\n   c: 1\n", "the line above has 2", (3, 4)),
-            ("a:\n  b: 1\n c: 1\n", "write 2 spaces", (3, 2)),
+            ("a:\n  b: 1\n c: 1\n", "write 2 to go on", (3, 2)),
             ("a: 1\n  b: 1\n", "the line above has 0", (2, 3)),
         ] {
             let (found, line, column) = defect(text, Some(3)).expect(text);

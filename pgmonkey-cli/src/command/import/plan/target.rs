@@ -60,7 +60,7 @@ fn made(name: &Name, columns: &[String], kinds: &[Kind]) -> String {
         format!("{name} {}", kind.name())
     });
     let columns: Vec<String> = columns.collect();
-    format!("{name} is created: {}", columns.join(", "))
+    format!("creating {name}: {}", columns.join(", "))
 }
 
 /// The error for a table that does not exist and is not to be created.

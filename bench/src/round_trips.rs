@@ -111,7 +111,7 @@ async fn round(pools: &Pools, callers: usize) -> anyhow::Result<[Round; 4]> {
         turns!(span, {
             let transaction = pool.begin().await?;
             transaction.execute(insert, &[&1_i32]).await?;
-            transaction.commit().await?
+            transaction.commit().await?;
         })
     })
     .await?;
@@ -122,7 +122,7 @@ async fn round(pools: &Pools, callers: usize) -> anyhow::Result<[Round; 4]> {
             let statement = client.prepare_cached(insert).await?;
             let transaction = client.transaction().await?;
             transaction.execute(&statement, &[&1_i32]).await?;
-            transaction.commit().await?
+            transaction.commit().await?;
         })
     })
     .await?;
@@ -134,7 +134,7 @@ async fn round(pools: &Pools, callers: usize) -> anyhow::Result<[Round; 4]> {
                 .bind(1_i32)
                 .execute(&mut *transaction)
                 .await?;
-            transaction.commit().await?
+            transaction.commit().await?;
         })
     })
     .await?;

@@ -8,8 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+mod link;
 mod tripwire;
 
+use link::Link;
 pub use tripwire::At;
 use tripwire::Tripwire;
 
@@ -286,73 +288,12 @@ impl Shared {
     }
 }
 
-/// One client's connection, and its connection to the server once it exists.
-///
-/// The sockets close when the last reference is dropped, and closing a socket with unread bytes
-/// sends a reset: that is how [`Cut::Rst`] works without raw socket options.
-#[derive(Debug)]
-struct Link {
-    client: TcpStream,
-    server: Mutex<Option<Arc<TcpStream>>>,
-    cut: AtomicBool,
-    /// Held while a fault happens.
-    fault: Mutex<()>,
-    /// Whether the server has sent something since the client has.
-    answered: AtomicBool,
-    /// The pause before each byte to the client, in milliseconds.
-    trickle: AtomicU64,
-}
-
-impl Link {
-    fn fault(&self) -> MutexGuard<'_, ()> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
-    }
-
-    fn cut(&self, how: Cut) {
-        if how == Cut::HalfClose {
-            let _ = self.client.shutdown(Shutdown::Write);
-            return;
-        }
-        self.cut.store(true, Ordering::SeqCst);
-        // Errors are ignored: a closed socket needs no shutdown.
-        if let Some(server) = self.server().take() {
-            let _ = server.shutdown(Shutdown::Both);
-        }
-        if how == Cut::Fin {
-            let _ = self.client.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn server(&self) -> MutexGuard<'_, Option<Arc<TcpStream>>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores the connection to the server, or closes it if the link was cut meanwhile.
-    fn attach(&self, server: &Arc<TcpStream>) {
-        *self.server() = Some(Arc::clone(server));
-        if self.is_cut() {
-            let _ = server.shutdown(Shutdown::Both);
-        }
-    }
-}
-
 fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
     while let Ok((client, _)) = listener.accept() {
         if shared.closing.load(Ordering::SeqCst) {
             return;
         }
-        let link = Arc::new(Link {
-            client,
-            server: Mutex::new(None),
-            cut: AtomicBool::new(false),
-            fault: Mutex::new(()),
-            answered: AtomicBool::new(true),
-            trickle: AtomicU64::new(0),
-        });
+        let link = Arc::new(Link::new(client));
         shared.register(&link);
         let shared = Arc::clone(shared);
         thread::spawn(move || serve(&link, target, &shared));

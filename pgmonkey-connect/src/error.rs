@@ -13,6 +13,8 @@ use pgmonkey_config::MOST_SESSIONS;
 use crate::status::Status;
 
 mod acquire_timeout;
+mod conversions;
+mod deadline_exceeded;
 pub(crate) mod driver;
 pub mod failure;
 #[cfg(feature = "tls")]
@@ -29,6 +31,7 @@ mod session_end;
 mod tls_failure;
 
 pub use acquire_timeout::AcquireTimeout;
+pub use deadline_exceeded::{DeadlineExceeded, DeadlineStage, StatementEnd};
 use driver::DriverText;
 use failure::ConnectFailure;
 pub use hook_failure::HookFailure;
@@ -92,6 +95,10 @@ pub enum Error {
     /// No session became available within the acquire timeout.
     #[error(transparent)]
     Timeout(Arc<AcquireTimeout>),
+
+    /// The call did not end by its deadline; the error says what took the time.
+    #[error(transparent)]
+    DeadlineExceeded(Arc<DeadlineExceeded>),
 
     /// The number of waiting callers has reached `max_waiting`.
     #[error("pool for {target} has reached max_waiting: {} callers are already waiting ({status})", status.waiting)]
@@ -305,6 +312,16 @@ pub enum Error {
         advice: &'static str,
     },
 
+    /// A stream of this transaction was dropped before its end, and too much of it is left to be
+    /// read before the next statement. Nothing was sent. Stopping it would abort the transaction, so
+    /// the transaction can only be rolled back.
+    #[error(
+        "a stream of this transaction was dropped with more than {} MiB or {:?} left to read: roll the transaction back, and read such rows with transaction.stream, which can be dropped at any time",
+        crate::limits::UNREAD >> 20,
+        crate::limits::STATEMENT
+    )]
+    StreamUnread,
+
     /// A statement was given the wrong number of parameters. Nothing was sent.
     #[error("the statement takes {} and was given {given}", parameters(*.expected))]
     ParameterCount {
@@ -369,25 +386,6 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not `{self:#}` for `{:#?}`: `dbg!` wants line breaks, not the server's DETAIL.
         write!(f, "{self}")
-    }
-}
-
-impl Error {
-    /// Wraps the caller's own error, so that a `transaction` closure can return it.
-    pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Other(Arc::from(error.into()))
-    }
-}
-
-impl From<tokio_postgres::Error> for Error {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(Arc::new(error))
-    }
-}
-
-impl From<pgmonkey_config::Error> for Error {
-    fn from(error: pgmonkey_config::Error) -> Self {
-        Self::Config(Arc::new(error))
     }
 }
 

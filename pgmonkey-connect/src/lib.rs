@@ -20,7 +20,7 @@
 //! | why a session ended | [`SessionEnd`] |
 //! | how session settings reach the server | [`startup`] |
 //! | how text is quoted in a statement | [`sql`] |
-//! | by when a call must have ended | [`Deadline`] |
+//! | by when a call must have ended, and how it is ended | [`deadline`] |
 //! | how a transaction begins, and when it is run again | [`transaction`] |
 //! | how a returned session is reset | [`recycle`] |
 //! | when a session reaches its maximum lifetime | [`expiry`] |
@@ -30,6 +30,8 @@
 //! | what a statement's text can do to the session | [`sql`] |
 //! | which statements may share a session | [`sharing`] |
 //! | which rows of a statement's answer a call returns | [`answer`] |
+//! | how rows are fetched in chunks | [`cursor`] |
+//! | what is left of a stream that was dropped | [`unread`] |
 //! | how statements are sent without being prepared | [`parameter_types`] |
 //! | which channels a listener subscribes to, and when it reconnects | [`listening`] |
 //! | which guard holds the single session of a pool for tests | [`test_transaction`] |
@@ -51,7 +53,7 @@
 
 mod attempt;
 mod backoff;
-mod deadline;
+pub mod deadline;
 pub mod error;
 mod files;
 #[cfg(feature = "__fuzz")]
@@ -86,12 +88,15 @@ pub use pool::{expiry, hook, recycle};
 pub use process::exit;
 pub use search::{credentials, plan, startup};
 pub use session::{
-    answer, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
-    statement_cache, test_transaction,
+    answer, cursor, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
+    statement_cache, test_transaction, unread,
 };
 pub use telemetry::{events, notices};
 
-pub use error::{Error, ErrorKind, HookFailure, LostAnswer, RetriesExhausted, SessionEnd};
+pub use error::{
+    DeadlineExceeded, DeadlineStage, Error, ErrorKind, HookFailure, LostAnswer, RetriesExhausted,
+    SessionEnd, StatementEnd,
+};
 pub use files::{ConfigFiles, Loaded, Stamp};
 pub use inventory::{CacheEntry, LastFailure, Listed};
 pub use pool::hook::HookVerdict;

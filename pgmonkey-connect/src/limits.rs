@@ -11,6 +11,14 @@ pub const LOOK: Duration = Duration::from_secs(1);
 pub const PROVIDER: Duration = Duration::from_secs(60);
 /// For a polite close: after that, the session is closed without waiting for the server.
 pub const FAREWELL: Duration = Duration::from_secs(1);
+/// For a statement to end after its deadline, once it has been cancelled: after that, its session is
+/// closed.
+pub const OVERDUE: Duration = Duration::from_secs(1);
+/// How many bytes of a dropped stream are read inside a transaction, where its statement cannot be
+/// cancelled.
+pub const UNREAD: u64 = 8 << 20;
+/// How long a cancel request may take to have an effect before another one is sent.
+pub const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 /// The lower limit of a check, so that a caller with little time left does not discard a healthy
 /// session.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);

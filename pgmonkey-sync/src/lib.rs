@@ -36,15 +36,18 @@ mod session;
 mod threads;
 
 pub use builder::Builder;
+pub use client::chunks::ChunkedRows;
 pub use client::copy::{CopyInWriter, CopyOutReader};
 pub use client::guard::ClientGuard;
 pub use client::savepoint_builder::SavepointBuilder;
 pub use client::stream::RowIter;
+pub use client::timed::TimedSession;
 pub use client::transaction::{Savepoint, Transaction};
 pub use handle::connection::Connection;
 pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
 pub use handle::pool::Pool;
+pub use handle::timed::TimedHandle;
 pub use handle::transaction_builder::TransactionBuilder;
 pub use listener::Listener;
 pub use manager::{ConnectionManager, ManagerBuilder, Watch};
@@ -53,8 +56,9 @@ pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, Provi
 pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
-    ListenEvent, Report, RetriesExhausted, Role, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
+    HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role,
+    StatementCacheStatus, StatementEnd, Status, Tls,
 };
 #[doc(no_inline)]
 pub use postgres;

@@ -24,8 +24,9 @@ pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Deadline, Error, ErrorKind, HookFailure, HookVerdict, LastFailure,
-    ListenEvent, Report, RetriesExhausted, Role, SessionEnd, StatementCacheStatus, Status, Tls,
+    AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
+    HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role, SessionEnd,
+    StatementCacheStatus, StatementEnd, Status, Tls,
 };
 pub use pgmonkey_connect::{failure, printable};
 
@@ -45,9 +46,10 @@ pub use pgmonkey_async as aio;
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(no_inline)]
 pub use pgmonkey_sync::{
-    AfterConnect, AfterRelease, BeforeAcquire, Builder, ClientGuard, Connection, CopyInWriter,
-    CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool, RowIter, Savepoint,
-    SavepointBuilder, Transaction, TransactionBuilder, Watch, postgres,
+    AfterConnect, AfterRelease, BeforeAcquire, Builder, ChunkedRows, ClientGuard, Connection,
+    CopyInWriter, CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool,
+    RowIter, Savepoint, SavepointBuilder, TimedHandle, TimedSession, Transaction,
+    TransactionBuilder, Watch, postgres,
 };
 
 #[cfg(feature = "async")]
@@ -55,11 +57,12 @@ pub use pgmonkey_sync::{
 #[doc(no_inline)]
 pub use pgmonkey_async::{
     AfterConnect as AsyncAfterConnect, AfterRelease as AsyncAfterRelease,
-    BeforeAcquire as AsyncBeforeAcquire, Builder as AsyncBuilder, ClientGuard as AsyncClientGuard,
-    Connection as AsyncConnection, CopyInSink, CopyOutStream, Database as AsyncDatabase,
-    Execute as AsyncExecute, Hooks as AsyncHooks, Listener as AsyncListener,
-    OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool, RowStream,
-    Savepoint as AsyncSavepoint, SavepointBuilder as AsyncSavepointBuilder, Scoped,
+    BeforeAcquire as AsyncBeforeAcquire, Builder as AsyncBuilder, ChunkedRows as AsyncChunkedRows,
+    ClientGuard as AsyncClientGuard, Connection as AsyncConnection, CopyInSink, CopyOutStream,
+    Database as AsyncDatabase, Execute as AsyncExecute, Hooks as AsyncHooks,
+    Listener as AsyncListener, OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool,
+    RowStream, Savepoint as AsyncSavepoint, SavepointBuilder as AsyncSavepointBuilder, Scoped,
+    TimedHandle as AsyncTimedHandle, TimedSession as AsyncTimedSession,
     Transaction as AsyncTransaction, TransactionBuilder as AsyncTransactionBuilder,
     Watch as AsyncWatch, tokio_postgres,
 };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,6 +11,7 @@ use futures_sink::Sink;
 use pgmonkey_connect::Error;
 
 use crate::client::stream::Origin;
+use crate::session::unread::Source;
 
 /// The data of a `COPY … TO STDOUT`, one message at a time: a [`Stream`], or [`next`](Self::next)
 /// in a loop. Uses a session as a [`RowStream`](crate::RowStream) does.
@@ -25,17 +26,16 @@ use crate::client::stream::Origin;
 /// ```
 #[must_use = "data is fetched as it is read"]
 pub struct CopyOutStream {
-    data: Pin<Box<tokio_postgres::CopyOutStream>>,
+    /// `None` after the end.
+    data: Option<Pin<Box<tokio_postgres::CopyOutStream>>>,
     origin: Origin,
-    ended: bool,
 }
 
 impl CopyOutStream {
     pub(crate) fn new(data: tokio_postgres::CopyOutStream, origin: Origin) -> Self {
         Self {
-            data: Box::pin(data),
+            data: Some(Box::pin(data)),
             origin,
-            ended: false,
         }
     }
 
@@ -53,14 +53,35 @@ impl Stream for CopyOutStream {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
+        let this = &mut *self;
+        let Some(data) = &mut this.data else {
             return Poll::Ready(None);
+        };
+        if let Err(exceeded) = this.origin.check_limit(cx) {
+            this.end();
+            return Poll::Ready(Some(Err(exceeded)));
         }
-        let piece = ready!(self.data.as_mut().poll_next(cx));
+        let piece = ready!(data.as_mut().poll_next(cx));
         if piece.is_none() {
-            (self.ended, self.origin.guard) = (true, None);
+            (this.data, this.origin.guard) = (None, None);
         }
-        Poll::Ready(piece.map(|piece| piece.map_err(|error| self.origin.explain(error))))
+        Poll::Ready(piece.map(|piece| piece.map_err(|error| this.origin.explain(error))))
+    }
+}
+
+impl CopyOutStream {
+    /// Ends the stream before its last piece.
+    fn end(&mut self) {
+        if let Some(data) = self.data.take() {
+            self.origin.leave(Source::Copy(data));
+        }
+        self.origin.guard = None;
+    }
+}
+
+impl Drop for CopyOutStream {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -109,7 +130,12 @@ impl<U: Buf + Send + 'static> CopyInSink<U> {
     ///
     /// [`Error::Database`], which may also concern data sent earlier.
     pub async fn finish(&mut self) -> Result<u64, Error> {
-        let copied = self.sink.as_mut().finish().await;
+        let mut finish = pin!(self.sink.as_mut().finish());
+        let copied = poll_fn(|cx| {
+            self.origin.check_limit(cx)?;
+            finish.as_mut().poll(cx).map(Ok::<_, Error>)
+        });
+        let copied = copied.await?;
         self.origin.guard = None;
         copied.map_err(|error| self.origin.explain(error))
     }
@@ -119,6 +145,7 @@ impl<U: Buf + Send + 'static> Sink<U> for CopyInSink<U> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.origin.check_limit(cx)?;
         let ready = self.sink.as_mut().poll_ready(cx);
         ready.map_err(|error| self.origin.explain(error))
     }
@@ -129,6 +156,7 @@ impl<U: Buf + Send + 'static> Sink<U> for CopyInSink<U> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.origin.check_limit(cx)?;
         let flushed = self.sink.as_mut().poll_flush(cx);
         flushed.map_err(|error| self.origin.explain(error))
     }

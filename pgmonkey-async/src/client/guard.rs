@@ -9,6 +9,7 @@ use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, Report, limits};
 
 use crate::client::statements::statements_of_session;
+use crate::client::timed::timed;
 use crate::client::transaction::Savepoint;
 use crate::pool::Shared;
 use crate::pool::acquire::InUse;
@@ -64,7 +65,8 @@ impl ClientGuard {
     /// [`Error::Database`].
     pub async fn begin(&mut self) -> Result<(), Error> {
         let depth = self.session().outermost();
-        self.by_hand = Some(self.session().begin(depth).await?);
+        let session = self.session();
+        self.by_hand = Some(session.bounded(session.begin(depth)).await?);
         Ok(())
     }
 
@@ -76,7 +78,8 @@ impl ClientGuard {
     /// failed, [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub async fn commit(&mut self) -> Result<(), Error> {
         let mark = self.take_by_hand("commit").await?;
-        self.session().commit(mark).await
+        let session = self.session();
+        session.bounded(session.commit(mark)).await
     }
 
     /// Rolls back the open transaction.
@@ -115,7 +118,7 @@ impl ClientGuard {
     /// [`Error::Unanswered`], [`Error::Database`].
     pub async fn ping(&mut self) -> Result<Report, Error> {
         let limit = limits::ping(self.in_use.pool().settings.timeout);
-        self.session().check_usable()?;
+        self.session().make_ready().await?;
         self.session().ping(limit).await
     }
 
@@ -150,6 +153,7 @@ impl ClientGuard {
 
 prepares!(ClientGuard);
 statements_of_session!(ClientGuard);
+timed!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = tokio_postgres::Client;

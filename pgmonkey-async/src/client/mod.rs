@@ -1,5 +1,6 @@
 //! How a program uses a session: guards, transactions, streams, and the statements run on them.
 
+pub(crate) mod chunks;
 mod confirmation;
 pub(crate) mod copy;
 pub(crate) mod guard;
@@ -9,4 +10,5 @@ pub(crate) mod savepoint_builder;
 pub(crate) mod scoped;
 pub(crate) mod statements;
 pub(crate) mod stream;
+pub(crate) mod timed;
 pub(crate) mod transaction;

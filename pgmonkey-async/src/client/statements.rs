@@ -3,6 +3,7 @@
 use std::panic::Location;
 
 use bytes::Buf;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::parameter_types::{check_count, check_number};
 use pgmonkey_connect::{AsStatement, Error, StatementRef};
 
@@ -20,6 +21,31 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         // Built where it is awaited, because moving a future copies it.
+        match self.limit() {
+            Some(call) => {
+                let run = self.run_by::<A, S>(call, statement, params);
+                Box::pin(run).await
+            }
+            None => self.run_unbounded::<A, S>(statement, params).await,
+        }
+    }
+
+    /// As [`run_statement`](Self::run_statement), by a deadline.
+    pub(crate) async fn run_by<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        call: TimedCall,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
+        let run = self.run_unbounded::<A, S>(statement, params);
+        self.bounded_by(call, run).await
+    }
+
+    async fn run_unbounded<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
         match self.is_standalone() {
             true => {
                 let run = self.run_plain::<A, S>(statement, params);
@@ -34,7 +60,7 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         check_number(params.len())?;
         match statement.as_statement() {
             StatementRef::Text(text) => self.run_text::<A>(text, params).await,
@@ -60,8 +86,10 @@ impl Session {
     ) -> Result<(A::Output, Origin), Error> {
         // A stream outlives the call, so in a test transaction it has no savepoint of its own.
         let sending = self.sending();
-        let output = self.run_plain::<A, S>(statement, params).await?;
-        Ok((output, Origin::new(self, (sending, statement.text()))))
+        let output = self.bounded(self.run_plain::<A, S>(statement, params));
+        let output = output.await?;
+        let sent = (sending, statement.text());
+        Ok((output, Origin::of(self, self.limit(), sent)))
     }
 
     /// Runs statements separated by semicolons.
@@ -70,6 +98,10 @@ impl Session {
         _place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
+        self.bounded(self.run_batch_unbounded(statements)).await
+    }
+
+    pub(crate) async fn run_batch_unbounded(&self, statements: &str) -> Result<(), Error> {
         match self.is_standalone() {
             true => Box::pin(self.in_savepoint(self.run(statements))).await,
             false => {

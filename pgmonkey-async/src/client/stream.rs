@@ -5,40 +5,70 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures_core::Stream;
-use pgmonkey_connect::Error;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::wire::Observer;
+use pgmonkey_connect::{DeadlineExceeded, Error, StatementEnd};
+use tokio::time::{Sleep, sleep_until};
 use tokio_postgres::Row;
 
 use crate::client::guard::ClientGuard;
 use crate::session::Session;
+use crate::session::unread::{Source, UnreadStream, UnreadStreams};
 
 /// The session of a stream.
 pub(crate) struct Origin {
     observer: Arc<Observer>,
     /// The statement, which may have been executed although the session was lost.
     statement: (Sending, Option<Box<str>>),
+    limit: Option<Limit>,
+    /// Where the stream goes if it is dropped before its end, for the stream of a guard.
+    unread: Option<Arc<UnreadStreams>>,
     /// The session's guard, for the stream of a handle; released at the end of the stream.
     pub(super) guard: Option<ClientGuard>,
 }
 
+/// What was known before a stream's statement was sent, and its text.
+type Sent<'a> = (Sending, Option<&'a str>);
+
+/// The deadline of a stream.
+struct Limit {
+    call: TimedCall,
+    /// Wakes the reader at the deadline.
+    alarm: Pin<Box<Sleep>>,
+}
+
 impl Origin {
-    pub(crate) fn new(session: &Session, (sending, text): (Sending, Option<&str>)) -> Self {
+    /// A stream on a session that its caller holds.
+    pub(crate) fn of(session: &Session, call: Option<TimedCall>, sent: Sent<'_>) -> Self {
+        let mut origin = Self::new(session, call, sent);
+        origin.unread = Some(Arc::clone(session.unread()));
+        origin
+    }
+
+    /// A stream on a session of its own.
+    pub(crate) fn owning(guard: ClientGuard, sent: Sent<'_>) -> Self {
+        let session = guard.session();
+        let mut origin = Self::new(session, session.limit(), sent);
+        origin.guard = Some(guard);
+        origin
+    }
+
+    fn new(session: &Session, call: Option<TimedCall>, (sending, text): Sent<'_>) -> Self {
+        let limit = call.map(|call| Limit {
+            call,
+            alarm: Box::pin(sleep_until(call.deadline.instant().into())),
+        });
         Self {
             observer: Arc::clone(session.observer()),
             statement: (sending, text.map(Box::from)),
+            limit,
+            unread: None,
             guard: None,
-        }
-    }
-
-    /// Keeps the session's guard until the end of the stream.
-    pub(crate) fn keeping(self, guard: ClientGuard) -> Self {
-        Self {
-            guard: Some(guard),
-            ..self
         }
     }
 
@@ -47,6 +77,31 @@ impl Origin {
         let (sending, text) = &self.statement;
         let error = Takes::Rows.explain(error, Some(&self.observer));
         sending.explain(error, Some(&self.observer), text.as_deref())
+    }
+
+    /// Fails once the deadline has passed; wakes the task then.
+    pub(super) fn check_limit(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(limit) = &mut self.limit else {
+            return Ok(());
+        };
+        match limit.alarm.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(DeadlineExceeded::running(
+                StatementEnd::Abandoned,
+                limit.call,
+            )),
+        }
+    }
+
+    /// Takes care of what a stream has left unread: the session's next call does so, or the release
+    /// of the session.
+    pub(super) fn leave(&self, source: Source) {
+        if let Some(unread) = &self.unread {
+            let now = Instant::now();
+            let is_over = |limit: &Limit| limit.call.deadline.is_over(now);
+            let stops = self.limit.as_ref().is_some_and(is_over);
+            unread.keep(UnreadStream { source, stops });
+        }
     }
 }
 
@@ -65,19 +120,19 @@ impl Origin {
 /// ```
 #[must_use = "rows are fetched as they are read"]
 pub struct RowStream {
-    rows: Pin<Box<tokio_postgres::RowStream>>,
+    /// `None` after the end: the driver's stream must not be polled then.
+    rows: Option<Pin<Box<tokio_postgres::RowStream>>>,
+    rows_affected: Option<u64>,
     /// After the rows, so that it is dropped after them.
     origin: Origin,
-    /// The driver's stream must not be polled after its end.
-    ended: bool,
 }
 
 impl RowStream {
     pub(crate) fn new(rows: tokio_postgres::RowStream, origin: Origin) -> Self {
         Self {
-            rows: Box::pin(rows),
+            rows: Some(Box::pin(rows)),
+            rows_affected: None,
             origin,
-            ended: false,
         }
     }
 
@@ -92,7 +147,7 @@ impl RowStream {
 
     /// Returns how many rows the statement affected; known at the end of the stream.
     pub fn rows_affected(&self) -> Option<u64> {
-        self.rows.rows_affected()
+        self.rows_affected
     }
 }
 
@@ -100,14 +155,36 @@ impl Stream for RowStream {
     type Item = Result<Row, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
+        let this = &mut *self;
+        let Some(rows) = &mut this.rows else {
             return Poll::Ready(None);
+        };
+        if let Err(exceeded) = this.origin.check_limit(cx) {
+            this.end();
+            return Poll::Ready(Some(Err(exceeded)));
         }
-        let row = ready!(self.rows.as_mut().poll_next(cx));
+        let row = ready!(rows.as_mut().poll_next(cx));
         if row.is_none() {
-            (self.ended, self.origin.guard) = (true, None);
+            this.rows_affected = rows.rows_affected();
+            (this.rows, this.origin.guard) = (None, None);
         }
-        Poll::Ready(row.map(|row| row.map_err(|error| self.origin.explain(error))))
+        Poll::Ready(row.map(|row| row.map_err(|error| this.origin.explain(error))))
+    }
+}
+
+impl RowStream {
+    /// Ends the stream before its last row.
+    fn end(&mut self) {
+        if let Some(rows) = self.rows.take() {
+            self.origin.leave(Source::Rows(rows));
+        }
+        self.origin.guard = None;
+    }
+}
+
+impl Drop for RowStream {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -10,9 +10,11 @@ use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::transaction::{Confirm, Options};
 use pgmonkey_connect::{Error, savepoint};
 
+use crate::client::chunks::chunks;
 use crate::client::confirmation;
 use crate::client::guard::ClientGuard;
 use crate::client::statements::statements_of_session;
+use crate::client::timed::timed;
 use crate::session::Session;
 use crate::session::prepared::prepares;
 
@@ -50,7 +52,9 @@ impl Transaction {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
         let confirm = options.confirm(depth, Instant::now());
-        let mark = guard.session().begin_with(depth, &text).await?;
+        let session = guard.session();
+        let begin = session.begin_with(depth, &text);
+        let mark = session.bounded(begin).await?;
         Ok(Self {
             guard,
             mark,
@@ -86,7 +90,8 @@ impl Transaction {
             // Boxed, so that transactions without it do not pay for its size.
             return Box::pin(confirmation::commit_owned(self.guard, self.mark, confirm)).await;
         }
-        self.guard.session().commit(self.mark).await?;
+        let session = self.guard.session();
+        session.bounded(session.commit(self.mark)).await?;
         match self.undo {
             Some(text) => self.guard.session().run(&text).await,
             None => Ok(()),
@@ -104,6 +109,14 @@ impl Transaction {
 }
 
 impl Transaction {
+    pub(crate) fn guard(&self) -> &ClientGuard {
+        &self.guard
+    }
+
+    pub(crate) fn guard_mut(&mut self) -> &mut ClientGuard {
+        &mut self.guard
+    }
+
     fn session(&self) -> &Session {
         self.guard.session()
     }
@@ -111,6 +124,8 @@ impl Transaction {
 
 prepares!(Transaction);
 statements_of_session!(Transaction);
+timed!(Transaction);
+chunks!(Transaction);
 
 /// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
 /// it are savepoints. Dereferences to the driver's [`tokio_postgres::Client`]; dropping it undoes
@@ -157,7 +172,9 @@ impl<'a> Savepoint<'a> {
             undo: options.undo_at(depth),
             confirm: options.confirm(depth, Instant::now()),
         };
-        opened.mark = opened.guard.session().begin_with(depth, &text).await?;
+        let session = opened.guard.session();
+        let begin = session.begin_with(depth, &text);
+        opened.mark = session.bounded(begin).await?;
         Ok(opened)
     }
 
@@ -190,7 +207,10 @@ impl<'a> Savepoint<'a> {
                 ))
                 .await
             }
-            None => self.guard.session().commit(self.mark).await,
+            None => {
+                let session = self.guard.session();
+                session.bounded(session.commit(self.mark)).await
+            }
         };
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
@@ -220,6 +240,8 @@ impl Savepoint<'_> {
 
 prepares!(Savepoint<'_>);
 statements_of_session!(Savepoint<'_>);
+timed!(Savepoint<'_>);
+chunks!(Savepoint<'_>);
 
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {

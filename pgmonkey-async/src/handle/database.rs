@@ -11,6 +11,7 @@ use crate::client::transaction::Transaction;
 use crate::handle::connection::Connection;
 use crate::handle::pool::Pool;
 use crate::handle::queries::statements_of_handle;
+use crate::handle::timed::timed;
 use crate::options::HandleOptions;
 
 /// A [`Connection`] or a [`Pool`], as the config's `connection_type` says. The code stays the same
@@ -225,6 +226,7 @@ impl Database {
 }
 
 statements_of_handle!(Database);
+timed!(Database);
 
 /// Opens a handle of this type, as the pool inside it.
 pub(crate) async fn open(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgmonkey_cache::Sharded;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
-use pgmonkey_connect::pool::{self, Caller};
+use pgmonkey_connect::pool;
 use pgmonkey_connect::succession::Succession;
 use pgmonkey_connect::{Error, Report, Status};
 
@@ -16,9 +16,9 @@ use crate::client::guard::ClientGuard;
 use crate::client::scoped::Scoped;
 use crate::client::transaction::Transaction;
 use crate::handle::queries::statements_of_handle;
+use crate::handle::timed::timed;
 use crate::options::HandleOptions;
 use crate::pool::Shared;
-use crate::runtimes;
 
 /// A pool of sessions for tasks.
 ///
@@ -135,33 +135,6 @@ impl Pool {
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<ClientGuard, Error>> + Send + '_ {
         self.hold(Location::caller())
-    }
-
-    /// As [`acquire`](Self::acquire), on behalf of the code at `location`.
-    pub(crate) async fn hold(
-        &self,
-        location: &'static Location<'static>,
-    ) -> Result<ClientGuard, Error> {
-        let acquired = self.acquire_at(location).await;
-        if let (Some(holder), Ok(_)) = (&self.0.shared.holder, &acquired) {
-            holder.take(location);
-        }
-        acquired
-    }
-
-    /// As [`hold`](Self::hold), for one statement: the session is certain to be released.
-    pub(crate) async fn acquire_at(
-        &self,
-        location: &'static Location<'static>,
-    ) -> Result<ClientGuard, Error> {
-        let mut caller = Caller::new(location, runtimes::here());
-        let in_use = match self.0.shared.acquire(&mut caller).await {
-            Err(closed @ Error::Closed { .. }) => {
-                Box::pin(self.acquire_from_successor(caller, closed)).await?
-            }
-            acquired => acquired?,
-        };
-        Ok(ClientGuard::new(in_use))
     }
 
     pub(crate) fn pool(&self) -> &Self {
@@ -380,6 +353,7 @@ impl Pool {
 }
 
 statements_of_handle!(Pool);
+timed!(Pool);
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

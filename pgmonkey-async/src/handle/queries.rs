@@ -24,13 +24,35 @@ impl Pool {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        let caller = Caller::new(location, runtimes::here());
+        self.run_for::<A, S>(caller, statement, params).await
+    }
+
+    /// As [`run_statement`](Self::run_statement), for a caller with its own limits.
+    pub(crate) async fn run_for<A: Answer, S: ?Sized + Sync + AsStatement>(
+        &self,
+        mut caller: Caller,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
         check_number(params.len())?;
-        let mut caller = Caller::new(location, runtimes::here());
         match self.run_here::<A, S>(&mut caller, statement, params).await {
             Err(closed @ Error::Closed { .. }) => {
                 Box::pin(self.run_at_successor::<A, S>(caller, closed, statement, params)).await
             }
             answer => answer,
+        }
+    }
+
+    /// Whether this pool may run the statement on a shared session.
+    pub(crate) fn may_share<S: ?Sized + AsStatement>(
+        &self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> bool {
+        match (&self.shared().multiplex, statement.text()) {
+            (Some(multiplex), Some(text)) => multiplex.takes(text, params),
+            _ => false,
         }
     }
 
@@ -68,8 +90,7 @@ impl Pool {
         let session = guard.session();
         let sending = session.sending();
         let output = session.run_plain::<A, S>(statement, params).await?;
-        let origin = Origin::new(session, (sending, statement.text()));
-        Ok((output, origin.keeping(guard)))
+        Ok((output, Origin::owning(guard, (sending, statement.text()))))
     }
 
     /// Runs statements separated by semicolons on a session of its own.

@@ -62,7 +62,8 @@ impl Shell for Shared {
     }
 
     /// Releases a clean session at once; another one is reset by a task.
-    fn release(checkout: Checkout) {
+    fn release(mut checkout: Checkout) {
+        checkout.forget_unread();
         let pool = checkout.pool();
         if let Some(holder) = &pool.holder {
             holder.release();
@@ -72,6 +73,7 @@ impl Shell for Shared {
         if hooks.is_none() && checkout.is_clean(reset) {
             checkout.warn_out_of_reach(reset);
             events::recycled(pool.core.label().name(), Verdict::Keep);
+            checkout.limit_to(None);
             return checkout.release_clean();
         }
         let hooks = hooks.cloned();
@@ -175,11 +177,14 @@ impl Shared {
         mut waiting: Waiter<Self>,
         caller: &mut Caller,
     ) -> Result<Checkout, Error> {
-        let timeout = caller.wait_for(self.settings.timeout);
-        if timeout.is_zero() {
+        let deadline = match caller.wait_for(self.settings.timeout) {
+            Duration::ZERO => None,
+            timeout => caller.began.checked_add(timeout),
+        };
+        let Some(deadline) = deadline.into_iter().chain(caller.until).min() else {
             return poll_fn(|cx| waiting.poll(cx)).await;
-        }
-        let left = || timeout.saturating_sub(caller.began.elapsed());
+        };
+        let left = || deadline.saturating_duration_since(Instant::now());
         // Nearly every wait ends long before its timeout, and setting a timer costs as much as all
         // the rest of it.
         let early = poll_fn(|cx| match waiting.poll(cx) {
@@ -190,7 +195,7 @@ impl Shared {
             return delivery;
         }
         let delivery = poll_fn(|cx| waiting.poll(cx));
-        let in_time = Box::pin(tokio::time::timeout(left(), delivery)).await;
+        let in_time = Box::pin(tokio::time::timeout_at(deadline.into(), delivery)).await;
         in_time.unwrap_or_else(|_| waiting.time_out())
     }
 
@@ -212,7 +217,8 @@ impl Shared {
         }
         if self.settings.check_on_checkout {
             checkout.check(CloseReason::Dead);
-            let limit = limits::check(self.settings.timeout, caller.began.elapsed());
+            let timeout = caller.at_most(self.settings.timeout);
+            let limit = limits::check(timeout, caller.began.elapsed());
             if !checkout.answers(limit).await {
                 return Ok(Some(CloseReason::Dead));
             }
@@ -307,7 +313,10 @@ async fn recycle_and_release(mut checkout: Checkout, hooks: Option<Hooks>) {
         clean = checkout.ask_after_release(&hooks).await;
     }
     match clean {
-        Ok(()) => checkout.release_clean(),
+        Ok(()) => {
+            checkout.limit_to(None);
+            checkout.release_clean();
+        }
         Err(reason) => checkout.end(reason),
     }
 }

@@ -16,7 +16,7 @@ impl Session {
     ///
     /// [`Error::OpenedBeforeFork`].
     pub(super) async fn defer_begin(&self, text: &str) -> Result<bool, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         self.settle().await;
         if !self.activity.is_idle() || self.state() != WireState::Idle {
             return Ok(false);

@@ -77,7 +77,7 @@ impl Session {
         confirmation: &Confirmation,
         question: &str,
     ) -> Result<Option<Answer>, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         let limit = confirmation.deadline().remaining(Instant::now());
         let limit = limit.max(limits::LOOK);
         let asked = self.within(limit, self.client().simple_query(question));

@@ -87,7 +87,7 @@ impl Session {
         params: Params<'_>,
         behind: impl Future<Output = T>,
     ) -> Result<Sent<A, T>, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         check_number(params.len())?;
         if self.look(mark).await? != Found::Open {
             let ended = self.commit(mark).await;

@@ -32,8 +32,16 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Unanswered`], [`Error::Database`].
+    /// [`Error::Unanswered`], [`Error::Database`]; [`Error::DeadlineExceeded`] if the deadline of
+    /// the session's calls has passed.
     pub(crate) async fn ping(&self, limit: Duration) -> Result<Report, Error> {
+        let limit = match self.limit() {
+            Some(call) => {
+                call.check()?;
+                limit.min(call.deadline.remaining(Instant::now()))
+            }
+            None => limit,
+        };
         let began = Instant::now();
         let ask = self.client.query_typed_one(PING, &[]);
         match self.within(limit, ask).await {

@@ -1,31 +1,33 @@
 //! One server session and what the pool must know about it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
-use pgmonkey_connect::hook::{Approval, approval};
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::pool::{Home, Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
-use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, WireState};
-use pgmonkey_connect::{CloseReason, ConnectedTo, Error, HookFailure, HookVerdict, events};
+use pgmonkey_connect::{CloseReason, ConnectedTo, Error, events};
 use tokio::runtime::Handle;
 
 use crate::runtimes;
 use crate::session::connect::Connected;
 use crate::session::driver::DriverActivity;
-use crate::session::hooks::Hooks;
 use crate::session::prepared::Prepared;
 
 use self::outer::Outer;
+use self::unread::UnreadStreams;
 
 pub(crate) mod answer;
+mod approval;
 mod begin;
 mod closing;
 pub(crate) mod confirmation;
 pub(crate) mod connect;
+mod cursor;
 pub(crate) mod driver;
 pub(crate) mod engine;
 mod first_run;
@@ -34,10 +36,12 @@ mod last_statement;
 mod limited;
 mod outcome;
 mod outer;
+mod overdue;
 pub(crate) mod prepared;
 mod recycling;
 mod savepoint;
 mod unnamed;
+pub(crate) mod unread;
 
 /// A live session. Dropping it closes it: the driver's task sends Terminate.
 pub(crate) struct Session {
@@ -54,6 +58,12 @@ pub(crate) struct Session {
     /// The number of requests when the session was last in that state.
     restored_at: u32,
     was_acquired: bool,
+    /// How many cursors were opened.
+    cursors: AtomicU32,
+    /// What limits the calls on the session.
+    limit: Option<TimedCall>,
+    /// Streams that were dropped before their end.
+    unread: Arc<UnreadStreams>,
     prepared: Prepared,
     /// The runtime that the session lives in.
     runtime: Handle,
@@ -73,6 +83,9 @@ impl Session {
             outer: None,
             prepared,
             was_acquired: false,
+            cursors: AtomicU32::new(0),
+            limit: None,
+            unread: Arc::default(),
             restore,
             restored_at: opened.connected_to.observer().requests(),
             client: opened.client,
@@ -181,51 +194,6 @@ impl Session {
         }
     }
 
-    /// Asks the hook whether the session may be handed out.
-    pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
-        let as_opened = self.observer.left_behind() == Effects::NONE;
-        let mut answer = hooks.ask_before_acquire(&mut self.client).await;
-        if answer.is_ok() {
-            self.settle().await;
-        }
-        let clean =
-            self.activity.spin_until_idle() && verdict(self.state(), reset) == Verdict::Keep;
-        if matches!(answer, Ok(HookVerdict::Keep)) && !clean {
-            answer = Err(HookFailure::LeftOpen {
-                hook: "before_acquire",
-            });
-        }
-        if let Err(failure) = &answer {
-            events::hook_failed(self.label.name(), failure);
-        }
-        let approval = approval(answer, self.was_acquired);
-        if let Approval::Accept = approval {
-            if as_opened {
-                // What the hook has set belongs to the program, not to the caller.
-                self.is_as_opened();
-            }
-            self.was_acquired = true;
-        }
-        approval
-    }
-
-    /// Asks the hook whether the session, now reset, is kept. Returns why not.
-    pub(crate) async fn ask_after_release(&mut self, hooks: &Hooks) -> Result<(), CloseReason> {
-        match hooks.ask_after_release(&mut self.client).await {
-            Ok(HookVerdict::Keep) => {
-                // Settings made by the hook stay; what it left open does not.
-                let clean = self.recycle(Reset::Transaction).await;
-                self.is_as_opened();
-                clean
-            }
-            Ok(HookVerdict::Discard) => Err(CloseReason::Hook),
-            Err(failure) => {
-                events::hook_failed(self.label.name(), &failure);
-                Err(CloseReason::Hook)
-            }
-        }
-    }
-
     /// Returns the state after every earlier request has been answered.
     ///
     /// The driver reports a failed statement before the server is ready again; until then it is not
@@ -236,7 +204,7 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) async fn idle_state(&self) -> Result<WireState, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         self.settle().await;
         if !self.activity.is_idle() || matches!(self.state(), WireState::Busy(_)) {
             self.run("").await?;
@@ -255,7 +223,7 @@ impl Session {
 
     /// Runs a statement that the session itself needs: to begin, end or undo something.
     pub(crate) async fn run(&self, statement: &str) -> Result<(), Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         let done = self.client.batch_execute(statement).await;
         done.map_err(|error| self.explain_answer(error, Takes::Rows))
     }

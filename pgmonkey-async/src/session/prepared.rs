@@ -199,7 +199,7 @@ impl Session {
         text: &str,
         types: &[Type],
     ) -> Result<Statement, Error> {
-        self.check_usable()?;
+        self.make_ready().await?;
         if self.prepared().is_off() {
             let prepared = self.client().prepare_typed(text, types).await;
             return prepared.map_err(|error| self.explain_prepare(error));
@@ -348,7 +348,8 @@ macro_rules! prepares {
                 &self,
                 text: &str,
             ) -> Result<::tokio_postgres::Statement, Error> {
-                self.session().prepare_cached(text, &[]).await
+                let session = self.session();
+                session.bounded(session.prepare_cached(text, &[])).await
             }
 
             /// As [`prepare_cached`](Self::prepare_cached), with parameter types; see
@@ -362,7 +363,8 @@ macro_rules! prepares {
                 text: &str,
                 types: &[::tokio_postgres::types::Type],
             ) -> Result<::tokio_postgres::Statement, Error> {
-                self.session().prepare_cached(text, types).await
+                let session = self.session();
+                session.bounded(session.prepare_cached(text, types)).await
             }
         }
     };

@@ -9,15 +9,13 @@ use pgmonkey_connect::recycle::{Undo, Verdict, verdict};
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{CloseReason, events, limits};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_postgres::NoTls;
 
 use super::Session;
 
 /// How long an answer may be under way before its statement counts as running.
 const GRACE: Duration = Duration::from_millis(10);
-/// How long a cancel request may take to have an effect before another one is sent.
-const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 impl Session {
     /// Resets a released session, or returns why it is not kept.
@@ -119,14 +117,14 @@ impl Session {
         if !is_busy() && self.activity.is_idle() {
             return true;
         }
-        let end = Instant::now() + limits::STATEMENT;
+        let end = Instant::now() + self.patience();
         let mut busy = is_busy();
         let mut rest = pin!(self.client.batch_execute(""));
         while Instant::now() < end {
             if busy && !self.cancel().await {
                 return false;
             }
-            if let Ok(done) = timeout(CANCEL_AGAIN, &mut rest).await {
+            if let Ok(done) = timeout(limits::CANCEL_AGAIN, &mut rest).await {
                 return done.is_ok();
             }
             busy = true;
@@ -135,8 +133,22 @@ impl Session {
         false
     }
 
+    /// How long a cancelled statement may take to end.
+    fn patience(&self) -> Duration {
+        let now = Instant::now();
+        match self.limit() {
+            Some(call) if call.deadline.is_over(now) => limits::OVERDUE,
+            _ => limits::STATEMENT,
+        }
+    }
+
     /// Asks the server to cancel the running statement of this session.
     pub(super) async fn cancel(&self) -> bool {
+        self.cancel_until(Instant::now() + self.patience()).await
+    }
+
+    /// As [`cancel`](Self::cancel), until `end`.
+    pub(super) async fn cancel_until(&self, end: Instant) -> bool {
         let token = self.client.cancel_token();
         let sent = async {
             let connector = self.connected_to.canceller(None);
@@ -150,7 +162,7 @@ impl Session {
                 _ => token.cancel_query(connector).await.ok(),
             }
         };
-        matches!(timeout(limits::STATEMENT, sent).await, Ok(Some(())))
+        matches!(timeout_at(end.into(), sent).await, Ok(Some(())))
     }
 
     pub(super) async fn roll_back(&self, reset: Reset) -> bool {

@@ -61,6 +61,7 @@ impl Session {
         if self.cancel_begin(mark).await.is_some() {
             return Ok(());
         }
+        self.make_ready_to_roll_back().await?;
         match self.look(mark).await? {
             Found::Open | Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth)).await?;

@@ -1,6 +1,6 @@
 //! Kinds of failure, and which kind an error is.
 
-use super::{Error, driver};
+use super::{DeadlineStage, Error, driver};
 
 /// The kind of failure of an [`Error`], for programs that decide how to react.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,11 @@ impl Error {
                 ErrorKind::Transient
             }
             Self::NotCommitted(_) => ErrorKind::Transient,
+            Self::DeadlineExceeded(exceeded) => match exceeded.stage {
+                DeadlineStage::Waiting | DeadlineStage::Connecting => ErrorKind::Transient,
+                // With the same deadline, or a statement as long, it ends in the same way.
+                DeadlineStage::Passed | DeadlineStage::Running(_) => ErrorKind::Other,
+            },
             Self::Database(error) => driver::kind(error),
             Self::SessionEnded(end) => end.kind(),
             Self::Hook(failure) => failure.kind(),
@@ -87,5 +92,10 @@ impl Error {
     /// Whether the config file, or a file that it names, must be changed.
     pub fn is_configuration(&self) -> bool {
         self.kind() == ErrorKind::Configuration
+    }
+
+    /// Whether the call did not end by its deadline.
+    pub fn is_deadline(&self) -> bool {
+        matches!(self, Self::DeadlineExceeded(_))
     }
 }

@@ -83,6 +83,8 @@ pub struct Caller {
     /// How long the caller waits, if it began to wait at a pool that has been retired since:
     /// the `timeout` of that pool.
     pub timeout: Option<Duration>,
+    /// The end of the whole call, if it has a deadline.
+    pub until: Option<Instant>,
 }
 
 impl Caller {
@@ -94,6 +96,16 @@ impl Caller {
             began: Instant::now(),
             home,
             timeout: None,
+            until: None,
+        }
+    }
+
+    /// How much of a time limit of the pool applies to the caller: no more than its deadline leaves.
+    pub fn at_most(&self, limit: Duration) -> Duration {
+        match self.until {
+            None => limit,
+            Some(until) if limit.is_zero() => until.saturating_duration_since(self.began),
+            Some(until) => limit.min(until.saturating_duration_since(self.began)),
         }
     }
 
@@ -231,7 +243,7 @@ impl<S> PoolCore<S> {
     }
 
     /// The timeout error for a caller that has waited since `began`.
-    pub(super) fn timed_out(&self, began: Instant) -> Error {
+    pub fn timed_out(&self, began: Instant) -> Error {
         let now = Instant::now();
         let mut state = self.lock();
         let warned = state.timed_out(began, now);

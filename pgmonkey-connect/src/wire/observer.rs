@@ -17,6 +17,7 @@ mod endings;
 pub(super) mod exercise;
 mod failures;
 mod parameters;
+mod progress;
 mod requests;
 mod time_limit;
 mod tracker;
@@ -28,6 +29,7 @@ pub use endings::TransactionEnds;
 pub use failures::AttemptMark;
 use failures::Failures;
 use parameters::Parameters;
+use progress::Progress;
 pub use time_limit::Limited;
 pub(super) use tracker::Tracker;
 
@@ -97,6 +99,7 @@ const OUTSTANDING_ONE: u64 = 1 << 32;
 pub struct Observer {
     word: AtomicU64,
     requests: AtomicU32,
+    progress: Progress,
     probe: AtomicBool,
     look: AtomicBool,
     deadline_held: AtomicBool,

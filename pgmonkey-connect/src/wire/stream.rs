@@ -260,6 +260,9 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
         if self.beginning.owes_refusal() && self.refuse_after_begin(buf) {
             return Poll::Ready(Ok(()));
         }
+        if self.observer.is_paused() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         loop {
             match Pin::new(&mut self.inner).poll_read(cx, buf) {

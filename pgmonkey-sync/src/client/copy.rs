@@ -34,9 +34,14 @@ impl<'a> CopyOutReader<'a> {
         mut holder: Holder<'a>,
         statement: &S,
     ) -> Result<Self, Error> {
-        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyOut)?;
+        holder.arm()?;
+        let plan = match Plan::of(holder.session(), statement, &[], Takes::CopyOut) {
+            Ok(plan) => plan,
+            Err(error) => return holder.close(Err(error)),
+        };
         let mut data = Coroutine::new(|yielder| async move {
             let mut holder = holder;
+            holder.has_unread();
             let ended = async {
                 let session = holder.session();
                 let origin = Origin::of(session, &plan, Takes::CopyOut);
@@ -145,7 +150,11 @@ impl<'a> CopyInWriter<'a> {
         mut holder: Holder<'a>,
         statement: &S,
     ) -> Result<Self, Error> {
-        let plan = Plan::of(holder.session(), statement, &[], Takes::CopyIn)?;
+        holder.arm()?;
+        let plan = match Plan::of(holder.session(), statement, &[], Takes::CopyIn) {
+            Ok(plan) => plan,
+            Err(error) => return holder.close(Err(error)),
+        };
         let mut copy = Coroutine::new(|yielder| async move {
             let mut holder = holder;
             let ended = async {

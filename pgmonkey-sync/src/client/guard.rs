@@ -9,6 +9,7 @@ use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, Report, limits};
 
 use crate::client::statements::statements_of_session;
+use crate::client::timed::timed;
 use crate::client::transaction::Savepoint;
 use crate::pool::Shared;
 use crate::pool::acquire::InUse;
@@ -63,7 +64,8 @@ impl ClientGuard {
     /// [`Error::Database`].
     pub fn begin(&mut self) -> Result<(), Error> {
         let depth = self.session().outermost();
-        self.by_hand = Some(self.session_mut().begin(depth)?);
+        let mark = self.session_mut().bounded(|session| session.begin(depth))?;
+        self.by_hand = Some(mark);
         Ok(())
     }
 
@@ -75,7 +77,7 @@ impl ClientGuard {
     /// failed, [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub fn commit(&mut self) -> Result<(), Error> {
         let mark = self.take_by_hand("commit")?;
-        self.session_mut().commit(mark)
+        self.session_mut().bounded(|session| session.commit(mark))
     }
 
     /// Rolls back the open transaction.
@@ -114,7 +116,7 @@ impl ClientGuard {
     /// [`Error::Unanswered`], [`Error::Database`].
     pub fn ping(&mut self) -> Result<Report, Error> {
         let limit = limits::ping(self.in_use.pool().settings.timeout);
-        self.session_mut().check_usable()?;
+        self.session_mut().make_ready()?;
         self.session_mut().ping(limit)
     }
 
@@ -149,6 +151,7 @@ impl ClientGuard {
 
 prepares!(ClientGuard);
 statements_of_session!(ClientGuard);
+timed!(ClientGuard);
 
 impl Deref for ClientGuard {
     type Target = postgres::Client;

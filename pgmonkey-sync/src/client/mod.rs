@@ -1,5 +1,6 @@
 //! How a program uses a session: guards, transactions, streams, and the statements run on them.
 
+pub(crate) mod chunks;
 mod confirmation;
 pub(crate) mod copy;
 mod coroutine;
@@ -11,4 +12,5 @@ mod plan;
 pub(crate) mod savepoint_builder;
 pub(crate) mod statements;
 pub(crate) mod stream;
+pub(crate) mod timed;
 pub(crate) mod transaction;

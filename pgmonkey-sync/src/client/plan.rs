@@ -34,7 +34,7 @@ impl Plan {
         takes: Takes,
     ) -> Result<Self, Error> {
         check_number(params.len())?;
-        session.check_usable()?;
+        session.make_ready()?;
         let text = match statement.as_statement() {
             StatementRef::Prepared(statement) => return Ok(Self::AsIs(statement.clone())),
             StatementRef::Text(text) => text.to_owned(),

@@ -18,8 +18,16 @@ impl Session {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        self.bounded(|session| session.run_plain::<A, S>(statement, params))
+    }
+
+    fn run_plain<A: Answer, S: ?Sized + AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params<'_>,
+    ) -> Result<A::Output, Error> {
         check_number(params.len())?;
-        self.check_usable()?;
+        self.make_ready()?;
         let run = |session: &mut Self| match statement.as_statement() {
             StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {
@@ -45,15 +53,15 @@ impl Session {
         _place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        match self.is_standalone() {
-            true => self.in_savepoint(|session| session.run(statements)),
+        self.bounded(|session| match session.is_standalone() {
+            true => session.in_savepoint(|session| session.run(statements)),
             false => {
-                let sending = self.sending();
-                let done = self.run(statements);
-                let observer = self.observer().map(|observer| &**observer);
+                let sending = session.sending();
+                let done = session.run(statements);
+                let observer = session.observer().map(|observer| &**observer);
                 done.map_err(|error| sending.explain(error, observer, Some(statements)))
             }
-        }
+        })
     }
 }
 
@@ -92,7 +100,7 @@ macro_rules! streams {
     };
 }
 
-streams!(Session, (&mut), '_, |session, _place| Holder::Borrowed(session));
+streams!(Session, (&mut), '_, |session, _place| Holder::borrowed(session, None));
 
 /// Generates the methods that run a statement; `$target` is the pool or the session that runs it.
 macro_rules! statements {

@@ -8,6 +8,7 @@ use std::vec;
 
 use fallible_iterator::FallibleIterator;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::outcome::Sending;
 use pgmonkey_connect::wire::Observer;
 use pgmonkey_connect::{AsStatement, Error};
@@ -19,25 +20,94 @@ use crate::client::guard::ClientGuard;
 use crate::client::plan::{Plan, send};
 use crate::session::Session;
 use crate::session::answer::{Params, Rows};
+use crate::session::overdue::Armed;
 
-/// The session of a stream.
-pub(crate) enum Holder<'a> {
+/// The session of a stream, until the stream ends or is dropped.
+pub(crate) struct Holder<'a> {
+    armed: Option<Armed>,
+    /// The limit of the stream, and that of the session's other calls.
+    limit: Option<TimedCall>,
+    outer: Option<TimedCall>,
+    /// Whether the server may still be sending.
+    unread: bool,
+    held: Held<'a>,
+}
+
+enum Held<'a> {
     Borrowed(&'a mut Session),
     /// Released at the end of the stream.
     Owned(ClientGuard),
 }
 
-impl Holder<'_> {
+impl<'a> Holder<'a> {
+    /// The session of a guard. The stream has this limit, or that of the guard's other calls.
+    pub(crate) fn borrowed(session: &'a mut Session, limit: Option<TimedCall>) -> Self {
+        Self::new(Held::Borrowed(session), limit)
+    }
+
+    /// A session of the stream's own.
+    pub(crate) fn owned(guard: ClientGuard) -> Self {
+        Self::new(Held::Owned(guard), None)
+    }
+
+    fn new(held: Held<'a>, limit: Option<TimedCall>) -> Self {
+        let mut holder = Self {
+            armed: None,
+            limit,
+            outer: None,
+            unread: false,
+            held,
+        };
+        // One limit for all that the stream does, until it ends.
+        holder.outer = holder.session().limit_to(None);
+        holder.limit = match limit {
+            Some(call) => Some(call.earlier(holder.outer)),
+            None => holder.outer,
+        };
+        holder
+    }
+
     pub(super) fn session(&mut self) -> &mut Session {
-        match self {
-            Self::Borrowed(session) => session,
-            Self::Owned(guard) => guard.session_mut(),
+        match &mut self.held {
+            Held::Borrowed(session) => session,
+            Held::Owned(guard) => guard.session_mut(),
         }
+    }
+
+    /// Begins the time that the stream has.
+    pub(super) fn arm(&mut self) -> Result<(), Error> {
+        if let Some(call) = self.limit {
+            self.armed = Some(self.session().arm(call)?);
+        }
+        Ok(())
+    }
+
+    /// Records that an answer follows, which has to be read to its end.
+    pub(super) fn has_unread(&mut self) {
+        self.unread = true;
     }
 
     /// Records how the stream ended, before the session is released.
     pub(super) fn close<T>(mut self, ended: Result<T, Error>) -> Result<T, Error> {
+        self.unread = false;
+        let ended = match self.armed.take() {
+            Some(armed) => armed.end(ended),
+            None => ended,
+        };
         ended.inspect_err(|error| self.session().give_up_for(error))
+    }
+}
+
+impl Drop for Holder<'_> {
+    fn drop(&mut self) {
+        // Before the session is used on or released: no cancel request may reach another caller.
+        drop(self.armed.take());
+        let (outer, unread) = (self.outer, self.unread);
+        let session = self.session();
+        session.limit_to(outer);
+        if unread {
+            session.mark_unread();
+        }
     }
 }
 
@@ -104,15 +174,21 @@ impl<'a> RowIter<'a> {
         statement: &S,
         params: Params<'_>,
     ) -> Result<Self, Error> {
-        let session = holder.session();
-        let plan = Plan::of(session, statement, params, Takes::Rows)?;
+        holder.arm()?;
+        let plan = match Plan::of(holder.session(), statement, params, Takes::Rows) {
+            Ok(plan) => plan,
+            Err(error) => return holder.close(Err(error)),
+        };
         let Some(values) = encode(params, plan.types()) else {
             // The values do not fit the statement: either an error, or the statement is stale.
-            let rows = session.run_statement::<Rows, S>(Location::caller(), statement, params)?;
+            let session = holder.session();
+            let rows = session.run_statement::<Rows, S>(Location::caller(), statement, params);
+            let rows = holder.close(rows)?;
             return Ok(Self(Source::Memory(rows.into_iter())));
         };
         let mut rows = Coroutine::new(|yielder| async move {
             let mut holder = holder;
+            holder.has_unread();
             let ended = async {
                 let session = holder.session();
                 let origin = Origin::of(session, &plan, Takes::Rows);

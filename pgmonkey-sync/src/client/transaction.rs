@@ -8,9 +8,11 @@ use pgmonkey_connect::Error;
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::transaction::{Confirm, Options};
 
+use crate::client::chunks::chunks;
 use crate::client::confirmation;
 use crate::client::guard::ClientGuard;
 use crate::client::statements::statements_of_session;
+use crate::client::timed::timed;
 use crate::context;
 use crate::session::Session;
 use crate::session::prepared::prepares;
@@ -49,7 +51,8 @@ impl Transaction {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
         let confirm = options.confirm(depth, Instant::now());
-        let mark = guard.session_mut().begin_with(depth, &text)?;
+        let session = guard.session_mut();
+        let mark = session.bounded(|session| session.begin_with(depth, &text))?;
         Ok(Self {
             guard,
             mark,
@@ -84,7 +87,9 @@ impl Transaction {
         if let Some(confirm) = self.confirm {
             return confirmation::commit_owned(self.guard, self.mark, confirm);
         }
-        self.guard.session_mut().commit(self.mark)?;
+        let mark = self.mark;
+        let session = self.guard.session_mut();
+        session.bounded(|session| session.commit(mark))?;
         match self.undo {
             Some(text) => self.guard.session_mut().run(&text),
             None => Ok(()),
@@ -102,6 +107,10 @@ impl Transaction {
 }
 
 impl Transaction {
+    pub(crate) fn guard_mut(&mut self) -> &mut ClientGuard {
+        &mut self.guard
+    }
+
     fn session_mut(&mut self) -> &mut Session {
         self.guard.session_mut()
     }
@@ -109,6 +118,8 @@ impl Transaction {
 
 prepares!(Transaction);
 statements_of_session!(Transaction);
+timed!(Transaction);
+chunks!(Transaction);
 
 /// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
 /// it are savepoints. Dereferences to the driver's [`postgres::Client`]; dropping it undoes its
@@ -147,7 +158,8 @@ impl<'a> Savepoint<'a> {
         options: &Options,
     ) -> Result<Self, Error> {
         let text = options.text_at(depth)?;
-        let mark = guard.session_mut().begin_with(depth, &text)?;
+        let session = guard.session_mut();
+        let mark = session.bounded(|session| session.begin_with(depth, &text))?;
         Ok(Self {
             guard,
             mark,
@@ -181,7 +193,10 @@ impl<'a> Savepoint<'a> {
     pub fn commit(mut self) -> Result<(), Error> {
         let ended = match self.confirm {
             Some(confirm) => confirmation::commit_borrowed(self.guard, self.mark, confirm),
-            None => self.guard.session_mut().commit(self.mark),
+            None => {
+                let (session, mark) = (self.guard.session_mut(), self.mark);
+                session.bounded(|session| session.commit(mark))
+            }
         };
         // A failed COMMIT has ended the transaction as well.
         self.done = true;
@@ -211,6 +226,8 @@ impl Savepoint<'_> {
 
 prepares!(Savepoint<'_>);
 statements_of_session!(Savepoint<'_>);
+timed!(Savepoint<'_>);
+chunks!(Savepoint<'_>);
 
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ use crate::client::guard::ClientGuard;
 use crate::client::transaction::Transaction;
 use crate::handle::pool::Pool;
 use crate::handle::queries::statements_of_handle;
+use crate::handle::timed::timed;
 use crate::options::HandleOptions;
 
 /// How long a caller waits for the session. A single connection has no setting for it.
@@ -173,6 +174,7 @@ impl Connection {
 }
 
 statements_of_handle!(Connection);
+timed!(Connection);
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

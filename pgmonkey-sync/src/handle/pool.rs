@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_cache::Sharded;
 use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
-use pgmonkey_connect::pool::{self, Caller, Home};
+use pgmonkey_connect::pool;
 use pgmonkey_connect::succession::Succession;
 use pgmonkey_connect::{Error, Report, Status};
 
@@ -17,6 +17,7 @@ use crate::client::guard::ClientGuard;
 use crate::client::transaction::Transaction;
 use crate::context;
 use crate::handle::queries::statements_of_handle;
+use crate::handle::timed::timed;
 use crate::options::HandleOptions;
 use crate::pool::Shared;
 
@@ -131,31 +132,6 @@ impl Pool {
     #[track_caller]
     pub fn acquire(&self) -> Result<ClientGuard, Error> {
         self.hold(Location::caller())
-    }
-
-    /// As [`acquire`](Self::acquire), on behalf of the code at `location`.
-    #[inline]
-    pub(crate) fn hold(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
-        let acquired = self.acquire_at(location);
-        if let (Some(holder), Ok(_)) = (&self.0.shared.holder, &acquired) {
-            holder.take(location);
-        }
-        acquired
-    }
-
-    /// As [`hold`](Self::hold), for one statement: the session is certain to be released.
-    #[inline]
-    pub(crate) fn acquire_at(
-        &self,
-        location: &'static Location<'static>,
-    ) -> Result<ClientGuard, Error> {
-        context::check("Pool::acquire", "pgmonkey_async::Pool")?;
-        let mut caller = Caller::new(location, Home::ANYWHERE);
-        let in_use = match self.0.shared.acquire(&mut caller) {
-            Err(closed @ Error::Closed { .. }) => self.acquire_from_successor(caller, closed)?,
-            acquired => acquired?,
-        };
-        Ok(ClientGuard::new(in_use))
     }
 
     pub(crate) fn pool(&self) -> &Self {
@@ -362,6 +338,7 @@ impl Pool {
 }
 
 statements_of_handle!(Pool);
+timed!(Pool);
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

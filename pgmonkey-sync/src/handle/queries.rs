@@ -35,7 +35,7 @@ impl Pool {
     }
 }
 
-streams!(Pool, (&), 'static, |pool, location| Holder::Owned(pool.hold(location)?));
+streams!(Pool, (&), 'static, |pool, location| Holder::owned(pool.hold(location)?));
 
 /// [`statements`](crate::client::statements::statements) for a handle with `pool()`: each runs on a
 /// session of its own.

@@ -57,6 +57,7 @@ impl Shell for Shared {
 
     /// Releases a clean session at once; another one is reset here.
     fn release(mut checkout: Checkout) {
+        checkout.limit_to(None);
         let pool = checkout.pool();
         if let Some(holder) = &pool.holder {
             holder.release();
@@ -175,6 +176,7 @@ impl Shared {
             Duration::ZERO => None,
             timeout => caller.began.checked_add(timeout),
         };
+        let deadline = deadline.into_iter().chain(caller.until).min();
         match waiting.wait(deadline) {
             Some(delivery) => delivery,
             None => waiting.time_out(),
@@ -198,7 +200,8 @@ impl Shared {
         }
         if self.settings.check_on_checkout {
             checkout.check(CloseReason::Dead);
-            let limit = limits::check(self.settings.timeout, caller.began.elapsed());
+            let timeout = caller.at_most(self.settings.timeout);
+            let limit = limits::check(timeout, caller.began.elapsed());
             if !checkout.answers(limit) {
                 return Ok(Some(CloseReason::Dead));
             }

@@ -65,7 +65,7 @@ impl Session {
         confirmation: &Confirmation,
         question: &str,
     ) -> Result<Option<Answer>, Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         let limit = confirmation.deadline().remaining(Instant::now());
         let limit = limit.max(limits::LOOK);
         let ask = |session: &mut Self| session.client_mut().simple_query(question);

@@ -47,7 +47,7 @@ impl Session {
     }
 
     fn execute_with_commit(&mut self, mark: Mark, text: &str) -> Result<u64, Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         if self.look(mark)? != Found::Open {
             let ended = self.commit(mark);
             return Err(ended.err().unwrap_or(Error::RolledBack));

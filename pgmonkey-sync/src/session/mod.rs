@@ -6,25 +6,25 @@ use std::time::Instant;
 use fallible_iterator::FallibleIterator;
 use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::error::DROPPED_IN_TASK;
-use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::pool::{Label, Permit};
 use pgmonkey_connect::recycle::{Restore, Undo, Verdict, has_too_many, verdict};
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::wire::{Observer, ServerFailure, WireState};
-use pgmonkey_connect::{CloseReason, ConnectedTo, Error, HookFailure, HookVerdict, events, limits};
+use pgmonkey_connect::{CloseReason, ConnectedTo, Error, events, limits};
 
-use crate::context;
 use crate::session::connect::Connected;
-use crate::session::hooks::Hooks;
 use crate::session::prepared::Prepared;
 
 use self::outer::Outer;
 
 pub(crate) mod answer;
+mod approval;
 pub(crate) mod closing;
 pub(crate) mod confirmation;
 pub(crate) mod connect;
+mod cursor;
 pub(crate) mod engine;
 mod first_run;
 pub(crate) mod hooks;
@@ -32,11 +32,13 @@ mod last_statement;
 mod limited;
 mod outcome;
 mod outer;
+pub(crate) mod overdue;
 pub(crate) mod prepared;
 mod recycling;
 mod savepoint;
 mod unnamed;
 mod unobserved;
+mod unread;
 
 /// Asks the server whether a transaction is open: inside one, `now()` does not advance.
 const ASK_STATE: &str = "SELECT pg_catalog.now() <> pg_catalog.statement_timestamp()";
@@ -76,7 +78,7 @@ pub(crate) struct Session {
     client: Option<postgres::Client>,
     /// `None` on a Unix socket.
     observer: Option<Arc<Observer>>,
-    connected_to: ConnectedTo,
+    connected_to: Arc<ConnectedTo>,
     ends: Option<Instant>,
     label: Arc<Label>,
     /// Restores the state that the session was opened with.
@@ -86,6 +88,12 @@ pub(crate) struct Session {
     was_acquired: bool,
     /// Why the session was given up while a guard still holds it.
     given_up: Option<Error>,
+    /// How many cursors were opened.
+    cursors: u32,
+    /// What limits the calls on the session.
+    limit: Option<TimedCall>,
+    /// Whether a stream was dropped before its end.
+    unread: bool,
     /// The number of transactions begun while the wire is not observed.
     unwatched: u32,
     /// Whether a transaction was begun by `begin`, and not ended since.
@@ -107,6 +115,9 @@ impl Session {
             prepared,
             was_acquired: false,
             given_up: None,
+            cursors: 0,
+            limit: None,
+            unread: false,
             unwatched: 0,
             has_begun: false,
             permit: None,
@@ -116,7 +127,7 @@ impl Session {
             observer: opened
                 .observed
                 .then(|| Arc::clone(opened.connected_to.observer())),
-            connected_to: opened.connected_to,
+            connected_to: Arc::new(opened.connected_to),
             ends,
             label,
         }
@@ -262,51 +273,6 @@ impl Session {
         }
     }
 
-    /// Asks the hook whether the session may be handed out.
-    pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
-        let as_opened = self.left_behind() == Effects::NONE;
-        let mut answer = hooks.ask_before_acquire(self.client_mut());
-        if let Ok(HookVerdict::Keep) = answer
-            && verdict(self.settled_state(), reset) != Verdict::Keep
-        {
-            answer = Err(HookFailure::LeftOpen {
-                hook: "before_acquire",
-            });
-        }
-        if let Err(failure) = &answer {
-            events::hook_failed(self.label.name(), failure);
-        }
-        let approval = approval(answer, self.was_acquired);
-        if let Approval::Accept = approval {
-            if as_opened {
-                // What the hook has set belongs to the program, not to the caller.
-                self.is_as_opened();
-            }
-            self.was_acquired = true;
-        }
-        approval
-    }
-
-    /// Asks the hook whether the session, now reset, is kept. Returns why not.
-    pub(crate) fn ask_after_release(&mut self, hooks: &Hooks) -> Result<(), CloseReason> {
-        if !context::may_block() {
-            return Err(CloseReason::Hook);
-        }
-        match hooks.ask_after_release(self.client_mut()) {
-            Ok(HookVerdict::Keep) => {
-                // Settings made by the hook stay; what it left open does not.
-                let clean = self.recycle(Reset::Transaction);
-                self.is_as_opened();
-                clean
-            }
-            Ok(HookVerdict::Discard) => Err(CloseReason::Hook),
-            Err(failure) => {
-                events::hook_failed(self.label.name(), &failure);
-                Err(CloseReason::Hook)
-            }
-        }
-    }
-
     /// Discards the notifications that the driver has queued: the next caller has not asked for
     /// them.
     pub(crate) fn is_back(&mut self) {
@@ -327,7 +293,7 @@ impl Session {
     ///
     /// [`Error::Database`].
     pub(crate) fn idle_state(&mut self) -> Result<WireState, Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         if let WireState::Busy(_) = self.state() {
             self.run("")?;
         }
@@ -336,7 +302,7 @@ impl Session {
 
     /// Runs a statement that the session itself needs: to begin, end or undo something.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         self.check_text(statement, Takes::Rows)?;
         self.note_text(statement);
         let done = self.client_mut().batch_execute(statement);

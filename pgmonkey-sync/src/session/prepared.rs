@@ -174,7 +174,7 @@ impl Session {
         text: &str,
         types: &[Type],
     ) -> Result<Statement, Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         if self.prepared_mut().cache.is_off() {
             let prepared = self.client_mut().prepare_typed(text, types);
             return prepared.map_err(|error| self.explain_prepare(error));
@@ -191,7 +191,7 @@ impl Session {
         text: &str,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        self.check_usable()?;
+        self.make_ready()?;
         self.check_text(text, A::TAKES)?;
         if self.prepared_mut().cache.is_off() {
             return self.run_unnamed::<A>(text, params);
@@ -326,7 +326,7 @@ macro_rules! prepares {
             ///
             /// [`Error::Database`].
             pub fn prepare_cached(&mut self, text: &str) -> Result<::postgres::Statement, Error> {
-                self.session_mut().prepare_cached(text, &[])
+                self.session_mut().bounded(|session| session.prepare_cached(text, &[]))
             }
 
             /// As [`prepare_cached`](Self::prepare_cached), with parameter types; see
@@ -340,7 +340,7 @@ macro_rules! prepares {
                 text: &str,
                 types: &[::postgres::types::Type],
             ) -> Result<::postgres::Statement, Error> {
-                self.session_mut().prepare_cached(text, types)
+                self.session_mut().bounded(|session| session.prepare_cached(text, types))
             }
         }
     };

@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// Reads the answers to the cancelled statements.
-    fn drain(&mut self) -> bool {
+    pub(super) fn drain(&mut self) -> bool {
         let drain = |session: &mut Self| session.client_mut().batch_execute("").is_ok();
         self.within(limits::STATEMENT, drain)
     }

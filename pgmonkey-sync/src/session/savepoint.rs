@@ -80,6 +80,7 @@ impl Session {
     pub(crate) fn roll_back_to(&mut self, mark: Mark) -> Result<(), Error> {
         self.note_ended(mark.depth);
         self.has_begun &= mark.depth > 0;
+        self.make_ready_to_roll_back()?;
         match self.look(mark)? {
             Found::Open | Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth))?;

@@ -47,9 +47,13 @@ impl Keeper {
     /// If the system cannot start a thread, there are no calls until it can: each of these
     /// functions tries again.
     pub(crate) fn register(kept: Weak<dyn Kept>, first: Duration) -> Self {
-        static TIMER: OnceLock<PerProcess<Arc<Timer>>> = OnceLock::new();
-        let timer = TIMER.get_or_init(PerProcess::default).get();
-        timer.register(kept, first)
+        let timer = timer();
+        timer.register(kept, timer.due_after(Instant::now(), first))
+    }
+
+    /// As [`register`](Self::register), with the first call at exactly this time.
+    pub(crate) fn register_at(kept: Weak<dyn Kept>, at: Instant) -> Self {
+        timer().register(kept, Some(at))
     }
 
     /// Calls the registration as soon as possible; if a call is in progress, once more after it.
@@ -83,6 +87,12 @@ impl Keeper {
             self.timer.start(state);
         }
     }
+}
+
+/// The timer of this process.
+fn timer() -> &'static Arc<Timer> {
+    static TIMER: OnceLock<PerProcess<Arc<Timer>>> = OnceLock::new();
+    TIMER.get_or_init(PerProcess::default).get()
 }
 
 impl Drop for Keeper {
@@ -121,9 +131,10 @@ struct State {
     due: BTreeMap<Key, Due>,
     /// Registrations to call now, each once. Has capacity for all.
     woken: Vec<u64>,
-    /// Whether there is a thread, and whether it sleeps.
+    /// Whether there is a thread, whether it sleeps, and until when if nothing changes.
     is_running: bool,
     is_asleep: bool,
+    wakes_at: Option<Instant>,
 }
 
 struct Entry {
@@ -152,7 +163,7 @@ impl Default for Timer {
 }
 
 impl Timer {
-    fn register(self: &Arc<Self>, kept: Weak<dyn Kept>, first: Duration) -> Keeper {
+    fn register(self: &Arc<Self>, kept: Weak<dyn Kept>, first: Option<Instant>) -> Keeper {
         let mut state = self.state();
         let id = state.next_number();
         let entry = Entry {
@@ -163,9 +174,8 @@ impl Timer {
         state.kept.insert(id, entry);
         let registered = state.kept.len();
         state.woken.reserve(registered);
-        let at = self.due_after(Instant::now(), first);
-        state.schedule(id, at);
-        if let Some(at) = at {
+        state.schedule(id, first);
+        if let Some(at) = first {
             self.notify_if_first(&state, (at, id));
         }
         self.start(state);
@@ -196,7 +206,9 @@ impl Timer {
     }
 
     fn notify_if_first(&self, state: &State, key: Key) {
-        if state.due.first_key_value().map(|(first, _)| *first) == Some(key) {
+        let is_first = state.due.first_key_value().map(|(first, _)| *first) == Some(key);
+        // What was due first may be gone, and its time nearer than that of the new first.
+        if is_first && state.wakes_at.is_none_or(|at| key.0 < at) {
             self.notify(state);
         }
     }
@@ -253,7 +265,7 @@ impl Timer {
         now: Instant,
     ) -> MutexGuard<'a, State> {
         let first = state.due.first_key_value().map(|((at, _), _)| *at);
-        state.is_asleep = true;
+        (state.is_asleep, state.wakes_at) = (true, first);
         let mut state = match first {
             Some(at) => {
                 let pause = at.saturating_duration_since(now);
@@ -265,7 +277,7 @@ impl Timer {
                 waited.unwrap_or_else(PoisonError::into_inner)
             }
         };
-        state.is_asleep = false;
+        (state.is_asleep, state.wakes_at) = (false, None);
         state
     }
 

@@ -51,7 +51,7 @@ const HOOKS: &str = "a future can be dropped when its time is over, a function c
 const CLONES: &str = "a future that holds the future of an `AsyncFn` cannot be spawned";
 /// What only one of the twins has, and the reason: an item, or how a sentence of its documentation
 /// or the paragraph of it begins.
-const ALONE: [(Side, &str, &str); 20] = [
+const ALONE: [(Side, &str, &str); 21] = [
     (
         Async,
         "use Scoped",
@@ -65,6 +65,7 @@ const ALONE: [(Side, &str, &str); 20] = [
     ),
     (Async, "CopyOutStream::next", "the sync twin is a `Read`"),
     (Async, "CopyInSink::send", "the sync twin is a `Write`"),
+    (Async, "ChunkedRows::next", "the sync twin is an `Iterator`"),
     (
         Sync,
         "The data of a `COPY … TO STDOUT`",

@@ -84,6 +84,7 @@ impl Tracker {
     }
 
     pub(in crate::wire) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
+        observer.note_received(bytes.len());
         let Self {
             backend,
             requests,

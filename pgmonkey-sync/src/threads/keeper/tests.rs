@@ -43,7 +43,11 @@ fn probe_with(
         pause,
     });
     let kept: Weak<Probe> = Arc::downgrade(&probe);
-    (timer.register(kept, first), probe, calls)
+    (
+        timer.register(kept, timer.due_after(Instant::now(), first)),
+        probe,
+        calls,
+    )
 }
 
 /// A function that blocks its caller until it is released: `then` of a probe that is being called.
@@ -211,7 +215,11 @@ fn the_thread_may_drop_the_last_reference() {
         gate: Mutex::new(gate),
     });
     let kept: Weak<Pool> = Arc::downgrade(&pool);
-    assert!(pool.keeper.set(timer.register(kept, NOW)).is_ok());
+    assert!(
+        pool.keeper
+            .set(timer.register(kept, Some(Instant::now())))
+            .is_ok()
+    );
     calls.recv_timeout(LONG).expect("called");
     drop(pool);
     release.send(()).expect("under way");
@@ -315,4 +323,26 @@ fn the_process_has_one_named_thread() {
         let name = from.recv_timeout(LONG).expect("called");
         assert_eq!(name.as_deref(), Some("pgmonkey-keep"));
     }
+}
+
+#[test]
+fn a_registration_that_comes_and_goes_before_the_thread_wakes_up_does_not_wake_it() {
+    let timer = Arc::new(Timer::default());
+    let (_first, _kept, _calls) = probe(&timer, Duration::from_secs(60), NEVER);
+    until_asleep(&timer);
+    let wakes_at = timer.state().wakes_at;
+    assert!(wakes_at.is_some());
+    let late = wakes_at.map(|at| at + Duration::from_secs(60));
+    let (called, _calls_too) = mpsc::channel();
+    let then = Box::new(|| {});
+    let kept: Arc<dyn Kept> = Arc::new(Probe {
+        called,
+        then,
+        pause: NEVER,
+    });
+    drop(_first);
+    // It is due first now, but the thread wakes up earlier anyway.
+    let keeper = timer.register(Arc::downgrade(&kept), late);
+    assert!(timer.state().is_asleep, "it was not notified");
+    drop(keeper);
 }

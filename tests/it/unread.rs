@@ -158,13 +158,13 @@ twin! {
             let mut tx = go!(pool.begin())?;
             for (count, chunk) in [(10_i32, 3), (9, 3), (1, 1), (0, 5), (7, 0)] {
                 let mut rows = go!(tx.stream(numbers, &[&count], chunk))?;
-                let mut seen = 0;
-                while let Some(row) = go!(rows.next()) {
-                    seen += 1;
-                    assert_eq!(row?.get::<_, i32>(0), seen);
+                for number in 1..=count {
+                    let row = go!(rows.next()).expect("one more")?;
+                    assert_eq!(row.get::<_, i32>(0), number);
                 }
-                assert!(go!(rows.next()).is_none(), "the end stays the end");
-                assert_eq!(seen, count);
+                for _ in 0..2 {
+                    assert!(go!(rows.next()).is_none(), "the end stays the end");
+                }
             }
             let mut rows = go!(tx.stream(ENDLESS, &[], 10))?;
             for _ in 0..15 {

@@ -113,6 +113,31 @@ async fn the_last_statement_and_its_commit_take_one_in_a_task() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_commit_to_be_confirmed_takes_one_more_in_a_task() -> Outcome {
+    let counted = Counted::new();
+    let pool = AsyncPool::new(&counted.one()).await?;
+    pool.execute(&counted.insert, &[&0]).await?;
+    for statements in 1..4 {
+        let trips = counting!(counted, {
+            let transaction = pool
+                .build_transaction()
+                .confirm_commit(true)
+                .begin()
+                .await?;
+            for number in 1..statements {
+                transaction.execute(&counted.insert, &[&number]).await?;
+            }
+            transaction
+                .execute_and_commit(&counted.insert, &[&statements])
+                .await?;
+        });
+        assert_eq!(trips, statements as usize + 1, "{statements} statements");
+    }
+    assert_eq!(counted.on.rows(), 1 + 1 + 2 + 3);
+    Ok(())
+}
+
 #[test]
 fn the_blocking_driver_takes_two_more_and_one_more_without_parameters() -> Outcome {
     let counted = Counted::new();

@@ -176,7 +176,9 @@ impl Beginning {
         let is_alone = self.answer.is_some_and(|answer| answer.alone);
         let passes = [COMMIT, ROLLBACK].into_iter();
         let mut passes = passes.filter(|end| bytes.starts_with(end) && !is_alone);
-        match passes.next().map(<[u8]>::len).or_else(|| harmless(bytes)) {
+        let end = passes.next().map(<[u8]>::len);
+        let savepoint = || savepoint(bytes).filter(|_| !is_alone);
+        match end.or_else(savepoint).or_else(|| harmless(bytes)) {
             Some(count) => Rule::Send(count),
             None => Rule::Hold,
         }
@@ -290,6 +292,14 @@ impl Dropped {
 /// Whether a message of this kind begins a request that may do something.
 fn begins_statement(kind: u8) -> bool {
     matches!(kind, b'Q' | b'P' | b'B' | b'E' | b'D' | b'F')
+}
+
+/// The length of a simple query that begins with `SAVEPOINT`: outside of a transaction that fails,
+/// and what follows in the text is not executed.
+fn savepoint(bytes: &[u8]) -> Option<usize> {
+    let (kind, after) = whole(bytes)?;
+    let length = bytes.len() - after.len();
+    (kind == b'Q' && bytes[5..].starts_with(b"SAVEPOINT ")).then_some(length)
 }
 
 /// The length of what is at the front of `bytes` if it has no effect outside of a transaction: a
@@ -449,6 +459,7 @@ mod tests {
             ),
             (messages(&[(b'C', b"Ss3\0"), (b'S', b"")]), true),
             (message(b'Q', b"COMMIT\0"), true),
+            (message(b'Q', b"SAVEPOINT a; SELECT 1\0"), true),
             (message(b'Q', b"COMMIT AND CHAIN\0"), false),
             (message(b'Q', b"INSERT\0"), false),
             (messages(&[(b'P', b"\0INSERT\0\0\0"), (b'B', b"")]), false),

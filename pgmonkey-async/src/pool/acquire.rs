@@ -185,10 +185,12 @@ impl Shared {
             return poll_fn(|cx| waiting.poll(cx)).await;
         };
         let left = || deadline.saturating_duration_since(Instant::now());
+        // The pool wakes its callers for its own timeout only.
+        let is_timed = caller.until.is_some();
         // Nearly every wait ends long before its timeout, and setting a timer costs as much as all
         // the rest of it.
         let early = poll_fn(|cx| match waiting.poll(cx) {
-            Poll::Pending if waiting.needs_timer(left()) => Poll::Ready(None),
+            Poll::Pending if is_timed || waiting.needs_timer(left()) => Poll::Ready(None),
             polled => polled.map(Some),
         });
         if let Some(delivery) = early.await {

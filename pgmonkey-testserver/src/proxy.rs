@@ -175,10 +175,11 @@ impl Proxy {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections open now.
+    /// Connections open now, without those that were cut.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.links().len()
+        let links = self.shared.links();
+        links.iter().filter(|link| !link.is_cut()).count()
     }
 }
 

@@ -58,7 +58,7 @@ twin! {
                 books.note(number, told);
             }
             proxy.forget_text();
-            decided(&on);
+            decided(&on, &proxy);
             books.check(&on, &on.name);
             assert_eq!(books.committed.len() as i64, (commits() + 1) / 2);
             assert_eq!(books.undone.len() as i64, commits() / 2);
@@ -151,7 +151,7 @@ twin! {
         });
         go!(transaction.commit())?;
         assert!(unlocking.join().is_ok());
-        decided(&on);
+        decided(&on, &proxy);
         assert_eq!(on.rows(), 2);
         Ok(())
     }
@@ -188,7 +188,7 @@ twin! {
                 }
             }
         }
-        decided(&on);
+        decided(&on, &proxy);
         assert_eq!(on.rows(), 2);
         Ok(())
     }

@@ -141,7 +141,7 @@ impl Session {
     async fn finish_unread(&self, rolls_back: bool) -> Result<(), Error> {
         let mut taken = self.unread.take();
         let stops = rolls_back || taken.streams.iter().any(|stream| stream.stops);
-        let spared = self.observer.is_inside() && !stops;
+        let spared = self.observer.was_in_transaction() && !stops;
         let mut unread = Unread::new(&self.observer, spared, Instant::now());
         while !taken.streams.is_empty() {
             let received = self.observer.received();

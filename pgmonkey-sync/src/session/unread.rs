@@ -46,7 +46,7 @@ impl Session {
     #[cold]
     fn finish_unread(&mut self, rolls_back: bool) -> Result<(), Error> {
         if let Some(observer) = self.observer.clone() {
-            let spared = observer.is_inside() && !rolls_back;
+            let spared = observer.was_in_transaction() && !rolls_back;
             let unread = Unread::new(&observer, spared, Instant::now());
             observer.read_until(Some(unread.stops_at()));
             let finished = self.read_rest(&observer, unread);

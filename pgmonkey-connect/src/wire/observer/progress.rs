@@ -50,11 +50,4 @@ impl Observer {
     pub(in crate::wire) fn is_paused(&self) -> bool {
         self.received() >= self.progress.stops_at.load(Ordering::Relaxed)
     }
-
-    /// Whether the session was inside a transaction when the server was last ready: while a
-    /// statement runs, the session's state does not say so.
-    pub fn is_inside(&self) -> bool {
-        let word = self.word.load(Ordering::Acquire);
-        matches!(word as u8, b'T' | b'E')
-    }
 }

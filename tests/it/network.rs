@@ -60,7 +60,7 @@ twin! {
         let config = pools_at(&on, &far.host(), far.port(), "{ max_size: 1 }", "connect_timeout: 1");
         let pool = go!(driver::Pool::new(&config))?;
         let mut guard = go!(pool.acquire())?;
-        go!(guard.begin())?;
+        go!(guard.batch_execute("BEGIN"))?;
         let silence = far.drop_packets()?;
         drop(guard);
         on.until("its permit is free", || pool.status().in_use == 0);
@@ -164,7 +164,7 @@ twin! {
         let proxy = Proxy::to((on.server().host(), on.server().port()))?;
         let pool = go!(driver::Pool::new(&proxied(&on, &proxy, "{ max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
-        go!(guard.begin())?;
+        go!(guard.batch_execute("BEGIN"))?;
         // The response to ROLLBACK has 20 bytes.
         proxy.trickle(Duration::from_millis(800));
         drop(guard);

@@ -209,7 +209,7 @@ impl pgmonkey::aio::AfterRelease for Broken {
 macro_rules! everything {
     ($on:ident, $driver:ident, $go:ident, $work:ident, $name:expr) => {{
         let name: &str = $name;
-        let config = $on.pools("{ min_size: 1, max_size: 1, timeout: 100ms, max_waiting: 1 }");
+        let config = $on.pools("{ min_size: 1, max_size: 1, timeout: 500ms, max_waiting: 1 }");
         let pool = $go!($driver::Builder::new(&config).name(name).pool())?;
         let mut guard = $go!(pool.acquire())?;
         assert!($go!(pool.acquire()).is_err_and(|error| error.is_timeout()));

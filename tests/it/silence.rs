@@ -40,7 +40,7 @@ twin! {
     everywhere fn a_silent_session_with_work_open_comes_back_as_lost(on, driver, go, work) {
         let pool = go!(driver::Pool::new(&on.pools("{ max_size: 1 }")))?;
         let mut guard = go!(pool.acquire())?;
-        go!(guard.begin())?;
+        go!(guard.batch_execute("BEGIN"))?;
         let Some(stopped) = on.stop() else {
             return Ok(());
         };

@@ -40,7 +40,9 @@ fn on_attempt(attempt: &FailedAttempt) -> Option<String> {
         ConnectCause::Role(_) => Some(
             "add a server with that role to `host`, or relax `target_session_attrs`".to_owned(),
         ),
-        ConnectCause::Driver(error) => {
+        ConnectCause::Driver(error)
+        | ConnectCause::Pooler { error, .. }
+        | ConnectCause::Refused { error, .. } => {
             if let Some(error) = error.as_db_error() {
                 return on_code(error.code().code(), error.message());
             }

@@ -95,7 +95,7 @@ twin! {
 twin! {
     fn a_ping_ends_though_packets_are_dropped(on, driver, go, work) {
         let Some(far) = far(&on) else { return Ok(()) };
-        let settings = "{ min_size: 0, max_size: 1, timeout: 300ms }";
+        let settings = "{ min_size: 0, max_size: 1, timeout: 2 }";
         let config = pools_at(&on, &far.host(), far.port(), settings, "connect_timeout: 1");
         let pool = go!(driver::Pool::new(&config))?;
         let mut guard = go!(pool.acquire())?;

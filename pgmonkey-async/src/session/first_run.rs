@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::parameter_types::typed;
-use pgmonkey_connect::sql::Effects;
+use pgmonkey_connect::sql::{self, Effects};
 use pgmonkey_connect::stale_statements;
 use pgmonkey_connect::wire::WireState;
 use tokio_postgres::types::Type;
@@ -18,7 +18,9 @@ impl Session {
     pub(super) fn types_known(&self, text: &str, params: Params<'_>) -> Option<Arc<[Type]>> {
         let known = self.prepared().types.get(text)?;
         let fits = known.len() == params.len();
-        (fits && self.is_known_as_opened()).then_some(known)
+        // A server that waits for a copy's data ends the session if another request comes.
+        let can_be_followed = !sql::takes_data(text);
+        (fits && can_be_followed && self.is_known_as_opened()).then_some(known)
     }
 
     /// Whether nothing was changed in the session that gives names another meaning.

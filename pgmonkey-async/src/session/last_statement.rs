@@ -89,6 +89,10 @@ impl Session {
     ) -> Result<Sent<A, T>, Error> {
         self.make_ready().await?;
         check_number(params.len())?;
+        if let StatementRef::Text(text) = statement.as_statement() {
+            // The server would wait for data, and get the `COMMIT`.
+            A::TAKES.check(text)?;
+        }
         if self.look(mark).await? != Found::Open {
             let ended = self.commit(mark).await;
             return Err(ended.err().unwrap_or(Error::RolledBack));

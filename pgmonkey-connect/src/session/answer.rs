@@ -43,7 +43,7 @@ impl Takes {
         }
         if let Some(observer) = observer
             && (observer.takes_copy_data() || self == Self::CopyIn)
-            && observer.state() != WireState::Closed
+            && (observer.state() != WireState::Closed || out_of_step)
         {
             observer.condemn(UNFED_COPY);
         }

@@ -98,6 +98,3 @@ impl Sending {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

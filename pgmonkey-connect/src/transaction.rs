@@ -1,6 +1,7 @@
 //! Transactions with options: the text that begins them, and when they are run again.
 
 mod attempts;
+mod builder;
 pub mod confirmation;
 mod options;
 mod retry;

@@ -5,7 +5,6 @@ mod confirmation;
 pub(crate) mod copy;
 pub(crate) mod guard;
 mod last_statement;
-pub(crate) mod options;
 pub(crate) mod savepoint_builder;
 pub(crate) mod scoped;
 pub(crate) mod statements;

@@ -7,7 +7,6 @@ mod coroutine;
 mod encoded;
 pub(crate) mod guard;
 mod last_statement;
-pub(crate) mod options;
 mod plan;
 pub(crate) mod savepoint_builder;
 pub(crate) mod statements;

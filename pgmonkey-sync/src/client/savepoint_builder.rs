@@ -4,7 +4,6 @@ use pgmonkey_connect::Error;
 use pgmonkey_connect::transaction::Options;
 
 use crate::client::guard::ClientGuard;
-use crate::client::options::transaction_options;
 use crate::client::transaction::{Savepoint, Transaction};
 
 /// Builds a transaction with options on a session that a guard holds; a savepoint if a transaction
@@ -36,7 +35,7 @@ pub struct SavepointBuilder<'a> {
     options: Options,
 }
 
-transaction_options!(SavepointBuilder<'_>);
+::pgmonkey_connect::transaction_options!(SavepointBuilder<'_>);
 
 impl<'a> SavepointBuilder<'a> {
     fn new(guard: &'a mut ClientGuard, depth: Option<u32>) -> Self {

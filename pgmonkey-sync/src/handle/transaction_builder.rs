@@ -8,7 +8,6 @@ use pgmonkey_connect::transaction::{Attempts, Next, Options, Reason, random};
 use pgmonkey_connect::{Deadline, Error, events};
 
 use crate::client::guard::ClientGuard;
-use crate::client::options::transaction_options;
 use crate::client::transaction::Transaction;
 use crate::handle::connection::Connection;
 use crate::handle::database::Database;
@@ -39,7 +38,7 @@ pub struct TransactionBuilder<'a> {
     options: Options,
 }
 
-transaction_options!(TransactionBuilder<'_>);
+::pgmonkey_connect::transaction_options!(TransactionBuilder<'_>);
 
 impl<'a> TransactionBuilder<'a> {
     fn new(pool: &'a Pool) -> Self {

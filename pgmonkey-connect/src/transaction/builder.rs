@@ -1,6 +1,8 @@
-//! The options of a transaction, the same on both builders.
+//! The methods of the builders of transactions, the same in both driver crates.
 
 /// Generates the methods that set the options of a builder with a field `options`.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! transaction_options {
     ($kind:ty) => {
         impl $kind {
@@ -9,7 +11,7 @@ macro_rules! transaction_options {
             ///
             /// Under `SERIALIZABLE` and `REPEATABLE READ` the server may refuse a transaction that
             /// conflicts with another one (SQLSTATE 40001): the whole has to run again.
-            pub fn isolation_level(mut self, level: $crate::IsolationLevel) -> Self {
+            pub fn isolation_level(mut self, level: $crate::transaction::IsolationLevel) -> Self {
                 self.options.isolation_level = Some(level);
                 self
             }
@@ -75,7 +77,7 @@ macro_rules! transaction_options {
 
             /// Has `run` make several attempts, if one fails by a conflict with another transaction.
             /// Defaults to a single attempt.
-            pub fn retry(mut self, retry: ::pgmonkey_connect::transaction::Retry) -> Self {
+            pub fn retry(mut self, retry: $crate::transaction::Retry) -> Self {
                 self.options.retry = Some(retry);
                 self
             }
@@ -104,5 +106,3 @@ macro_rules! transaction_options {
         }
     };
 }
-
-pub(crate) use transaction_options;

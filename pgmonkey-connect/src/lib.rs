@@ -41,6 +41,7 @@
 //! | when a watched file is loaded again | [`watched`] |
 //! | which handles of a manager sleep, or leave its cache | [`tenants`] |
 //! | which events are emitted | [`events`] |
+//! | which metrics a statement has | [`operations`] |
 //! | what happens with a notice from the server | [`notices`] |
 //! | how text from the server is shown | [`printable`] |
 //! | what is closed when the process exits | [`exit`] |
@@ -91,7 +92,7 @@ pub use session::{
     answer, cursor, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
     statement_cache, test_transaction, unread,
 };
-pub use telemetry::{events, notices};
+pub use telemetry::{events, notices, operations};
 
 pub use error::{
     DeadlineExceeded, DeadlineStage, Error, ErrorKind, HookFailure, LostAnswer, RetriesExhausted,

@@ -104,7 +104,6 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in declaration order.
-    #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 9] = [
         Self::Lifetime,
         Self::Idle,

@@ -45,7 +45,7 @@ impl Shell for Numbers {
 /// Holds with the feature `metrics` too, as long as no recorder is installed.
 #[test]
 fn a_turn_of_a_session_allocates_nothing_when_nobody_listens() {
-    let label = Arc::new(Label::new("u@h:1/d", "u@h:1/d", 10));
+    let label = Arc::new(Label::new("u@h:1/d", "u@h:1/d", &PoolSettings::default()));
     let pool = PoolCore::new("pool", Arc::clone(&label), &PoolSettings::default());
     let pool = Arc::new(Numbers(pool));
     let ask = || {

@@ -11,6 +11,7 @@ use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pgmonkey::{Error, HookVerdict, Status};
 use pgmonkey_connect::events;
+use pgmonkey_connect::operations::{Operation, Operations};
 use pgmonkey_tests::{Fixture, LONG, Outcome, load, twin};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Id, Metadata, Subscriber, span};
@@ -182,7 +183,7 @@ async fn the_engine_records_nothing_and_the_programs_own_code_does() -> Outcome 
         let mut found = all.iter().filter(|(key, ..)| key.key().name() == name);
         found.any(|(.., value)| !matches!(value, DebugValue::Counter(0)))
     };
-    assert!(counted(PREPARED) && counted("pgmonkey_opened_total"));
+    assert!(counted(PREPARED) && counted("pgmonkey.connection.opened"));
     let mobc = |key: &metrics_util::CompositeKey| key.key().name().starts_with("mobc_");
     let foreign: Vec<_> = all.iter().filter(|(key, ..)| mobc(key)).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
@@ -380,6 +381,11 @@ twin! {
     }
 }
 
+/// The label that names the handle.
+const POOL: &str = "db.client.connection.pool.name";
+/// The label that names the database, of statements.
+const DATABASE: &str = "db.namespace";
+
 /// What is recorded under a name and labels: its kind, unit and value.
 type Recorded =
     BTreeMap<(String, BTreeMap<String, String>), (MetricKind, Option<String>, DebugValue)>;
@@ -398,7 +404,11 @@ fn recorded_of(name: &str) -> Recorded {
             .collect();
         let unit = unit.map(|unit| unit.as_str().to_owned());
         // mobc records metrics without a label, which must not reach the program's recorder.
-        let ours = labels.contains_key("pool") || key.key().name() == PREPARED;
+        let name = key.key().name();
+        let ours = ["db.client.", "pgmonkey."]
+            .iter()
+            .any(|begin| name.starts_with(begin));
+        let ours = ours || name == PREPARED;
         assert!(ours, "{key:?}");
         let (kind, key) = (key.kind(), (key.key().name().to_owned(), labels));
         let value = match left.remove(&key) {
@@ -407,7 +417,10 @@ fn recorded_of(name: &str) -> Recorded {
         };
         left.insert(key, (kind, unit, value));
     }
-    let is_of = |labels: &BTreeMap<String, String>| labels.get("pool").is_some_and(|p| p == name);
+    let is_of = |labels: &BTreeMap<String, String>| {
+        let names = [POOL, DATABASE].map(|label| labels.get(label));
+        names.into_iter().flatten().any(|label| label == name)
+    };
     let (own, others) = std::mem::take(&mut *left)
         .into_iter()
         .partition(|((_, labels), _)| is_of(labels));
@@ -431,6 +444,7 @@ twin! {
     fn what_is_measured_is_what_the_book_says(on, driver, go, work) {
         metrics();
         everything!(on, driver, go, work, &on.name);
+        statements_that_succeed_and_fail(&on);
         let recorded = recorded_of(&on.name);
         let rows = table("metric");
         for ((name, labels), (kind, unit, _)) in &recorded {
@@ -438,29 +452,55 @@ twin! {
             let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
             assert_eq!(row[1], format!("{kind:?}").to_lowercase(), "{name}");
             assert_eq!(Some(&row[2]), unit.as_ref(), "{name}");
-            assert_eq!(words(&row[3]), labels.keys().cloned().collect(), "{name}");
+            let missing: Vec<_> = labels.keys().filter(|label| !words(&row[3]).contains(*label)).collect();
+            assert!(missing.is_empty(), "not in the book: {missing:?} of {name}");
         }
         for row in &rows {
-            let found = recorded.keys().any(|(name, _)| row[0] == format!("`{name}`"));
-            assert!(found, "never recorded: {row:?}");
+            let of_row = recorded.keys().filter(|(name, _)| row[0] == format!("`{name}`"));
+            let labels: BTreeSet<_> = of_row.flat_map(|(_, labels)| labels.keys().cloned()).collect();
+            assert_eq!(labels, words(&row[3]), "never recorded: {row:?}");
         }
-        let value = |metric: &str| &recorded[&(metric.to_owned(), BTreeMap::from([("pool".to_owned(), on.name.clone())]))].2;
-        for gauge in ["size", "idle", "in_use", "waiting", "max_size"] {
-            let gauge = format!("pgmonkey_{gauge}");
-            assert_eq!(value(&gauge), &DebugValue::Gauge(0.0.into()), "{gauge} when all is over");
+        let labels = |more: &[(&str, &str)]| {
+            let all = more.iter().chain([(POOL, &*on.name)].iter());
+            all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
+        };
+        let value = |metric: &str, more: &[(&str, &str)]| {
+            &recorded[&(format!("db.client.connection.{metric}"), labels(more))].2
+        };
+        for gauge in ["max", "idle.max", "idle.min", "pending_requests"] {
+            assert_eq!(value(gauge, &[]), &DebugValue::Gauge(0.0.into()), "{gauge} when all is over");
         }
-        assert_eq!(value("pgmonkey_timeouts_total"), &DebugValue::Counter(1));
-        assert_eq!(value("pgmonkey_open_failures_total"), &DebugValue::Counter(1));
-        let DebugValue::Histogram(waits) = value("pgmonkey_acquire_wait_seconds") else {
+        for state in ["idle", "used"] {
+            let count = value("count", &[("db.client.connection.state", state)]);
+            assert_eq!(count, &DebugValue::Gauge(0.0.into()), "{state} when all is over");
+        }
+        assert_eq!(value("timeouts", &[]), &DebugValue::Counter(1));
+        let failures = &recorded[&("pgmonkey.connection.open_failures".to_owned(), labels(&[]))].2;
+        assert_eq!(failures, &DebugValue::Counter(1));
+        let DebugValue::Histogram(waits) = value("wait_time", &[]) else {
             panic!("a histogram");
         };
-        let DebugValue::Counter(acquires) = value("pgmonkey_acquires_total") else {
-            panic!("a counter");
+        let DebugValue::Histogram(uses) = value("use_time", &[]) else {
+            panic!("a histogram");
         };
-        assert_eq!(waits.len() as u64, *acquires);
+        assert_eq!(waits.len(), uses.len());
         assert!(waits.iter().all(|wait| (0.0..20.0).contains(&wait.into_inner())), "{waits:?}");
         Ok(())
     }
+}
+
+/// Records a statement that succeeds and one that fails, on a database called as the fixture.
+fn statements_that_succeed_and_fail(on: &Fixture) {
+    let mut settings = on.config("").connection_settings;
+    settings.dbname = Some(on.name.clone());
+    settings.port = vec![15432];
+    let operations = Operations::new(&settings);
+    let mut operation = Operation::new("SELECT", Duration::from_millis(3));
+    operation.rows = Some(2);
+    operation.first_byte = Some(Duration::from_millis(1));
+    operations.record(&operation);
+    (operation.status_code, operation.error_type) = (Some("22012"), Some("22012"));
+    operations.record(&operation);
 }
 
 twin! {
@@ -469,22 +509,22 @@ twin! {
         let builder = driver::Builder::new(&on.pools("{ min_size: 3, max_size: 5 }")).name(&*on.name);
         let pool = go!(builder.pool())?;
         let held = (go!(pool.acquire())?, go!(pool.acquire())?);
-        let labels = BTreeMap::from([("pool".to_owned(), on.name.clone())]);
         // Each call takes what was recorded since the last one.
-        let measured = std::cell::RefCell::new([0; 5]);
+        let measured = std::cell::RefCell::new(BTreeMap::new());
         let look = || {
-            let recorded = recorded_of(&on.name);
-            let metrics = ["size", "idle", "in_use", "waiting", "max_size"];
-            for (sum, metric) in measured.borrow_mut().iter_mut().zip(metrics) {
-                match recorded[&(format!("pgmonkey_{metric}"), labels.clone())].2 {
-                    DebugValue::Gauge(value) => *sum += value.into_inner() as i64,
-                    _ => panic!("a gauge"),
-                }
+            for ((name, labels), (.., value)) in recorded_of(&on.name) {
+                let DebugValue::Gauge(value) = value else {
+                    continue;
+                };
+                let state = labels.get("db.client.connection.state").map_or("", String::as_str);
+                let name = format!("{}{state}", name.trim_start_matches("db.client.connection."));
+                *measured.borrow_mut().entry(name).or_insert(0) += value.into_inner() as i64;
             }
-            *measured.borrow()
+            let metrics = ["countidle", "countused", "pending_requests", "max", "idle.max", "idle.min"];
+            metrics.map(|metric| measured.borrow()[metric])
         };
         // The sessions that filled the pool may still be on their way to the idle list.
-        on.until("the numbers are right", || look() == [3, 1, 2, 0, 5]);
+        on.until("the numbers are right", || look() == [1, 2, 0, 5, 5, 3]);
         let status = pool.status();
         assert_eq!(
             [status.size, status.idle, status.in_use, status.waiting, status.max_size],

@@ -122,7 +122,7 @@ impl<P: Shell> Checkout<P> {
         }
         // The program's recorder and subscribers come last: they may panic.
         if let Some(since) = held {
-            core.label().released(since);
+            core.label().released(now.saturating_duration_since(since));
         }
     }
 
@@ -167,7 +167,7 @@ impl<P: Shell> Checkout<P> {
         let todo = state.todo(now);
         unlock(core, state, todo).run(&self.pool);
         if let Some(since) = held {
-            core.label().released(since);
+            core.label().released(now.saturating_duration_since(since));
         }
         core.label().ended(reason);
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::PoolSettings;
 
 use crate::Error;
 use crate::session::statement_cache::StatementCounts;
@@ -23,12 +25,16 @@ pub struct Label {
 impl Label {
     /// Creates a label; `name` identifies the handle in events and metrics, `target` is
     /// `user@host:port/database`.
-    pub fn new(name: impl Into<Arc<str>>, target: impl Into<Arc<str>>, max_size: u32) -> Self {
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        target: impl Into<Arc<str>>,
+        settings: &PoolSettings,
+    ) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let name = name.into();
         Self {
             number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
-            metrics: Metrics::new(&name, max_size),
+            metrics: Metrics::new(&name, settings.min_size, settings.max_size),
             name,
             target: target.into(),
             statements: Arc::default(),
@@ -68,10 +74,10 @@ impl Label {
         self.metrics.acquired(began);
     }
 
-    /// Records that a session acquired at `since` was released.
+    /// Records that a session was released after this time.
     #[inline]
-    pub(super) fn released(&self, since: Instant) {
-        self.metrics.released(since);
+    pub(super) fn released(&self, held: Duration) {
+        self.metrics.released(held);
     }
 
     pub(super) fn opened(&self) {
@@ -101,7 +107,7 @@ impl Label {
     }
 
     pub(super) fn resized(&self, min_size: u32, max_size: u32) {
-        self.metrics.resized(max_size);
+        self.metrics.resized(min_size, max_size);
         events::resized(&self.name, min_size, max_size);
     }
 }

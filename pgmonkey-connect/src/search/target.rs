@@ -23,6 +23,7 @@ use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFail
 use crate::limits;
 use crate::stream::connector::Setup;
 use crate::telemetry::notices::{NoticeHook, Notices};
+use crate::telemetry::operations::Operations;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
 
@@ -35,6 +36,7 @@ pub struct ConnectTarget {
     target: Arc<str>,
     name: Arc<str>,
     notices: Arc<Notices>,
+    operations: Arc<Operations>,
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
@@ -77,6 +79,7 @@ impl ConnectTarget {
             options: startup::options(own, &session, section)?,
             name: Arc::clone(&target),
             notices: Arc::new(Notices::new(Arc::clone(&target), None)),
+            operations: Arc::new(Operations::new(&config.connection_settings)),
             target,
             config: config.clone(),
             section,
@@ -112,6 +115,11 @@ impl ConnectTarget {
     /// Reports the notices of the handle's sessions.
     pub(crate) fn notices(&self) -> &Arc<Notices> {
         &self.notices
+    }
+
+    /// The metrics of the statements that the handle's sessions run.
+    pub fn operations(&self) -> &Arc<Operations> {
+        &self.operations
     }
 
     /// The handle's name in events and metrics.

@@ -3,3 +3,5 @@
 pub mod events;
 pub(crate) mod metrics;
 pub mod notices;
+
+pub use metrics::operations;

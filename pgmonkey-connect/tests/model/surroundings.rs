@@ -122,7 +122,7 @@ pub(crate) mod label {
             self.acquired.fetch_add(1, Ordering::SeqCst);
         }
 
-        pub(crate) fn released(&self, _: Instant) {
+        pub(crate) fn released(&self, _: std::time::Duration) {
             self.acquired.fetch_sub(1, Ordering::SeqCst);
         }
 

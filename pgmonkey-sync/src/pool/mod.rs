@@ -63,7 +63,7 @@ impl Shared {
         let label = Arc::new(Label::new(
             Arc::clone(connect_target.name()),
             Arc::clone(connect_target.target()),
-            settings.max_size,
+            &settings,
         ));
         let statements = Statements::new(
             settings.statement_cache,

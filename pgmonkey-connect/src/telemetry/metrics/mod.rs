@@ -1,11 +1,13 @@
-//! The gauges, counters and histograms of one handle; no-ops without the feature `metrics`.
+//! The metrics of handles and of their statements.
+//!
+//! Names, units, attributes and boundaries are those of OpenTelemetry's semantic conventions for
+//! database clients, where they have one, and begin with `pgmonkey.` elsewhere. They are defined
+//! once ([`definitions`]), and each instrument ([`instrument`]) reports through the crate `metrics`,
+//! the crate `opentelemetry`, both or neither, as the features say.
 
-#[cfg(not(feature = "metrics"))]
-mod off;
-#[cfg(feature = "metrics")]
-mod on;
+mod definitions;
+mod instrument;
+pub mod operations;
+mod pool;
 
-#[cfg(not(feature = "metrics"))]
-pub(crate) use off::Metrics;
-#[cfg(feature = "metrics")]
-pub(crate) use on::Metrics;
+pub(crate) use pool::Metrics;

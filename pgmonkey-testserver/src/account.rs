@@ -82,3 +82,12 @@ fn id<S: AsRef<OsStr>>(args: &[S]) -> anyhow::Result<u32> {
         .parse()
         .context("`id` did not print a number: there is no such account")
 }
+
+/// Whether the account that servers run as can reach `path`.
+///
+/// # Errors
+///
+/// When there is no account for them.
+pub fn servers_reach(path: &Path) -> anyhow::Result<bool> {
+    Ok(Account::choose()?.can_reach(path))
+}

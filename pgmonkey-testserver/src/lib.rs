@@ -44,6 +44,7 @@ mod servers;
 mod settings;
 mod standin;
 
+pub use account::servers_reach;
 pub use certs::Certificates;
 pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};

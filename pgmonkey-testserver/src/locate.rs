@@ -54,6 +54,20 @@ impl Binaries {
         first(&places).with_context(|| nowhere(&places))
     }
 
+    /// Looks for the programs of this major version in the same places, except
+    /// `$PGMONKEY_PG_BIN`.
+    #[must_use]
+    pub fn installed(major: u32) -> Option<Self> {
+        let mut found = places().into_iter().filter_map(|dir| Self::at(dir).ok());
+        found.find(|found| found.major() == Some(major))
+    }
+
+    /// The major version, for example 17; `None` if the programs cannot be run.
+    #[must_use]
+    pub fn major(&self) -> Option<u32> {
+        major(&self.version().ok()?)
+    }
+
     /// Uses the programs in this directory.
     ///
     /// # Errors
@@ -104,6 +118,13 @@ impl Binaries {
             None => bail!("no `psql` in {} nor on PATH", self.dir.display()),
         }
     }
+}
+
+/// The major version in the output of `postgres --version`.
+fn major(version: &str) -> Option<u32> {
+    let number = version.split_once(") ")?.1;
+    let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 fn places() -> Vec<PathBuf> {
@@ -205,6 +226,21 @@ mod tests {
             }
         }
         assert_eq!(first(&[client, server.clone()]).unwrap().dir(), server);
+    }
+
+    #[test]
+    fn the_major_version_is_read_from_every_spelling() {
+        for (text, expected) in [
+            ("postgres (PostgreSQL) 17.2", Some(17)),
+            (
+                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)",
+                Some(15),
+            ),
+            ("postgres (PostgreSQL) 19beta1", Some(19)),
+            ("sh: postgres: not found", None),
+        ] {
+            assert_eq!(major(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,10 @@ usage: cargo xtask <task> [options]
 
   test [options] [filter...] [-- ARGS]
                                run the workspace's tests against three throw-away servers
+  test --server 14,16 [--battery] [options] [filter...]
+                               run the integration tests on each of these versions of PostgreSQL,
+                               whose programs it gets itself, and print one table; --battery runs
+                               only the checks in which versions differ
   demo [options]               open all four connection types twice and print the result
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
                                millisecond, contention, handles, observer, roundtrips, pinned;
@@ -63,6 +67,9 @@ pub(crate) struct Options {
     pub(crate) postgres: Postgres,
     pub(crate) image: String,
     pub(crate) install: bool,
+    /// The major versions to run on; empty: whatever is found.
+    pub(crate) versions: Vec<u32>,
+    pub(crate) battery: bool,
     pub(crate) filters: Vec<String>,
 }
 
@@ -81,7 +88,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     let mut rest = Rest::read(args)?;
     let task = match task.as_str() {
         "help" | "--help" | "-h" => Task::Help,
-        "test" => Task::Test(rest.options()),
+        "test" => Task::Test(rest.with_versions()?),
         "demo" => Task::Demo(rest.without_filters()?),
         "bench" => Task::Bench(rest.options()),
         "soak" => Task::Soak {
@@ -113,6 +120,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     if rest.postgres.is_some() || rest.image.is_some() {
         bail!("this task starts no servers");
     }
+    if !rest.versions.is_empty() || rest.battery {
+        bail!("--server and --battery are options of `test`");
+    }
     if rest.minutes.is_some() {
         bail!("--minutes is an option of `soak`");
     }
@@ -124,6 +134,8 @@ struct Rest {
     postgres: Option<Postgres>,
     image: Option<String>,
     install: bool,
+    versions: Vec<u32>,
+    battery: bool,
     no_test: bool,
     minutes: Option<String>,
     seconds: Option<u32>,
@@ -146,6 +158,8 @@ impl Rest {
                 "--postgres" => rest.postgres = Some(postgres(value()?)?),
                 "--image" => rest.image = Some(value()?),
                 "--install" => rest.install = true,
+                "--server" => rest.versions = versions(&value()?)?,
+                "--battery" => rest.battery = true,
                 "--no-test" => rest.no_test = true,
                 "--minutes" => rest.minutes = Some(minutes(value()?)?),
                 "--seconds" => {
@@ -173,8 +187,25 @@ impl Rest {
                 .take()
                 .unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
             install: std::mem::take(&mut self.install),
+            versions: Vec::new(),
+            battery: false,
             filters: std::mem::take(&mut self.words),
         }
+    }
+
+    fn with_versions(&mut self) -> anyhow::Result<Options> {
+        let options = Options {
+            versions: std::mem::take(&mut self.versions),
+            battery: std::mem::take(&mut self.battery),
+            ..self.options()
+        };
+        if options.battery && options.versions.is_empty() {
+            bail!("--battery needs --server");
+        }
+        if !options.versions.is_empty() && matches!(options.postgres, Postgres::Url(_)) {
+            bail!("--server starts its own servers: leave --postgres URL out");
+        }
+        Ok(options)
     }
 
     fn without_filters(&mut self) -> anyhow::Result<Options> {
@@ -197,6 +228,14 @@ fn minutes(text: String) -> anyhow::Result<String> {
         Ok(number) if number > 0.0 => Ok(text),
         _ => bail!("--minutes must be a number, not `{text}`"),
     }
+}
+
+fn versions(text: &str) -> anyhow::Result<Vec<u32>> {
+    let version = |part: &str| part.trim().parse().ok().filter(|version| *version >= 14);
+    let versions = text.split(',').map(version).collect::<Option<Vec<u32>>>();
+    versions.with_context(|| {
+        format!("--server must be versions of PostgreSQL from 14 on, as 14,16, not `{text}`")
+    })
 }
 
 fn postgres(text: String) -> anyhow::Result<Postgres> {
@@ -223,10 +262,21 @@ mod tests {
             postgres: Postgres::Local,
             image: "postgres:16".into(),
             install: true,
+            versions: Vec::new(),
+            battery: false,
             filters: vec!["pool".into(), "cache".into()],
         });
         let line = "test pool --postgres local --image=postgres:16 cache --install";
         assert_eq!(parsed(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn several_versions_can_be_named() {
+        let Task::Test(options) = parsed("test --server 14,16 --battery roles").unwrap() else {
+            panic!("another task");
+        };
+        assert_eq!((options.versions, options.battery), (vec![14, 16], true));
+        assert_eq!(options.filters, ["roles"]);
     }
 
     #[test]
@@ -262,6 +312,11 @@ mod tests {
         for line in [
             "tset",
             "test --no-test",
+            "test --server 9.6",
+            "test --server 16,",
+            "test --battery",
+            "test --server 16 --postgres postgres://h/d",
+            "demo --server 16",
             "test --postgres",
             "test --imagine x",
             "tidy --install",

@@ -13,7 +13,9 @@ mod demo;
 mod docs;
 mod fuzz;
 mod install;
+mod matrix;
 mod process;
+mod programs;
 mod servers;
 mod soak;
 mod test;
@@ -43,6 +45,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             println!("{}", args::USAGE);
             Ok(())
         }
+        Task::Test(options) if !options.versions.is_empty() => matrix::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
         Task::Bench(options) => demo::run(&options, &demo::BENCH),

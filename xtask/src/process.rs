@@ -1,9 +1,10 @@
 //! Runs other programs, and stops them when this one is stopped.
 
 use std::fmt;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus, Stdio, exit};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio, exit};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -80,25 +81,64 @@ pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
 ///
 /// It gets a process group of its own, which ends with this process.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let line = line(command);
-    // Held during the start, so that an interrupt in the meantime finds the program.
-    let mut running_now = running();
-    check_interrupt()?;
-    let mut child = command
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot run `{line}`"))?;
-    let watchdog = Watchdog::start(END_GROUP, [child.id().to_string().as_ref()]);
-    *running_now = Some(child.id());
-    drop(running_now);
-    let status = child.wait();
-    *running() = None;
-    watchdog?.disarm();
-    check_interrupt()?;
-    match status? {
-        status if status.success() => Ok(()),
-        status => Err(Failed { line, status }.into()),
+    Running::start(command)?.wait()
+}
+
+/// As [`run`], with each line of its output printed and passed to `on_line`.
+pub(crate) fn run_lines(mut command: Command, mut on_line: impl FnMut(&str)) -> anyhow::Result<()> {
+    let (output, input) = io::pipe()?;
+    command.stdout(input.try_clone()?).stderr(input);
+    let running = Running::start(&mut command)?;
+    // With its ends of the pipe: otherwise the output would never end.
+    drop(command);
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the output")?;
+        let line = String::from_utf8_lossy(&line);
+        eprintln!("{line}");
+        on_line(&line);
+    }
+    running.wait()
+}
+
+/// A program that runs.
+struct Running {
+    line: String,
+    child: Child,
+    watchdog: anyhow::Result<Watchdog>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let line = line(command);
+        // Held during the start, so that an interrupt in the meantime finds the program.
+        let mut running_now = running();
+        check_interrupt()?;
+        let child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run `{line}`"))?;
+        let watchdog = Watchdog::start(END_GROUP, [child.id().to_string().as_ref()]);
+        *running_now = Some(child.id());
+        Ok(Self {
+            line,
+            child,
+            watchdog,
+        })
+    }
+
+    fn wait(mut self) -> anyhow::Result<()> {
+        let status = self.child.wait();
+        *running() = None;
+        self.watchdog?.disarm();
+        check_interrupt()?;
+        match status? {
+            status if status.success() => Ok(()),
+            status => {
+                let line = self.line;
+                Err(Failed { line, status }.into())
+            }
+        }
     }
 }
 
@@ -173,6 +213,16 @@ mod tests {
     fn a_program_ended_by_a_signal_is_reported_as_a_shell_does() {
         let error = run(Command::new("sh").args(["-c", "kill -s KILL $$"])).unwrap_err();
         assert_eq!(exit_code(&error), ExitCode::from(137));
+    }
+
+    #[test]
+    fn the_lines_of_both_outputs_arrive_and_the_code_too() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; exit 7"]);
+        let mut lines = Vec::new();
+        let error = run_lines(command, |line| lines.push(line.to_owned())).unwrap_err();
+        assert_eq!(exit_code(&error), ExitCode::from(7));
+        assert_eq!(lines, ["one", "two"]);
     }
 
     #[test]

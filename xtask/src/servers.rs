@@ -78,7 +78,7 @@ impl Servers {
         }
     }
 
-    fn from_docker(image: &str, wanted: Wanted) -> anyhow::Result<Self> {
+    pub(crate) fn from_docker(image: &str, wanted: Wanted) -> anyhow::Result<Self> {
         let docker = Docker::find()?;
         let leftovers = docker.remove_leftovers()?;
         if leftovers > 0 {
@@ -99,15 +99,21 @@ impl Servers {
     }
 
     fn local(options: &Options, wanted: Wanted) -> anyhow::Result<Self> {
-        let binaries = local_programs(options)?;
+        Self::from_programs(&local_programs(options)?, wanted)
+    }
+
+    /// Starts servers with these programs, which tests that start their own get too.
+    pub(crate) fn from_programs(binaries: &Binaries, wanted: Wanted) -> anyhow::Result<Self> {
         say(&format!(
             "local programs in {}: {}",
             binaries.dir().display(),
             binaries.version()?
         ));
-        Self::of_kinds(wanted.kinds(), |kind, certificates| {
-            Held::local(&binaries, kind, certificates)
-        })
+        let mut servers = Self::of_kinds(wanted.kinds(), |kind, certificates| {
+            Held::local(binaries, kind, certificates)
+        })?;
+        servers.reached.binaries = Some(binaries.clone());
+        Ok(servers)
     }
 
     /// An existing plain server; those with TLS come from local programs, if there are any.

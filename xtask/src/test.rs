@@ -39,11 +39,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     tests.and(together).and(doctests)
 }
 
-/// Uses cargo-nextest if it is installed: it names a hanging test, and isolates each test.
 fn tests() -> Command {
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
+    runner(&TESTED, &targets)
+}
+
+/// Runs tests of these packages; without cargo-nextest, of these targets. cargo-nextest, if it is
+/// installed, names a hanging test, and isolates each test.
+pub(crate) fn runner(packages: &[&str], targets: &[&str]) -> Command {
     if has_nextest() {
         let mut command = cargo(&["nextest", "run"]);
-        command.args(TESTED).arg("--no-fail-fast");
+        command.args(packages).arg("--no-fail-fast");
         let limits = process::root().join("xtask/nextest.toml");
         command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
         // A filter may match doctests only.
@@ -53,9 +59,8 @@ fn tests() -> Command {
         }
         return command;
     }
-    let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut command = cargo(&["test"]);
-    command.args(TESTED).arg("--no-fail-fast").args(targets);
+    command.args(packages).arg("--no-fail-fast").args(targets);
     command
 }
 

@@ -14,6 +14,7 @@ use pgmonkey::{Report, aio, sync};
 use pgmonkey_tests::{LONG, Outcome, load};
 use pgmonkey_testserver::TlsFront;
 
+use crate::observation::warnings_about;
 use crate::tls::{Bench, Server, with_psql, yaml};
 
 /// One request for a session of the bench, and the words of the refusal if it is expected to fail.
@@ -496,8 +497,11 @@ fn a_client_certificate_and_its_key_are_replaced_as_a_pair() -> Outcome {
     let pool = sync::Pool::new(&load(&yaml))?;
     let kept = pool.acquire()?;
     // The key of another certificate: for now the old pair is used.
+    let path = dir.join(certificate).display().to_string();
+    assert_eq!(warnings_about(&path), 0);
     of_the_day(&bench.certificates.key("wrong-client"), key)?;
     let second = pool.acquire()?;
+    assert_eq!(warnings_about(&path), 1);
     // The new pair is complete, and is not that of this role.
     of_the_day(&bench.certificates.certificate("wrong-client"), certificate)?;
     let error = pool.acquire().expect_err("another certificate");

@@ -12,14 +12,14 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pgmonkey::{Error, HookVerdict, Status};
 use pgmonkey_connect::events;
 use pgmonkey_connect::operations::{Operation, Operations};
-use pgmonkey_tests::{Fixture, LONG, Outcome, load, twin};
+use pgmonkey_tests::{Fixture, LONG, Outcome, broken_tls, load, twin};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Id, Metadata, Subscriber, span};
 
 const BOOK: &str = include_str!("../../docs/observability.md");
 
 /// The rows of the table whose first column is called `first`.
-fn table(first: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(first: &str) -> Vec<Vec<String>> {
     let head = format!("| {first} |");
     let rows = BOOK
         .lines()
@@ -37,8 +37,9 @@ fn table(first: &str) -> Vec<Vec<String>> {
 }
 
 /// The words in a cell.
-fn words(cell: &str) -> BTreeSet<String> {
+pub(crate) fn words(cell: &str) -> BTreeSet<String> {
     let words = cell.split(',').map(|word| word.trim().trim_matches('`'));
+    let words = words.filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
 }
 
@@ -66,7 +67,10 @@ impl Told {
     }
 
     fn names(&self) -> BTreeSet<String> {
-        let names = self.fields.keys().filter(|name| *name != "message");
+        let names = self
+            .fields
+            .keys()
+            .filter(|name| !["message", "event"].contains(&name.as_str()));
         names.cloned().collect()
     }
 }
@@ -114,10 +118,12 @@ impl Subscriber for Recorder {
 /// Everything reported so far about the handle or the file called `name`.
 fn told_of(name: &str) -> Vec<Told> {
     let all = recording().lock().expect("no panic");
-    all.iter()
-        .filter(|told| told.get("pool") == name || told.get("file") == name)
-        .cloned()
-        .collect()
+    let names = |told: &&Told| match (told.fields.get("pool"), told.fields.get("file")) {
+        (Some(pool), _) => pool == name,
+        (None, Some(file)) => file == name || file.ends_with(&format!("/{name}")),
+        (None, None) => told.get("message").contains(&format!("x{name}x")),
+    };
+    all.iter().filter(names).cloned().collect()
 }
 
 /// Everything reported so far in this process, as text.
@@ -191,7 +197,7 @@ async fn the_engine_records_nothing_and_the_programs_own_code_does() -> Outcome 
 }
 
 /// A hook that fails when it is called.
-struct Broken;
+pub(crate) struct Broken;
 
 impl pgmonkey::sync::AfterRelease for Broken {
     fn after_release(&self, _: &mut postgres::Client) -> Result<HookVerdict, Error> {
@@ -252,6 +258,12 @@ macro_rules! everything {
         $on.until("the hook has failed", || pool.status().closed.hook == 1);
         drop(pool);
 
+        let port = broken_tls($on.server())?;
+        let yaml = $on.yaml_at("127.0.0.1", port, "");
+        let yaml = yaml.replacen("sslmode: disable", "sslmode: prefer", 1);
+        let connection = $driver::Builder::new(&load(&yaml)).name(name);
+        drop($go!(connection.connection())?);
+
         let yaml = $on.yaml("").replacen("password: '", "password: 'wr0ng-", 1);
         assert!($go!($driver::Builder::new(&load(&yaml)).name(name).connection()).is_err());
 
@@ -263,6 +275,20 @@ macro_rules! everything {
     }};
 }
 
+/// Causes the events about files.
+fn files_that_are_reported(name: &str) {
+    use pgmonkey::config::{Loader, UnknownKeys, passfile::PassFile};
+    let folder = tempfile::tempdir().expect("a folder");
+    let passfile = folder.path().join(name);
+    std::fs::create_dir(&passfile).expect("a folder");
+    assert!(PassFile::load(&passfile).is_ok_and(|file| file.is_none()));
+    let yaml = format!("connection_settings: {{ host: h, x{name}x: 1 }}\n");
+    let loader = Loader::new().yaml(yaml).libpq_sources(false);
+    assert!(loader.unknown_keys(UnknownKeys::Warn).load().is_ok());
+    let certificate = std::path::Path::new(name);
+    events::certificate_kept(certificate, &"a reason");
+}
+
 twin! {
     fn what_is_told_is_what_the_book_says(on, driver, go, work) {
         recording();
@@ -272,6 +298,7 @@ twin! {
         events::resized(&on.name, 1, 2);
         events::replaced(&on.name, "pool");
         events::not_reloaded(std::path::Path::new(&on.name), &Error::other("a reason"));
+        files_that_are_reported(&on.name);
 
         let told = told_of(&on.name);
         let (spans, events) = (table("span"), table("event"));
@@ -281,6 +308,11 @@ twin! {
                 && words(&row[2]) == told.names()
         };
         for told in &told {
+            if !told.is_span {
+                assert_eq!(told.get("event"), told.name, "{told:?}");
+                let message = told.get("message");
+                assert!(message.contains(' ') && !message.contains('\n'), "no message: {told:?}");
+            }
             let rows = if told.is_span { &spans } else { &events };
             assert!(rows.iter().any(|row| fits(told, row)), "not in the book: {told:?}");
         }
@@ -382,9 +414,9 @@ twin! {
 }
 
 /// The label that names the handle.
-const POOL: &str = "db.client.connection.pool.name";
+pub(crate) const POOL: &str = "db.client.connection.pool.name";
 /// The label that names the database, of statements.
-const DATABASE: &str = "db.namespace";
+pub(crate) const DATABASE: &str = "db.namespace";
 
 /// What is recorded under a name and labels: its kind, unit and value.
 type Recorded =
@@ -440,6 +472,20 @@ fn sum(before: DebugValue, after: DebugValue) -> DebugValue {
     }
 }
 
+/// Records a statement that succeeds and one that fails, on a database called as the fixture.
+pub(crate) fn statements_that_succeed_and_fail(on: &Fixture) {
+    let mut settings = on.config("").connection_settings.clone();
+    settings.dbname = Some(on.name.clone());
+    settings.port = vec![15432];
+    let operations = Operations::new(&settings);
+    let mut operation = Operation::new("SELECT", Duration::from_millis(3));
+    operation.rows = Some(2);
+    operation.first_byte = Some(Duration::from_millis(1));
+    operations.record(&operation);
+    (operation.status_code, operation.error_type) = (Some("22012"), Some("22012"));
+    operations.record(&operation);
+}
+
 twin! {
     fn what_is_measured_is_what_the_book_says(on, driver, go, work) {
         metrics();
@@ -461,7 +507,7 @@ twin! {
             assert_eq!(labels, words(&row[3]), "never recorded: {row:?}");
         }
         let labels = |more: &[(&str, &str)]| {
-            let all = more.iter().chain([(POOL, &*on.name)].iter());
+            let all = more.iter().copied().chain([(POOL, &*on.name)]);
             all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
         };
         let value = |metric: &str, more: &[(&str, &str)]| {
@@ -487,20 +533,6 @@ twin! {
         assert!(waits.iter().all(|wait| (0.0..20.0).contains(&wait.into_inner())), "{waits:?}");
         Ok(())
     }
-}
-
-/// Records a statement that succeeds and one that fails, on a database called as the fixture.
-fn statements_that_succeed_and_fail(on: &Fixture) {
-    let mut settings = on.config("").connection_settings;
-    settings.dbname = Some(on.name.clone());
-    settings.port = vec![15432];
-    let operations = Operations::new(&settings);
-    let mut operation = Operation::new("SELECT", Duration::from_millis(3));
-    operation.rows = Some(2);
-    operation.first_byte = Some(Duration::from_millis(1));
-    operations.record(&operation);
-    (operation.status_code, operation.error_type) = (Some("22012"), Some("22012"));
-    operations.record(&operation);
 }
 
 twin! {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod no_tls;
 pub mod places;
 mod stopped;
 
@@ -17,6 +18,7 @@ use pgmonkey_config::Config;
 use pgmonkey_testserver::{Endpoint, plain_or_start};
 use postgres::types::ToSql;
 
+pub use no_tls::broken_tls;
 pub use stopped::Stopped;
 
 /// The result of a test.

@@ -234,7 +234,10 @@ impl Loader {
     pub fn load(self) -> Result<Config, Error> {
         let (config, warnings) = self.load_with_warnings()?;
         for warning in warnings {
-            tracing::warn!(target: "pgmonkey::config", "{warning}");
+            tracing::warn!(
+                name: "pgmonkey.config", target: "pgmonkey", event = "pgmonkey.config",
+                "{warning}"
+            );
         }
         Ok(config)
     }

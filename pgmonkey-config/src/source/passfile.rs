@@ -61,9 +61,9 @@ impl PassFile {
         };
         if let Some(fault) = fault(&metadata) {
             tracing::warn!(
-                target: "pgmonkey_config::passfile",
-                path = %path.display(),
-                "password file ignored: {fault}"
+                name: "pgmonkey.passfile", target: "pgmonkey", event = "pgmonkey.passfile",
+                file = %path.display(),
+                "passfile ignored: {}: {fault}", path.display()
             );
             return Ok(None);
         }

@@ -12,6 +12,8 @@ use async_trait::async_trait;
 use pgmonkey_config::passfile::{self, PassFile};
 use pgmonkey_config::{ConnectionSettings, Host, Secret, SecretSource, Target};
 
+use crate::telemetry::events;
+
 /// The error type of a [`PasswordProvider`].
 pub type ProviderError = Box<dyn StdError + Send + Sync>;
 
@@ -184,7 +186,7 @@ fn from_passfile(settings: &ConnectionSettings, target: &Target) -> Option<Passw
         None => passfile::default_path(&|name| std::env::var(name).ok())?,
     };
     let file = PassFile::load(&path)
-        .inspect_err(|error| tracing::warn!("passfile ignored: {error}"))
+        .inspect_err(|error| events::passfile_ignored(&path, error))
         .ok()??;
     let host = match &target.host {
         Host::Unix(directory) => directory.display().to_string(),

@@ -223,7 +223,7 @@ impl<'a> ServerSearch<'a> {
         let goes_on = self.goes_on(attempt, &cause);
         if goes_on && matches!(cause, ConnectCause::Tls(_)) {
             let host = &attempt.attempt.target;
-            tracing::warn!(%host, "TLS failed, retrying without it as sslmode allows: {cause}");
+            events::tls_given_up(self.connect_target.name(), host, &cause);
         }
         let next = goes_on || cause.tries_next_host();
         self.note(&attempt.attempt, cause);
@@ -305,7 +305,8 @@ impl<'a> ServerSearch<'a> {
             Err(failure) => {
                 let second = host.drop_second_of(&attempt, self.connect_target.insists_on_files());
                 if second {
-                    tracing::warn!(host = %attempt.target, "TLS failed, retrying without it as sslmode allows: {failure}");
+                    let pool = self.connect_target.name();
+                    events::tls_given_up(pool, &attempt.target, &failure);
                 }
                 self.note(&attempt, ConnectCause::Tls(failure));
                 return None;

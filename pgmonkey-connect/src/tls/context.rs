@@ -15,6 +15,7 @@ use super::key;
 use super::verifier::Verifier;
 use crate::error::TlsFailure;
 use crate::files::Stamp;
+use crate::telemetry::events;
 
 /// The name of PostgreSQL's protocol in a handshake (ALPN).
 pub(crate) const ALPN: &[u8] = b"postgresql";
@@ -80,7 +81,9 @@ impl TlsSetup {
             (Ok(context), _) => Arc::new(context),
             // Certificate and key are replaced one after the other.
             (Err(failure), Some(made)) if made.files == files && failure.is_of_identity() => {
-                tracing::warn!("the previous client certificate stays in use: {failure}");
+                if let Some((certificate, _)) = &files.identity {
+                    events::certificate_kept(certificate, &failure);
+                }
                 return Ok(Arc::clone(&made.context));
             }
             (Err(failure), _) => return Err(failure),

@@ -3,6 +3,7 @@
 //!
 //! This is the CLI as a library: [`run`] parses the arguments, runs the command and returns the
 //! exit code.
+//! [`run_as_program`] also prints what the library reports, such as its warnings.
 //!
 //! Results go to stdout, everything else to stderr. The exit code is 0 on success, 1 on failure, 2
 //! on a usage error and 130 if interrupted.
@@ -16,6 +17,7 @@ mod error;
 mod server;
 mod transfer;
 mod ui;
+mod verbosity;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,7 +32,19 @@ use crate::ui::output::Output;
 
 /// Runs the CLI with its arguments, the first of which is its name, and returns instead of exiting.
 /// It blocks, but may be called within an async runtime.
+///
+/// The library's warnings are events, which go to the `tracing` subscriber of the caller.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args, |_| {})
+}
+
+/// Runs the CLI as [`run`] does, and prints the library's warnings on stderr; with `-v`, `-vv` or
+/// the variable `RUST_LOG` also its other events. It installs a subscriber for the process.
+pub fn run_as_program(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args, |args| args.verbosity.install())
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>, prepare: impl FnOnce(&Args)) -> ExitCode {
     let words: Vec<OsString> = args.into_iter().collect();
     let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
@@ -51,6 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
+    prepare(&args);
     let json = argument::wants_json(&words);
     let outcome = match argument::check(&words) {
         Ok(()) => act(args, json),

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pgmonkey_cli::run(std::env::args_os())
+    pgmonkey_cli::run_as_program(std::env::args_os())
 }

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::command::{completions, config, export, import, pool, server};
 use crate::error::Error;
 use crate::ui::output::Output;
+use crate::verbosity::Verbosity;
 
 /// One configuration file, four connection types for PostgreSQL.
 ///
@@ -27,6 +28,8 @@ Examples:
 The commands and flags of the Python tool work too: pgconfig, pgserverconfig, pgimport, pgexport."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pgmonkey::Config;
-use pgmonkey::config::{Loaded, Loader, files, user_files};
+use pgmonkey::config::{Loaded, Loader, WarningKind, files, user_files};
 
 use crate::error::Error;
 use crate::ui::notes;
+use crate::verbosity;
 
 /// The file name that means standard input.
 const STANDARD_INPUT: &str = "-";
@@ -139,6 +140,9 @@ impl Source {
         let loaded = self.loader.load_with_sources()?;
         for warning in &loaded.warnings {
             notes::warning(warning);
+            if let WarningKind::PassFileIgnored { path, .. } = &warning.kind {
+                verbosity::warned_of_passfile(path);
+            }
         }
         Ok(loaded)
     }

@@ -16,6 +16,7 @@ mod help;
 mod import;
 mod progress;
 mod protocol;
+mod reports;
 mod schema;
 mod secrets;
 mod server;

@@ -22,6 +22,7 @@ mod ended;
 mod errors;
 mod execute;
 mod exit;
+mod exported;
 mod fork;
 mod frozen;
 mod hooks;

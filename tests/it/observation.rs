@@ -274,6 +274,7 @@ macro_rules! everything {
         $go!(listener.close());
     }};
 }
+pub(crate) use everything;
 
 /// Causes the events about files.
 fn files_that_are_reported(name: &str) {

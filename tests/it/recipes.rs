@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pgmonkey_tests::{Fixture, LONG, Outcome};
 use tempfile::TempDir;
 
+mod observed;
 mod pages;
 mod readme;
 mod rolled_back;

@@ -12,7 +12,11 @@ use postgres::NoTls;
 use super::{Kitchen, Running};
 
 /// The status and body of one response.
-fn ask(address: &str, method: &str, path: &str) -> Result<(u16, String), std::io::Error> {
+pub(super) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+) -> Result<(u16, String), std::io::Error> {
     let mut stream = TcpStream::connect(address)?;
     let length = if method == "POST" {
         "Content-Length: 0\r\n"

@@ -61,11 +61,12 @@ pub use model::pool::PoolSettings;
 pub use model::secret_source::{SecretCommand, SecretFileError, SecretSource};
 pub use model::session::SessionSettings;
 pub use model::settings::Settings;
+pub use model::statements::StatementSettings;
 pub use redact::{is_connection_string, redact};
 pub use schema::choice::{
     AuthMethod, ChannelBinding, ConnectionType, LoadBalanceHosts, Pooler, RequireAuth,
-    RequireAuthError, Reset, SettingsDelivery, SslMode, SslNegotiation, TargetSessionAttrs,
-    TlsVersion, UnknownWord,
+    RequireAuthError, Reset, SettingsDelivery, SslMode, SslNegotiation, StatementTextMode,
+    TargetSessionAttrs, TlsVersion, UnknownWord,
 };
 pub use schema::keys::MOST_SESSIONS;
 pub use schema::reference::reference;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use pgmonkey_config::{
     ChannelBinding, Config, ConnectionSettings, ConnectionType, Error, Host, LoadBalanceHosts,
     Loader, PoolSettings, Pooler, Reset, RootCert, SecretCommand, SecretSource, SessionSettings,
-    Settings, SettingsDelivery, SslMode, TargetSessionAttrs, TlsVersion, redact,
+    Settings, SettingsDelivery, SslMode, StatementSettings, StatementTextMode, TargetSessionAttrs,
+    TlsVersion, redact,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -366,6 +367,20 @@ fn session() -> impl Strategy<Value = SessionSettings> {
 }
 
 prop_compose! {
+    fn statements()(
+        limits in [option::of(duration()), option::of(duration())],
+        most in option::of(1..i32::MAX as u32),
+        text in select(vec![StatementTextMode::None, StatementTextMode::Parameterized, StatementTextMode::All]),
+        stats: bool,
+    ) -> StatementSettings {
+        let mut s = StatementSettings::default();
+        [s.slow_statement, s.slow_acquire] = limits;
+        (s.statements_per_checkout, s.statement_text, s.statement_stats) = (most, text, stats);
+        s
+    }
+}
+
+prop_compose! {
     fn settings()(
         kind in select(ConnectionType::ALL.to_vec()),
         // Boxed, because unboxed strategies of this size overflow a thread's stack.
@@ -373,6 +388,7 @@ prop_compose! {
         sessions in [session().boxed(), session().boxed()],
         pools in [pool().boxed(), pool().boxed()],
         multiplex: bool,
+        statements in statements(),
     ) -> Settings {
         let mut settings = Settings::default();
         settings.connection_type = kind;
@@ -380,6 +396,7 @@ prop_compose! {
         [settings.sync_settings, settings.async_settings] = sessions;
         [settings.pool_settings, settings.async_pool_settings] = pools;
         settings.async_pool_settings.multiplex = multiplex;
+        settings.statements = statements;
         settings
     }
 }

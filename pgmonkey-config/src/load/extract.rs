@@ -10,6 +10,7 @@ use crate::error::ProblemKind;
 use crate::model::connection::{ConnectionSettings, RootCert};
 use crate::model::pool::PoolSettings;
 use crate::model::settings::Settings;
+use crate::model::statements::StatementSettings;
 use crate::schema::choice::SslMode;
 use crate::schema::keys;
 
@@ -23,6 +24,7 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
     let connection_type = top.word("connection_type");
     top.flag("libpq_sources", true);
     top.flag(keys::RESOLVE_ENV, true);
+    let statements = statements(&mut top);
     let mut section = Reader::of(dict, &mut problems, "connection_settings");
     let connection_settings = connection(&mut section);
     let sync_settings = Reader::of(dict, &mut problems, "sync_settings").parameters();
@@ -41,6 +43,7 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
     async_pool_settings.multiplex = section.flag("multiplex", false);
     let settings = Settings {
         connection_type,
+        statements,
         connection_settings,
         sync_settings,
         async_settings,
@@ -48,6 +51,16 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
         async_pool_settings,
     };
     (settings, problems)
+}
+
+fn statements(reader: &mut Reader<'_>) -> StatementSettings {
+    StatementSettings {
+        slow_statement: reader.seconds_or_off("slow_statement"),
+        slow_acquire: reader.seconds_or_off("slow_acquire"),
+        statements_per_checkout: reader.count_or_off("statements_per_checkout"),
+        statement_text: reader.word("statement_text"),
+        statement_stats: reader.flag("statement_stats", true),
+    }
 }
 
 fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {

@@ -50,6 +50,11 @@ pub(crate) fn settings(mut settings: Settings) -> Settings {
         limit.take_if(|limit| limit.is_zero());
     }
     c.keepalives_count.take_if(|count| *count == 0);
+    let s = &mut settings.statements;
+    for limit in [&mut s.slow_statement, &mut s.slow_acquire] {
+        limit.take_if(|limit| limit.is_zero());
+    }
+    s.statements_per_checkout.take_if(|count| *count == 0);
     for pool in [
         &mut settings.pool_settings,
         &mut settings.async_pool_settings,

@@ -12,6 +12,7 @@ use crate::model::pool::PoolSettings;
 use crate::model::secret_source::SecretSource;
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
+use crate::model::statements::StatementSettings;
 use crate::redact::{has_stray_word, suspicion};
 use crate::schema::choice::SslMode;
 use crate::schema::keys::{self, Kind};
@@ -30,6 +31,7 @@ pub(crate) fn problems(
         problems: Vec::new(),
         hidden,
     };
+    statements(&mut found, &settings.statements);
     connection(&mut found, &settings.connection_settings);
     session(&mut found, "sync_settings", &settings.sync_settings);
     session(&mut found, "async_settings", &settings.async_settings);
@@ -64,6 +66,17 @@ impl Found<'_> {
         let kind = ProblemKind::Invalid { value, expected };
         self.problems.push((key.to_owned(), kind));
     }
+}
+
+fn statements(found: &mut Found<'_>, settings: &StatementSettings) {
+    for (name, time) in [
+        ("slow_statement", settings.slow_statement),
+        ("slow_acquire", settings.slow_acquire),
+    ] {
+        duration(found, "", name, time);
+    }
+    let most = settings.statements_per_checkout.unwrap_or_default();
+    count(found, "", "statements_per_checkout", most);
 }
 
 fn connection(found: &mut Found<'_>, settings: &ConnectionSettings) {
@@ -223,7 +236,7 @@ fn duration(found: &mut Found<'_>, section: &str, name: &str, time: Option<Durat
     };
     if !kind.takes(time) {
         found.invalid(
-            &format!("{section}.{name}"),
+            &path(section, name),
             Some(format!("{time:?}")),
             kind.expected(),
         );
@@ -237,12 +250,19 @@ fn count(found: &mut Found<'_>, section: &str, name: &str, value: u32) -> bool {
     let fits = (min..=max).contains(&value);
     if !fits {
         found.invalid(
-            &format!("{section}.{name}"),
+            &path(section, name),
             Some(value.to_string()),
             kind.expected(),
         );
     }
     fits
+}
+
+fn path(section: &str, name: &str) -> String {
+    match section {
+        "" => name.to_owned(),
+        _ => format!("{section}.{name}"),
+    }
 }
 
 fn kind(section: &str, name: &str) -> Option<Kind> {

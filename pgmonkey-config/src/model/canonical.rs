@@ -12,6 +12,7 @@ use crate::model::pool::PoolSettings;
 use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
+use crate::model::statements::StatementSettings;
 use crate::schema::choice::{ConnectionType, SettingsDelivery};
 use crate::schema::keys;
 
@@ -40,6 +41,9 @@ pub(crate) fn bytes(settings: &Settings, kind: ConnectionType, secrets: Secrets)
         // The only key of that section that applies to a single connection.
         let kept = settings.pool_settings_for(kind).statement_cache;
         out.number(4, kept as u64);
+    }
+    if settings.statements != StatementSettings::default() {
+        out.nested(5, |out| statements(out, &settings.statements));
     }
     out.bytes
 }
@@ -198,6 +202,21 @@ fn pool(out: &mut Writer, settings: &PoolSettings) {
     out.number(11, *statement_cache as u64);
     out.duration(12, *leak_warning);
     out.flag(13, *multiplex);
+}
+
+fn statements(out: &mut Writer, settings: &StatementSettings) {
+    let StatementSettings {
+        slow_statement,
+        slow_acquire,
+        statements_per_checkout,
+        statement_text,
+        statement_stats,
+    } = settings;
+    out.duration(1, *slow_statement);
+    out.duration(2, *slow_acquire);
+    out.optional_number(3, statements_per_checkout.map(u64::from));
+    out.text(4, statement_text.as_str());
+    out.flag(5, *statement_stats);
 }
 
 struct Writer {

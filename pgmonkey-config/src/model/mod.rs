@@ -8,3 +8,4 @@ pub(crate) mod pool;
 pub(crate) mod secret_source;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod statements;

@@ -1,6 +1,7 @@
 use crate::model::connection::ConnectionSettings;
 use crate::model::pool::PoolSettings;
 use crate::model::session::SessionSettings;
+use crate::model::statements::StatementSettings;
 use crate::schema::choice::ConnectionType;
 
 /// The contents of a configuration file, as plain typed data that can be edited.
@@ -23,6 +24,8 @@ use crate::schema::choice::ConnectionType;
 pub struct Settings {
     /// The type of handle that the file describes. Default: `normal`.
     pub connection_type: ConnectionType,
+    /// What is reported of single statements.
+    pub statements: StatementSettings,
     /// The server, the role, and how to connect.
     pub connection_settings: ConnectionSettings,
     /// Server parameters for blocking sessions.

@@ -223,6 +223,21 @@ choice! {
 }
 
 choice! {
+    /// How much of a statement's text is shown in events, spans and statistics. The values of
+    /// parameters never are.
+    #[derive(Default)]
+    StatementTextMode {
+        /// Nothing: only the operation and what it acts on.
+        None = "none",
+        /// A text with parameters as it is, any other with `?` in place of its literals.
+        #[default]
+        Parameterized = "parameterized",
+        /// All of it.
+        All = "all",
+    }
+}
+
+choice! {
     /// The connection pooler between the program and the server.
     Pooler {
         /// None: each session of the client is a session of the server.

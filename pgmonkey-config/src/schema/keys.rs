@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::schema::choice::{
     ChannelBinding, Choice, ConnectionType, LoadBalanceHosts, Pooler, Reset, SettingsDelivery,
-    SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion,
+    SslMode, SslNegotiation, StatementTextMode, TargetSessionAttrs, TlsVersion,
 };
 
 /// A section of the file.
@@ -187,6 +187,11 @@ pub(crate) const KEYS: &[Key] = &[
     key(Top, "async_pool_settings", Kind::Section, "", "The pool of the type `async_pool`; if absent, as in `pool_settings`."),
     key(Top, "libpq_sources", Kind::Flag, "true", "Whether keys that are not set here are taken from the `PG*` variables and the service file."),
     key(Top, RESOLVE_ENV, Kind::Flag, "true", "Whether references such as `${VAR}` are resolved in the file; false leaves text as it stands."),
+    key(Top, "slow_statement", SECONDS, "off", "A statement that runs this long or longer is logged, with the place in the program that sent it; 0 means off."),
+    key(Top, "slow_acquire", SECONDS, "off", "An acquire that waits this long or longer for a session is logged; 0 means off."),
+    key(Top, "statements_per_checkout", count(0), "off", "A text that runs this often while a session is acquired is logged once; 0 means off."),
+    key(Top, "statement_text", Kind::Word(words::<StatementTextMode>), "parameterized", "How much of a statement's text is shown in events, spans and statistics. `none`: only the operation and the names it uses; `parameterized`: the texts of statements with parameters, others with `?` in place of their literals; `all`: every text as it is. The values of parameters are never shown."),
+    key(Top, "statement_stats", Kind::Flag, "true", "Whether statements are counted by their texts, for `top_statements`."),
     key(Top, "profiles", Kind::Section, "", "Named overlays with the same sections, selected by the program or by `PGMONKEY_PROFILE`."),
 
     key(Connection, "url", Kind::Url, "", "A connection string; the other keys of the section override its parts."),

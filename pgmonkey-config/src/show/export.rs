@@ -11,6 +11,7 @@ use crate::model::pool::PoolSettings;
 use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
+use crate::model::statements::StatementSettings;
 use crate::redact;
 use crate::schema::keys;
 use crate::secret::{REDACTED, Secret};
@@ -113,6 +114,7 @@ impl Form {
 fn tree(settings: &Settings, form: Form) -> Node {
     let mut top = Map::default();
     top.text("connection_type", settings.connection_type.as_str());
+    statements(&mut top, &settings.statements);
     if matches!(form, Form::Exposed) && holds_reference(settings) {
         // The text is that of a file whose references have been resolved.
         top.flag(keys::RESOLVE_ENV, false);
@@ -148,6 +150,24 @@ fn holds_reference(settings: &Settings) -> bool {
         .iter()
         .chain([&connection])
         .any(Map::holds_reference)
+}
+
+fn statements(map: &mut Map, settings: &StatementSettings) {
+    let StatementSettings {
+        slow_statement,
+        slow_acquire,
+        statements_per_checkout,
+        statement_text,
+        statement_stats,
+    } = settings;
+    map.limit("slow_statement", *slow_statement);
+    map.limit("slow_acquire", *slow_acquire);
+    map.number(
+        "statements_per_checkout",
+        statements_per_checkout.unwrap_or(0).into(),
+    );
+    map.text("statement_text", statement_text.as_str());
+    map.flag("statement_stats", *statement_stats);
 }
 
 /// Keeps the order of the documentation.

@@ -188,6 +188,34 @@ fn every_value_counts() {
 }
 
 #[test]
+fn every_key_of_statements_counts() {
+    let mut seen = HashSet::from([print(&good("{}"), ConnectionType::Normal)]);
+    for line in [
+        "slow_statement: 1",
+        "slow_acquire: 1",
+        "statements_per_checkout: 1",
+        "statement_text: none",
+        "statement_text: all",
+        "statement_stats: off",
+    ] {
+        assert!(
+            seen.insert(print(&good(line), ConnectionType::Normal)),
+            "{line}"
+        );
+    }
+    for line in [
+        "slow_statement: off",
+        "statements_per_checkout: 0",
+        "statement_text: parameterized",
+    ] {
+        assert!(
+            !seen.insert(print(&good(line), ConnectionType::Normal)),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_parameter_is_not_an_absent_one() {
     differ(
         "{}",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgmonkey_config::{
     Config, ConnectionSettings, Host, PoolSettings, Reset, RootCert, Settings, SslMode,
-    TargetSessionAttrs, TlsVersion,
+    StatementTextMode, TargetSessionAttrs, TlsVersion,
 };
 
 use super::{bad, connection, good, has, load, loader, password};
@@ -285,6 +285,47 @@ fn values_of_the_wrong_type_are_named() {
     ] {
         has(&bad(&format!("pool_settings:\n  {line}\n")), &parts);
     }
+    for (line, parts) in [
+        (
+            "slow_statement: fast",
+            ["line 1", "slow_statement", "`fast`"],
+        ),
+        ("slow_acquire: -1", ["line 1", "slow_acquire", "`-1`"]),
+        (
+            "statements_per_checkout: some",
+            ["line 1", "statements_per_checkout", "`some`"],
+        ),
+        (
+            "statement_text: half",
+            ["line 1", "statement_text", "none, parameterized, all"],
+        ),
+        (
+            "statement_stats: perhaps",
+            ["line 1", "statement_stats", "true or false"],
+        ),
+    ] {
+        has(&bad(line), &parts);
+    }
+}
+
+#[test]
+fn what_is_reported_of_statements_is_set_at_the_top() {
+    let config = good(
+        "slow_statement: 500ms\nslow_acquire: 1s\nstatements_per_checkout: 50\n\
+         statement_text: all\nstatement_stats: false",
+    );
+    let set = &config.statements;
+    assert_eq!(set.slow_statement, Some(Duration::from_millis(500)));
+    assert_eq!(set.slow_acquire, Some(Duration::from_secs(1)));
+    assert_eq!(set.statements_per_checkout, Some(50));
+    assert_eq!(set.statement_text, StatementTextMode::All);
+    assert!(!set.statement_stats);
+    let off = "slow_statement: off\nslow_acquire: 0\nstatements_per_checkout: off";
+    assert_eq!(good(off).statements, good("{}").statements);
+    let mut settings = good("{}").to_settings();
+    settings.statements.slow_statement = Some(Duration::MAX);
+    let error = Config::new(settings).expect_err("out of range").to_string();
+    assert!(error.contains("slow_statement: "), "{error}");
 }
 
 #[test]

@@ -116,6 +116,14 @@ impl<'a> Reader<'a> {
         self.seconds(name)
     }
 
+    pub(super) fn count_or_off(&mut self, name: &str) -> Option<u32> {
+        let off = |value: &Value| value.as_str() == Some("off");
+        if self.dict?.get(name).is_some_and(off) {
+            return None;
+        }
+        self.optional_count(name).filter(|count| *count > 0)
+    }
+
     pub(super) fn milliseconds(&mut self, name: &str) -> Option<Duration> {
         let kind = self.kind(name);
         self.read(name, |value| {

@@ -22,6 +22,9 @@
 //! `cargo xtask test` starts servers once for all test binaries and passes their addresses in the
 //! environment; [`TestServers::from_env`] and [`plain_or_start`] read them.
 //!
+//! Features, both on by default: `certificates` ([`Certificates::generate`], for servers with TLS) and
+//! `faults` (proxies and servers that misbehave). Without them a plain server is built quickly.
+//!
 //! Unix only: the crate relies on process groups, `sh` and Unix sockets.
 
 #![forbid(unsafe_code)]
@@ -32,13 +35,16 @@ mod cleanup;
 mod cluster;
 mod docker;
 mod endpoint;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "faults", target_os = "linux"))]
 mod far;
+#[cfg(feature = "faults")]
 mod front;
+#[cfg(feature = "faults")]
 mod hostile;
 mod locate;
 mod pgbouncer;
 mod ports;
+#[cfg(feature = "faults")]
 mod proxy;
 mod servers;
 mod settings;
@@ -50,13 +56,16 @@ pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
 pub use docker::{Container, Docker};
 pub use endpoint::Endpoint;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "faults", target_os = "linux"))]
 pub use far::{FarServer, Silence};
+#[cfg(feature = "faults")]
 pub use front::{Handshake, TlsFront};
+#[cfg(feature = "faults")]
 pub use hostile::{Behaviour, ESCAPES, Hostile};
 pub use locate::Binaries;
 pub use pgbouncer::Pgbouncer;
 pub use ports::free_port;
+#[cfg(feature = "faults")]
 pub use proxy::{At, Cut, Proxy};
 pub use servers::{TestServers, plain_or_start};
 pub use settings::Kind;

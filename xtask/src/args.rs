@@ -26,9 +26,9 @@ usage: cargo xtask <task> [options]
 
 options of test, demo, bench and ci:
   --postgres auto|docker|local|URL
-                    the source of the servers. auto (the default): Docker if an engine answers
-                    and the image is there or can be pulled in 30 s, otherwise the programs on
-                    this machine. A URL names an existing plain server
+                    the source of the servers. auto (the default): the programs on this machine,
+                    otherwise Docker, if an engine answers and the image is there or can be pulled
+                    in 30 s. A URL names an existing plain server
   --image NAME      the Docker image (default postgres:17)
   --install         may install the distribution's PostgreSQL if it is missing (as root, with
                     apt-get); CI=true allows it too";

@@ -10,10 +10,10 @@ use crate::args::Options;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
-/// The example that shows all four connection types.
-pub(crate) const TOUR: [&str; 4] = ["--package", "pgmonkey", "--example", "tour"];
+/// Shows all four connection types.
+pub(crate) const TOUR: [&str; 4] = ["--package", "pgmonkey-tour", "--profile", "demo"];
 /// Ours and the bare drivers, side by side.
-pub(crate) const BENCH: [&str; 2] = ["--package", "pgmonkey-bench"];
+pub(crate) const BENCH: [&str; 3] = ["--package", "pgmonkey-bench", "--release"];
 
 /// Starts the server first, so that a missing one is reported before the build.
 pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
@@ -24,13 +24,11 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     fs::write(&file, servers.plain().config_yaml("pool"))?;
     let started = begin.elapsed();
 
-    let profile = profile(program);
-    process::run(cargo(&["build"]).args(profile).args(program))?;
+    process::run(cargo(&["build"]).args(program))?;
 
     let begin = Instant::now();
     process::run(
         cargo(&["run", "--quiet"])
-            .args(profile)
             .args(program)
             .arg("--")
             .arg(&file)
@@ -42,11 +40,49 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Benchmarks use a release build. Without a terminal the tour uses the build of the tests.
-fn profile(program: &[&str]) -> &'static [&'static str] {
-    let unseen = std::env::var("CI").is_ok_and(|value| value == "true");
-    if unseen && program == TOUR {
-        return &[];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the demo does without, each expensive to build: TLS, certificates, web servers, other
+    /// file formats, and what only the tasks of contributors use.
+    const UNWANTED: [&str; 11] = [
+        "axum",
+        "cargo_metadata",
+        "ctrlc",
+        "pkcs8",
+        "pulldown-cmark",
+        "rcgen",
+        "ring",
+        "rustls",
+        "tiny_http",
+        "tokio-rustls",
+        "x509-cert",
+    ];
+
+    fn crates_of(package: &str) -> Vec<String> {
+        let tree = ["tree", "--locked", "--offline", "--prefix", "none"];
+        let edges = ["--edges", "normal,build", "--package", package];
+        let output = cargo(&tree).args(edges).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
     }
-    &["--release"]
+
+    #[test]
+    fn the_demo_builds_no_more_than_it_needs() {
+        for (package, limit) in [("xtask", 12), ("pgmonkey-tour", 125)] {
+            let crates = crates_of(package);
+            let unwanted: Vec<_> = UNWANTED
+                .iter()
+                .filter(|name| crates.iter().any(|found| found == *name))
+                .collect();
+            assert!(unwanted.is_empty(), "{package}: {unwanted:?}");
+            assert!(crates.len() <= limit, "{package}: {}", crates.len());
+        }
+    }
 }

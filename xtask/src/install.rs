@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+#[cfg(feature = "checks")]
 use pgmonkey_testserver::Pgbouncer;
 
 use crate::process::run;
@@ -30,6 +31,7 @@ pub(crate) fn postgres(allowed: bool, missing: &anyhow::Error) -> anyhow::Result
 
 /// Installs PgBouncer if no confirmation is needed. Without it some tests are skipped with a
 /// message, so a failure is only reported.
+#[cfg(feature = "checks")]
 pub(crate) fn pgbouncer(allowed: bool) {
     if Pgbouncer::find().is_some() || !System::find().can_install() || !(allowed || in_ci()) {
         return;

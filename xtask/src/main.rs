@@ -1,4 +1,7 @@
 //! Workspace tasks: `cargo xtask help` lists them.
+//!
+//! Built without features it has the tasks of users. The tasks of contributors need more crates: for
+//! those it builds and runs itself again with the feature `checks`.
 
 #![forbid(unsafe_code)]
 
@@ -7,18 +10,28 @@ use std::process::ExitCode;
 use args::Task;
 
 mod args;
-mod book;
-mod ci;
 mod demo;
-mod docs;
-mod fuzz;
 mod install;
-mod matrix;
 mod process;
-mod programs;
 mod servers;
+
+#[cfg(feature = "checks")]
+mod book;
+#[cfg(feature = "checks")]
+mod ci;
+#[cfg(feature = "checks")]
+mod docs;
+#[cfg(feature = "checks")]
+mod fuzz;
+#[cfg(feature = "checks")]
+mod matrix;
+#[cfg(feature = "checks")]
+mod programs;
+#[cfg(feature = "checks")]
 mod soak;
+#[cfg(feature = "checks")]
 mod test;
+#[cfg(feature = "checks")]
 mod tidy;
 
 fn main() -> ExitCode {
@@ -39,16 +52,23 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> anyhow::Result<()> {
-    process::listen_for_interrupts()?;
     match task {
         Task::Help => {
             println!("{}", args::USAGE);
             Ok(())
         }
-        Task::Test(options) if !options.versions.is_empty() => matrix::run(&options),
-        Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
         Task::Bench(options) => demo::run(&options, &demo::BENCH),
+        task => check(task),
+    }
+}
+
+#[cfg(feature = "checks")]
+fn check(task: Task) -> anyhow::Result<()> {
+    process::listen_for_interrupts()?;
+    match task {
+        Task::Test(options) if !options.versions.is_empty() => matrix::run(&options),
+        Task::Test(options) => test::run(&options),
         Task::Fuzz {
             seconds,
             targets,
@@ -58,5 +78,11 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),
         Task::Docs { install } => docs::run(install),
+        Task::Help | Task::Demo(_) | Task::Bench(_) => unreachable!("a task of users"),
     }
+}
+
+#[cfg(not(feature = "checks"))]
+fn check(_: Task) -> anyhow::Result<()> {
+    process::run_with_checks()
 }

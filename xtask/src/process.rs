@@ -1,16 +1,14 @@
 //! Runs other programs, and stops them when this one is stopped.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio, exit};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use anyhow::Context;
-use pgmonkey_testserver::{Watchdog, signal_group};
+use pgmonkey_testserver::Watchdog;
 
 /// What a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED_CODE: u8 = 130;
@@ -27,6 +25,8 @@ kill -s KILL -- "-$1"
 
 /// The process group of the running program.
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
+/// How often it was interrupted: counted only with the feature `checks`. Without it Ctrl-C ends this
+/// process immediately, and the watchdogs clean up.
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 /// A program that failed; xtask exits with the same code.
@@ -56,25 +56,12 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Makes Ctrl-C end the running program, and then xtask in an orderly way. Between programs, and
-/// the third time, it ends xtask immediately: the watchdogs clean up.
-///
-/// The second one is passed on as well: cargo-nextest takes it as the request not to wait for any
-/// test.
-pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        let earlier = INTERRUPTS.fetch_add(1, Ordering::SeqCst);
-        let patient = earlier < 2;
-        let signal = if patient { "INT" } else { "KILL" };
-        // Not kept locked: the end of the program takes the lock as well.
-        let group = *running();
-        let stopping = group.is_some_and(|group| signal_group(group, signal).is_ok());
-        if !(patient && stopping) {
-            exit(INTERRUPTED_CODE.into());
-        }
-        eprintln!("interrupted, stopping");
-    })
-    .context("cannot listen for Ctrl-C")
+/// Builds this program with the feature `checks`, and becomes it.
+#[cfg(not(feature = "checks"))]
+pub(crate) fn run_with_checks() -> anyhow::Result<()> {
+    let run = ["run", "--package", "xtask", "--features", "checks", "--"];
+    let error = cargo(&run).args(std::env::args_os().skip(1)).exec();
+    Err(error).context("cannot run cargo")
 }
 
 /// Runs a program to its end, without standard input.
@@ -82,22 +69,6 @@ pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
 /// It gets a process group of its own, which ends with this process.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Running::start(command)?.wait()
-}
-
-/// As [`run`], with each line of its output printed and passed to `on_line`.
-pub(crate) fn run_lines(mut command: Command, mut on_line: impl FnMut(&str)) -> anyhow::Result<()> {
-    let (output, input) = io::pipe()?;
-    command.stdout(input.try_clone()?).stderr(input);
-    let running = Running::start(&mut command)?;
-    // With its ends of the pipe: otherwise the output would never end.
-    drop(command);
-    for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("cannot read the output")?;
-        let line = String::from_utf8_lossy(&line);
-        eprintln!("{line}");
-        on_line(&line);
-    }
-    running.wait()
 }
 
 /// A program that runs.
@@ -140,15 +111,6 @@ impl Running {
             }
         }
     }
-}
-
-/// Like [`run`], and prints the command and how long it took.
-pub(crate) fn step(name: &str, action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    eprintln!("==> {name}");
-    let begin = Instant::now();
-    action().with_context(|| format!("step `{name}`"))?;
-    eprintln!("    {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
-    Ok(())
 }
 
 /// Cargo, in the workspace's root: below it, cargo would use the crate of that directory.
@@ -195,6 +157,75 @@ fn line(command: &Command) -> String {
     words.extend(command.get_args());
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     words.join(" ")
+}
+
+#[cfg(feature = "checks")]
+pub(crate) use checks::{listen_for_interrupts, run_lines, step};
+
+/// What only the tasks of contributors use.
+#[cfg(feature = "checks")]
+mod checks {
+    use std::io::{self, BufRead, BufReader};
+    use std::process::{Command, exit};
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
+
+    use anyhow::Context;
+    use pgmonkey_testserver::signal_group;
+
+    use super::{INTERRUPTED_CODE, INTERRUPTS, Running, running};
+
+    /// Makes Ctrl-C end the running program, and then xtask in an orderly way. Between programs, and
+    /// the third time, it ends xtask immediately: the watchdogs clean up.
+    ///
+    /// The second one is passed on as well: cargo-nextest takes it as the request not to wait for any
+    /// test.
+    pub(crate) fn listen_for_interrupts() -> anyhow::Result<()> {
+        ctrlc::set_handler(|| {
+            let earlier = INTERRUPTS.fetch_add(1, Ordering::SeqCst);
+            let patient = earlier < 2;
+            let signal = if patient { "INT" } else { "KILL" };
+            // Not kept locked: the end of the program takes the lock as well.
+            let group = *running();
+            let stopping = group.is_some_and(|group| signal_group(group, signal).is_ok());
+            if !(patient && stopping) {
+                exit(INTERRUPTED_CODE.into());
+            }
+            eprintln!("interrupted, stopping");
+        })
+        .context("cannot listen for Ctrl-C")
+    }
+
+    /// As [`run`](super::run), with each line of its output printed and passed to `on_line`.
+    pub(crate) fn run_lines(
+        mut command: Command,
+        mut on_line: impl FnMut(&str),
+    ) -> anyhow::Result<()> {
+        let (output, input) = io::pipe()?;
+        command.stdout(input.try_clone()?).stderr(input);
+        let running = Running::start(&mut command)?;
+        // With its ends of the pipe: otherwise the output would never end.
+        drop(command);
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.context("cannot read the output")?;
+            let line = String::from_utf8_lossy(&line);
+            eprintln!("{line}");
+            on_line(&line);
+        }
+        running.wait()
+    }
+
+    /// Like [`run`](super::run), and prints the command and how long it took.
+    pub(crate) fn step(
+        name: &str,
+        action: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        eprintln!("==> {name}");
+        let begin = Instant::now();
+        action().with_context(|| format!("step `{name}`"))?;
+        eprintln!("    {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
+        Ok(())
+    }
 }
 
 #[cfg(test)]

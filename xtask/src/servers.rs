@@ -19,6 +19,11 @@ const CLIENT: &str = "postgres";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Plain,
+    /// Only with the feature that generates certificates.
+    #[cfg_attr(
+        not(feature = "checks"),
+        expect(dead_code, reason = "only `test` wants all")
+    )]
     AllKinds,
 }
 
@@ -58,6 +63,7 @@ impl Servers {
     }
 
     /// The environment variables of the test binaries.
+    #[cfg(feature = "checks")]
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         self.reached.to_env()
     }
@@ -67,12 +73,14 @@ impl Servers {
             say("using the servers named in the environment (PGMONKEY_TEST_PLAIN_URL)");
             return Ok(Self::reached(reached));
         }
+        // Before Docker, which may have to pull an image first.
+        if Binaries::find().is_ok() {
+            return Self::local(options, wanted);
+        }
         match Self::from_docker(&options.image, wanted) {
             Ok(servers) => Ok(servers),
             Err(error) => {
-                say(&format!(
-                    "Docker is not usable ({error:#}); using the programs on this machine"
-                ));
+                say(&format!("Docker is not usable ({error:#})"));
                 Self::local(options, wanted)
             }
         }
@@ -93,7 +101,7 @@ impl Servers {
         }
         say(&format!("Docker {} with image {image}", docker.version()));
         Self::of_kinds(wanted.kinds(), |kind, certificates| {
-            let container = docker.start(image, kind, Some(certificates))?;
+            let container = docker.start(image, kind, certificates)?;
             Ok(Held::Docker(Box::new(container)))
         })
     }
@@ -154,12 +162,15 @@ impl Servers {
     /// Starts one server of each kind, all concurrently.
     fn of_kinds(
         kinds: &[Kind],
-        start: impl Fn(Kind, &Certificates) -> anyhow::Result<Held> + Sync,
+        start: impl Fn(Kind, Option<&Certificates>) -> anyhow::Result<Held> + Sync,
     ) -> anyhow::Result<Self> {
         let scratch = ScratchDir::new()?;
-        let certificates = Certificates::generate(scratch.path(), CLIENT)?;
+        let needed = kinds.iter().any(|kind| kind.has_tls());
+        let certificates = needed
+            .then(|| Certificates::generate(scratch.path(), CLIENT))
+            .transpose()?;
         let started = thread::scope(|scope| {
-            let (start, certificates) = (&start, &certificates);
+            let (start, certificates) = (&start, certificates.as_ref());
             let begun: Vec<_> = kinds
                 .iter()
                 .map(|&kind| (kind, scope.spawn(move || start(kind, certificates))))
@@ -183,7 +194,7 @@ impl Servers {
             plain: of(Kind::Plain).unwrap_or_else(|| first.1.endpoint().clone()),
             tls: of(Kind::Tls),
             client_cert: of(Kind::ClientCert),
-            certificates: Some(certificates),
+            certificates,
             binaries: Binaries::find().ok(),
         };
         Ok(Self {
@@ -218,10 +229,16 @@ enum Held {
 }
 
 impl Held {
-    fn local(binaries: &Binaries, kind: Kind, certificates: &Certificates) -> anyhow::Result<Self> {
-        let builder = Cluster::builder().kind(kind).binaries(binaries.clone());
-        let cluster = builder.certificates(certificates.clone()).start()?;
-        Ok(Self::Local(Box::new(cluster)))
+    fn local(
+        binaries: &Binaries,
+        kind: Kind,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Self> {
+        let mut builder = Cluster::builder().kind(kind).binaries(binaries.clone());
+        if let Some(certificates) = certificates {
+            builder = builder.certificates(certificates.clone());
+        }
+        Ok(Self::Local(Box::new(builder.start()?)))
     }
 
     fn endpoint(&self) -> &Endpoint {

@@ -19,7 +19,7 @@ mod twins;
 mod words;
 
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("pgmonkey-config", &[]),
     ("pgmonkey-cache", &[]),
     ("pgmonkey-connect", &["pgmonkey-config"]),
@@ -27,6 +27,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("pgmonkey-async", DRIVER),
     ("pgmonkey", UMBRELLA),
     ("pgmonkey-cli", &["pgmonkey"]),
+    ("pgmonkey-tour", &["pgmonkey"]),
     ("pgmonkey-testserver", &[]),
     ("xtask", &["pgmonkey-testserver"]),
 ];

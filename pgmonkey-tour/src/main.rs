@@ -1,7 +1,10 @@
 //! Opens all four connection types from one config file, twice, runs statements on each and prints
 //! the results.
 //!
-//! `cargo run --example tour -- pgmonkey.yaml`
+//! `cargo xtask demo` runs it; with a server of your own:
+//! `cargo run --package pgmonkey-tour -- pgmonkey.yaml`
+
+#![forbid(unsafe_code)]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -92,6 +92,7 @@ pub use session::{
     answer, cursor, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
     statement_cache, test_transaction, unread,
 };
+pub use telemetry::statements::{StatementLog, TopStatement};
 pub use telemetry::{events, notices, operations};
 
 pub use error::{
@@ -111,7 +112,7 @@ pub use search::target::{ConnectTarget, SettingsMode};
 pub use session::listening::ListenEvent;
 pub use session::report::{PING, Report};
 pub use session::statement_cache::{AsStatement, StatementRef};
-pub use status::{CloseReason, Closed, StatementCacheStatus, Status};
+pub use status::{CloseReason, Closed, StatementCacheStatus, StatementStatus, Status};
 pub use stream::connector::Connector;
 pub use stream::encryption::{MaybeTls, Tls};
 

@@ -40,6 +40,20 @@ pub struct Status {
     pub asleep: bool,
     /// Statistics of the sessions' statement caches.
     pub statement_cache: StatementCacheStatus,
+    /// Statistics of the statements; zero with `statement_stats: false`.
+    pub statements: StatementStatus,
+}
+
+/// Statistics of all statements of a handle's sessions, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatementStatus {
+    /// Statements that have ended.
+    pub count: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Their durations together, with the network's time.
+    pub total: Duration,
 }
 
 /// Statistics of the statement caches of all of a handle's sessions, since the start.

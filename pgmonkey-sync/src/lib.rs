@@ -58,7 +58,7 @@ pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
     HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role,
-    StatementCacheStatus, StatementEnd, Status, Tls,
+    StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
 };
 #[doc(no_inline)]
 pub use postgres;

@@ -26,7 +26,7 @@ pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
     AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
     HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role, SessionEnd,
-    StatementCacheStatus, StatementEnd, Status, Tls,
+    StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
 };
 pub use pgmonkey_connect::{failure, printable};
 

@@ -16,10 +16,11 @@ impl Session {
     /// Runs one statement: a text through the cache, a prepared statement as it is.
     pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        let _place = self.calling_from(place);
         // Built where it is awaited, because moving a future copies it.
         match self.limit() {
             Some(call) => {
@@ -80,10 +81,11 @@ impl Session {
     /// Runs one statement whose stream has the session to itself.
     async fn run_apart<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<(A::Output, Origin), Error> {
+        let _place = self.calling_from(place);
         // A stream outlives the call, so in a test transaction it has no savepoint of its own.
         let sending = self.sending();
         let output = self.bounded(self.run_plain::<A, S>(statement, params));
@@ -95,9 +97,10 @@ impl Session {
     /// Runs statements separated by semicolons.
     pub(crate) async fn run_batch(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
+        let _place = self.calling_from(place);
         self.bounded(self.run_batch_unbounded(statements)).await
     }
 

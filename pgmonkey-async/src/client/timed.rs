@@ -47,10 +47,11 @@ impl<'s> TimedSession<'s> {
 
     pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        let _place = self.session.calling_from(place);
         let run = self.session.run_by::<A, S>(self.call(), statement, params);
         Box::pin(run).await
     }
@@ -58,10 +59,11 @@ impl<'s> TimedSession<'s> {
     /// Runs one statement whose stream has the session to itself.
     async fn run_apart<A: Answer, S: ?Sized + Sync + AsStatement>(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<(A::Output, Origin), Error> {
+        let _place = self.session.calling_from(place);
         let (session, call) = (self.session, self.call());
         let sending = session.sending();
         let output = session.bounded_by(call, session.run_plain::<A, S>(statement, params));
@@ -72,9 +74,10 @@ impl<'s> TimedSession<'s> {
 
     pub(crate) async fn run_batch(
         &self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
+        let _place = self.session.calling_from(place);
         let run = self.session.run_batch_unbounded(statements);
         Box::pin(self.session.bounded_by(self.call(), run)).await
     }

@@ -10,7 +10,7 @@ use pgmonkey_config::{Config, ConnectionType, PoolSettings};
 use pgmonkey_connect::exit::{self, CloseAtExit};
 use pgmonkey_connect::pool;
 use pgmonkey_connect::succession::Succession;
-use pgmonkey_connect::{Error, Report, Status};
+use pgmonkey_connect::{Error, Report, Status, TopStatement};
 
 use crate::client::guard::ClientGuard;
 use crate::client::scoped::Scoped;
@@ -261,6 +261,23 @@ impl Pool {
     /// Returns the pool's current numbers. Sends nothing.
     pub fn status(&self) -> Status {
         self.current().0.shared.core.status()
+    }
+
+    /// Returns the texts whose statements have taken the most time since the pool was opened, at
+    /// most `most` of them, with their numbers. Counts every statement of its sessions, whatever
+    /// sent it; none with `statement_stats: false`. Sends nothing.
+    ///
+    /// ```no_run
+    /// # fn example(pool: pgmonkey_async::Pool) {
+    /// for top in pool.top_statements(10) {
+    ///     println!("{:>8} x {:?}, p99 {:?}: {}", top.count, top.mean(), top.p99, top.summary);
+    /// }
+    /// # }
+    /// ```
+    pub fn top_statements(&self, most: usize) -> Vec<TopStatement> {
+        let pool = self.current();
+        let log = pool.0.shared.core.label().statement_log();
+        log.map_or_else(Vec::new, |log| log.top(most))
     }
 
     /// Has every session look up user-defined types (enums, domains, composites) again, and prepare

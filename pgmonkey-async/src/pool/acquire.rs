@@ -57,6 +57,11 @@ impl Shell for Shared {
     }
 
     #[inline]
+    fn acquired(session: &Box<Session>, caller: &Caller) {
+        session.acquired_at(caller.location);
+    }
+
+    #[inline]
     fn end_reason(session: &Box<Session>, now: Instant) -> Option<CloseReason> {
         session.end_reason(now)
     }

@@ -37,6 +37,7 @@ mod limited;
 mod outcome;
 mod outer;
 mod overdue;
+mod place;
 pub(crate) mod prepared;
 mod recycling;
 mod savepoint;

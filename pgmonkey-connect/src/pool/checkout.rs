@@ -73,16 +73,18 @@ impl<P: Shell> Checkout<P> {
         self.stage = Stage::Checked(if_dropped);
     }
 
-    /// Marks the session as acquired by the caller that asked at `began`.
+    /// Marks the session as acquired by the caller.
     #[inline]
-    fn mark_acquired(&mut self, began: Instant) {
+    fn mark_acquired(&mut self, caller: &Caller) {
         if let Stage::Checked(_) = self.stage {
             self.pool
                 .core()
                 .lock()
                 .mark_acquired(self.id, Instant::now());
         }
-        self.pool.core().label().acquired(began);
+        let label = self.pool.core().label();
+        label.acquired(caller.location, caller.began);
+        P::acquired(self, caller);
         self.stage = Stage::Acquired;
     }
 
@@ -210,7 +212,7 @@ impl<P: Shell> InUse<P> {
     /// Hands the session to `caller`.
     #[inline]
     pub fn new(mut checkout: Checkout<P>, caller: &Caller) -> Self {
-        checkout.mark_acquired(caller.began);
+        checkout.mark_acquired(caller);
         Self(Some(checkout))
     }
 

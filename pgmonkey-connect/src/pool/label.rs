@@ -1,5 +1,6 @@
 //! A handle's name and target, and the metrics and events reported under them.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,9 +9,10 @@ use pgmonkey_config::PoolSettings;
 
 use crate::Error;
 use crate::session::statement_cache::StatementCounts;
-use crate::status::CloseReason;
+use crate::status::{CloseReason, StatementStatus};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::statements::StatementLog;
 
 /// A handle's name and target, with its metrics and statement counts.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub struct Label {
     target: Arc<str>,
     metrics: Metrics,
     statements: Arc<StatementCounts>,
+    log: Option<Arc<StatementLog>>,
 }
 
 impl Label {
@@ -38,7 +41,25 @@ impl Label {
             name,
             target: target.into(),
             statements: Arc::default(),
+            log: None,
         }
+    }
+
+    /// Sets what the handle's statements are reported to.
+    #[must_use]
+    pub fn reporting_to(mut self, log: &Arc<StatementLog>) -> Self {
+        self.log = Some(Arc::clone(log));
+        self
+    }
+
+    /// The numbers of the handle's statements.
+    pub(super) fn statement_status(&self) -> StatementStatus {
+        self.log.as_ref().map(|log| log.all()).unwrap_or_default()
+    }
+
+    /// What the handle's statements are reported to.
+    pub fn statement_log(&self) -> Option<&Arc<StatementLog>> {
+        self.log.as_ref()
     }
 
     /// The handle's number: no other handle of the process has it.
@@ -67,10 +88,13 @@ impl Label {
         self.metrics.connected(began);
     }
 
-    /// Records that a session was acquired by a caller that asked at `began`.
+    /// Records that a session was acquired at `place` by a caller that asked at `began`.
     #[inline]
-    pub(super) fn acquired(&self, began: Instant) {
+    pub(super) fn acquired(&self, place: &'static Location<'static>, began: Instant) {
         events::acquired(&self.name, began);
+        if let Some(log) = &self.log {
+            log.acquired(place, || began.elapsed());
+        }
         self.metrics.acquired(began);
     }
 

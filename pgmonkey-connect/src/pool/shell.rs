@@ -62,6 +62,11 @@ pub trait Shell: Send + Sync + Sized + 'static {
     /// Why a session must not be handed out again, if so. Sends nothing.
     fn end_reason(session: &Self::Session, now: Instant) -> Option<CloseReason>;
 
+    /// Hands a session to its caller.
+    fn acquired(session: &Self::Session, caller: &Caller) {
+        let _ = (session, caller);
+    }
+
     /// Takes a session back from its caller: releases it if it is clean, otherwise cleans it first.
     fn release(checkout: Checkout<Self>);
 
@@ -199,6 +204,7 @@ impl<S> PoolCore<S> {
     pub fn status(&self) -> Status {
         let mut status = self.lock().status();
         status.statement_cache = self.label.statements().status();
+        status.statements = self.label.statement_status();
         status
     }
 

@@ -326,7 +326,8 @@ impl<'a> ServerSearch<'a> {
                 attempt.encryption,
                 setup,
                 deadline,
-            ),
+            )
+            .reporting_to(self.connect_target.statements(), &attempt.target),
             requirement: self.requirement,
             attempt,
             deadline,

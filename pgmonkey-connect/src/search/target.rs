@@ -24,6 +24,7 @@ use crate::limits;
 use crate::stream::connector::Setup;
 use crate::telemetry::notices::{NoticeHook, Notices};
 use crate::telemetry::operations::Operations;
+use crate::telemetry::statements::StatementLog;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
 
@@ -37,6 +38,7 @@ pub struct ConnectTarget {
     name: Arc<str>,
     notices: Arc<Notices>,
     operations: Arc<Operations>,
+    statements: Arc<StatementLog>,
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
@@ -80,6 +82,7 @@ impl ConnectTarget {
             name: Arc::clone(&target),
             notices: Arc::new(Notices::new(Arc::clone(&target), None)),
             operations: Arc::new(Operations::new(&config.connection_settings)),
+            statements: statement_log(&target, config),
             target,
             config: config.clone(),
             section,
@@ -109,7 +112,13 @@ impl ConnectTarget {
             self.name = name;
         }
         self.notices = Arc::new(Notices::new(Arc::clone(&self.name), on_notice));
+        self.statements = statement_log(&self.name, &self.config);
         self
+    }
+
+    /// Reports the statements of the handle's sessions.
+    pub fn statements(&self) -> &Arc<StatementLog> {
+        &self.statements
     }
 
     /// Reports the notices of the handle's sessions.
@@ -388,6 +397,12 @@ impl ConnectTarget {
         let names: Vec<_> = targets.iter().map(ToString::to_string).collect();
         names.join(",")
     }
+}
+
+fn statement_log(name: &Arc<str>, config: &Config) -> Arc<StatementLog> {
+    let namespace = config.connection_settings.effective_dbname();
+    let log = StatementLog::new(Arc::clone(name), (*namespace).into(), &config.statements);
+    Arc::new(log)
 }
 
 /// How session settings reach the server.

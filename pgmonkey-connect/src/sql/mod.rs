@@ -5,6 +5,7 @@ mod effects;
 mod lexer;
 mod quote;
 mod reads;
+pub(crate) mod shape;
 mod split;
 
 pub use copy::takes_data;
@@ -12,4 +13,5 @@ pub(crate) use effects::of;
 pub use effects::{Effects, effects};
 pub use quote::{identifier, literal};
 pub use reads::only_reads;
+pub(crate) use split::split;
 pub use split::statements;

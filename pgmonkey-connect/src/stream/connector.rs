@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use pgmonkey_config::{ConnectionSettings, RequireAuth};
+use pgmonkey_config::{ConnectionSettings, RequireAuth, Target};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -20,6 +20,7 @@ use super::encryption::{MaybeTls, Tls};
 use super::negotiation;
 use crate::attempt::Encryption;
 use crate::error::TlsFailure;
+use crate::telemetry::statements::StatementLog;
 #[cfg(feature = "tls")]
 use crate::tls::{TlsContext, TlsSetup};
 use crate::wire::{ObservedStream, Observer};
@@ -57,6 +58,8 @@ pub struct Connector {
     facts: Arc<OnceLock<Tls>>,
     /// Whether closing the stream waits for the server to close it.
     lingers: bool,
+    /// What the statements are reported to, and at which address.
+    statements: Option<(Arc<StatementLog>, Target)>,
 }
 
 /// Everything that the attempts of one configuration share.
@@ -118,7 +121,14 @@ impl Connector {
             host: None,
             facts: Arc::default(),
             lingers: false,
+            statements: None,
         }
+    }
+
+    /// Reports the statements that are sent to `target`.
+    pub(crate) fn reporting_to(mut self, log: &Arc<StatementLog>, target: &Target) -> Self {
+        self.statements = Some((Arc::clone(log), target.clone()));
+        self
     }
 
     /// Creates the connector for one attempt; the server's certificate must match `host`.
@@ -168,6 +178,7 @@ impl Connector {
             deadline,
             encryption,
             lingers: true,
+            statements: None,
             ..self.anew()
         }
     }
@@ -181,8 +192,12 @@ impl Connector {
         let sleep = self
             .deadline
             .map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let statements = self.statements.as_ref();
+        let listener =
+            statements.and_then(|(log, target)| log.session(&target.host.to_string(), target.port));
         ObservedStream::new(stream, Arc::clone(&self.observer), sleep)
             .requiring(self.setup.required.clone())
+            .reporting_to(listener)
             .lingering(self.lingers)
     }
 

@@ -57,6 +57,18 @@ pub const PASSFILE: &str = "pgmonkey.passfile";
 /// Event: TLS is not used, or not as the files on disk say.
 pub const TLS: &str = "pgmonkey.tls";
 
+/// Span: a statement, from the last byte of its request to the end of its answer.
+pub const STATEMENT: &str = "pgmonkey.statement";
+
+/// Event: a statement ran for as long as `slow_statement`.
+pub const SLOW_STATEMENT: &str = "pgmonkey.slow_statement";
+
+/// Event: a text ran as often as `statements_per_checkout` in one checkout.
+pub const REPEATED_STATEMENT: &str = "pgmonkey.repeated_statement";
+
+/// Event: a caller waited for as long as `slow_acquire`.
+pub const SLOW_ACQUIRE: &str = "pgmonkey.slow_acquire";
+
 /// Waits of at least this duration are logged at `DEBUG` instead of `TRACE`.
 const NOTABLE: Duration = Duration::from_millis(1);
 

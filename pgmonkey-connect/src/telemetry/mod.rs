@@ -1,7 +1,9 @@
 //! Events and metrics for the program.
 
+mod event_limit;
 pub mod events;
 pub(crate) mod metrics;
 pub mod notices;
+pub(crate) mod statements;
 
 pub use metrics::operations;

@@ -32,11 +32,19 @@ pub(crate) enum Backend<'a> {
         /// Whether a `BindComplete` preceded it in the same request, so that the statement may have
         /// been executed in part.
         bound: bool,
+        /// How many rows of the statement preceded it.
+        rows: u64,
     },
     /// `NoticeResponse`: its fields, up to [`BODY_KEPT`] bytes.
     Notice(&'a [u8]),
     /// `CommandComplete` of a statement that ends a transaction or rolls back to a savepoint.
     Ended(TransactionEnd),
+    /// `CommandComplete`, if each statement is reported.
+    Completed(&'a [u8]),
+    /// `EmptyQueryResponse`, if each statement is reported.
+    Empty,
+    /// `PortalSuspended`, if each statement is reported: how many rows preceded it.
+    Suspended(u64),
     /// `BackendKeyData`: the process id.
     Key(u32),
 }
@@ -87,6 +95,8 @@ pub(crate) enum Frontend<'a> {
     Parse(Option<&'a [u8]>),
     /// `Bind`: a portal's name, a statement's name, and more.
     Bind(Option<&'a [u8]>),
+    /// `Execute`: a portal's name, and a limit of rows.
+    Execute(Option<&'a [u8]>),
     /// `Sync`: answered by one `ReadyForQuery`, except during a copy.
     Sync,
     /// `Close` of a statement or a portal.
@@ -117,6 +127,7 @@ impl<'a> Frontend<'a> {
             b'F' => Self::Call,
             b'P' => Self::Parse(body),
             b'B' => Self::Bind(body),
+            b'E' => Self::Execute(body),
             b'S' => Self::Sync,
             b'C' => Self::Close(body),
             b'c' | b'f' => Self::CopyEnd,
@@ -131,7 +142,7 @@ impl<'a> Frontend<'a> {
 fn kept_of(kind: u8) -> usize {
     match kind {
         b'Q' | b'P' => 1 << 20,
-        b'B' | b'C' => BODY_KEPT,
+        b'B' | b'C' | b'E' => BODY_KEPT,
         _ => 0,
     }
 }
@@ -147,11 +158,24 @@ pub(crate) struct BackendFraming {
     ready: bool,
     messages: u32,
     long_parameter: bool,
+    /// How many bytes were fed.
+    position: u64,
+    /// Whether each statement is reported, and how many rows of the current one have arrived.
+    reports: bool,
+    rows: u64,
 }
 
 impl BackendFraming {
-    /// Feeds bytes in arrival order; calls `event` once for each completed message that is parsed.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>)) {
+    /// Reports the completion of each statement from now on.
+    pub(crate) fn report_statements(&mut self) {
+        self.reports = true;
+    }
+
+    /// Feeds bytes in arrival order; calls `event` once for each completed message that is parsed,
+    /// with the number of bytes fed up to its end.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Backend<'_>, u64)) {
+        self.position += bytes.len() as u64;
+        let position = self.position;
         loop {
             if self.at_boundary() {
                 if self.ready {
@@ -161,7 +185,17 @@ impl BackendFraming {
                 if let [b'Z', 0, 0, 0, 5, status, rest @ ..] = bytes {
                     self.ready = true;
                     self.bound = false;
-                    event(Backend::Ready(*status));
+                    event(Backend::Ready(*status), position - rest.len() as u64);
+                    bytes = rest;
+                    continue;
+                }
+                // Nearly always just before it.
+                if self.reports
+                    && self.ready
+                    && let Some((b'C', rest)) = whole(bytes)
+                {
+                    let tag = &bytes[5..bytes.len() - rest.len()];
+                    self.completed(tag, position - rest.len() as u64, &mut event);
                     bytes = rest;
                     continue;
                 }
@@ -169,7 +203,18 @@ impl BackendFraming {
             if bytes.is_empty() {
                 return;
             }
-            bytes = self.feed_piece(bytes, &mut event);
+            bytes = self.feed_piece(bytes, position, &mut event);
+        }
+    }
+
+    #[inline]
+    fn completed(&mut self, tag: &[u8], at: u64, event: &mut impl FnMut(Backend<'_>, u64)) {
+        if let Some(end) = TransactionEnd::of_tag(tag) {
+            event(Backend::Ended(end), at);
+        }
+        if self.reports {
+            self.rows = 0;
+            event(Backend::Completed(tag), at);
         }
     }
 
@@ -177,7 +222,8 @@ impl BackendFraming {
     fn feed_piece<'a>(
         &mut self,
         mut bytes: &'a [u8],
-        event: &mut dyn FnMut(Backend<'_>),
+        position: u64,
+        mut event: &mut dyn FnMut(Backend<'_>, u64),
     ) -> &'a [u8] {
         if !self.in_body {
             if !self.frame.take_header(&mut bytes, 5) {
@@ -193,34 +239,50 @@ impl BackendFraming {
             return bytes;
         }
         self.messages = self.messages.saturating_add(1);
-        let body = &*self.frame.kept;
+        let at = position - bytes.len() as u64;
+        let body = std::mem::take(&mut self.frame.kept);
         match kind {
             b'Z' => {
                 self.ready = true;
                 self.bound = false;
-                event(Backend::Ready(body.first().copied().unwrap_or(0)));
+                event(Backend::Ready(body.first().copied().unwrap_or(0)), at);
             }
-            b'G' | b'W' => event(Backend::CopyIn),
-            b'S' => event(Backend::Parameter(body)),
-            b'R' => event(Backend::Authentication(body)),
-            b'E' => event(Backend::Error {
-                fields: body,
-                bound: self.bound,
-            }),
-            b'N' => event(Backend::Notice(body)),
+            b'G' | b'W' => event(Backend::CopyIn, at),
+            b'S' => event(Backend::Parameter(&body), at),
+            b'R' => event(Backend::Authentication(&body), at),
+            b'E' => {
+                let (bound, rows) = (self.bound, std::mem::take(&mut self.rows));
+                let fields = &body;
+                event(
+                    Backend::Error {
+                        fields,
+                        bound,
+                        rows,
+                    },
+                    at,
+                );
+            }
+            b'N' => event(Backend::Notice(&body), at),
+            b'D' => self.rows += 1,
             b'2' => self.bound = true,
-            b'C' => TransactionEnd::of_tag(body)
-                .into_iter()
-                .for_each(|end| event(Backend::Ended(end))),
+            b'C' => self.completed(&body, at, &mut event),
+            b'I' if self.reports => event(Backend::Empty, at),
+            b's' if self.reports => event(Backend::Suspended(std::mem::take(&mut self.rows)), at),
             b'K' => body
                 .first_chunk()
                 .into_iter()
-                .for_each(|pid| event(Backend::Key(u32::from_be_bytes(*pid)))),
+                .for_each(|pid| event(Backend::Key(u32::from_be_bytes(*pid)), at)),
             _ => {}
         }
+        self.frame.kept = body;
         self.frame.reset();
         self.in_body = false;
         bytes
+    }
+
+    /// How many bytes were fed.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
     /// How many bytes of the current message are still to come.
@@ -259,18 +321,23 @@ impl BackendFraming {
     /// Skips the complete messages at the front of `bytes` that are not parsed: the rows of a large
     /// result, thousands in one read.
     fn pass_over<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        let mut rows = 0;
         while let Some((kind, rest)) = whole(bytes) {
             // Rows first, without testing for other kinds.
-            if kind != b'D' {
+            if kind == b'D' {
+                rows += 1;
+            } else {
                 match kind {
                     b'2' => self.bound = true,
-                    b'C' if TransactionEnd::of_tag(&bytes[5..]).is_none() => {}
+                    b'C' if !self.reports && TransactionEnd::of_tag(&bytes[5..]).is_none() => {}
+                    b'I' | b's' if self.reports => break,
                     _ if is_looked_into(kind) => break,
                     _ => {}
                 }
             }
             bytes = rest;
         }
+        self.rows += rows;
         bytes
     }
 }
@@ -289,12 +356,17 @@ pub(crate) struct FrontendFraming {
     frame: Frame,
     in_body: bool,
     started: bool,
+    /// How many bytes were fed.
+    position: u64,
 }
 
 impl FrontendFraming {
     /// Feeds bytes in write order; calls `event` as soon as a message's type is known, before its
     /// body is written: a half-written query already counts. The body follows once it is complete.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend<'_>)) {
+    /// The other argument is the number of bytes fed up to the message's end.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(Frontend<'_>, u64)) {
+        self.position += bytes.len() as u64;
+        let position = self.position;
         while !bytes.is_empty() {
             // Nearly all messages are written in one piece.
             if self.started
@@ -303,12 +375,17 @@ impl FrontendFraming {
                 && let Some((kind, rest)) = whole(bytes)
             {
                 let body = bytes.get(5..bytes.len() - rest.len());
-                event(Frontend::of(kind, body));
+                event(Frontend::of(kind, body), position - rest.len() as u64);
                 bytes = rest;
                 continue;
             }
-            bytes = self.feed_piece(bytes, &mut event);
+            bytes = self.feed_piece(bytes, position, &mut event);
         }
+    }
+
+    /// How many bytes were fed.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Whether the last byte ended a message.
@@ -327,7 +404,8 @@ impl FrontendFraming {
     fn feed_piece<'a>(
         &mut self,
         mut bytes: &'a [u8],
-        event: &mut dyn FnMut(Frontend<'_>),
+        position: u64,
+        event: &mut dyn FnMut(Frontend<'_>, u64),
     ) -> &'a [u8] {
         if !self.in_body {
             let size = if self.started { 5 } else { 4 };
@@ -335,10 +413,12 @@ impl FrontendFraming {
                 return bytes;
             }
             self.in_body = true;
-            event(match self.started {
+            let message = match self.started {
                 true => Frontend::of(self.frame.header[0], None),
                 false => Frontend::Startup,
-            });
+            };
+            let missing = self.frame.body_left as u64;
+            event(message, position - bytes.len() as u64 + missing);
         }
         let kind = match self.started {
             true => self.frame.header[0],
@@ -348,11 +428,12 @@ impl FrontendFraming {
             return bytes;
         }
         if kept_of(kind) > 0 {
-            event(Frontend::Late {
+            let late = Frontend::Late {
                 kind,
                 body: &self.frame.kept,
                 whole: !self.frame.dropped,
-            });
+            };
+            event(late, position - bytes.len() as u64);
         }
         self.started = true;
         self.frame.reset();
@@ -381,7 +462,7 @@ mod tests {
         let mut framing = BackendFraming::default();
         let mut events = Vec::new();
         for chunk in chunks {
-            framing.feed(chunk, |event| events.push(format!("{event:?}")));
+            framing.feed(chunk, |event, _| events.push(format!("{event:?}")));
         }
         assert!(framing.at_boundary());
         events
@@ -392,7 +473,7 @@ mod tests {
         let mut framing = FrontendFraming::default();
         let mut events: Vec<String> = Vec::new();
         for chunk in chunks {
-            framing.feed(chunk, |event| match event {
+            framing.feed(chunk, |event, _| match event {
                 Frontend::Late { kind, body, whole } => {
                     assert!(whole, "these are short");
                     let last = events.last_mut().expect("it was announced");
@@ -476,8 +557,8 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            BackendFraming::default().feed(&bytes, |_| ());
-            FrontendFraming::default().feed(&bytes, |_| ());
+            BackendFraming::default().feed(&bytes, |_, _| ());
+            FrontendFraming::default().feed(&bytes, |_, _| ());
         }
     }
 }

@@ -6,6 +6,7 @@ mod limit;
 mod login;
 mod observer;
 mod server_error;
+mod statements;
 mod stream;
 mod texts;
 
@@ -16,7 +17,9 @@ pub(crate) use observer::Stage;
 #[cfg(feature = "__fuzz")]
 pub(crate) use observer::exercise::exercise;
 pub use observer::{
-    AttemptMark, BeginMessages, Limited, Observer, TransactionEnds, Unbegun, WireState,
+    AttemptMark, BeginMessages, CallPlace, Limited, Observer, TransactionEnds, Unbegun, WireState,
 };
 pub use server_error::ServerFailure;
+pub(crate) use statements::hash_of;
+pub use statements::{StatementListener, StatementOutcome, StatementRecord, StatementText};
 pub use stream::ObservedStream;

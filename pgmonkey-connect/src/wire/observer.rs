@@ -19,6 +19,7 @@ mod failures;
 mod parameters;
 mod progress;
 mod requests;
+mod sender;
 mod time_limit;
 mod tracker;
 
@@ -30,6 +31,8 @@ pub use failures::AttemptMark;
 use failures::Failures;
 use parameters::Parameters;
 use progress::Progress;
+pub use sender::CallPlace;
+use sender::Sender;
 pub use time_limit::Limited;
 pub(super) use tracker::Tracker;
 
@@ -100,6 +103,7 @@ pub struct Observer {
     word: AtomicU64,
     requests: AtomicU32,
     progress: Progress,
+    sender: Sender,
     probe: AtomicBool,
     look: AtomicBool,
     deadline_held: AtomicBool,

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 use super::observer::{Observer, Tracker, WireState};
+use super::statements::StatementListener;
 use begin::Beginning;
 use failed_write::FailedWrite;
 use synthetic_answer::{INVALID_STATE, PROBE_ANSWER, Unread, refusal};
@@ -47,6 +48,15 @@ impl<S> ObservedStream<S> {
     #[must_use]
     pub fn requiring(mut self, allowed: RequireAuth) -> Self {
         self.tracker = Tracker::requiring(allowed);
+        self
+    }
+
+    /// Reports each statement to `listener`, if there is one.
+    #[must_use]
+    pub fn reporting_to(mut self, listener: Option<Arc<dyn StatementListener>>) -> Self {
+        if let Some(listener) = listener {
+            self.tracker.report_to(listener);
+        }
         self
     }
 
@@ -146,6 +156,7 @@ impl<S> ObservedStream<S> {
         let bytes = &buf.filled()[before..];
         if bytes.is_empty() {
             self.observer.close();
+            self.tracker.lost();
             return Ok(());
         }
         match self.beginning.passes_reads() {
@@ -161,8 +172,9 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    fn fail(&self, error: io::Error) -> io::Error {
+    fn fail(&mut self, error: io::Error) -> io::Error {
         self.observer.close();
+        self.tracker.lost();
         error
     }
 
@@ -357,6 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
 impl<S> Drop for ObservedStream<S> {
     fn drop(&mut self) {
         self.observer.close();
+        self.tracker.lost();
     }
 }
 

@@ -79,12 +79,13 @@ pub(crate) mod sync {
 
 /// A name and gauges, which must return to 0 when no caller waits and no session is in use.
 pub(crate) mod label {
+    use std::panic::Location;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI32, Ordering};
 
     use super::sync::Instant;
     use crate::error::Error;
-    use crate::status::{CloseReason, StatementCacheStatus};
+    use crate::status::{CloseReason, StatementCacheStatus, StatementStatus};
 
     #[derive(Debug)]
     pub struct Label {
@@ -118,7 +119,11 @@ pub(crate) mod label {
             StatementCacheStatus::default()
         }
 
-        pub(crate) fn acquired(&self, _: Instant) {
+        pub(crate) fn statement_status(&self) -> StatementStatus {
+            StatementStatus::default()
+        }
+
+        pub(crate) fn acquired(&self, _: &'static Location<'static>, _: Instant) {
             self.acquired.fetch_add(1, Ordering::SeqCst);
         }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
+use std::panic::Location;
 
 use pgmonkey_connect::answer::Takes;
 use pgmonkey_connect::{AsStatement, Error};
@@ -32,8 +33,10 @@ pub struct CopyOutReader<'a> {
 impl<'a> CopyOutReader<'a> {
     pub(crate) fn open<S: ?Sized + AsStatement>(
         mut holder: Holder<'a>,
+        place: &'static Location<'static>,
         statement: &S,
     ) -> Result<Self, Error> {
+        let _place = holder.session().calling_from(place);
         holder.arm()?;
         let plan = match Plan::of(holder.session(), statement, &[], Takes::CopyOut) {
             Ok(plan) => plan,
@@ -148,8 +151,10 @@ enum Input {
 impl<'a> CopyInWriter<'a> {
     pub(crate) fn open<S: ?Sized + AsStatement>(
         mut holder: Holder<'a>,
+        place: &'static Location<'static>,
         statement: &S,
     ) -> Result<Self, Error> {
+        let _place = holder.session().calling_from(place);
         holder.arm()?;
         let plan = match Plan::of(holder.session(), statement, &[], Takes::CopyIn) {
             Ok(plan) => plan,

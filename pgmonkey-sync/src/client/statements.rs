@@ -14,10 +14,11 @@ impl Session {
     /// Runs one statement: a text through the cache, a prepared statement as it is.
     pub(crate) fn run_statement<A: Answer, S: ?Sized + AsStatement>(
         &mut self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
+        let _place = self.calling_from(place);
         self.bounded(|session| session.run_plain::<A, S>(statement, params))
     }
 
@@ -50,9 +51,10 @@ impl Session {
     /// Runs statements separated by semicolons.
     pub(crate) fn run_batch(
         &mut self,
-        _place: &'static Location<'static>,
+        place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
+        let _place = self.calling_from(place);
         self.bounded(|session| match session.is_standalone() {
             true => session.in_savepoint(|session| session.run(statements)),
             false => {
@@ -76,7 +78,7 @@ macro_rules! streams {
                 params: Params<'_>,
             ) -> Result<RowIter<$life>, Error> {
                 let $this = self;
-                RowIter::open($holder, statement, params)
+                RowIter::open($holder, $location, statement, params)
             }
 
             pub(crate) fn copy_from<S: ?Sized + AsStatement>(
@@ -85,7 +87,7 @@ macro_rules! streams {
                 statement: &S,
             ) -> Result<CopyOutReader<$life>, Error> {
                 let $this = self;
-                CopyOutReader::open($holder, statement)
+                CopyOutReader::open($holder, $location, statement)
             }
 
             pub(crate) fn copy_to<S: ?Sized + AsStatement>(
@@ -94,13 +96,13 @@ macro_rules! streams {
                 statement: &S,
             ) -> Result<CopyInWriter<$life>, Error> {
                 let $this = self;
-                CopyInWriter::open($holder, statement)
+                CopyInWriter::open($holder, $location, statement)
             }
         }
     };
 }
 
-streams!(Session, (&mut), '_, |session, _place| Holder::borrowed(session, None));
+streams!(Session, (&mut), '_, |session, location| Holder::borrowed(session, None));
 
 /// Generates the methods that run a statement; `$target` is the pool or the session that runs it.
 macro_rules! statements {

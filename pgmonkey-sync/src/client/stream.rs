@@ -171,9 +171,11 @@ enum Source<'a> {
 impl<'a> RowIter<'a> {
     pub(crate) fn open<S: ?Sized + AsStatement>(
         mut holder: Holder<'a>,
+        place: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<Self, Error> {
+        let _place = holder.session().calling_from(place);
         holder.arm()?;
         let plan = match Plan::of(holder.session(), statement, params, Takes::Rows) {
             Ok(plan) => plan,
@@ -182,7 +184,7 @@ impl<'a> RowIter<'a> {
         let Some(values) = encode(params, plan.types()) else {
             // The values do not fit the statement: either an error, or the statement is stale.
             let session = holder.session();
-            let rows = session.run_statement::<Rows, S>(Location::caller(), statement, params);
+            let rows = session.run_statement::<Rows, S>(place, statement, params);
             let rows = holder.close(rows)?;
             return Ok(Self(Source::Memory(rows.into_iter())));
         };

@@ -65,7 +65,7 @@ impl<'s> TimedSession<'s> {
     }
 }
 
-streams!(TimedSession<'_>, (&mut), '_, |view, _location| {
+streams!(TimedSession<'_>, (&mut), '_, |view, location| {
     let call = TimedCall::begin(view.limit);
     Holder::borrowed(view.session, Some(call))
 });

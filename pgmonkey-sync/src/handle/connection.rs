@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgmonkey_config::{Config, ConnectionType, PoolSettings, Reset};
-use pgmonkey_connect::{Error, Report, Status};
+use pgmonkey_connect::{Error, Report, Status, TopStatement};
 
 use crate::client::guard::ClientGuard;
 use crate::client::transaction::Transaction;
@@ -131,6 +131,11 @@ impl Connection {
     /// Returns the connection's current numbers. Sends nothing.
     pub fn status(&self) -> Status {
         self.0.status()
+    }
+
+    /// Returns the texts whose statements have taken the most time; see [`Pool::top_statements`].
+    pub fn top_statements(&self, most: usize) -> Vec<TopStatement> {
+        self.0.top_statements(most)
     }
 
     /// Has every session look up user-defined types (enums, domains, composites) again, and prepare

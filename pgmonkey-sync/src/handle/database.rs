@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pgmonkey_config::{Config, ConnectionType};
-use pgmonkey_connect::{Error, Report, Status};
+use pgmonkey_connect::{Error, Report, Status, TopStatement};
 
 use crate::client::guard::ClientGuard;
 use crate::client::transaction::Transaction;
@@ -188,6 +188,11 @@ impl Database {
     /// As [`Pool::status`].
     pub fn status(&self) -> Status {
         self.handle.pool().status()
+    }
+
+    /// As [`Pool::top_statements`].
+    pub fn top_statements(&self, most: usize) -> Vec<TopStatement> {
+        self.handle.pool().top_statements(most)
     }
 
     /// Has every session look up user-defined types (enums, domains, composites) again, and prepare

@@ -60,11 +60,12 @@ impl Shared {
         let connect_target = ConnectTarget::new(config, connection_type)?
             .asking_provider(options.provider.is_some())
             .named(options.name.clone(), options.notice_hook());
-        let label = Arc::new(Label::new(
+        let label = Label::new(
             Arc::clone(connect_target.name()),
             Arc::clone(connect_target.target()),
             &settings,
-        ));
+        );
+        let label = Arc::new(label.reporting_to(connect_target.statements()));
         let statements = Statements::new(
             settings.statement_cache,
             connect_target.has_transactions(),

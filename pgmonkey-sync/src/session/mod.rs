@@ -33,6 +33,7 @@ mod limited;
 mod outcome;
 mod outer;
 pub(crate) mod overdue;
+mod place;
 pub(crate) mod prepared;
 mod recycling;
 mod savepoint;

@@ -85,7 +85,7 @@ impl Requests {
             }
             Frontend::Terminate => observer.close(),
             Frontend::Startup => {}
-            Frontend::Other => self.since_sync = Some(Kind::Sync),
+            Frontend::Execute(_) | Frontend::Other => self.since_sync = Some(Kind::Sync),
             Frontend::Late { kind, body, whole } => self.late(observer, kind, body, whole),
         }
     }
@@ -143,6 +143,9 @@ impl Requests {
 
     /// Receives a body that was announced before it was complete.
     fn late(&mut self, observer: &Observer, kind: u8, body: &[u8], whole: bool) {
+        if kind == b'E' {
+            return;
+        }
         let (effects, prepared) = self.texts.late(observer, kind, body, whole);
         observer.note_effects(effects);
         self.prepares += prepared;

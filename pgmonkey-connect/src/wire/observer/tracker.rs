@@ -1,9 +1,11 @@
 //! The writing side of an observer: updates the state from each message.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use pgmonkey_config::RequireAuth;
+use pgmonkey_config::{AuthMethod, RequireAuth};
 
 use super::requests::Requests;
 use super::{AUTHENTICATED, DISTURBED, Observer, READ_ONLY, STALE, WireState, lock, parameters};
@@ -11,6 +13,7 @@ use crate::wire::framing::{Backend, BackendFraming, Frontend, FrontendFraming};
 use crate::wire::limit::LimitExceeded;
 use crate::wire::login::{Login, LoginRefused};
 use crate::wire::server_error::{ServerError, ServerFailure, is_farewell};
+use crate::wire::statements::{StatementListener, Statements};
 
 /// The writing side of an [`Observer`]: owned by the stream, one for each session.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(in crate::wire) struct Tracker {
     frontend: FrontendFraming,
     requests: Requests,
     login: Login,
+    /// `None` if no listener wants to know of single statements.
+    statements: Option<Box<Statements>>,
 }
 
 impl Tracker {
@@ -28,6 +33,12 @@ impl Tracker {
             login: Login::requiring(allowed),
             ..Self::default()
         }
+    }
+
+    /// Reports each statement to `listener`.
+    pub(in crate::wire) fn report_to(&mut self, listener: Arc<dyn StatementListener>) {
+        self.backend.report_statements();
+        self.statements = Some(Box::new(Statements::new(listener)));
     }
 
     /// Why the session must not continue, if so. Checked before the reader gets the received bytes,
@@ -59,16 +70,41 @@ impl Tracker {
     }
 
     pub(in crate::wire) fn sent(&mut self, observer: &Observer, bytes: &[u8]) {
+        self.sent_at(observer, bytes, Instant::now);
+    }
+
+    /// As [`sent`](Self::sent), with a clock.
+    #[inline]
+    pub(in crate::wire) fn sent_at(
+        &mut self,
+        observer: &Observer,
+        bytes: &[u8],
+        clock: impl FnOnce() -> Instant,
+    ) {
         let Self {
-            frontend, requests, ..
+            frontend,
+            requests,
+            statements,
+            ..
         } = self;
-        frontend.feed(bytes, |message| requests.sent(observer, message));
+        let mut statements = statements.as_deref_mut();
+        frontend.feed(bytes, |message, at| {
+            requests.sent(observer, message);
+            if let Some(statements) = &mut statements {
+                statements.sent(observer, message, at);
+            }
+        });
+        if let Some(statements) = statements
+            && statements.is_to_stamp()
+        {
+            statements.stamp(observer, clock());
+        }
     }
 
     /// How many requests start in `bytes`, for a discarded session whose requests are not tracked.
     pub(in crate::wire) fn requests_in(&mut self, bytes: &[u8]) -> u32 {
         let mut count = 0;
-        self.frontend.feed(bytes, |message| {
+        self.frontend.feed(bytes, |message, _| {
             let asks = matches!(
                 message,
                 Frontend::Query(_) | Frontend::Call | Frontend::Sync
@@ -84,45 +120,82 @@ impl Tracker {
     }
 
     pub(in crate::wire) fn received(&mut self, observer: &Observer, bytes: &[u8]) {
+        self.received_at(observer, bytes, Instant::now);
+    }
+
+    /// As [`received`](Self::received), with a clock, which is asked at most once.
+    #[inline]
+    pub(in crate::wire) fn received_at(
+        &mut self,
+        observer: &Observer,
+        bytes: &[u8],
+        clock: impl Fn() -> Instant,
+    ) {
         observer.note_received(bytes.len());
+        let mut now = None;
+        let mut now = || *now.get_or_insert_with(&clock);
         let Self {
             backend,
+            frontend,
             requests,
             login,
-            ..
+            statements,
         } = self;
-        backend.feed(bytes, |message| match message {
-            Backend::Ready(status) => {
-                if !login.is_over() {
-                    login.ends();
-                    requests.login_ends();
-                    observer.reset();
+        let mut statements = statements.as_deref_mut();
+        backend.feed(bytes, |message, at| {
+            match message {
+                Backend::Ready(status) => {
+                    if !login.is_over() {
+                        login.ends();
+                        requests.login_ends();
+                        observer.reset();
+                        if let Some(statements) = &mut statements {
+                            statements.login_ends(frontend.position());
+                        }
+                    }
+                    // Before a reader can see the session idle.
+                    if let Some(statements) = &mut statements {
+                        statements.ready(at, &mut now);
+                    }
+                    requests.answered(observer, status);
+                    return;
                 }
-                requests.answered(observer, status);
-            }
-            Backend::CopyIn => requests.copy_began(observer),
-            Backend::Parameter(body) => parameters::remember(observer, body),
-            Backend::Authentication(body) => {
-                if let Some(method) = login.asked(body) {
-                    let _ = observer.auth_method.set(method);
-                    observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
+                Backend::Completed(tag) => {
+                    if let Some(statements) = &mut statements {
+                        statements.completed(tag, now(), at);
+                    }
+                    return;
                 }
-            }
-            Backend::Error { fields, bound } => {
-                observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
-                requests.failed();
-                note_failure(observer, fields, bound);
-            }
-            Backend::Notice(fields) => {
-                if observer.state() != WireState::Starting && is_farewell(fields) {
-                    *lock(&observer.end) = Some(ServerFailure::of(fields, false));
+                Backend::CopyIn => requests.copy_began(observer),
+                Backend::Parameter(body) => parameters::remember(observer, body),
+                Backend::Authentication(body) => note_method(observer, login.asked(body)),
+                Backend::Error { fields, bound, .. } => {
+                    observer.word.fetch_or(DISTURBED, Ordering::AcqRel);
+                    requests.failed();
+                    note_failure(observer, fields, bound);
                 }
+                Backend::Notice(fields) => note_notice(observer, fields),
+                Backend::Ended(end) => requests.transaction_ended(observer, end),
+                Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
+                Backend::Empty | Backend::Suspended(_) => {}
             }
-            Backend::Ended(end) => requests.transaction_ended(observer, end),
-            Backend::Key(pid) => observer.backend_pid.store(pid, Ordering::Relaxed),
+            if let Some(statements) = &mut statements {
+                statements.received(&message, at, &mut now);
+            }
         });
         if !login.is_over() {
             login.count(bytes.len(), backend.messages());
+        }
+        if let Some(statements) = statements {
+            statements.received_to(backend.position(), &mut now);
+        }
+    }
+
+    /// Records that the server's end of the stream was reached, or that the stream has failed.
+    #[cold]
+    pub(in crate::wire) fn lost(&mut self) {
+        if let Some(statements) = &mut self.statements {
+            statements.lost(Instant::now());
         }
     }
 
@@ -169,6 +242,20 @@ impl Tracker {
     /// Whether every request is answered.
     pub(in crate::wire) fn is_answered(&self) -> bool {
         self.requests.is_answered()
+    }
+}
+
+/// Records the method of a login that has succeeded.
+fn note_method(observer: &Observer, method: Option<AuthMethod>) {
+    if let Some(method) = method {
+        let _ = observer.auth_method.set(method);
+        observer.word.fetch_or(AUTHENTICATED, Ordering::AcqRel);
+    }
+}
+
+fn note_notice(observer: &Observer, fields: &[u8]) {
+    if observer.state() != WireState::Starting && is_farewell(fields) {
+        *lock(&observer.end) = Some(ServerFailure::of(fields, false));
     }
 }
 

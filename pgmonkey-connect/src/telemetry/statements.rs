@@ -1,0 +1,242 @@
+//! What is reported of single statements: numbers by text, slow and repeated ones, spans, metrics.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::{StatementSettings, StatementTextMode};
+use tracing::Span;
+
+use super::event_limit::EventLimit;
+use crate::sql::shape;
+use crate::status::StatementStatus;
+use crate::wire::{StatementListener, StatementRecord, StatementText, hash_of};
+use checkout::Repeated;
+use metrics::Metrics;
+use table::Table;
+pub use table::TopStatement;
+
+mod checkout;
+mod events;
+mod histogram;
+mod metrics;
+mod spans;
+mod table;
+
+pub(crate) use events::slow_acquire;
+
+/// How many slow statements a handle logs a second, and how many repeated ones.
+const RATE: u32 = 10;
+
+/// Never reached by a duration.
+const NEVER: Duration = Duration::MAX;
+
+/// What is known of a handle's statements, and how they are reported.
+#[derive(Debug)]
+pub struct StatementLog {
+    pool: Arc<str>,
+    namespace: Arc<str>,
+    mode: StatementTextMode,
+    slow: Duration,
+    slow_acquire: Option<Duration>,
+    most: Option<u32>,
+    table: Option<Mutex<Table>>,
+    slow_limit: EventLimit,
+    repeated_limit: EventLimit,
+    acquire_limit: EventLimit,
+}
+
+impl StatementLog {
+    /// Reports the statements of the handle called `pool`, which run in the database `namespace`.
+    pub fn new(pool: Arc<str>, namespace: Arc<str>, settings: &StatementSettings) -> Self {
+        Self {
+            pool,
+            namespace,
+            mode: settings.statement_text,
+            slow: settings.slow_statement.unwrap_or(NEVER),
+            slow_acquire: settings.slow_acquire,
+            most: settings.statements_per_checkout,
+            table: settings.statement_stats.then(Mutex::default),
+            slow_limit: EventLimit::new(RATE, RATE),
+            repeated_limit: EventLimit::new(RATE, RATE),
+            acquire_limit: EventLimit::new(RATE, RATE),
+        }
+    }
+
+    /// The texts that have taken the most time since the handle was opened, at most `most`; none
+    /// with `statement_stats: false`.
+    pub fn top(&self, most: usize) -> Vec<TopStatement> {
+        self.table().map_or_else(Vec::new, |table| table.top(most))
+    }
+
+    /// The numbers of all statements; zero with `statement_stats: false`.
+    pub fn all(&self) -> StatementStatus {
+        self.table().map(|table| table.all()).unwrap_or_default()
+    }
+
+    fn table(&self) -> Option<MutexGuard<'_, Table>> {
+        let table = self.table.as_ref()?;
+        Some(table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether anything is to be known of single statements.
+    fn is_wanted(&self) -> bool {
+        self.table.is_some()
+            || self.slow != NEVER
+            || self.most.is_some()
+            || Metrics::ARE_ON
+            || tracing::level_enabled!(tracing::Level::DEBUG)
+    }
+
+    /// The listener of a new session at this address; `None` if nothing is to be known.
+    pub(crate) fn session(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+    ) -> Option<Arc<dyn StatementListener>> {
+        self.is_wanted().then(|| {
+            let session = SessionLog {
+                repeated: self.most.map(Repeated::new),
+                metrics: Metrics::new(&self.pool, &self.namespace, host, port),
+                host: host.into(),
+                port,
+                log: Arc::clone(self),
+            };
+            Arc::new(session) as Arc<dyn StatementListener>
+        })
+    }
+
+    /// A caller has acquired a session after this wait.
+    #[inline]
+    pub(crate) fn acquired(
+        &self,
+        place: &'static std::panic::Location<'static>,
+        wait: impl FnOnce() -> Duration,
+    ) {
+        if let Some(limit) = self.slow_acquire {
+            let wait = wait();
+            if wait >= limit
+                && let Some(suppressed) = self.acquire_limit.allows(Instant::now())
+            {
+                slow_acquire(&self.pool, place, wait, suppressed);
+            }
+        }
+    }
+
+    /// Describes a text, as far as it may be shown.
+    fn describe(&self, text: &[u8], standard: bool) -> Arc<StatementText> {
+        let shape = shape::of(text, standard);
+        let as_it_is = shape.has_parameters || self.mode == StatementTextMode::All;
+        // Texts that differ in their literals only are counted together.
+        let key = match shape.has_parameters {
+            true => hash_of(text),
+            false => hash_of(shape.text.as_bytes()),
+        };
+        if let Some(known) = self.table().and_then(|table| table.get(key)) {
+            return known;
+        }
+        let shown = match self.mode {
+            StatementTextMode::None => None,
+            _ if as_it_is => Some(shape::cut(text)),
+            _ => Some(shape.text),
+        };
+        Arc::new(StatementText {
+            operation: shape.operation,
+            summary: shape.summary.into(),
+            text: shown.map(Into::into),
+            key,
+            slot: AtomicU32::new(u32::MAX),
+        })
+    }
+}
+
+/// The statements of one session.
+#[derive(Debug)]
+struct SessionLog {
+    log: Arc<StatementLog>,
+    host: Box<str>,
+    port: u16,
+    metrics: Metrics,
+    repeated: Option<Repeated>,
+}
+
+impl StatementListener for SessionLog {
+    fn describe(&self, text: &[u8], standard: bool) -> Arc<StatementText> {
+        self.log.describe(text, standard)
+    }
+
+    fn began(&self, text: &StatementText, parent: Option<&Span>) -> Option<Span> {
+        spans::begin(self, text, parent)
+    }
+
+    #[inline]
+    fn ended(&self, record: &StatementRecord) {
+        let (log, duration) = (&*self.log, record.duration());
+        if let Some(mut table) = log.table() {
+            table.count(record, duration);
+        }
+        self.metrics.record(record, duration);
+        if duration >= log.slow
+            && let Some(suppressed) = log.slow_limit.allows(Instant::now())
+        {
+            events::slow(&log.pool, record, suppressed);
+        }
+        if let Some(repeated) = &self.repeated
+            && let Some((count, total)) = repeated.count(record, duration)
+            && let Some(suppressed) = log.repeated_limit.allows(Instant::now())
+        {
+            events::repeated(&log.pool, record, (count, total), suppressed);
+        }
+        if let Some(span) = &record.span {
+            spans::end(span, record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(settings: &str) -> StatementLog {
+        let config = pgmonkey_config::Config::from_yaml(settings).expect("valid");
+        StatementLog::new("p".into(), "d".into(), &config.statements)
+    }
+
+    #[test]
+    fn a_text_is_shown_as_the_file_allows() {
+        let cases = [
+            ("none", "SELECT 'secret'", None),
+            ("none", "SELECT $1", None),
+            ("parameterized", "SELECT 'secret'", Some("SELECT ?")),
+            ("parameterized", "SELECT 'x', $1", Some("SELECT 'x', $1")),
+            ("all", "SELECT 'secret'", Some("SELECT 'secret'")),
+        ];
+        for (mode, text, shown) in cases {
+            let log = log(&format!("statement_text: {mode}"));
+            let described = log.describe(text.as_bytes(), true);
+            assert_eq!(described.text.as_deref(), shown, "{mode}: {text}");
+            assert_eq!(
+                (described.operation, &*described.summary),
+                ("SELECT", "SELECT")
+            );
+        }
+    }
+
+    #[test]
+    fn texts_that_differ_in_their_literals_are_one() {
+        let log = log("{}");
+        let key = |text: &str| log.describe(text.as_bytes(), true).key;
+        assert_eq!(key("SELECT 1"), key("SELECT  'x'"));
+        assert_ne!(key("SELECT 1"), key("SELECT a"));
+        assert_ne!(key("SELECT $1, 1"), key("SELECT $1, 2"));
+    }
+
+    #[test]
+    fn nothing_listens_if_nothing_is_asked_for() {
+        let session = |settings: &str| Arc::new(log(settings)).session("h", 1);
+        assert!(session("{}").is_some());
+        let off = session("statement_stats: false");
+        assert_eq!(off.is_some(), Metrics::ARE_ON);
+        assert!(session("{ statement_stats: false, slow_statement: 1 }").is_some());
+    }
+}

@@ -98,3 +98,195 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio_postgres::NoTls;
+
+    use super::*;
+    use crate::wire::ObservedStream;
+
+    const INSERT: &str = "INSERT INTO t VALUES (1)";
+    const READY: (u8, &[u8]) = (b'Z', b"I");
+    const INSIDE: (u8, &[u8]) = (b'Z', b"T");
+    const OUTERMOST: u32 = 0;
+
+    /// A session whose server is the test.
+    struct Session {
+        stream: ObservedStream<DuplexStream>,
+        server: DuplexStream,
+        observer: Arc<Observer>,
+    }
+
+    fn message((kind, body): (u8, &[u8])) -> Vec<u8> {
+        let length = (body.len() as u32 + 4).to_be_bytes();
+        [&[kind], &length[..], body].concat()
+    }
+
+    impl Session {
+        async fn open() -> Self {
+            let (client, server) = duplex(4096);
+            let observer = Arc::new(Observer::default());
+            let stream = ObservedStream::new(client, Arc::clone(&observer), None);
+            let mut session = Self {
+                stream,
+                server,
+                observer,
+            };
+            let startup = [0, 0, 0, 8, 0, 3, 0, 0];
+            session
+                .stream
+                .write_all(&startup)
+                .await
+                .expect("it is open");
+            session.answers(&[(b'R', &[0; 4]), READY]).await;
+            session
+        }
+
+        async fn sends(&mut self, text: &str) {
+            let query = message((b'Q', format!("{text}\0").as_bytes()));
+            self.stream.write_all(&query).await.expect("it is open");
+        }
+
+        async fn answers(&mut self, messages: &[(u8, &[u8])]) {
+            let bytes: Vec<u8> = messages.iter().flat_map(|one| message(*one)).collect();
+            self.server.write_all(&bytes).await.expect("it is open");
+            let mut read = vec![0; bytes.len()];
+            self.stream.read_exact(&mut read).await.expect("sent");
+        }
+
+        async fn begins(&mut self) {
+            self.sends("BEGIN").await;
+            self.answers(&[(b'C', b"BEGIN\0"), INSIDE]).await;
+        }
+
+        fn sending(&self) -> Sending {
+            Sending::on(Some(&self.observer), false)
+        }
+
+        fn mark(&self, depth: u32) -> Mark {
+            let ends = self.observer.transaction_ends().count;
+            Mark { depth, ends }
+        }
+    }
+
+    /// The error of a driver whose connection has ended.
+    async fn lost() -> Error {
+        let (end, _) = duplex(1);
+        let mut config = tokio_postgres::Config::new();
+        let connected = config.user("app").connect_raw(end, NoTls).await;
+        let error = Error::from(connected.err().expect("the other end is closed"));
+        assert!(error.is_session_lost(), "{error}");
+        error
+    }
+
+    fn is_unknown(error: &Error) -> bool {
+        assert!(!(error.is_outcome_unknown() && error.is_transient()));
+        error.is_outcome_unknown()
+    }
+
+    #[tokio::test]
+    async fn a_statement_of_which_nothing_was_sent_has_not_run() {
+        let session = Session::open().await;
+        let sending = session.sending();
+        let error = sending.explain(lost().await, Some(&session.observer), Some(INSERT));
+        assert!(!is_unknown(&error), "{error}");
+        let mark = session.mark(OUTERMOST);
+        let ended = sending.committed(mark, Err(lost().await), Some(&session.observer));
+        assert!(ended.is_err_and(|error| !is_unknown(&error)));
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_was_sent_may_have_run_unless_it_only_reads() {
+        for (text, may_have) in [
+            (Some(INSERT), true),
+            (Some("SELECT lo_creat(1)"), true),
+            (Some("SELECT n FROM t"), false),
+            // A prepared statement whose text is not known.
+            (None, true),
+        ] {
+            let mut session = Session::open().await;
+            let sending = session.sending();
+            session.sends(text.unwrap_or(INSERT)).await;
+            let error = sending.explain(lost().await, Some(&session.observer), text);
+            assert_eq!(is_unknown(&error), may_have, "{text:?}: {error}");
+            // An error of the server says that it has not run.
+            let error = sending.explain(Error::NoRow, Some(&session.observer), text);
+            assert!(matches!(error, Error::NoRow), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_server_undoes_a_transaction_unless_the_text_ends_it() {
+        for (text, may_have) in [
+            (Some(INSERT), false),
+            (Some("INSERT INTO t VALUES (1); COMMIT"), true),
+            (None, false),
+        ] {
+            let mut session = Session::open().await;
+            session.begins().await;
+            let sending = session.sending();
+            session.sends(text.unwrap_or(INSERT)).await;
+            let error = sending.explain(lost().await, Some(&session.observer), text);
+            assert_eq!(is_unknown(&error), may_have, "{text:?}: {error}");
+            // On a Unix socket the blocking driver's wire is not observed.
+            let error = Sending::on(None, true).explain(lost().await, None, text);
+            assert_eq!(is_unknown(&error), may_have, "{text:?}: {error}");
+            let error = Sending::on(None, false).explain(lost().await, None, Some(INSERT));
+            assert!(is_unknown(&error), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_run_only_once_its_end_was_sent() {
+        let mut session = Session::open().await;
+        let sending = session.sending();
+        session.sends("COPY t FROM STDIN").await;
+        session.answers(&[(b'G', &[0, 0, 1, 0, 0])]).await;
+        let text = Some("COPY t FROM STDIN");
+        let error = sending.explain(lost().await, Some(&session.observer), text);
+        assert!(!is_unknown(&error), "{error}");
+        let done = message((b'c', b""));
+        session.stream.write_all(&done).await.expect("it is open");
+        session.answers(&[(b'C', b"COPY 1\0"), READY]).await;
+        let error = sending.explain(lost().await, Some(&session.observer), text);
+        assert!(is_unknown(&error), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_commit_without_an_answer_is_unknown_and_a_release_is_undone() {
+        for (depth, text, unknown) in [
+            (OUTERMOST, "COMMIT", true),
+            (1, "RELEASE SAVEPOINT pgmonkey_1", false),
+        ] {
+            let mut session = Session::open().await;
+            session.begins().await;
+            let (mark, sending) = (session.mark(depth), session.sending());
+            session.sends(text).await;
+            let ended = sending.committed(mark, Err(lost().await), Some(&session.observer));
+            assert!(
+                ended.is_err_and(|error| is_unknown(&error) == unknown),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_before_the_loss_counts() {
+        for (tag, committed) in [("COMMIT\0", true), ("ROLLBACK\0", false)] {
+            let mut session = Session::open().await;
+            session.begins().await;
+            let (mark, sending) = (session.mark(OUTERMOST), session.sending());
+            session.sends("COMMIT").await;
+            session.answers(&[(b'C', tag.as_bytes())]).await;
+            let ended = sending.committed(mark, Err(lost().await), Some(&session.observer));
+            match committed {
+                true => assert!(ended.is_ok(), "{ended:?}"),
+                false => assert!(matches!(ended, Err(Error::RolledBack)), "{ended:?}"),
+            }
+        }
+    }
+}

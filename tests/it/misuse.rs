@@ -189,6 +189,58 @@ async fn copy_in_of_another_statement_names_the_right_call_in_tasks() -> Outcome
     Ok(())
 }
 
+/// Statements that begin no copy into the server, by which the driver's own `copy_in` loses count.
+fn no_copies(on: &Fixture) -> [String; 3] {
+    let select = "SELECT 1".to_owned();
+    let missing = "COPY no_such_table FROM STDIN".to_owned();
+    [select, missing, format!("COPY {} TO STDOUT", on.name)]
+}
+
+#[track_caller]
+fn says_uncounted(error: Error) {
+    says(
+        &error,
+        &["copy_in was called for a statement", "acquire another"],
+    );
+}
+
+#[test]
+fn after_the_drivers_copy_in_of_another_statement_a_guard_answers_nothing_on_threads() -> Outcome {
+    let on = Fixture::new();
+    let pool = sync::Pool::new(&on.pools("{ min_size: 0, max_size: 1 }"))?;
+    for text in no_copies(&on) {
+        let mut guard = pool.acquire()?;
+        assert!(postgres::Client::copy_in(&mut guard, &*text).is_err());
+        says_uncounted(guard.query_one("SELECT 2", &[]).expect_err("discarded"));
+        assert!(guard.simple_query("SELECT 3").is_err(), "{text}");
+        drop(guard);
+        assert_eq!(pool.query_one("SELECT 4", &[])?.get::<_, i32>(0), 4);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_drivers_copy_in_of_another_statement_a_guard_answers_nothing_in_tasks() -> Outcome
+{
+    let on = Fixture::new();
+    let pool = aio::Pool::new(&on.pools("{ min_size: 0, max_size: 1 }")).await?;
+    for text in no_copies(&on) {
+        let guard = pool.acquire().await?;
+        let copy = tokio_postgres::Client::copy_in::<_, Bytes>(&guard, &*text);
+        assert!(copy.await.is_err());
+        says_uncounted(
+            guard
+                .query_one("SELECT 2", &[])
+                .await
+                .expect_err("discarded"),
+        );
+        assert!(guard.simple_query("SELECT 3").await.is_err(), "{text}");
+        drop(guard);
+        assert_eq!(pool.query_one("SELECT 4", &[]).await?.get::<_, i32>(0), 4);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_copy_through_another_call_on_a_unix_socket_blocks_nobody() -> Outcome {
     let on = Fixture::new();

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::{CLOSED, COPYING, DISTURBED, LOST_COUNT, OUTSTANDING_ONE, Observer};
+use super::{COPYING, DISTURBED, LOST_COUNT, OUTSTANDING_ONE, Observer};
 use crate::sql::Effects;
 use crate::wire::framing::{Frontend, TransactionEnd};
 use crate::wire::texts::Texts;
+
+/// Why a session is discarded whose answers the driver can no longer match to its requests.
+const UNCOUNTED: &str = "copy_in was called for a statement that did not begin a copy, after which the driver takes answers for those of other statements: the session was discarded, acquire another one (use copy_in for COPY … FROM STDIN only)";
 
 /// The kind of a request, as far as its answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +136,8 @@ impl Requests {
         // The drivers also end a copy that the server refused. The answer to that is taken for the
         // answer to the next request, and so every later answer is off by one.
         if observer.word.load(Ordering::Acquire) & COPYING == 0 {
-            observer
-                .word
-                .fetch_or(CLOSED | LOST_COUNT, Ordering::AcqRel);
+            observer.word.fetch_or(LOST_COUNT, Ordering::AcqRel);
+            observer.condemn(UNCOUNTED);
         }
         self.copy_ended = true;
         self.since_sync = Some(Kind::Sync);

@@ -212,9 +212,9 @@ twin! {
                 };
                 let error = go!(guard.timeout(SOON).query("SELECT 1", &[])).expect_err("frozen");
                 assert!(stopped.still(), "it was waited for");
+                on.until("its socket is closed", || stopped.connections() == 0);
                 assert!(go!(guard.query("SELECT 1", &[])).is_err());
                 drop(guard);
-                on.until("its socket is closed", || stopped.connections() == 0);
                 error
             } else {
                 drop(guard);

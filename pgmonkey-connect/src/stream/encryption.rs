@@ -91,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MaybeTls<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for ObservedStream<MaybeTls<S>> {
     fn channel_binding(&self) -> ChannelBinding {
-        self.inner().channel_binding()
+        let stream = self.inner();
+        stream.map_or_else(ChannelBinding::none, MaybeTls::channel_binding)
     }
 }

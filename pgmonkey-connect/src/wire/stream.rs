@@ -25,7 +25,8 @@ mod synthetic_answer;
 /// server is ready.
 #[derive(Debug)]
 pub struct ObservedStream<S> {
-    inner: S,
+    /// `None` once the server has not answered in time.
+    inner: Option<S>,
     observer: Arc<Observer>,
     tracker: Tracker,
     beginning: Beginning,
@@ -63,7 +64,7 @@ impl<S> ObservedStream<S> {
     /// Wraps a stream on which no byte of the startup message has been sent.
     pub fn new(inner: S, observer: Arc<Observer>, deadline: Option<Pin<Box<Sleep>>>) -> Self {
         Self {
-            inner,
+            inner: Some(inner),
             observer,
             tracker: Tracker::default(),
             beginning: Beginning::default(),
@@ -78,9 +79,9 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// The stream that is observed.
-    pub(crate) fn inner(&self) -> &S {
-        &self.inner
+    /// The stream that is observed, unless the server has not answered in time.
+    pub(crate) fn inner(&self) -> Option<&S> {
+        self.inner.as_ref()
     }
 
     /// Sets whether closing the stream waits for the server to close its end first.
@@ -112,11 +113,15 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Fails once the observer's limit has passed.
-    fn check_limit(&self) -> io::Result<()> {
+    /// Fails once the observer's limit has passed, and closes the socket: the driver may keep the
+    /// stream for as long as its client.
+    fn check_limit(&mut self) -> io::Result<()> {
         match self.observer.limit() {
             Some(limit) if Instant::now() >= limit => {
                 self.observer.fall_silent();
+                if self.observer.origin().is_here() {
+                    self.inner = None;
+                }
                 Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the server did not answer in time",
@@ -242,6 +247,13 @@ impl<S> ObservedStream<S> {
     }
 }
 
+/// The stream that is observed.
+#[inline]
+fn open<S: Unpin>(inner: &mut Option<S>) -> io::Result<Pin<&mut S>> {
+    let inner = inner.as_mut().map(Pin::new);
+    inner.ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -277,7 +289,7 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
         }
         let before = buf.filled().len();
         loop {
-            match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            match open(&mut self.inner)?.poll_read(cx, buf) {
                 Poll::Ready(Ok(())) => {
                     let ended = buf.filled().len() == before;
                     self.read(buf, before)?;
@@ -299,7 +311,7 @@ impl<S: AsyncRead + Unpin> ObservedStream<S> {
             self.check_deadline(cx)?;
             let mut bytes = [0; 64];
             let mut buf = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+            match ready!(open(&mut self.inner)?.poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {}
                 // The end of the stream counts even without a TLS close_notify.
                 _ => return Poll::Ready(Ok(())),
@@ -328,7 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if !this.beginning.passes_writes(&this.observer) {
             return this.poll_write_around_begin(cx, bytes);
         }
-        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        let written = open(&mut this.inner)?.poll_write(cx, bytes);
         match written {
             Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..count]),
             Poll::Ready(Err(error)) => return this.write_failed(cx, error, bytes),
@@ -343,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         }
         let this = &mut *self;
         ready!(this.poll_write_accepted(cx))?;
-        Pin::new(&mut this.inner).poll_flush(cx)
+        open(&mut this.inner)?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -355,13 +367,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if !this.lingers {
             this.check_limit()?;
             this.observer.close();
-            let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
+            let closed = open(&mut this.inner)?.poll_shutdown(cx);
             return this.set_alarm(cx, closed);
         }
         ready!(this.poll_end(cx))?;
         this.observer.close();
         // The peer has closed its end, so the shutdown may fail.
-        let _ = ready!(Pin::new(&mut this.inner).poll_shutdown(cx));
+        let _ = ready!(open(&mut this.inner)?.poll_shutdown(cx));
         Poll::Ready(Ok(()))
     }
 }

@@ -1,14 +1,13 @@
 //! The I/O of a deferred `BEGIN`.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncWrite, ReadBuf};
 
-use super::ObservedStream;
 use super::begin::REFUSAL;
 use super::synthetic_answer::{FAILED_TRANSACTION, Unread, refusal};
+use super::{ObservedStream, open};
 
 impl<S> ObservedStream<S> {
     /// Takes the answer to a deferred `BEGIN` out of what was read.
@@ -65,7 +64,7 @@ impl<S: AsyncWrite + Unpin> ObservedStream<S> {
             if unwritten.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, unwritten)) {
+            match ready!(open(&mut self.inner)?.poll_write(cx, unwritten)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => self.beginning.wrote(count),
                 Err(error) => {

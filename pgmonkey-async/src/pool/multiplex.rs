@@ -52,6 +52,9 @@ struct SharedPermit<'a> {
 impl Drop for SharedPermit<'_> {
     fn drop(&mut self) {
         let last = self.shared.callers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last {
+            self.shared.left.notify_waiters();
+        }
         // A statement whose caller has gone may still run for long: no more statements may queue
         // behind it, and once those already queued have finished, it is cancelled.
         if last || !self.answered {

@@ -1,13 +1,16 @@
 //! A session that several callers use at the same time, and the texts they prepare on it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::parameter_types::check_count;
 use pgmonkey_connect::pool::Home;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_postgres::Statement;
 
 use crate::pool::acquire::InUse;
@@ -19,6 +22,8 @@ use crate::session::prepared::{Exclusivity, Failed};
 pub(super) struct SharedSession {
     in_use: InUse,
     pub(super) callers: AtomicU32,
+    /// Notified when the last caller has gone.
+    pub(super) left: Notify,
     pub(super) since: Instant,
     /// Texts that are being prepared.
     preparing: Mutex<Vec<Preparing>>,
@@ -40,6 +45,7 @@ impl SharedSession {
         Self {
             in_use,
             callers: AtomicU32::new(1),
+            left: Notify::new(),
             since: Instant::now(),
             preparing: Mutex::default(),
             retired: AtomicBool::new(false),
@@ -129,11 +135,33 @@ impl SharedSession {
         drop(preparing);
         let (shared, text) = (Arc::clone(self), Box::<str>::from(text));
         self.session().runtime().spawn(async move {
-            let outcome = shared.session().prepare(&text, &[]).await;
+            let outcome = shared
+                .while_used(shared.session().prepare(&text, &[]))
+                .await;
             shared.end_preparing(&text);
-            let _ = announce.send(Some(outcome));
+            let _ = announce.send(outcome);
         });
         Err(prepared)
+    }
+
+    /// Runs `work` for as long as there are callers. It keeps the session in use, so that a server
+    /// that does not answer would keep it for ever.
+    async fn while_used<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            let mut left = pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.callers.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => left.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(done) = done.await {
+                return Some(done);
+            }
+        }
     }
 
     fn end_preparing(&self, text: &str) {

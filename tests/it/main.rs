@@ -28,6 +28,7 @@ mod frozen;
 mod hooks;
 mod hostile;
 mod hotpath;
+mod last_statement;
 mod leftovers;
 mod limits;
 mod listener;

@@ -41,6 +41,7 @@ mod outage;
 mod outcome;
 mod own_files;
 mod pgbouncer;
+mod pgbouncer_transactions;
 mod poolers;
 mod program;
 mod provider;

@@ -17,7 +17,7 @@ fn in_front(settings: &[(&str, &str)]) -> anyhow::Result<Option<Pgbouncer>> {
     Pgbouncer::start(&program, plain_or_start()?, settings).map(Some)
 }
 
-fn config(server: &Endpoint, sections: &str) -> Config {
+pub(crate) fn config(server: &Endpoint, sections: &str) -> Config {
     config_with(server, "prefer", sections)
 }
 

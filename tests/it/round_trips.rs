@@ -413,13 +413,13 @@ async fn a_canceled_begin_executes_nothing_of_its_statement() -> Outcome {
 }
 
 /// Cancels the statements of a session until dropped.
-struct Canceler {
+pub(crate) struct Canceler {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Canceler {
-    fn start(on: &Fixture, pid: i32) -> Self {
+    pub(crate) fn start(on: &Fixture, pid: i32) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (url, seen) = (on.server().url(), Arc::clone(&over));
         let thread = std::thread::spawn(move || {

@@ -105,6 +105,16 @@ impl TimedCall {
         }
     }
 
+    /// A call that must end at `until`, and that has its session now.
+    #[must_use]
+    pub fn until(until: Instant, began: Instant) -> Self {
+        Self {
+            deadline: Deadline::at(until),
+            began,
+            acquired: Instant::now(),
+        }
+    }
+
     /// The same call, which has its session now.
     #[must_use]
     pub fn with_session(self) -> Self {
@@ -114,12 +124,52 @@ impl TimedCall {
         }
     }
 
+    /// The same call with at least this much time: for what undoes work, which is needed most when
+    /// the time is over.
+    #[must_use]
+    pub fn at_least(self, left: Duration) -> Self {
+        let deadline = self.deadline.max(Deadline::after(left));
+        Self { deadline, ..self }
+    }
+
     /// The call with the earlier deadline.
     #[must_use]
     pub fn earlier(self, other: Option<Self>) -> Self {
         other
             .filter(|other| other.deadline < self.deadline)
             .unwrap_or(self)
+    }
+}
+
+/// The limits of a call that returns a transaction, and of the transaction's own calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The limit of the call that begins it.
+    pub begin: Option<TimedCall>,
+    /// The limit of the calls that follow.
+    pub later: Option<TimedCall>,
+}
+
+impl Limits {
+    /// Limits a transaction that begins now. A `view` with one deadline for all calls limits those of
+    /// the transaction too, as its own `timeout` does, and what limits the session's calls already.
+    #[must_use]
+    pub fn new(
+        view: Option<TimeLimit>,
+        timeout: Option<Duration>,
+        session: Option<TimedCall>,
+    ) -> Self {
+        let earliest = |limits: [Option<TimeLimit>; 2]| {
+            let calls = limits.into_iter().flatten().map(TimedCall::begin);
+            let first = calls.min_by_key(|call| call.deadline);
+            first.map_or(session, |call| Some(call.earlier(session)))
+        };
+        let own = timeout.map(TimeLimit::Each);
+        let lasting = view.filter(|view| matches!(view, TimeLimit::Until(_)));
+        Self {
+            begin: earliest([view, own]),
+            later: earliest([lasting, own]),
+        }
     }
 }
 
@@ -194,6 +244,29 @@ mod tests {
         let far = Deadline::after(Duration::MAX);
         assert!(far.remaining(Instant::now()) > Duration::from_secs(3600));
         assert!(Deadline::after(Duration::ZERO) < far);
+    }
+
+    #[test]
+    fn a_view_for_each_call_does_not_limit_what_follows() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let until = |limit| TimeLimit::Until(Deadline::after(limit));
+        let near = |call: Option<TimedCall>, limit: Duration| {
+            call.is_some_and(|call| {
+                let left = call.deadline.remaining(Instant::now());
+                left <= limit && left > limit / 2
+            })
+        };
+        let each = Limits::new(Some(TimeLimit::Each(second)), None, None);
+        assert!(near(each.begin, second) && each.later.is_none());
+        let each = Limits::new(Some(TimeLimit::Each(second)), Some(minute), None);
+        assert!(near(each.begin, second) && near(each.later, minute));
+        let one = Limits::new(Some(until(second)), Some(minute), None);
+        assert!(near(one.begin, second) && near(one.later, second));
+        let session = Some(TimedCall::begin(TimeLimit::Each(second)));
+        let inner = Limits::new(None, Some(minute), session);
+        assert!(near(inner.begin, second) && near(inner.later, second));
+        let none = Limits::new(None, None, None);
+        assert!(none.begin.is_none() && none.later.is_none());
     }
 
     proptest! {

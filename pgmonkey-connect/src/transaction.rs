@@ -8,7 +8,7 @@ mod retry;
 mod setting;
 
 pub use attempts::{Attempts, GaveUp, Next, Reason};
-pub use options::{Confirm, Options};
+pub use options::Options;
 pub use retry::Retry;
 
 pub use crate::random::draw as random;

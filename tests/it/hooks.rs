@@ -9,7 +9,7 @@ use pgmonkey_tests::{LONG, twin};
 
 /// What a test hook does with a session, and how often it was called.
 #[derive(Clone)]
-struct Script(Arc<Lines>);
+pub(crate) struct Script(Arc<Lines>);
 
 struct Lines {
     sql: Mutex<String>,
@@ -33,6 +33,11 @@ impl Script {
             answer: Mutex::new(answer),
             asked: AtomicU32::new(0),
         }))
+    }
+
+    /// Takes longer than any test waits.
+    pub(crate) fn sleeping() -> Self {
+        Self::new("SELECT pg_sleep(60)", Answer::Keep)
     }
 
     fn asked(&self) -> u32 {

@@ -66,6 +66,7 @@ mod test_transaction;
 mod threads;
 mod tls;
 mod transaction;
+mod transaction_deadline;
 mod transaction_options;
 mod unread;
 mod wire;

@@ -235,7 +235,7 @@ twin! {
             .timeout(Duration::from_millis(50))
             .run(work!(|tx| { go!(tx.execute("SELECT pg_sleep(3600)", &[])) })));
         let ended = ended.expect_err("too slow");
-        assert_eq!(ended.code().map(|code| code.code()), Some("57014"), "{ended}");
+        assert!(ended.is_deadline(), "{ended}");
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::vec;
 use futures_core::Stream;
 use pgmonkey_connect::Error;
 use pgmonkey_connect::cursor::Cursor;
+use pgmonkey_connect::deadline::TimedCall;
 use tokio_postgres::Row;
 
 use crate::session::Session;
@@ -30,6 +31,7 @@ use crate::session::answer::Params;
 #[must_use = "rows are fetched as they are read"]
 pub struct ChunkedRows<'t> {
     session: &'t Session,
+    limit: Option<TimedCall>,
     /// `None` once it is closed, or the transaction has failed.
     cursor: Option<Cursor>,
     chunk: vec::IntoIter<Row>,
@@ -42,14 +44,16 @@ type Fetching<'t> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send 
 impl<'t> ChunkedRows<'t> {
     pub(crate) async fn open(
         session: &'t Session,
+        limit: Option<TimedCall>,
         text: &str,
         params: Params<'_>,
         chunk: u32,
     ) -> Result<Self, Error> {
         let open = session.open_cursor(text, params, chunk);
-        let cursor = session.bounded(open).await?;
+        let cursor = session.bounded_to(limit, open).await?;
         Ok(Self {
             session,
+            limit,
             cursor: Some(cursor),
             chunk: Vec::new().into_iter(),
             fetching: None,
@@ -89,10 +93,11 @@ impl Stream for ChunkedRows<'_> {
             let Some(cursor) = &this.cursor else {
                 return Poll::Ready(None);
             };
-            let session = this.session;
-            let fetching = this
-                .fetching
-                .get_or_insert_with(|| Box::pin(session.bounded(session.fetch(cursor.clone()))));
+            let (session, limit) = (this.session, this.limit);
+            let fetching = this.fetching.get_or_insert_with(|| {
+                let fetch = session.fetch(cursor.clone());
+                Box::pin(session.bounded_to(limit, fetch))
+            });
             let fetched = ready!(fetching.as_mut().poll(cx));
             this.fetching = None;
             match fetched {
@@ -141,7 +146,8 @@ macro_rules! chunks {
                 params: &[&(dyn ::tokio_postgres::types::ToSql + Sync)],
                 chunk: u32,
             ) -> Result<$crate::ChunkedRows<'_>, Error> {
-                $crate::ChunkedRows::open(self.session(), text, params, chunk).await
+                let session = self.session();
+                $crate::ChunkedRows::open(session, session.limit(), text, params, chunk).await
             }
         }
     };

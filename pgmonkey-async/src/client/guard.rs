@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::wire::WireState;
@@ -90,7 +91,8 @@ impl ClientGuard {
     /// statements ended it, [`Error::Database`].
     pub async fn rollback(&mut self) -> Result<(), Error> {
         let mark = self.take_by_hand("rollback").await?;
-        self.session().roll_back_to(mark).await
+        let session = self.session();
+        session.bounded_undo(session.roll_back_to(mark)).await
     }
 
     /// Begins a transaction, or a savepoint if a transaction is open. It ends when the returned
@@ -117,22 +119,32 @@ impl ClientGuard {
     ///
     /// [`Error::Unanswered`], [`Error::Database`].
     pub async fn ping(&mut self) -> Result<Report, Error> {
-        let limit = limits::ping(self.in_use.pool().settings.timeout);
-        self.session().make_ready().await?;
-        self.session().ping(limit).await
+        let limit = self.ping_limit();
+        let session = self.session();
+        session.bounded(session.ping(limit)).await
+    }
+
+    pub(crate) fn ping_limit(&self) -> Duration {
+        limits::ping(self.in_use.pool().settings.timeout)
     }
 
     async fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
         match self.by_hand.take() {
             Some(mark) => Ok(mark),
-            None => self.session().mark_open(action).await,
+            None => {
+                let session = self.session();
+                session.bounded_undo(session.mark_open(action)).await
+            }
         }
     }
 
     /// Whether a transaction is open from the caller's point of view.
     pub(crate) async fn is_inside(&self) -> Result<bool, Error> {
         match self.session().outermost() {
-            0 => Ok(self.session().idle_state().await? != WireState::Idle),
+            0 => {
+                let session = self.session();
+                Ok(session.bounded(session.idle_state()).await? != WireState::Idle)
+            }
             _ => Ok(self.by_hand.is_some()),
         }
     }
@@ -153,7 +165,7 @@ impl ClientGuard {
 
 prepares!(ClientGuard);
 statements_of_session!(ClientGuard);
-timed!(ClientGuard);
+timed!(ClientGuard, |holder| (holder, None));
 
 impl Deref for ClientGuard {
     type Target = tokio_postgres::Client;

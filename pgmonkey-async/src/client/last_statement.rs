@@ -1,7 +1,5 @@
 //! The last statement of a transaction, sent together with its `COMMIT`.
 
-use std::sync::Arc;
-
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{AsStatement, Error};
 use tokio_postgres::Row;
@@ -58,20 +56,17 @@ impl Transaction {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         let session = self.guard.session();
-        let Some(confirm) = self.confirm else {
+        if !self.confirms {
             let run = session.run_and_commit::<A, S>(self.mark, statement, params);
-            let output = run.await?;
+            let output = session.bounded(run).await?;
             session.run_undo(self.undo.as_deref()).await?;
             return Ok(output);
-        };
+        }
         let run = session.run_and_commit_with_ticket::<A, S>(self.mark, statement, params);
         // Boxed, so that transactions without it do not pay for its size.
-        let (output, lost) = Box::pin(run).await?;
+        let (output, lost) = Box::pin(session.bounded(run)).await?;
         if let Some(lost) = lost {
-            let pool = Arc::clone(self.guard.pool());
-            // A pool of one session can only open another once this one is gone.
-            drop(self.guard);
-            Box::pin(confirmation::find_out(&pool, lost, confirm)).await?;
+            Box::pin(confirmation::find_out_alone(self.guard, lost)).await?;
         }
         Ok(output)
     }
@@ -84,20 +79,19 @@ impl Savepoint<'_> {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         let session = self.guard.session();
-        let Some(confirm) = self.confirm else {
+        if !self.confirms {
             let run = session.run_and_commit::<A, S>(self.mark, statement, params);
-            let ended = run.await;
+            let ended = session.bounded(run).await;
             self.done = ended.is_ok() || session.state() == WireState::Idle;
             let output = ended?;
             session.run_undo(self.undo.as_deref()).await?;
             return Ok(output);
-        };
+        }
         let run = session.run_and_commit_with_ticket::<A, S>(self.mark, statement, params);
-        let (output, lost) = Box::pin(run).await?;
+        let (output, lost) = Box::pin(session.bounded(run)).await?;
         self.done = true;
         if let Some(lost) = lost {
-            let pool = self.guard.pool();
-            Box::pin(confirmation::find_out(pool, lost, confirm)).await?;
+            Box::pin(confirmation::find_out_beside(self.guard, lost)).await?;
         }
         Ok(output)
     }

@@ -4,11 +4,17 @@ use std::panic::Location;
 
 use bytes::Buf;
 use pgmonkey_connect::deadline::{TimeLimit, TimedCall};
-use pgmonkey_connect::{AsStatement, Error};
+use pgmonkey_connect::{AsStatement, Error, Report};
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
 
+use crate::client::chunks::ChunkedRows;
 use crate::client::copy::{CopyInSink, CopyOutStream};
+use crate::client::guard::ClientGuard;
+use crate::client::savepoint_builder::SavepointBuilder;
 use crate::client::statements::{statements, streams};
 use crate::client::stream::{Origin, RowStream};
+use crate::client::transaction::Savepoint;
 use crate::session::Session;
 use crate::session::answer::{Answer, CopyIn, CopyOut, Params, Stream};
 
@@ -25,24 +31,107 @@ use crate::session::answer::{Answer, CopyIn, CopyOut, Params, Stream};
 /// # async fn example(pool: pgmonkey_async::Pool) -> Result<(), pgmonkey_async::Error> {
 /// use std::time::Duration;
 ///
-/// let tx = pool.begin().await?;
+/// let mut tx = pool.begin().await?;
 /// tx.timeout(Duration::from_secs(2)).execute("LOCK TABLE accounts", &[]).await?;
 /// tx.execute("UPDATE accounts SET open = false", &[]).await?;
 /// tx.commit().await?;
 /// # Ok(()) }
 /// ```
 pub struct TimedSession<'s> {
-    session: &'s Session,
+    guard: &'s mut ClientGuard,
+    /// The depth of a savepoint; `None` if it is unknown whether a transaction is open.
+    depth: Option<u32>,
     limit: TimeLimit,
 }
 
 impl<'s> TimedSession<'s> {
-    pub(crate) fn new(session: &'s Session, limit: TimeLimit) -> Self {
-        Self { session, limit }
+    pub(crate) fn new(
+        (guard, depth): (&'s mut ClientGuard, Option<u32>),
+        limit: TimeLimit,
+    ) -> Self {
+        Self {
+            guard,
+            depth,
+            limit,
+        }
+    }
+
+    fn session(&self) -> &Session {
+        self.guard.session()
     }
 
     fn call(&self) -> TimedCall {
-        TimedCall::begin(self.limit).earlier(self.session.limit())
+        TimedCall::begin(self.limit).earlier(self.session().limit())
+    }
+
+    /// As [`ClientGuard::transaction`](crate::ClientGuard::transaction), by the deadline. With
+    /// [`ClientGuard::deadline`](crate::ClientGuard::deadline) its statements and its end keep to the
+    /// deadline too; with [`ClientGuard::timeout`](crate::ClientGuard::timeout) they have no limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientGuard::transaction`](crate::ClientGuard::transaction), and
+    /// [`Error::DeadlineExceeded`].
+    pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
+        self.build_transaction().begin().await
+    }
+
+    /// As [`ClientGuard::build_transaction`](crate::ClientGuard::build_transaction), with the limits
+    /// of [`transaction`](Self::transaction).
+    pub fn build_transaction(&mut self) -> SavepointBuilder<'_> {
+        SavepointBuilder::new(self.guard, self.depth, Some(self.limit))
+    }
+
+    /// As [`Transaction::stream`](crate::Transaction::stream): a query inside a transaction, whose
+    /// rows are fetched in chunks. All of it keeps to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::stream`](crate::Transaction::stream), and [`Error::DeadlineExceeded`].
+    pub async fn stream(
+        &self,
+        text: &str,
+        params: Params<'_>,
+        chunk: u32,
+    ) -> Result<ChunkedRows<'_>, Error> {
+        ChunkedRows::open(self.session(), Some(self.call()), text, params, chunk).await
+    }
+
+    /// As [`ClientGuard::prepare_cached`](crate::ClientGuard::prepare_cached), by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientGuard::prepare_cached`](crate::ClientGuard::prepare_cached), and
+    /// [`Error::DeadlineExceeded`].
+    pub async fn prepare_cached(&self, text: &str) -> Result<Statement, Error> {
+        self.prepare_typed_cached(text, &[]).await
+    }
+
+    /// As [`ClientGuard::prepare_typed_cached`](crate::ClientGuard::prepare_typed_cached), by the
+    /// deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare_cached`](Self::prepare_cached).
+    pub async fn prepare_typed_cached(
+        &self,
+        text: &str,
+        types: &[Type],
+    ) -> Result<Statement, Error> {
+        let session = self.session();
+        let prepare = session.prepare_cached(text, types);
+        Box::pin(session.bounded_by(self.call(), prepare)).await
+    }
+
+    /// As [`ClientGuard::ping`](crate::ClientGuard::ping), by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientGuard::ping`](crate::ClientGuard::ping), and [`Error::DeadlineExceeded`].
+    pub async fn ping(&mut self) -> Result<Report, Error> {
+        let session = self.session();
+        let ping = session.ping(self.guard.ping_limit());
+        Box::pin(session.bounded_by(self.call(), ping)).await
     }
 
     pub(crate) async fn run_statement<A: Answer, S: ?Sized + Sync + AsStatement>(
@@ -51,8 +140,10 @@ impl<'s> TimedSession<'s> {
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
-        let _place = self.session.calling_from(place);
-        let run = self.session.run_by::<A, S>(self.call(), statement, params);
+        let _place = self.session().calling_from(place);
+        let run = self
+            .session()
+            .run_by::<A, S>(self.call(), statement, params);
         Box::pin(run).await
     }
 
@@ -63,8 +154,8 @@ impl<'s> TimedSession<'s> {
         statement: &S,
         params: Params<'_>,
     ) -> Result<(A::Output, Origin), Error> {
-        let _place = self.session.calling_from(place);
-        let (session, call) = (self.session, self.call());
+        let _place = self.session().calling_from(place);
+        let (session, call) = (self.session(), self.call());
         let sending = session.sending();
         let output = session.bounded_by(call, session.run_plain::<A, S>(statement, params));
         let output = Box::pin(output).await?;
@@ -77,9 +168,9 @@ impl<'s> TimedSession<'s> {
         place: &'static Location<'static>,
         statements: &str,
     ) -> Result<(), Error> {
-        let _place = self.session.calling_from(place);
-        let run = self.session.run_batch_unbounded(statements);
-        Box::pin(self.session.bounded_by(self.call(), run)).await
+        let _place = self.session().calling_from(place);
+        let run = self.session().run_batch_unbounded(statements);
+        Box::pin(self.session().bounded_by(self.call(), run)).await
     }
 }
 
@@ -99,20 +190,23 @@ impl std::fmt::Debug for TimedSession<'_> {
     }
 }
 
-/// Generates the methods that give a type with `session()` a deadline.
+/// Generates the methods that give a type a deadline; `$parts` gives its guard and the depth of a
+/// savepoint in it.
 macro_rules! timed {
-    ($kind:ty) => {
+    ($kind:ty, |$holder:ident| $parts:expr) => {
         impl $kind {
             /// Returns a view whose statements each end after `limit`.
-            pub fn timeout(&self, limit: ::std::time::Duration) -> $crate::TimedSession<'_> {
+            pub fn timeout(&mut self, limit: ::std::time::Duration) -> $crate::TimedSession<'_> {
                 let limit = ::pgmonkey_connect::deadline::TimeLimit::Each(limit);
-                $crate::TimedSession::new(self.session(), limit)
+                let $holder = self;
+                $crate::TimedSession::new($parts, limit)
             }
 
             /// As [`timeout`](Self::timeout), with one [`Deadline`](crate::Deadline) for all calls.
-            pub fn deadline(&self, deadline: $crate::Deadline) -> $crate::TimedSession<'_> {
+            pub fn deadline(&mut self, deadline: $crate::Deadline) -> $crate::TimedSession<'_> {
                 let limit = ::pgmonkey_connect::deadline::TimeLimit::Until(deadline);
-                $crate::TimedSession::new(self.session(), limit)
+                let $holder = self;
+                $crate::TimedSession::new($parts, limit)
             }
         }
     };

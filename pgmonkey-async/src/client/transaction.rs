@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::task::{Context, Waker};
-use std::time::Instant;
 
+use pgmonkey_connect::deadline::{Limits, TimeLimit, TimedCall};
 use pgmonkey_connect::savepoint::Mark;
-use pgmonkey_connect::transaction::{Confirm, Options};
+use pgmonkey_connect::transaction::Options;
 use pgmonkey_connect::{Error, savepoint};
 
 use crate::client::chunks::chunks;
@@ -40,7 +40,8 @@ pub struct Transaction {
     pub(super) mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
     pub(super) undo: Option<String>,
-    pub(super) confirm: Option<Confirm>,
+    /// Whether the outcome of its COMMIT is looked for if the answer is lost.
+    pub(super) confirms: bool,
 }
 
 impl Transaction {
@@ -51,7 +52,6 @@ impl Transaction {
     pub(crate) async fn begin_with(guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
-        let confirm = options.confirm(depth, Instant::now());
         let session = guard.session();
         let begin = session.begin_with(depth, &text);
         let mark = session.bounded(begin).await?;
@@ -59,7 +59,7 @@ impl Transaction {
             guard,
             mark,
             undo: options.undo_at(depth),
-            confirm,
+            confirms: options.confirms(depth),
         })
     }
 
@@ -74,7 +74,13 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(&mut self.guard, self.mark.depth + 1, &Options::default()).await
+        Savepoint::open(
+            &mut self.guard,
+            self.mark.depth + 1,
+            &Options::default(),
+            None,
+        )
+        .await
     }
 
     /// Makes the work permanent.
@@ -86,9 +92,9 @@ impl Transaction {
     /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
     /// [`Error::Database`].
     pub async fn commit(self) -> Result<(), Error> {
-        if let Some(confirm) = self.confirm {
+        if self.confirms {
             // Boxed, so that transactions without it do not pay for its size.
-            return Box::pin(confirmation::commit_owned(self.guard, self.mark, confirm)).await;
+            return Box::pin(confirmation::commit_owned(self.guard, self.mark)).await;
         }
         let session = self.guard.session();
         session.bounded(session.commit(self.mark)).await?;
@@ -104,7 +110,8 @@ impl Transaction {
     ///
     /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub async fn rollback(self) -> Result<(), Error> {
-        self.guard.session().roll_back_to(self.mark).await
+        let session = self.guard.session();
+        session.bounded_undo(session.roll_back_to(self.mark)).await
     }
 }
 
@@ -124,7 +131,10 @@ impl Transaction {
 
 prepares!(Transaction);
 statements_of_session!(Transaction);
-timed!(Transaction);
+timed!(Transaction, |holder| {
+    let (guard, mark) = holder.parts();
+    (guard, Some(mark.depth + 1))
+});
 chunks!(Transaction);
 
 /// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
@@ -147,34 +157,47 @@ pub struct Savepoint<'a> {
     pub(super) done: bool,
     /// What undoes its settings once it is committed, if the server does not.
     pub(super) undo: Option<String>,
-    pub(super) confirm: Option<Confirm>,
+    /// Whether the outcome of its COMMIT is looked for if the answer is lost.
+    pub(super) confirms: bool,
+    /// What limits the calls on the session outside of it.
+    pub(super) outer: Option<TimedCall>,
 }
 
 impl<'a> Savepoint<'a> {
     /// Begins a transaction, or a savepoint if a transaction is open.
     pub(crate) async fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
         let depth = guard.session().outermost() + u32::from(guard.is_inside().await?);
-        Self::open(guard, depth, &Options::default()).await
+        Self::open(guard, depth, &Options::default(), None).await
     }
 
-    /// Opens a savepoint or, at the session's outermost depth, a transaction.
+    /// Opens a savepoint or, at the session's outermost depth, a transaction, on a view with this
+    /// limit.
     pub(super) async fn open(
         guard: &'a mut ClientGuard,
         depth: u32,
         options: &Options,
+        view: Option<TimeLimit>,
     ) -> Result<Self, Error> {
         let text = options.text_at(depth)?;
+        let outer = guard.session().limit();
+        let limits = Limits::new(view, options.timeout, outer);
+        guard.session_mut().limit_to(limits.begin);
         // Created first, so that dropping it during the statement undoes the statement.
         let mut opened = Self {
             mark: guard.session().mark(depth),
             guard,
             done: false,
             undo: options.undo_at(depth),
-            confirm: options.confirm(depth, Instant::now()),
+            confirms: options.confirms(depth),
+            outer,
         };
         let session = opened.guard.session();
         let begin = session.begin_with(depth, &text);
-        opened.mark = session.bounded(begin).await?;
+        let begun = session.bounded(begin).await;
+        // What was not begun is not undone.
+        opened.done = savepoint::is_unsent(&begun);
+        opened.mark = begun?;
+        opened.guard.session_mut().limit_to(limits.later);
         Ok(opened)
     }
 
@@ -188,7 +211,7 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::Database`].
     pub async fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default()).await
+        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default(), None).await
     }
 
     /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
@@ -200,20 +223,14 @@ impl<'a> Savepoint<'a> {
     /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
     /// [`Error::Database`].
     pub async fn commit(mut self) -> Result<(), Error> {
-        let ended = match self.confirm {
-            Some(confirm) => {
-                Box::pin(confirmation::commit_borrowed(
-                    self.guard, self.mark, confirm,
-                ))
-                .await
-            }
-            None => {
+        let ended = match self.confirms {
+            true => Box::pin(confirmation::commit_borrowed(self.guard, self.mark)).await,
+            false => {
                 let session = self.guard.session();
                 session.bounded(session.commit(self.mark)).await
             }
         };
-        // A failed COMMIT has ended the transaction as well.
-        self.done = true;
+        self.done = !savepoint::is_unsent(&ended);
         match (ended, self.undo.take()) {
             (Ok(()), Some(text)) => self.guard.session().run(&text).await,
             (ended, _) => ended,
@@ -226,7 +243,8 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let undone = self.guard.session().roll_back_to(self.mark).await;
+        let session = self.guard.session();
+        let undone = session.bounded_undo(session.roll_back_to(self.mark)).await;
         self.done = true;
         undone
     }
@@ -240,11 +258,16 @@ impl Savepoint<'_> {
 
 prepares!(Savepoint<'_>);
 statements_of_session!(Savepoint<'_>);
-timed!(Savepoint<'_>);
+timed!(Savepoint<'_>, |holder| {
+    let (guard, mark) = holder.parts();
+    (guard, Some(mark.depth + 1))
+});
 chunks!(Savepoint<'_>);
 
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
+        let outer = self.outer;
+        self.guard.session_mut().limit_to(outer);
         if self.done {
             return;
         }

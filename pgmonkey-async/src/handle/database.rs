@@ -11,7 +11,7 @@ use crate::client::transaction::Transaction;
 use crate::handle::connection::Connection;
 use crate::handle::pool::Pool;
 use crate::handle::queries::statements_of_handle;
-use crate::handle::timed::timed;
+use crate::handle::timed::{timed, within};
 use crate::options::HandleOptions;
 
 /// A [`Connection`] or a [`Pool`], as the config's `connection_type` says. The code stays the same
@@ -120,20 +120,7 @@ impl Database {
         F: AsyncFnOnce(Scoped<ClientGuard>) -> Result<T, Error>,
     {
         let acquire = self.acquire();
-        async move {
-            let mut guard = acquire.await?;
-            let autocommit = guard.autocommit();
-            if !autocommit {
-                guard.begin().await?;
-            }
-            let (guard, back) = Scoped::new(guard);
-            let value = f(guard).await?;
-            let mut guard = back.take().ok_or(Error::SessionEscaped)?;
-            if !autocommit {
-                guard.commit().await?;
-            }
-            Ok(value)
-        }
+        async move { in_scope(acquire.await?, f).await }
     }
 
     /// As [`Pool::acquire`].
@@ -232,6 +219,30 @@ impl Database {
 
 statements_of_handle!(Database);
 timed!(Database);
+
+/// Runs `f` in a transaction on this session, or without one if the config says `autocommit`.
+pub(crate) async fn in_scope<T, F>(mut guard: ClientGuard, f: F) -> Result<T, Error>
+where
+    F: AsyncFnOnce(Scoped<ClientGuard>) -> Result<T, Error>,
+{
+    let autocommit = guard.autocommit();
+    if !autocommit {
+        guard.begin().await?;
+    }
+    let session = guard.session();
+    let (limit, observer) = (session.limit(), Arc::clone(session.observer()));
+    let (guard, back) = Scoped::new(guard);
+    let work = f(guard);
+    let value = match limit {
+        Some(call) => within(call, &observer, work).await?,
+        None => work.await?,
+    };
+    let mut guard = back.take().ok_or(Error::SessionEscaped)?;
+    if !autocommit {
+        guard.commit().await?;
+    }
+    Ok(value)
+}
 
 /// Opens a handle of this type, as the pool inside it.
 pub(crate) async fn open(

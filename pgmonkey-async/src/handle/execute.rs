@@ -7,15 +7,18 @@ use crate::client::copy::{CopyInSink, CopyOutStream};
 use crate::client::guard::ClientGuard;
 use crate::client::scoped::Scoped;
 use crate::client::stream::RowStream;
+use crate::client::timed::TimedSession;
 use crate::client::transaction::{Savepoint, Transaction};
 use crate::handle::connection::Connection;
 use crate::handle::database::Database;
 use crate::handle::pool::Pool;
+use crate::handle::timed::TimedHandle;
 use crate::session::answer::Params;
 
 /// Runs statements: on a [`Pool`], a [`Connection`], a [`Database`], a [`ClientGuard`], a
-/// [`Transaction`], a [`Savepoint`], and on the argument of a `transaction` closure. Each method
-/// does the same as the type's own method of that name, with the same cache and the same errors.
+/// [`Transaction`], a [`Savepoint`], on views of these with a deadline, and on the argument of a
+/// `transaction` closure. Each method does the same as the type's own method of that name, with the
+/// same cache and the same errors.
 ///
 /// A repository generic over this trait is written once. Its caller decides whether it runs on a
 /// session of its own or within a transaction:
@@ -260,9 +263,11 @@ macro_rules! execute {
 execute!([] Pool, Pool, Transaction, |db| Pool::begin(db));
 execute!([] Connection, Connection, Transaction, |db| Connection::begin(db));
 execute!([] Database, Database, Transaction, |db| Database::begin(db));
+execute!(['h] TimedHandle<'h>, TimedHandle<'h>, Transaction, |db| TimedHandle::begin(db));
 execute!([] ClientGuard, ClientGuard, Savepoint<'a>, |db| db.transaction());
 execute!([] Transaction, Transaction, Savepoint<'a>, |db| db.transaction());
 execute!(['n] Savepoint<'n>, Savepoint<'n>, Savepoint<'a>, |db| db.transaction());
+execute!(['s] TimedSession<'s>, TimedSession<'s>, Savepoint<'a>, |db| db.transaction());
 execute!([] Scoped<ClientGuard>, ClientGuard, Savepoint<'a>, |db| db.transaction());
 execute!([] Scoped<Transaction>, Transaction, Savepoint<'a>, |db| db.transaction());
 

@@ -17,7 +17,9 @@ use crate::client::scoped::Scoped;
 use crate::client::statements::{statements, streams};
 use crate::client::stream::{Origin, RowStream};
 use crate::client::transaction::Transaction;
+use crate::handle::database::in_scope;
 use crate::handle::pool::Pool;
+use crate::handle::transaction_builder::TransactionBuilder;
 use crate::runtimes;
 use crate::session::answer::{Answer, CopyIn, CopyOut, Params, Stream};
 
@@ -129,6 +131,27 @@ impl<'h> TimedHandle<'h> {
         }
     }
 
+    /// As [`Database::scope`](crate::Database::scope), by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`], and [`Error::DeadlineExceeded`].
+    #[track_caller]
+    pub fn scope<T, F>(&self, f: F) -> impl Future<Output = Result<T, Error>>
+    where
+        F: AsyncFnOnce(Scoped<ClientGuard>) -> Result<T, Error>,
+    {
+        let (view, location) = (*self, Location::caller());
+        async move { in_scope(view.hold(location).await?, f).await }
+    }
+
+    /// As [`Pool::build_transaction`], by the deadline: that of all attempts of `run`. A transaction
+    /// from `begin` keeps to it with [`Pool::deadline`]; with [`Pool::timeout`] it has the time of its
+    /// own [`timeout`](TransactionBuilder::timeout) only.
+    pub fn build_transaction(&self) -> TransactionBuilder<'h> {
+        TransactionBuilder::new(self.pool, Some(self.limit))
+    }
+
     /// As [`Pool::ping`], by the deadline.
     ///
     /// # Errors
@@ -141,7 +164,10 @@ impl<'h> TimedHandle<'h> {
     }
 
     /// Acquires a session whose calls keep to the deadline.
-    async fn hold(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
+    pub(crate) async fn hold(
+        &self,
+        location: &'static Location<'static>,
+    ) -> Result<ClientGuard, Error> {
         self.get(location, true).await
     }
 
@@ -237,7 +263,7 @@ fn caller(location: &'static Location<'static>, call: TimedCall) -> Result<Calle
 
 /// Runs the closure of a transaction. At the deadline it is dropped; a statement that is running
 /// then has until it is given up to end, which tells the closure what became of it.
-async fn within<T, E: From<Error>>(
+pub(crate) async fn within<T, E: From<Error>>(
     call: TimedCall,
     observer: &Observer,
     work: impl Future<Output = Result<T, E>>,

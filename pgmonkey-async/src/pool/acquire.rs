@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::pool::{
@@ -234,8 +235,10 @@ impl Shared {
             return Ok(None);
         };
         checkout.check(CloseReason::Hook);
+        let call = |until| TimedCall::until(until, caller.began);
+        let call = caller.until.map(call);
         // Boxed, so that callers without a hook do not pay for its size.
-        let asked = Box::pin(checkout.ask_before_acquire(hooks, self.settings.reset)).await;
+        let asked = Box::pin(checkout.ask_before_acquire(hooks, self.settings.reset, call)).await;
         match asked {
             Approval::Accept => Ok(None),
             Approval::TryAnother => Ok(Some(CloseReason::Hook)),

@@ -1,6 +1,7 @@
 //! What the hooks say of a session that is handed out or taken back.
 
 use pgmonkey_config::Reset;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::sql::Effects;
@@ -10,10 +11,15 @@ use super::Session;
 use crate::session::hooks::Hooks;
 
 impl Session {
-    /// Asks the hook whether the session may be handed out.
-    pub(crate) async fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
+    /// Asks the hook whether the session may be handed out, by the deadline of the caller.
+    pub(crate) async fn ask_before_acquire(
+        &mut self,
+        hooks: &Hooks,
+        reset: Reset,
+        call: Option<TimedCall>,
+    ) -> Approval {
         let as_opened = self.observer.left_behind() == Effects::NONE;
-        let mut answer = hooks.ask_before_acquire(&mut self.client).await;
+        let mut answer = hooks.ask_before_acquire(&mut self.client, call).await;
         if answer.is_ok() {
             self.settle().await;
         }

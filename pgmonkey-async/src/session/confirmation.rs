@@ -7,7 +7,7 @@ use pgmonkey_connect::savepoint::{Found, Mark};
 use pgmonkey_connect::transaction::confirmation::{
     ASK, Answer, Confirmation, Ticket, UNDO, may_go_on,
 };
-use pgmonkey_connect::{Error, LostAnswer, limits};
+use pgmonkey_connect::{Error, LostAnswer};
 
 use super::Session;
 
@@ -21,7 +21,14 @@ impl Session {
     pub(crate) async fn commit_with_ticket(&self, mark: Mark) -> Result<Option<Lost>, Error> {
         // A transaction that is not open is not committed, so there is nothing to confirm.
         let ticket = match self.look(mark).await? {
-            Found::Open => self.ask_ticket().await?,
+            Found::Open => match self.ask_ticket().await {
+                Ok(ticket) => ticket,
+                Err(error) => {
+                    // It was not committed, and must not stay open.
+                    let _ = self.roll_back_to(mark).await;
+                    return Err(error);
+                }
+            },
             _ => Err(String::new()),
         };
         self.commit_known(mark, ticket).await
@@ -79,7 +86,6 @@ impl Session {
     ) -> Result<Option<Answer>, Error> {
         self.make_ready().await?;
         let limit = confirmation.deadline().remaining(Instant::now());
-        let limit = limit.max(limits::LOOK);
         let asked = self.within(limit, self.client().simple_query(question));
         match asked.await {
             Some(Ok(answer)) => Ok(Answer::of(&answer)),

@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::notices::NoticeHook;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{Error, HookFailure, HookVerdict};
@@ -55,7 +56,8 @@ pub trait AfterConnect: Send + Sync + 'static {
 /// A veto, an error, a panic or a transaction left open closes the session. If the session was used
 /// before, another one is tried at once. If it is new, it counts as one that could not be opened:
 /// after a veto or a transient error the call retries until its time-out; any other error is
-/// returned to the caller. A hook that takes longer than 5 s closes the session too.
+/// returned to the caller. A hook that takes longer than 5 s, or than the deadline of the call, closes
+/// the session too.
 ///
 /// Implement it with the attribute [`async_trait`](mod@async_trait).
 ///
@@ -262,9 +264,12 @@ impl Hooks {
     pub(crate) async fn ask_before_acquire(
         &self,
         client: &mut Client,
+        call: Option<TimedCall>,
     ) -> Result<HookVerdict, HookFailure> {
+        let left = |call: TimedCall| call.deadline.remaining(Instant::now());
+        let limit = call.map_or(LIMIT, |call| left(call).min(LIMIT));
         match &self.before_acquire {
-            Some(hook) => limited("before_acquire", hook.before_acquire(client)).await,
+            Some(hook) => limited("before_acquire", limit, hook.before_acquire(client)).await,
             None => Ok(HookVerdict::Keep),
         }
     }
@@ -274,7 +279,7 @@ impl Hooks {
         client: &mut Client,
     ) -> Result<HookVerdict, HookFailure> {
         match &self.after_release {
-            Some(hook) => limited("after_release", hook.after_release(client)).await,
+            Some(hook) => limited("after_release", LIMIT, hook.after_release(client)).await,
             None => Ok(HookVerdict::Keep),
         }
     }
@@ -288,10 +293,11 @@ impl fmt::Debug for Hooks {
 
 async fn limited<T>(
     hook: &'static str,
+    limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, HookFailure> {
-    let timed_out = HookFailure::TimedOut { hook, limit: LIMIT };
-    tokio::time::timeout(LIMIT, caught(hook, work))
+    let timed_out = HookFailure::TimedOut { hook, limit };
+    tokio::time::timeout(limit, caught(hook, work))
         .await
         .unwrap_or(Err(timed_out))
 }

@@ -32,16 +32,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Unanswered`], [`Error::Database`]; [`Error::DeadlineExceeded`] if the deadline of
-    /// the session's calls has passed.
+    /// [`Error::Unanswered`], [`Error::Database`].
     pub(crate) async fn ping(&self, limit: Duration) -> Result<Report, Error> {
-        let limit = match self.limit() {
-            Some(call) => {
-                call.check()?;
-                limit.min(call.deadline.remaining(Instant::now()))
-            }
-            None => limit,
-        };
+        self.make_ready().await?;
         let began = Instant::now();
         let ask = self.client.query_typed_one(PING, &[]);
         match self.within(limit, ask).await {

@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use pgmonkey_connect::Error;
 use pgmonkey_connect::deadline::{Overdue, OverdueStep, TimedCall, give_up_at};
 use pgmonkey_connect::error::{DeadlineExceeded, StatementEnd};
+use pgmonkey_connect::{Error, limits};
 use tokio::time::{timeout, timeout_at};
 
 use super::Session;
@@ -31,7 +31,16 @@ impl Session {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        match self.limit {
+        self.bounded_to(self.limit, work).await
+    }
+
+    /// Runs `work` within this limit, if there is one.
+    pub(crate) async fn bounded_to<T>(
+        &self,
+        limit: Option<TimedCall>,
+        work: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        match limit {
             None => work.await,
             Some(call) => Box::pin(self.bounded_by(call, work)).await,
         }
@@ -65,10 +74,23 @@ impl Session {
                 }
                 OverdueStep::GiveUp => {
                     self.give_up();
-                    return Err(DeadlineExceeded::running(StatementEnd::Unanswered, call));
+                    // Fails once the driver has noticed; a COMMIT has an error of its own.
+                    return match timeout(limits::FAREWELL, &mut work).await {
+                        Ok(done) => DeadlineExceeded::of_answer(done, true, call),
+                        Err(_) => Err(DeadlineExceeded::running(StatementEnd::Unanswered, call)),
+                    };
                 }
             }
         }
+    }
+
+    /// Undoes work: by the deadline, but within no less than a second.
+    pub(crate) async fn bounded_undo<T>(
+        &self,
+        undo: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        let limit = self.limit.map(|call| call.at_least(limits::OVERDUE));
+        self.bounded_to(limit, undo).await
     }
 
     /// Closes the session: the server does not react.

@@ -113,6 +113,8 @@ impl DeadlineExceeded {
             // A COMMIT keeps its own error.
             let is_loss = match &error {
                 Error::OutcomeUnknown(lost) => LostAnswer::cause(lost).is_session_lost(),
+                // A ping has a limit of its own as well.
+                Error::Unanswered { .. } => call.deadline.is_over(Instant::now()),
                 error => error.is_session_lost(),
             };
             match silent && is_loss {
@@ -188,12 +190,17 @@ impl TimedCall {
         }
     }
 
-    /// Converts the error of an acquire if this deadline ended it, and not the pool's `timeout`.
+    /// Converts the error of an acquire if this deadline ended it, and not the pool's `timeout` or
+    /// the hook's own failure.
     #[must_use]
     pub fn explain_acquire(self, error: Error) -> Error {
         match error {
             Error::Timeout(timeout) if self.deadline.is_over(Instant::now()) => {
                 DeadlineExceeded::without_session(timeout, self).into()
+            }
+            // A new session that the hook does not accept counts as one that was not opened.
+            Error::Hook(_) if self.deadline.is_over(Instant::now()) => {
+                DeadlineExceeded::at(DeadlineStage::Connecting, self).into()
             }
             other => other,
         }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::Error;
+use crate::error::DeadlineStage;
 use crate::wire::{TransactionEnd, TransactionEnds, WireState};
 
 /// The statement that begins a transaction or savepoint.
@@ -33,6 +34,15 @@ pub fn rollback(depth: u32) -> Cow<'static, str> {
         // `ROLLBACK TO` keeps the savepoint itself, so release it as well.
         _ => format!("ROLLBACK TO SAVEPOINT pgmonkey_{depth}; RELEASE SAVEPOINT pgmonkey_{depth}")
             .into(),
+    }
+}
+
+/// Whether nothing was sent of an attempt to begin or end a transaction or savepoint, because the
+/// deadline had passed before. Otherwise it has begun or ended, even if the attempt failed.
+pub fn is_unsent<T>(attempt: &Result<T, Error>) -> bool {
+    match attempt {
+        Err(Error::DeadlineExceeded(exceeded)) => exceeded.stage == DeadlineStage::Passed,
+        _ => false,
     }
 }
 

@@ -32,11 +32,13 @@ macro_rules! transaction_options {
                 self
             }
 
-            /// Sets the time for the whole: all attempts and the pauses between them. Defaults to no
-            /// limit.
+            /// Sets the time for the whole: waiting for a session, all attempts and the pauses
+            /// between them, and looking for the outcome of a `COMMIT`. Defaults to no limit.
             ///
-            /// The server ends a statement that still runs when the time is over: its
-            /// `statement_timeout` is what is left, in place of the session's.
+            /// It is a deadline of the transaction's calls: a statement that still runs when the
+            /// time is over is cancelled, and a session whose server does not react is closed a
+            /// second later. The session's own limits, such as its `statement_timeout`, stay in
+            /// force. The methods of the driver's client have no deadline.
             pub fn timeout(mut self, timeout: ::std::time::Duration) -> Self {
                 self.options.timeout = Some(timeout);
                 self

@@ -204,6 +204,8 @@ pub struct Confirmation {
     lost: Arc<LostAnswer>,
     deadline: Deadline,
     asked: u32,
+    /// Why the last answer did not decide it.
+    undecided: Option<String>,
 }
 
 impl Confirmation {
@@ -221,12 +223,16 @@ impl Confirmation {
             lost,
             deadline: deadline.unwrap_or_else(|| Deadline::after(timeout)),
             asked: 0,
+            undecided: None,
         }
     }
 
-    /// What the search begins with: its outcome, if there is nothing to ask.
-    pub fn begin(&self) -> Step {
+    /// What the search begins with at `now`: its outcome, if there is nothing to ask or no time.
+    pub fn begin(&self, now: Instant) -> Step {
         match &self.ticket {
+            Ok(Ticket { id: Some(_), .. }) if self.deadline.is_over(now) => {
+                Step::Done(Err(self.unknown("the time is over")))
+            }
             Ok(Ticket { id: Some(_), .. }) => Step::Ask(Duration::ZERO),
             // It wrote nothing, so nothing of it can have been kept.
             Ok(Ticket { id: None, .. }) => Step::Done(Err(self.not_committed())),
@@ -271,9 +277,17 @@ impl Confirmation {
         let verdict = match (answer, &self.ticket) {
             (Ok(Some(answer)), Ok(ticket)) => judge(&ticket.server, self.id(), &answer),
             (Ok(_), _) => Verdict::Unknown("the server gave no answer".to_owned()),
-            (Err(error), _) if error.is_transient() => Verdict::Undecided(error.to_string()),
+            (Err(error), _) if error.is_transient() => {
+                // A question that the end of the time has cut short says less than the one before.
+                let before = self.undecided.take();
+                let before = before.filter(|_| self.deadline.is_over(now));
+                Verdict::Undecided(before.unwrap_or_else(|| error.to_string()))
+            }
             (Err(error), _) => Verdict::Unknown(error.to_string()),
         };
+        if let Verdict::Undecided(why) = &verdict {
+            self.undecided = Some(why.clone());
+        }
         let pause = pause(self.asked).min(LONGEST_PAUSE);
         match verdict {
             Verdict::Committed => Step::Done(Ok(())),

@@ -36,13 +36,6 @@ pub struct Options {
     pub(super) role: Option<String>,
 }
 
-/// A commit whose outcome is looked for if its answer is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Confirm {
-    /// When the search must end; the pool's `timeout` limits it without one.
-    pub deadline: Option<Deadline>,
-}
-
 impl Options {
     /// Sets a setting until the end of the transaction.
     pub fn set_local(&mut self, name: &str, value: &str) {
@@ -61,26 +54,15 @@ impl Options {
         now.checked_add(timeout).map(Deadline::at)
     }
 
-    /// The options of an attempt that begins at `now`: the server ends a statement that is still
-    /// running when the whole must have ended.
-    pub fn until(&self, deadline: Option<Deadline>, now: Instant) -> Cow<'_, Self> {
-        let Some(deadline) = deadline else {
-            return Cow::Borrowed(self);
-        };
-        let left = deadline.remaining(now).max(Duration::from_millis(1));
-        // Zero would be no limit.
-        let own = self.statement_timeout.filter(|own| !own.is_zero());
-        Cow::Owned(Self {
-            statement_timeout: Some(own.map_or(left, |own| own.min(left))),
-            ..self.clone()
-        })
+    /// Limits the time for the whole, unless it is limited to less.
+    pub fn limit_to(&mut self, limit: Duration) {
+        self.timeout = Some(self.timeout.map_or(limit, |own| own.min(limit)));
     }
 
-    /// How the commit of a transaction that begins `now` at this depth is confirmed, if it is. The
-    /// end of a savepoint, which is all there is in a pool for tests, makes nothing permanent.
-    pub fn confirm(&self, depth: u32, now: Instant) -> Option<Confirm> {
-        let deadline = self.deadline(now);
-        (self.confirm_commit && depth == 0).then_some(Confirm { deadline })
+    /// Whether the commit of a transaction at this depth is confirmed. The end of a savepoint, which
+    /// is all there is in a pool for tests, makes nothing permanent.
+    pub fn confirms(&self, depth: u32) -> bool {
+        self.confirm_commit && depth == 0
     }
 
     /// The text that begins the transaction: `BEGIN` and its `SET LOCAL`s, which are sent together.
@@ -249,32 +231,22 @@ mod tests {
     }
 
     #[test]
-    fn no_statement_runs_beyond_the_end_of_the_whole() {
+    fn the_shortest_limit_counts() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let until = |timeout: Option<Duration>, own: Option<Duration>, at: Instant| {
-            let options = Options {
-                timeout,
-                statement_timeout: own,
-                ..Options::default()
-            };
-            options.until(options.deadline(now), at).statement_timeout
-        };
-        assert_eq!(until(None, Some(second), now), Some(second));
-        assert_eq!(
-            until(Some(3 * second), None, now + second),
-            Some(2 * second)
-        );
-        assert_eq!(until(Some(3 * second), Some(second), now), Some(second));
-        let unlimited = Some(Duration::ZERO);
-        assert_eq!(until(Some(3 * second), unlimited, now), Some(3 * second));
-        let over = until(Some(second), None, now + 2 * second);
-        assert_eq!(
-            over,
-            Some(Duration::from_millis(1)),
-            "not 0, which is no limit"
-        );
-        assert_eq!(until(Some(Duration::MAX), None, now), None);
+        let mut options = Options::default();
+        assert_eq!(options.deadline(now), None);
+        for (limit, left) in [(3, 3), (2, 2), (5, 2)] {
+            options.limit_to(limit * second);
+            assert_eq!(
+                options.deadline(now),
+                Some(Deadline::at(now + left * second))
+            );
+        }
+        options.timeout = Some(Duration::MAX);
+        assert_eq!(options.deadline(now), None, "the clock cannot express it");
+        // The session may have a lower limit of its own, which a text could only replace.
+        assert_eq!(options.begin_text().expect("valid"), "BEGIN");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::vec;
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::cursor::Cursor;
+use pgmonkey_connect::deadline::TimedCall;
 use postgres::Row;
 
 use crate::context;
@@ -25,6 +26,7 @@ use crate::session::answer::Params;
 #[must_use = "rows are fetched as they are read"]
 pub struct ChunkedRows<'t> {
     session: &'t mut Session,
+    limit: Option<TimedCall>,
     /// `None` once it is closed, or the transaction has failed.
     cursor: Option<Cursor>,
     chunk: vec::IntoIter<Row>,
@@ -34,13 +36,16 @@ pub struct ChunkedRows<'t> {
 impl<'t> ChunkedRows<'t> {
     pub(crate) fn open(
         session: &'t mut Session,
+        limit: Option<TimedCall>,
         text: &str,
         params: Params<'_>,
         chunk: u32,
     ) -> Result<Self, Error> {
-        let cursor = session.bounded(|session| session.open_cursor(text, params, chunk))?;
+        let open = |session: &mut Session| session.open_cursor(text, params, chunk);
+        let cursor = session.bounded_to(limit, open)?;
         Ok(Self {
             session,
+            limit,
             cursor: Some(cursor),
             chunk: Vec::new().into_iter(),
             is_last: false,
@@ -67,7 +72,8 @@ impl Iterator for ChunkedRows<'_> {
                 return None;
             }
             let cursor = self.cursor.as_ref()?;
-            match self.session.bounded(|session| session.fetch(cursor)) {
+            let fetch = |session: &mut Session| session.fetch(cursor);
+            match self.session.bounded_to(self.limit, fetch) {
                 Ok(rows) => {
                     self.is_last = cursor.is_last(rows.len());
                     self.chunk = rows.into_iter();
@@ -116,7 +122,9 @@ macro_rules! chunks {
                 params: &[&(dyn ::postgres::types::ToSql + Sync)],
                 chunk: u32,
             ) -> Result<$crate::ChunkedRows<'_>, Error> {
-                $crate::ChunkedRows::open(self.session_mut(), text, params, chunk)
+                let session = self.session_mut();
+                let limit = session.limit();
+                $crate::ChunkedRows::open(session, limit, text, params, chunk)
             }
         }
     };

@@ -5,48 +5,57 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use pgmonkey_connect::Error;
 use pgmonkey_connect::pool::{Caller, Home};
 use pgmonkey_connect::savepoint::Mark;
-use pgmonkey_connect::transaction::Confirm;
 use pgmonkey_connect::transaction::confirmation::{Answer, Confirmation, Step};
+use pgmonkey_connect::{Deadline, Error};
 
 use crate::client::guard::ClientGuard;
 use crate::pool::Shared;
 use crate::session::confirmation::Lost;
 
 /// Commits a transaction that owns its session.
-pub(super) fn commit_owned(
-    mut guard: ClientGuard,
-    mark: Mark,
-    confirm: Confirm,
-) -> Result<(), Error> {
-    let Some(lost) = guard.session_mut().commit_with_ticket(mark)? else {
-        return Ok(());
-    };
-    let pool = Arc::clone(guard.pool());
-    // A pool of one session can only open another once this one is gone.
-    drop(guard);
-    find_out(&pool, lost, confirm)
-}
-
-/// Commits a transaction on a session that stays with the caller.
-pub(super) fn commit_borrowed(
-    guard: &mut ClientGuard,
-    mark: Mark,
-    confirm: Confirm,
-) -> Result<(), Error> {
-    match guard.session_mut().commit_with_ticket(mark)? {
+pub(super) fn commit_owned(mut guard: ClientGuard, mark: Mark) -> Result<(), Error> {
+    let session = guard.session_mut();
+    match session.bounded(|session| session.commit_with_ticket(mark))? {
         None => Ok(()),
-        Some(lost) => find_out(guard.pool(), lost, confirm),
+        Some(lost) => find_out_alone(guard, lost),
     }
 }
 
-/// Asks other sessions of the pool for the outcome, until it is known or the time is over.
-fn find_out(pool: &Arc<Shared>, (ticket, lost): Lost, confirm: Confirm) -> Result<(), Error> {
+/// As [`find_out`], for a transaction that owns its session.
+fn find_out_alone(guard: ClientGuard, lost: Lost) -> Result<(), Error> {
+    let (pool, limit) = (Arc::clone(guard.pool()), guard.session().limit());
+    // A pool of one session can only open another once this one is gone.
+    drop(guard);
+    find_out(&pool, lost, limit.map(|call| call.deadline))
+}
+
+/// Commits a transaction on a session that stays with the caller.
+pub(super) fn commit_borrowed(guard: &mut ClientGuard, mark: Mark) -> Result<(), Error> {
+    let session = guard.session_mut();
+    match session.bounded(|session| session.commit_with_ticket(mark))? {
+        None => Ok(()),
+        Some(lost) => find_out_beside(guard, lost),
+    }
+}
+
+/// As [`find_out`], for a transaction whose session stays with the caller.
+fn find_out_beside(guard: &ClientGuard, lost: Lost) -> Result<(), Error> {
+    let limit = guard.session().limit();
+    find_out(guard.pool(), lost, limit.map(|call| call.deadline))
+}
+
+/// Asks other sessions of the pool for the outcome, until it is known or the time is over: that of
+/// the transaction, or else the pool's `timeout`.
+fn find_out(
+    pool: &Arc<Shared>,
+    (ticket, lost): Lost,
+    deadline: Option<Deadline>,
+) -> Result<(), Error> {
     let timeout = pool.settings.timeout;
-    let mut confirmation = Confirmation::new(ticket, lost, confirm.deadline, timeout);
-    let mut step = confirmation.begin();
+    let mut confirmation = Confirmation::new(ticket, lost, deadline, timeout);
+    let mut step = confirmation.begin(Instant::now());
     loop {
         match step {
             Step::Done(outcome) => return outcome,
@@ -61,7 +70,9 @@ fn find_out(pool: &Arc<Shared>, (ticket, lost): Lost, confirm: Confirm) -> Resul
 
 fn ask(pool: &Arc<Shared>, confirmation: &Confirmation) -> Result<Option<Answer>, Error> {
     let mut caller = Caller::new(Location::caller(), Home::ANYWHERE);
-    caller.wait_for(confirmation.deadline().remaining(caller.began));
+    let deadline = confirmation.deadline();
+    caller.wait_for(deadline.remaining(caller.began));
+    caller.until = Some(deadline.instant());
     let mut guard = ClientGuard::new(pool.acquire(&mut caller)?);
     guard.session_mut().ask_outcome(confirmation)
 }

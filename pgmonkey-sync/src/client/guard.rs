@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::wire::WireState;
@@ -88,7 +89,8 @@ impl ClientGuard {
     /// statements ended it, [`Error::Database`].
     pub fn rollback(&mut self) -> Result<(), Error> {
         let mark = self.take_by_hand("rollback")?;
-        self.session_mut().roll_back_to(mark)
+        let session = self.session_mut();
+        session.bounded_undo(|session| session.roll_back_to(mark))
     }
 
     /// Begins a transaction, or a savepoint if a transaction is open. It ends when the returned
@@ -115,22 +117,32 @@ impl ClientGuard {
     ///
     /// [`Error::Unanswered`], [`Error::Database`].
     pub fn ping(&mut self) -> Result<Report, Error> {
-        let limit = limits::ping(self.in_use.pool().settings.timeout);
-        self.session_mut().make_ready()?;
-        self.session_mut().ping(limit)
+        let limit = self.ping_limit();
+        let session = self.session_mut();
+        session.bounded(|session| session.ping(limit))
+    }
+
+    pub(crate) fn ping_limit(&self) -> Duration {
+        limits::ping(self.in_use.pool().settings.timeout)
     }
 
     fn take_by_hand(&mut self, action: &'static str) -> Result<Mark, Error> {
         match self.by_hand.take() {
             Some(mark) => Ok(mark),
-            None => self.session_mut().mark_open(action),
+            None => {
+                let session = self.session_mut();
+                session.bounded_undo(|session| session.mark_open(action))
+            }
         }
     }
 
     /// Whether a transaction is open from the caller's point of view.
     pub(crate) fn is_inside(&mut self) -> Result<bool, Error> {
         match self.session().outermost() {
-            0 => Ok(self.session_mut().idle_state()? != WireState::Idle),
+            0 => {
+                let session = self.session_mut();
+                Ok(session.bounded(Session::idle_state)? != WireState::Idle)
+            }
             _ => Ok(self.by_hand.is_some()),
         }
     }
@@ -151,7 +163,7 @@ impl ClientGuard {
 
 prepares!(ClientGuard);
 statements_of_session!(ClientGuard);
-timed!(ClientGuard);
+timed!(ClientGuard, |holder| (holder, None));
 
 impl Deref for ClientGuard {
     type Target = postgres::Client;

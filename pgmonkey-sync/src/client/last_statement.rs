@@ -33,11 +33,13 @@ impl Transaction {
     ) -> Result<u64, Error> {
         let location = Location::caller();
         let session = self.guard.session_mut();
-        if self.confirm.is_some() {
+        if self.confirms {
             let changed = session.run_statement::<Count, S>(location, statement, params)?;
             return self.commit().map(|()| changed);
         }
-        let changed = session.execute_and_commit(location, self.mark, statement, params)?;
+        let mark = self.mark;
+        let changed = session
+            .bounded(|session| session.execute_and_commit(location, mark, statement, params))?;
         session.run_undo(self.undo.as_deref())?;
         Ok(changed)
     }
@@ -77,11 +79,13 @@ impl Savepoint<'_> {
     ) -> Result<u64, Error> {
         let location = Location::caller();
         let session = self.guard.session_mut();
-        if self.confirm.is_some() {
+        if self.confirms {
             let changed = session.run_statement::<Count, S>(location, statement, params)?;
             return self.commit().map(|()| changed);
         }
-        let ended = session.execute_and_commit(location, self.mark, statement, params);
+        let mark = self.mark;
+        let ended = session
+            .bounded(|session| session.execute_and_commit(location, mark, statement, params));
         self.done = ended.is_ok();
         let output = ended?;
         session.run_undo(self.undo.as_deref())?;

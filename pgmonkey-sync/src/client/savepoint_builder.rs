@@ -1,6 +1,7 @@
 //! Builds a transaction, or a savepoint, on a session that a guard holds.
 
 use pgmonkey_connect::Error;
+use pgmonkey_connect::deadline::TimeLimit;
 use pgmonkey_connect::transaction::Options;
 
 use crate::client::guard::ClientGuard;
@@ -33,16 +34,23 @@ pub struct SavepointBuilder<'a> {
     /// The depth of the savepoint; `None` if it is unknown whether a transaction is open.
     depth: Option<u32>,
     options: Options,
+    /// The limit of the view that it was built on.
+    limit: Option<TimeLimit>,
 }
 
 ::pgmonkey_connect::transaction_options!(SavepointBuilder<'_>);
 
 impl<'a> SavepointBuilder<'a> {
-    fn new(guard: &'a mut ClientGuard, depth: Option<u32>) -> Self {
+    pub(super) fn new(
+        guard: &'a mut ClientGuard,
+        depth: Option<u32>,
+        limit: Option<TimeLimit>,
+    ) -> Self {
         Self {
             guard,
             depth,
             options: Options::default(),
+            limit,
         }
     }
 
@@ -65,14 +73,14 @@ impl<'a> SavepointBuilder<'a> {
         if let Some(label) = &self.options.label {
             self.guard.set_label(label);
         }
-        Savepoint::open(self.guard, depth, &self.options)
+        Savepoint::open(self.guard, depth, &self.options, self.limit)
     }
 }
 
 impl ClientGuard {
     /// Builds a transaction with options; a savepoint if a transaction is open.
     pub fn build_transaction(&mut self) -> SavepointBuilder<'_> {
-        SavepointBuilder::new(self, None)
+        SavepointBuilder::new(self, None, None)
     }
 }
 
@@ -80,7 +88,7 @@ impl Transaction {
     /// Builds a savepoint, which has no options but a label.
     pub fn build_transaction(&mut self) -> SavepointBuilder<'_> {
         let (guard, mark) = self.parts();
-        SavepointBuilder::new(guard, Some(mark.depth + 1))
+        SavepointBuilder::new(guard, Some(mark.depth + 1), None)
     }
 }
 
@@ -88,6 +96,6 @@ impl Savepoint<'_> {
     /// Builds a nested savepoint, which has no options but a label.
     pub fn build_transaction(&mut self) -> SavepointBuilder<'_> {
         let (guard, mark) = self.parts();
-        SavepointBuilder::new(guard, Some(mark.depth + 1))
+        SavepointBuilder::new(guard, Some(mark.depth + 1), None)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
 
-use pgmonkey_connect::Error;
+use pgmonkey_connect::deadline::{Limits, TimeLimit, TimedCall};
 use pgmonkey_connect::savepoint::Mark;
-use pgmonkey_connect::transaction::{Confirm, Options};
+use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::{Error, savepoint};
 
 use crate::client::chunks::chunks;
 use crate::client::confirmation;
@@ -39,7 +39,8 @@ pub struct Transaction {
     pub(super) mark: Mark,
     /// What undoes its settings once it is committed, if the server does not.
     pub(super) undo: Option<String>,
-    pub(super) confirm: Option<Confirm>,
+    /// Whether the outcome of its COMMIT is looked for if the answer is lost.
+    pub(super) confirms: bool,
 }
 
 impl Transaction {
@@ -50,14 +51,13 @@ impl Transaction {
     pub(crate) fn begin_with(mut guard: ClientGuard, options: &Options) -> Result<Self, Error> {
         let depth = guard.session().outermost();
         let text = options.text_at(depth)?;
-        let confirm = options.confirm(depth, Instant::now());
         let session = guard.session_mut();
         let mark = session.bounded(|session| session.begin_with(depth, &text))?;
         Ok(Self {
             guard,
             mark,
             undo: options.undo_at(depth),
-            confirm,
+            confirms: options.confirms(depth),
         })
     }
 
@@ -72,7 +72,12 @@ impl Transaction {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(&mut self.guard, self.mark.depth + 1, &Options::default())
+        Savepoint::open(
+            &mut self.guard,
+            self.mark.depth + 1,
+            &Options::default(),
+            None,
+        )
     }
 
     /// Makes the work permanent.
@@ -84,8 +89,8 @@ impl Transaction {
     /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
     /// [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        if let Some(confirm) = self.confirm {
-            return confirmation::commit_owned(self.guard, self.mark, confirm);
+        if self.confirms {
+            return confirmation::commit_owned(self.guard, self.mark);
         }
         let mark = self.mark;
         let session = self.guard.session_mut();
@@ -102,7 +107,8 @@ impl Transaction {
     ///
     /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub fn rollback(mut self) -> Result<(), Error> {
-        self.guard.session_mut().roll_back_to(self.mark)
+        let (session, mark) = (self.guard.session_mut(), self.mark);
+        session.bounded_undo(|session| session.roll_back_to(mark))
     }
 }
 
@@ -118,7 +124,10 @@ impl Transaction {
 
 prepares!(Transaction);
 statements_of_session!(Transaction);
-timed!(Transaction);
+timed!(Transaction, |holder| {
+    let (guard, mark) = holder.parts();
+    (guard, Some(mark.depth + 1))
+});
 chunks!(Transaction);
 
 /// A transaction on a session that a guard holds: the outermost is a transaction, those nested in
@@ -141,31 +150,42 @@ pub struct Savepoint<'a> {
     pub(super) done: bool,
     /// What undoes its settings once it is committed, if the server does not.
     pub(super) undo: Option<String>,
-    pub(super) confirm: Option<Confirm>,
+    /// Whether the outcome of its COMMIT is looked for if the answer is lost.
+    pub(super) confirms: bool,
+    /// What limits the calls on the session outside of it.
+    pub(super) outer: Option<TimedCall>,
 }
 
 impl<'a> Savepoint<'a> {
     /// Begins a transaction, or a savepoint if a transaction is open.
     pub(crate) fn within(guard: &'a mut ClientGuard) -> Result<Self, Error> {
         let depth = guard.session().outermost() + u32::from(guard.is_inside()?);
-        Self::open(guard, depth, &Options::default())
+        Self::open(guard, depth, &Options::default(), None)
     }
 
-    /// Opens a savepoint or, at the session's outermost depth, a transaction.
+    /// Opens a savepoint or, at the session's outermost depth, a transaction, on a view with this
+    /// limit.
     pub(super) fn open(
         guard: &'a mut ClientGuard,
         depth: u32,
         options: &Options,
+        view: Option<TimeLimit>,
     ) -> Result<Self, Error> {
         let text = options.text_at(depth)?;
         let session = guard.session_mut();
-        let mark = session.bounded(|session| session.begin_with(depth, &text))?;
+        let outer = session.limit();
+        let limits = Limits::new(view, options.timeout, outer);
+        session.limit_to(limits.begin);
+        let begun = session.bounded(|session| session.begin_with(depth, &text));
+        session.limit_to(if begun.is_ok() { limits.later } else { outer });
+        let mark = begun?;
         Ok(Self {
             guard,
             mark,
             done: false,
             undo: options.undo_at(depth),
-            confirm: options.confirm(depth, Instant::now()),
+            confirms: options.confirms(depth),
+            outer,
         })
     }
 
@@ -179,7 +199,7 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::Database`].
     pub fn transaction(&mut self) -> Result<Savepoint<'_>, Error> {
-        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default())
+        Savepoint::open(self.guard, self.mark.depth + 1, &Options::default(), None)
     }
 
     /// Makes the work permanent or, for a savepoint, part of the enclosing transaction.
@@ -191,15 +211,14 @@ impl<'a> Savepoint<'a> {
     /// [`Error::NotCommitted`] if it was lost and `confirm_commit` found that nothing was committed,
     /// [`Error::Database`].
     pub fn commit(mut self) -> Result<(), Error> {
-        let ended = match self.confirm {
-            Some(confirm) => confirmation::commit_borrowed(self.guard, self.mark, confirm),
-            None => {
+        let ended = match self.confirms {
+            true => confirmation::commit_borrowed(self.guard, self.mark),
+            false => {
                 let (session, mark) = (self.guard.session_mut(), self.mark);
                 session.bounded(|session| session.commit(mark))
             }
         };
-        // A failed COMMIT has ended the transaction as well.
-        self.done = true;
+        self.done = !savepoint::is_unsent(&ended);
         match (ended, self.undo.take()) {
             (Ok(()), Some(text)) => self.guard.session_mut().run(&text),
             (ended, _) => ended,
@@ -212,7 +231,8 @@ impl<'a> Savepoint<'a> {
     ///
     /// [`Error::TransactionEnded`] if one of its statements ended it, [`Error::Database`].
     pub fn rollback(mut self) -> Result<(), Error> {
-        let undone = self.guard.session_mut().roll_back_to(self.mark);
+        let (session, mark) = (self.guard.session_mut(), self.mark);
+        let undone = session.bounded_undo(|session| session.roll_back_to(mark));
         self.done = true;
         undone
     }
@@ -226,20 +246,26 @@ impl Savepoint<'_> {
 
 prepares!(Savepoint<'_>);
 statements_of_session!(Savepoint<'_>);
-timed!(Savepoint<'_>);
+timed!(Savepoint<'_>, |holder| {
+    let (guard, mark) = holder.parts();
+    (guard, Some(mark.depth + 1))
+});
 chunks!(Savepoint<'_>);
 
 impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
-        if self.done {
-            return;
-        }
         let (session, mark) = (self.guard.session_mut(), self.mark);
-        if !context::may_block() {
-            return session.give_up();
+        if !self.done {
+            match context::may_block() {
+                // A statement may have ended it; the end of the enclosing transaction reports that.
+                true => {
+                    let undo = |session: &mut Session| session.roll_back_to(mark);
+                    let _ = context::block(|| session.bounded_undo(undo));
+                }
+                false => session.give_up(),
+            }
         }
-        // A statement may have ended it; the end of the enclosing transaction reports that.
-        let _ = context::block(|| session.roll_back_to(mark));
+        session.limit_to(self.outer);
     }
 }
 

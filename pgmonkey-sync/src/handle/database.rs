@@ -117,16 +117,7 @@ impl Database {
         &self,
         f: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut guard = self.acquire()?;
-        let autocommit = guard.autocommit();
-        if !autocommit {
-            guard.begin()?;
-        }
-        let value = f(&mut guard)?;
-        if !autocommit {
-            guard.commit()?;
-        }
-        Ok(value)
+        in_scope(self.acquire()?, f)
     }
 
     /// As [`Pool::acquire`].
@@ -224,6 +215,22 @@ impl Database {
 
 statements_of_handle!(Database);
 timed!(Database);
+
+/// Runs `f` in a transaction on this session, or without one if the config says `autocommit`.
+pub(crate) fn in_scope<T>(
+    mut guard: ClientGuard,
+    f: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let autocommit = guard.autocommit();
+    if !autocommit {
+        guard.begin()?;
+    }
+    let value = f(&mut guard)?;
+    if !autocommit {
+        guard.commit()?;
+    }
+    Ok(value)
+}
 
 /// Opens a handle of this type, as the pool inside it.
 pub(crate) fn open(

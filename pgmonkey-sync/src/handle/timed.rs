@@ -11,7 +11,9 @@ use crate::client::guard::ClientGuard;
 use crate::client::statements::{statements, streams};
 use crate::client::stream::{Holder, RowIter};
 use crate::client::transaction::Transaction;
+use crate::handle::database::in_scope;
 use crate::handle::pool::Pool;
+use crate::handle::transaction_builder::TransactionBuilder;
 use crate::session::answer::{Answer, Params};
 
 /// A handle whose calls end by a deadline, waiting included: see [`Pool::timeout`] and
@@ -101,6 +103,26 @@ impl<'h> TimedHandle<'h> {
         Ok(value)
     }
 
+    /// As [`Database::scope`](crate::Database::scope), by the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`], and [`Error::DeadlineExceeded`].
+    #[track_caller]
+    pub fn scope<T>(
+        &self,
+        f: impl FnOnce(&mut ClientGuard) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        in_scope(self.hold(Location::caller())?, f)
+    }
+
+    /// As [`Pool::build_transaction`], by the deadline: that of all attempts of `run`. A transaction
+    /// from `begin` keeps to it with [`Pool::deadline`]; with [`Pool::timeout`] it has the time of its
+    /// own [`timeout`](TransactionBuilder::timeout) only.
+    pub fn build_transaction(&self) -> TransactionBuilder<'h> {
+        TransactionBuilder::new(self.pool, Some(self.limit))
+    }
+
     /// As [`Pool::ping`], by the deadline.
     ///
     /// # Errors
@@ -113,7 +135,7 @@ impl<'h> TimedHandle<'h> {
     }
 
     /// Acquires a session whose calls keep to the deadline.
-    fn hold(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
+    pub(crate) fn hold(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
         self.get(location, Pool::hold_for)
     }
 

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgmonkey_connect::deadline::{Limits, TimeLimit, TimedCall};
 use pgmonkey_connect::transaction::{Attempts, Next, Options, Reason, random};
 use pgmonkey_connect::{Deadline, Error, events};
 
@@ -12,6 +13,7 @@ use crate::client::transaction::Transaction;
 use crate::handle::connection::Connection;
 use crate::handle::database::Database;
 use crate::handle::pool::Pool;
+use crate::handle::timed::TimedHandle;
 
 /// Builds a transaction with options and a session of its own. Ends in [`run`](Self::run) or
 /// [`begin`](Self::begin).
@@ -36,15 +38,18 @@ use crate::handle::pool::Pool;
 pub struct TransactionBuilder<'a> {
     pool: &'a Pool,
     options: Options,
+    /// The limit of the view that it was built on.
+    limit: Option<TimeLimit>,
 }
 
 ::pgmonkey_connect::transaction_options!(TransactionBuilder<'_>);
 
 impl<'a> TransactionBuilder<'a> {
-    fn new(pool: &'a Pool) -> Self {
+    pub(crate) fn new(pool: &'a Pool, limit: Option<TimeLimit>) -> Self {
         Self {
             pool,
             options: Options::default(),
+            limit,
         }
     }
 
@@ -61,16 +66,29 @@ impl<'a> TransactionBuilder<'a> {
     }
 
     fn begin_at(&self, location: &'static Location<'static>) -> Result<Transaction, Error> {
-        let guard = self.acquire(location)?;
-        let now = Instant::now();
-        let options = self.options.until(self.options.deadline(now), now);
-        Transaction::begin_with(guard, &options)
+        let limits = Limits::new(self.limit, self.options.timeout, None);
+        let guard = self.acquire(location, limits.begin.map(|call| call.deadline))?;
+        let mut transaction = Transaction::begin_with(guard, &self.options)?;
+        let session = transaction.guard_mut().session_mut();
+        session.limit_to(limits.later.map(TimedCall::with_session));
+        Ok(transaction)
     }
 
-    fn acquire(&self, location: &'static Location<'static>) -> Result<ClientGuard, Error> {
+    /// Acquires a session whose calls keep to the deadline.
+    fn acquire(
+        &self,
+        location: &'static Location<'static>,
+        deadline: Option<Deadline>,
+    ) -> Result<ClientGuard, Error> {
         // Before a session is taken for it.
         self.options.begin_text()?;
-        let guard = self.pool.hold(location)?;
+        let guard = match deadline {
+            Some(deadline) => {
+                let timed = TimedHandle::new(self.pool, TimeLimit::Until(deadline));
+                timed.hold(location)?
+            }
+            None => self.pool.hold(location)?,
+        };
         if let Some(label) = &self.options.label {
             guard.set_label(label);
         }
@@ -133,7 +151,12 @@ impl<'a> TransactionBuilder<'a> {
         f: impl Fn(&mut Transaction) -> Result<T, E>,
         ours: fn(E) -> Option<Error>,
     ) -> Result<T, E> {
-        let mut attempts = Attempts::new(&self.options, Instant::now());
+        let now = Instant::now();
+        let mut options = self.options.clone();
+        if let Some(limit) = self.limit {
+            options.limit_to(limit.deadline().remaining(now));
+        }
+        let mut attempts = Attempts::new(&options, now);
         loop {
             let deadline = attempts.deadline();
             let (error, reason) = match self.attempt(location, deadline, &f) {
@@ -160,15 +183,14 @@ impl<'a> TransactionBuilder<'a> {
         f: impl Fn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, (E, Reason)> {
         let unrelated = |error: Error| (error.into(), Reason::Other);
-        let guard = self.acquire(location).map_err(unrelated)?;
+        let guard = self.acquire(location, deadline).map_err(unrelated)?;
         let observer = Arc::clone(guard.session().connected_to().observer());
         let mark = observer.mark_attempt();
         let failed = |error: Error| {
             let reason = Reason::of_error(&observer, mark, &error);
             (error.into(), reason)
         };
-        let options = self.options.until(deadline, Instant::now());
-        let mut transaction = Transaction::begin_with(guard, &options).map_err(failed)?;
+        let mut transaction = Transaction::begin_with(guard, &self.options).map_err(failed)?;
         match f(&mut transaction) {
             Ok(value) => {
                 transaction.commit().map_err(failed)?;
@@ -192,20 +214,20 @@ impl<'a> TransactionBuilder<'a> {
 impl Pool {
     /// Builds a transaction with options, on a session of its own.
     pub fn build_transaction(&self) -> TransactionBuilder<'_> {
-        TransactionBuilder::new(self)
+        TransactionBuilder::new(self, None)
     }
 }
 
 impl Connection {
     /// As [`Pool::build_transaction`].
     pub fn build_transaction(&self) -> TransactionBuilder<'_> {
-        TransactionBuilder::new(self.pool())
+        TransactionBuilder::new(self.pool(), None)
     }
 }
 
 impl Database {
     /// As [`Pool::build_transaction`].
     pub fn build_transaction(&self) -> TransactionBuilder<'_> {
-        TransactionBuilder::new(self.pool())
+        TransactionBuilder::new(self.pool(), None)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::exit::CloseAtExit;
 use pgmonkey_connect::hook::Approval;
 use pgmonkey_connect::pool::{
@@ -215,7 +216,9 @@ impl Shared {
             return Ok(None);
         };
         checkout.check(CloseReason::Hook);
-        match checkout.ask_before_acquire(hooks, self.settings.reset) {
+        let call = |until| TimedCall::until(until, caller.began);
+        let call = caller.until.map(call);
+        match checkout.ask_before_acquire(hooks, self.settings.reset, call) {
             Approval::Accept => Ok(None),
             Approval::TryAnother => Ok(Some(CloseReason::Hook)),
             Approval::Fail(error) => match self.core.refused(&error, Instant::now()) {

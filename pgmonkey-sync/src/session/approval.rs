@@ -1,6 +1,9 @@
 //! What the hooks say of a session that is handed out or taken back.
 
+use std::time::Duration;
+
 use pgmonkey_config::Reset;
+use pgmonkey_connect::deadline::TimedCall;
 use pgmonkey_connect::hook::{Approval, approval};
 use pgmonkey_connect::recycle::{Verdict, verdict};
 use pgmonkey_connect::sql::Effects;
@@ -11,10 +14,15 @@ use crate::context;
 use crate::session::hooks::Hooks;
 
 impl Session {
-    /// Asks the hook whether the session may be handed out.
-    pub(crate) fn ask_before_acquire(&mut self, hooks: &Hooks, reset: Reset) -> Approval {
+    /// Asks the hook whether the session may be handed out, by the deadline of the caller.
+    pub(crate) fn ask_before_acquire(
+        &mut self,
+        hooks: &Hooks,
+        reset: Reset,
+        call: Option<TimedCall>,
+    ) -> Approval {
         let as_opened = self.left_behind() == Effects::NONE;
-        let mut answer = hooks.ask_before_acquire(self.client_mut());
+        let mut answer = self.ask_in_time(hooks, call);
         if let Ok(HookVerdict::Keep) = answer
             && verdict(self.settled_state(), reset) != Verdict::Keep
         {
@@ -34,6 +42,21 @@ impl Session {
             self.was_acquired = true;
         }
         approval
+    }
+
+    /// Asks the hook. At the deadline its statement is cancelled; the hook itself cannot be stopped.
+    fn ask_in_time(
+        &mut self,
+        hooks: &Hooks,
+        call: Option<TimedCall>,
+    ) -> Result<HookVerdict, HookFailure> {
+        let passed = |_| HookFailure::TimedOut {
+            hook: "before_acquire",
+            limit: Duration::ZERO,
+        };
+        let armed = call.map(|call| self.arm(call)).transpose();
+        let _armed = armed.map_err(passed)?;
+        hooks.ask_before_acquire(self.client_mut())
     }
 
     /// Asks the hook whether the session, now reset, is kept. Returns why not.

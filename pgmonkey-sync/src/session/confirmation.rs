@@ -7,7 +7,7 @@ use pgmonkey_connect::savepoint::{Found, Mark};
 use pgmonkey_connect::transaction::confirmation::{
     ASK, Answer, Confirmation, Ticket, UNDO, may_go_on,
 };
-use pgmonkey_connect::{Error, LostAnswer, limits};
+use pgmonkey_connect::{Error, LostAnswer};
 
 use super::Session;
 
@@ -21,7 +21,14 @@ impl Session {
     pub(crate) fn commit_with_ticket(&mut self, mark: Mark) -> Result<Option<Lost>, Error> {
         // A transaction that is not open is not committed, so there is nothing to confirm.
         let ticket = match self.look(mark)? {
-            Found::Open => self.ask_ticket()?,
+            Found::Open => match self.ask_ticket() {
+                Ok(ticket) => ticket,
+                Err(error) => {
+                    // It was not committed, and must not stay open.
+                    let _ = self.roll_back_to(mark);
+                    return Err(error);
+                }
+            },
             _ => Err(String::new()),
         };
         match self.commit(mark) {
@@ -67,7 +74,6 @@ impl Session {
     ) -> Result<Option<Answer>, Error> {
         self.make_ready()?;
         let limit = confirmation.deadline().remaining(Instant::now());
-        let limit = limit.max(limits::LOOK);
         let ask = |session: &mut Self| session.client_mut().simple_query(question);
         match self.within(limit, ask) {
             Ok(answer) => Ok(Answer::of(&answer)),

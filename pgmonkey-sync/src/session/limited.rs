@@ -28,17 +28,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Unanswered`], [`Error::Database`]; [`Error::DeadlineExceeded`] if the deadline of
-    /// the session's calls has passed.
+    /// [`Error::Unanswered`], [`Error::Database`].
     pub(crate) fn ping(&mut self, limit: Duration) -> Result<Report, Error> {
-        self.check_usable()?;
-        let limit = match self.limit {
-            Some(call) => {
-                call.check()?;
-                limit.min(call.deadline.remaining(Instant::now()))
-            }
-            None => limit,
-        };
+        self.make_ready()?;
         let began = Instant::now();
         let ask = |session: &mut Self| session.client_mut().query_typed_one(PING, &[]);
         match self.within(limit, ask) {

@@ -25,21 +25,45 @@ impl Session {
         std::mem::replace(&mut self.limit, call)
     }
 
+    /// What limits the calls on this session.
+    pub(crate) fn limit(&self) -> Option<TimedCall> {
+        self.limit
+    }
+
     /// Runs `work` within the limit of the session's calls.
     pub(crate) fn bounded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        // Calls within the call have the same limit.
-        let Some(call) = self.limit_to(None) else {
+        self.bounded_to(self.limit, work)
+    }
+
+    /// Runs `work` within this limit, if there is one.
+    pub(crate) fn bounded_to<T>(
+        &mut self,
+        limit: Option<TimedCall>,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(call) = limit else {
             return work(self);
         };
+        // Calls within the call have the same limit.
+        let outer = self.limit_to(None);
         let done = match self.arm(call) {
             Ok(armed) => armed.end(work(self)),
             Err(passed) => Err(passed),
         };
-        self.limit = Some(call);
+        self.limit = outer;
         done
+    }
+
+    /// Undoes work: by the deadline, but within no less than a second.
+    pub(crate) fn bounded_undo<T>(
+        &mut self,
+        undo: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let limit = self.limit.map(|call| call.at_least(limits::OVERDUE));
+        self.bounded_to(limit, undo)
     }
 
     /// Begins a call with a deadline.

@@ -104,7 +104,7 @@ fn confirmation(id: Option<u64>, limit: Duration) -> Confirmation {
 #[test]
 fn a_transaction_that_wrote_nothing_may_be_run_again() {
     let confirmation = confirmation(None, Duration::from_secs(1));
-    let Step::Done(Err(error)) = confirmation.begin() else {
+    let Step::Done(Err(error)) = confirmation.begin(Instant::now()) else {
         panic!("nothing to ask");
     };
     assert!(error.is_transient() && !error.is_outcome_unknown());
@@ -113,13 +113,51 @@ fn a_transaction_that_wrote_nothing_may_be_run_again() {
 #[test]
 fn the_error_says_why_nothing_was_found() {
     let mut confirmation = confirmation(Some(ID), Duration::from_secs(1));
-    assert!(matches!(confirmation.begin(), Step::Ask(_)));
+    assert!(matches!(confirmation.begin(Instant::now()), Step::Ask(_)));
     let Step::Done(Err(error)) = confirmation.answered(Ok(Some(answer(None))), Instant::now())
     else {
         panic!("it is too old");
     };
     assert!(error.is_outcome_unknown() && !error.is_transient());
     assert!(error.to_string().contains("too old"), "{error}");
+}
+
+#[test]
+fn a_search_without_time_asks_nothing_and_says_what_was_known() {
+    let late = || Error::Unanswered {
+        address: "db:5432".to_owned(),
+        limit: Duration::ZERO,
+    };
+    let limit = Duration::from_secs(60);
+    let (now, over) = (Instant::now(), Instant::now() + 2 * limit);
+    let mut first = confirmation(Some(ID), limit);
+    let Step::Done(Err(error)) = first.begin(over) else {
+        panic!("no time is left");
+    };
+    assert!(error.to_string().ends_with("the time is over"), "{error}");
+    let answer = answer(Some("in progress"));
+    assert!(matches!(
+        first.answered(Ok(Some(answer)), now),
+        Step::Ask(_)
+    ));
+    let Step::Done(Err(error)) = first.answered(Err(late()), over) else {
+        panic!("no time is left");
+    };
+    assert!(error.is_outcome_unknown() && !error.is_transient());
+    let text = error.to_string();
+    assert!(
+        text.contains("still in progress, and the time is over"),
+        "{text}"
+    );
+    // Without an answer, the reason is why there was none.
+    let mut second = confirmation(Some(ID), limit);
+    let Step::Done(Err(error)) = second.answered(Err(late()), over) else {
+        panic!("no time is left");
+    };
+    assert!(
+        error.to_string().contains("db:5432 did not answer"),
+        "{error}"
+    );
 }
 
 proptest! {

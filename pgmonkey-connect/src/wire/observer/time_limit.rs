@@ -29,9 +29,10 @@ impl Observer {
         moment(before.unwrap_or(0))
     }
 
-    /// Sets a limit until the returned guard is dropped.
+    /// Sets a limit until the returned guard is dropped, unless an earlier one is in force.
     #[must_use = "dropping it lifts the limit"]
     pub fn limited(&self, until: Instant) -> Limited<'_> {
+        let until = self.limit().map_or(until, |before| before.min(until));
         Limited {
             observer: self,
             before: self.limit_to(Some(until)),

@@ -36,6 +36,8 @@ mod maintenance;
 mod misuse;
 mod multiplex;
 mod network;
+#[cfg(target_os = "linux")]
+mod network_deadline;
 mod observation;
 mod outage;
 mod outcome;

@@ -10,7 +10,13 @@ use pgmonkey_testserver::FarServer;
 use pgmonkey_testserver::{Cut, Proxy};
 
 /// The pool section for both families, at this address.
-fn pools_at(on: &Fixture, host: &str, port: u16, settings: &str, connection: &str) -> Config {
+pub(crate) fn pools_at(
+    on: &Fixture,
+    host: &str,
+    port: u16,
+    settings: &str,
+    connection: &str,
+) -> Config {
     let sections = format!("pool_settings: {settings}\nasync_pool_settings: {settings}\n");
     let yaml = on.yaml_at(host, port, &sections);
     load(&yaml.replacen("connect_timeout: 5", connection, 1))
@@ -28,7 +34,7 @@ fn proxied(on: &Fixture, proxy: &Proxy, settings: &str) -> Config {
 
 /// `None` with a message if no network can be created.
 #[cfg(target_os = "linux")]
-fn far(on: &Fixture) -> Option<FarServer> {
+pub(crate) fn far(on: &Fixture) -> Option<FarServer> {
     FarServer::to((on.server().host(), on.server().port()))
         .inspect_err(|error| eprintln!("skipped: {error}"))
         .ok()

@@ -5,6 +5,7 @@ mod effects;
 mod lexer;
 mod quote;
 mod reads;
+mod setting;
 pub(crate) mod shape;
 mod split;
 
@@ -13,5 +14,6 @@ pub(crate) use effects::of;
 pub use effects::{Effects, effects};
 pub use quote::{identifier, literal};
 pub use reads::only_reads;
+pub(crate) use setting::set_local;
 pub(crate) use split::split;
 pub use split::statements;

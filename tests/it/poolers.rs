@@ -279,11 +279,14 @@ const SETTINGS: &str = "sync_settings: { statement_timeout: '31000', my.tenant: 
                         async_settings: { statement_timeout: '31000', my.tenant: '7' }\n";
 const ASK: &str = "SELECT current_setting('statement_timeout'), current_setting('my.tenant', true)";
 
+/// The cures for transaction mode.
+const EACH_CURES: &str = "set session_settings: transaction, which sends";
+
 // With `ignore_startup_parameters = options`, as many installations have it.
 twin! {
     fn settings_that_a_pooler_drops_are_reported(on, driver, go, work) {
         let ignored = ("ignore_startup_parameters", "extra_float_digits,options");
-        for (mode, cure) in [("session", "session_settings: statements"), ("transaction", "ALTER ROLE")] {
+        for (mode, cure) in [("session", "session_settings: statements"), ("transaction", EACH_CURES)] {
             let Some(pooler) = in_front(on.server(), &[ignored, ("pool_mode", mode)]) else {
                 return Ok(());
             };
@@ -319,7 +322,7 @@ twin! {
         let Some(pooler) = in_front(on.server(), &[("default_pool_size", "1")]) else {
             return Ok(());
         };
-        for (keys, cure) in [("", "set pooler: session"), ("pooler: transaction", "ALTER ROLE")] {
+        for (keys, cure) in [("", "set pooler: session"), ("pooler: transaction", EACH_CURES)] {
             let config = config(on.server(), &[pooler.endpoint()], keys, SETTINGS);
             let error = match go!(driver::Pool::new(&config)) {
                 Ok(_) => panic!("{keys}: nothing was said"),
@@ -422,6 +425,129 @@ twin! {
         let error = go!(driver::Listener::connect(&config)).expect_err("refused");
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains("server session of its own"), "{error}");
+        Ok(())
+    }
+}
+
+const EACH: &str = "pooler: transaction, session_settings: transaction";
+
+// The pooler refuses `options`, and its one server session is shared with other clients.
+twin! {
+    fn settings_go_with_each_transaction(on, driver, go, work) {
+        let Some(pooler) = in_front(on.server(), &[("default_pool_size", "1")]) else {
+            return Ok(());
+        };
+        let config = config(on.server(), &[pooler.endpoint()], EACH, SETTINGS);
+        let pool = go!(driver::Pool::new(&config))?;
+        let both = ("31s", Some("7"));
+        let mut transaction = go!(pool.begin())?;
+        let mut savepoint = go!(transaction.transaction())?;
+        let row = go!(savepoint.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), both);
+        go!(savepoint.rollback())?;
+        let row = go!(transaction.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), both);
+        go!(transaction.commit())?;
+        let row = go!(pool.transaction(work!(|tx| { go!(tx.query_one(ASK, &[])) })))?;
+        assert_eq!((row.get(0), row.get(1)), both);
+        // What a transaction sets itself takes precedence.
+        let own = pool.build_transaction().read_only(true).set_local("statement_timeout", "5s");
+        let mut transaction = go!(own.begin())?;
+        let row = go!(transaction.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), ("5s", Some("7")));
+        go!(transaction.rollback())?;
+        let mut guard = go!(pool.acquire())?;
+        go!(guard.begin())?;
+        let row = go!(guard.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), both);
+        go!(guard.commit())?;
+        let mut nested = go!(guard.transaction())?;
+        let row = go!(nested.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), both);
+        go!(nested.commit())?;
+        drop(guard);
+        let url = pooler.endpoint().url();
+        let stranger = move || {
+            let mut stranger = postgres::Client::connect(&url, postgres::NoTls)?;
+            stranger.query_typed_one(ASK, &[])
+        };
+        let row = std::thread::spawn(stranger).join().expect("no panic")?;
+        assert_eq!(row.get::<_, &str>(0), "0");
+        Ok(())
+    }
+}
+
+fn is_without_settings(error: &Error) {
+    assert!(matches!(error, Error::SessionSetting { .. }), "{error}");
+    assert!(error.is_configuration(), "{error}");
+    let text = error.to_string();
+    for part in [
+        "sync_settings",
+        "outside a transaction",
+        "not sent",
+        "begin()",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+twin! {
+    fn a_statement_that_would_run_without_settings_is_not_sent(on, driver, go, work) {
+        let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+        let copy = format!("COPY {} TO STDOUT", on.name);
+        let each = "session_settings: transaction";
+        let set = config(on.server(), &[on.server()], each, SETTINGS);
+        let pool = go!(driver::Pool::new(&set))?;
+        is_without_settings(&go!(pool.execute(&insert, &[])).expect_err("refused"));
+        is_without_settings(&go!(pool.query("SELECT $1::int", &[&1])).expect_err("refused"));
+        is_without_settings(&go!(pool.batch_execute(&insert)).expect_err("refused"));
+        is_without_settings(&go!(pool.query_raw(&insert, &[])).err().expect("refused"));
+        is_without_settings(&go!(pool.copy_out(&copy)).err().expect("refused"));
+        let mut guard = go!(pool.acquire())?;
+        is_without_settings(&go!(guard.execute(&insert, &[])).expect_err("refused"));
+        is_without_settings(&go!(guard.batch_execute("BEGIN")).expect_err("refused"));
+        is_without_settings(&go!(guard.prepare_cached(&insert)).err().expect("refused"));
+        is_without_settings(&go!(guard.query_raw(&insert, &[])).err().expect("refused"));
+        // They leave the session as it was.
+        go!(guard.begin())?;
+        go!(guard.execute(&insert, &[]))?;
+        go!(guard.commit())?;
+        is_without_settings(&go!(guard.execute(&insert, &[])).expect_err("refused again"));
+        go!(guard.ping())?;
+        drop(guard);
+        assert_eq!(on.rows(), 1);
+        // Without settings there is nothing to miss.
+        let unset = config(on.server(), &[on.server()], each, "");
+        let pool = go!(driver::Pool::new(&unset))?;
+        go!(pool.execute(&insert, &[]))?;
+        assert_eq!(on.rows(), 2);
+        Ok(())
+    }
+}
+
+twin! {
+    fn settings_hold_in_a_test_transaction(on, driver, go, work) {
+        let each = "session_settings: transaction";
+        let config = config(on.server(), &[on.server()], each, SETTINGS);
+        let pool = go!(driver::Pool::test_transaction(&config))?;
+        let row = go!(pool.query_one(ASK, &[]))?;
+        assert_eq!((row.get(0), row.get(1)), ("31s", Some("7")));
+        Ok(())
+    }
+}
+
+// At the login, not in the first transaction.
+twin! {
+    fn a_wrong_setting_of_each_transaction_is_named(on, driver, go, work) {
+        let wrong = "sync_settings: { statment_timeout: '1s' }\n\
+                     async_settings: { statment_timeout: '1s' }\n";
+        let config = config(on.server(), &[on.server()], "session_settings: transaction", wrong);
+        let error = match go!(driver::Pool::new(&config)) {
+            Ok(_) => panic!("nothing was said"),
+            Err(error) => error,
+        };
+        assert!(error.is_configuration(), "{error}");
+        assert!(error.to_string().contains("sync_settings.statment_timeout"), "{error}");
         Ok(())
     }
 }

@@ -603,3 +603,57 @@ async fn after_a_begin_that_was_refused_nothing_runs_until_the_end() -> Outcome 
     assert_eq!(pool.status().opened, 1, "none was lost");
     Ok(())
 }
+
+/// Whether settings are sent with `BEGIN` or in the startup packet: as many round trips.
+#[test]
+fn settings_of_each_transaction_take_none() -> Outcome {
+    let counted = Counted::new();
+    let sections = "sync_settings: { statement_timeout: '31000', my.tenant: '7' }\n";
+    let yaml = counted
+        .on
+        .yaml_at("127.0.0.1", counted.proxy.port(), sections);
+    let each = yaml.replacen("{ host", "{ session_settings: transaction, host", 1);
+    let mut taken = [0; 2];
+    for (yaml, taken) in [yaml, each].iter().zip(&mut taken) {
+        let pool = Pool::new(&load(yaml))?;
+        let run = || {
+            let mut transaction = pool.begin()?;
+            transaction.execute(&counted.insert, &[&1])?;
+            transaction.commit()
+        };
+        run()?;
+        *taken = counting!(counted, run()?);
+    }
+    assert_eq!(taken[0], taken[1]);
+    assert_eq!(counted.on.rows(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_of_each_transaction_take_none_in_a_task() -> Outcome {
+    let counted = Counted::new();
+    let sections = "async_settings: { statement_timeout: '31000', my.tenant: '7' }\n";
+    let yaml = counted
+        .on
+        .yaml_at("127.0.0.1", counted.proxy.port(), sections);
+    let each = yaml.replacen("{ host", "{ session_settings: transaction, host", 1);
+    let pool = AsyncPool::new(&load(&each)).await?;
+    for statements in 1..3 {
+        let trips = counting!(counted, {
+            let transaction = pool.begin().await?;
+            for number in 0..statements {
+                transaction.execute(&counted.insert, &[&number]).await?;
+            }
+            transaction.commit().await?;
+        });
+        // The first statement is prepared once.
+        let prepared = usize::from(statements == 1);
+        assert_eq!(
+            trips,
+            statements as usize + 1 + prepared,
+            "{statements} statements"
+        );
+    }
+    assert_eq!(counted.on.rows(), 3);
+    Ok(())
+}

@@ -62,6 +62,7 @@ impl Session {
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         self.make_ready().await?;
+        self.check_settings()?;
         check_number(params.len())?;
         match statement.as_statement() {
             StatementRef::Text(text) => self.run_text::<A>(text, params).await,
@@ -108,6 +109,7 @@ impl Session {
         match self.is_standalone() {
             true => Box::pin(self.in_savepoint(self.run(statements))).await,
             false => {
+                self.check_settings()?;
                 let sending = self.sending();
                 let done = self.run(statements).await;
                 done.map_err(|error| {

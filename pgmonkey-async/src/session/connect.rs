@@ -161,6 +161,10 @@ async fn open_set(
         let announced = opened.connected_to.observer().backend_pid();
         connect_target.settings_checked(&check, answer, address, announced)?;
     }
+    if let Some(trial) = connect_target.settings_trial(address) {
+        client.batch_execute(&trial).await?;
+        connect_target.settings_tried(address);
+    }
     opened.connected_to.observer().reset();
     Ok(opened)
 }

@@ -22,7 +22,8 @@ pub(super) struct Outer {
 impl Session {
     /// Begins the outermost transaction.
     pub(crate) async fn begin_outer(&mut self) -> Result<(), Error> {
-        self.run(&savepoint::begin(0)).await?;
+        let begin = savepoint::begin(0);
+        self.run(&self.connected_to().begin_text(0, &begin)).await?;
         let mark = self.mark(0);
         self.run(KEEP).await?;
         self.outer = Some(Outer {
@@ -50,6 +51,14 @@ impl Session {
         if let Some(outer) = self.outer.as_ref().filter(|_| depth == 1) {
             outer.begun.store(begun, Ordering::Relaxed);
         }
+    }
+
+    /// Checks that a statement runs with the session's settings: if they are sent with each
+    /// transaction, it must be in one.
+    pub(crate) fn check_settings(&self) -> Result<(), Error> {
+        let inside = self.outer.is_some();
+        self.connected_to()
+            .check_settings(Some(&self.observer), inside)
     }
 
     /// Whether a statement needs a savepoint of its own.

@@ -200,6 +200,7 @@ impl Session {
         types: &[Type],
     ) -> Result<Statement, Error> {
         self.make_ready().await?;
+        self.check_settings()?;
         if self.prepared().is_off() {
             let prepared = self.client().prepare_typed(text, types).await;
             return prepared.map_err(|error| self.explain_prepare(error));

@@ -14,8 +14,9 @@ impl Session {
 
     /// As [`begin`](Self::begin), with this text.
     pub(crate) async fn begin_with(&self, depth: u32, text: &str) -> Result<Mark, Error> {
-        if depth > 0 || !self.defer_begin(text).await? {
-            self.run(text).await?;
+        let text = self.connected_to().begin_text(depth, text);
+        if depth > 0 || !self.defer_begin(&text).await? {
+            self.run(&text).await?;
         }
         self.note_begun(depth);
         Ok(self.mark(depth))

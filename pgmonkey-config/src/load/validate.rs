@@ -14,7 +14,7 @@ use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
 use crate::model::statements::StatementSettings;
 use crate::redact::{has_stray_word, suspicion};
-use crate::schema::choice::SslMode;
+use crate::schema::choice::{Pooler, SettingsDelivery, SslMode};
 use crate::schema::keys::{self, Kind};
 use crate::secret::REDACTED;
 
@@ -46,6 +46,9 @@ pub(crate) fn problems(
             "pool_settings.multiplex",
             "only async pools can multiplex; set it in async_pool_settings",
         );
+    }
+    if settings.connection_settings.session_settings == SettingsDelivery::Transaction {
+        with_transactions(&mut found, settings);
     }
     found.problems
 }
@@ -290,6 +293,37 @@ fn session(found: &mut Found<'_>, section: &str, settings: &SessionSettings) {
         if value.contains(REDACTED) {
             found.conflict(&key, MARK);
         }
+    }
+}
+
+/// Checks settings that are sent as `SET LOCAL` with each transaction.
+fn with_transactions(found: &mut Found<'_>, settings: &Settings) {
+    let sections = [
+        ("sync_settings", &settings.sync_settings),
+        ("async_settings", &settings.async_settings),
+    ];
+    if settings.connection_settings.pooler == Some(Pooler::Statement) {
+        found.conflict(
+            "connection_settings.session_settings",
+            "`transaction` needs transactions, which pooler: statement does not have; set the parameters on the \
+             role (ALTER ROLE … SET …)",
+        );
+    }
+    for (section, settings) in sections {
+        for (name, _) in settings.iter().filter(|(name, _)| keys::is_secret(name)) {
+            found.conflict(
+                &format!("{section}.{name}"),
+                "session_settings: transaction sends it as text of a statement, which the driver and the server may \
+                 log; set it in the program with set_config($1, $2, true)",
+            );
+        }
+    }
+    if settings.async_pool_settings.multiplex && !settings.async_settings.is_empty() {
+        found.conflict(
+            "async_pool_settings.multiplex",
+            "only statements outside a transaction can share a session, and session_settings: transaction refuses \
+             them",
+        );
     }
 }
 

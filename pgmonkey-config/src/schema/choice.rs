@@ -271,6 +271,9 @@ choice! {
         /// By a statement after the login, unchecked. It changes another client's session behind a
         /// pooler in transaction mode.
         Statements = "statements",
+        /// With the `BEGIN` of each transaction, for a pooler in transaction mode. Statements
+        /// outside a transaction are refused.
+        Transaction = "transaction",
     }
 }
 

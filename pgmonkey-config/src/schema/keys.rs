@@ -228,7 +228,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "target_session_attrs", Kind::Word(words::<TargetSessionAttrs>), "any", "Which servers are acceptable."),
     key(Connection, "load_balance_hosts", Kind::Word(words::<LoadBalanceHosts>), "disable", "`random` shuffles the hosts for each session."),
     key(Connection, "pooler", Kind::Word(words::<Pooler>), "detected", "The connection pooler in front of the server: `none`, or one that assigns a server session to each client (`session`), to each transaction or to each statement."),
-    key(Connection, "session_settings", Kind::Word(words::<SettingsDelivery>), "verify", "How sync_settings and async_settings reach the server: in the startup packet (`startup`), by a statement (`statements`), or in the startup packet with one check for each pool and address (`verify`)."),
+    key(Connection, "session_settings", Kind::Word(words::<SettingsDelivery>), "verify", "How sync_settings and async_settings reach the server: in the startup packet (`startup`), by a statement (`statements`), with each transaction (`transaction`), or in the startup packet with one check for each pool and address (`verify`)."),
     key(Connection, "client_encoding", Kind::Word(encodings), "UTF8", "The drivers support only UTF-8."),
     key(Connection, "autocommit", Kind::Flag, "false", "Whether a scope commits each statement separately instead of running as one transaction."),
 

@@ -150,6 +150,7 @@ fn every_value_counts() {
         "pooler: none",
         "pooler: session",
         "session_settings: statements",
+        "session_settings: transaction",
         "autocommit: 1",
     ];
     let mut seen = HashSet::from([print(&good("{}"), ConnectionType::Normal)]);

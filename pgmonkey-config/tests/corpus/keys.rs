@@ -49,6 +49,7 @@ fn every_key_has_its_effect() {
         "load_balance_hosts: random",
         "pooler: transaction",
         "session_settings: startup",
+        "session_settings: transaction",
         "autocommit: true",
     ] {
         assert_ne!(good(&connection(line)), default, "{line}");
@@ -942,5 +943,46 @@ fn a_pooler_that_switches_sessions_turns_the_statement_cache_off() {
             settings.pool_settings.statement_cache, kept,
             "{keys} {pool}"
         );
+    }
+}
+
+#[test]
+fn settings_that_are_sent_with_each_transaction_need_one_and_are_no_secrets() {
+    let file = |keys: &str, sections: &str| {
+        format!("connection_settings: {{ session_settings: transaction{keys} }}\n{sections}")
+    };
+    let settings = "sync_settings: { statement_timeout: '30000', my.tenant: '7' }";
+    good(&file(", pooler: transaction", settings));
+    // Nothing is sent, so nothing is refused either.
+    let none = "async_settings: {}\nasync_pool_settings: { multiplex: true }";
+    good(&file("", none));
+    for (keys, sections, parts) in [
+        (
+            ", pooler: statement",
+            settings,
+            [
+                "connection_settings.session_settings",
+                "pooler: statement",
+                "ALTER ROLE",
+            ],
+        ),
+        (
+            "",
+            "async_settings: { my.api_token: 'S3cret' }",
+            ["async_settings.my.api_token", "log", "set_config"],
+        ),
+        (
+            "",
+            "async_settings: { work_mem: 9MB }\nasync_pool_settings: { multiplex: true }",
+            [
+                "async_pool_settings.multiplex",
+                "share",
+                "session_settings: transaction",
+            ],
+        ),
+    ] {
+        let error = bad(&file(keys, sections));
+        has(&error, &parts);
+        assert!(!error.contains("S3cret"), "{error}");
     }
 }

@@ -51,7 +51,7 @@ impl Restore {
     /// For a session just opened, whose settings were sent in `mode`.
     pub fn new(connect_target: &ConnectTarget, mode: SettingsMode, observer: &Observer) -> Self {
         let settings = match mode {
-            SettingsMode::Startup => None,
+            SettingsMode::Startup | SettingsMode::Transactions => None,
             SettingsMode::Statements => connect_target.settings_statement(),
         };
         let pooler = connect_target.pooler();

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::connected_to::ConnectedTo;
+use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
 use super::target::SettingsMode;
 use crate::Error;
@@ -24,6 +25,7 @@ pub struct ConnectAttempt {
     pub(super) requirement: Requirement,
     pub(super) deadline: Option<Instant>,
     pub(super) driver: [tokio_postgres::Config; 2],
+    pub(super) local_settings: Option<Arc<LocalSettings>>,
 }
 
 /// Omits the driver's settings: their `options` contain session settings, which may be secret.
@@ -43,7 +45,7 @@ impl ConnectAttempt {
     pub fn driver_config(&self, mode: SettingsMode) -> &tokio_postgres::Config {
         match mode {
             SettingsMode::Startup => &self.driver[0],
-            SettingsMode::Statements => &self.driver[1],
+            SettingsMode::Statements | SettingsMode::Transactions => &self.driver[1],
         }
     }
 
@@ -97,7 +99,8 @@ impl ConnectAttempt {
     /// Describes how the session was opened.
     pub fn connected_to(&self) -> ConnectedTo {
         let (attempt, connector) = (self.attempt.clone(), self.connector.clone());
-        ConnectedTo::new(attempt, connector, self.requirement)
+        let local_settings = self.local_settings.clone();
+        ConnectedTo::new(attempt, connector, self.requirement, local_settings)
     }
 }
 

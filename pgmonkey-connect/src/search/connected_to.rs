@@ -1,11 +1,14 @@
 //! How a session reached its server.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_config::AuthMethod;
 
+use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
+use crate::Error;
 use crate::role::Requirement;
 use crate::stream::connector::Connector;
 use crate::stream::encryption::Tls;
@@ -17,14 +20,21 @@ pub struct ConnectedTo {
     attempt: Attempt,
     connector: Connector,
     requirement: Requirement,
+    local_settings: Option<Arc<LocalSettings>>,
 }
 
 impl ConnectedTo {
-    pub(crate) fn new(attempt: Attempt, connector: Connector, requirement: Requirement) -> Self {
+    pub(crate) fn new(
+        attempt: Attempt,
+        connector: Connector,
+        requirement: Requirement,
+        local_settings: Option<Arc<LocalSettings>>,
+    ) -> Self {
         Self {
             attempt,
             connector,
             requirement,
+            local_settings,
         }
     }
 
@@ -57,6 +67,32 @@ impl ConnectedTo {
     #[inline]
     pub fn observer(&self) -> &Arc<Observer> {
         self.connector.observer()
+    }
+
+    /// The text that begins a transaction or savepoint at this depth, with the session's settings if
+    /// they are sent with each transaction.
+    pub fn begin_text<'a>(&self, depth: u32, text: &'a str) -> Cow<'a, str> {
+        match self.local_settings.as_ref().filter(|_| depth == 0) {
+            Some(settings) => settings.begin(text).into(),
+            None => text.into(),
+        }
+    }
+
+    /// Checks that a statement runs with the session's settings. `inside` says whether a transaction
+    /// is open, if the wire is not observed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionSetting`] if they are sent with each transaction, and none is open.
+    #[inline]
+    pub fn check_settings(&self, observer: Option<&Observer>, inside: bool) -> Result<(), Error> {
+        let Some(settings) = &self.local_settings else {
+            return Ok(());
+        };
+        match inside || observer.is_some_and(Observer::was_in_transaction) {
+            true => Ok(()),
+            false => Err(settings.outside()),
+        }
     }
 
     /// Whether the server no longer has the role that `target_session_attrs` asks for.

@@ -329,6 +329,7 @@ impl<'a> ServerSearch<'a> {
             )
             .reporting_to(self.connect_target.statements(), &attempt.target),
             requirement: self.requirement,
+            local_settings: self.connect_target.local_settings.clone(),
             attempt,
             deadline,
             driver,

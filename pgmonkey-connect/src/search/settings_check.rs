@@ -91,7 +91,7 @@ impl<'a> SettingsCheck<'a> {
             ),
             (true, _) => (
                 "the pooler in front of the server dropped it",
-                "set it on the role (ALTER ROLE … SET …), or, if the pooler assigns a server session to each client, set session_settings: statements",
+                "set session_settings: transaction, which sends it with each transaction, or set it on the role (ALTER ROLE … SET …), or, if the pooler assigns a server session to each client, set session_settings: statements",
             ),
             (false, _) => (
                 "something between the program and the server dropped it",

@@ -13,6 +13,7 @@ use pgmonkey_config::{
 use tokio_postgres::Row;
 
 use super::connect_attempt::OpenFailure;
+use super::local_settings::LocalSettings;
 use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
@@ -34,6 +35,7 @@ pub struct ConnectTarget {
     section: &'static str,
     session: SessionSettings,
     options: Option<String>,
+    pub(super) local_settings: Option<Arc<LocalSettings>>,
     target: Arc<str>,
     name: Arc<str>,
     notices: Arc<Notices>,
@@ -76,9 +78,11 @@ impl ConnectTarget {
         };
         let session = config.session_settings(connection_type).clone();
         let own = config.connection_settings.options.as_deref();
+        let delivery = config.connection_settings.session_settings;
         let target: Arc<str> = config.connection_settings.describe().into();
         let connect_target = Self {
             options: startup::options(own, &session, section)?,
+            local_settings: Self::local(delivery, &session, section)?,
             name: Arc::clone(&target),
             notices: Arc::new(Notices::new(Arc::clone(&target), None)),
             operations: Arc::new(Operations::new(&config.connection_settings)),
@@ -223,7 +227,7 @@ impl ConnectTarget {
         let settings = self.settings();
         let options = match mode {
             SettingsMode::Startup => self.options.as_deref(),
-            SettingsMode::Statements => settings.options.as_deref(),
+            SettingsMode::Statements | SettingsMode::Transactions => settings.options.as_deref(),
         };
         let (target, address) = (&attempt.target, Some(&attempt.address));
         let mut config = plan::driver_config(settings, target, address, options, password);
@@ -243,6 +247,7 @@ impl ConnectTarget {
     pub fn settings_mode(&self) -> SettingsMode {
         match self.settings().session_settings {
             SettingsDelivery::Statements if !self.session.is_empty() => SettingsMode::Statements,
+            SettingsDelivery::Transaction => SettingsMode::Transactions,
             _ => SettingsMode::Startup,
         }
     }
@@ -297,7 +302,7 @@ impl ConnectTarget {
         Ok(())
     }
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<Address>> {
+    pub(super) fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<Address>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -319,15 +324,16 @@ impl ConnectTarget {
     /// The error for a pooler that refuses session settings in the startup packet, if they are not
     /// to be sent by statement.
     fn refused_settings(&self, error: &tokio_postgres::Error) -> Option<Error> {
-        if self.session.is_empty() || !startup::options_refused(error) {
+        let sent = self.settings_mode() == SettingsMode::Startup && !self.session.is_empty();
+        if !sent || !startup::options_refused(error) {
             return None;
         }
         let cure = match self.pooler() {
             Some(pooler) if pooler.switches_sessions() => {
-                "a statement would change other clients' sessions, so set them on the role (ALTER ROLE … SET …)"
+                "a statement would change other clients' sessions, so set session_settings: transaction, which sends them with each transaction, or set them on the role (ALTER ROLE … SET …)"
             }
             _ => {
-                "if it assigns a server session to each client, set pooler: session, and they are sent by statement; otherwise set them on the role (ALTER ROLE … SET …)"
+                "if it assigns a server session to each client, set pooler: session, and they are sent by statement; otherwise set session_settings: transaction, or set them on the role (ALTER ROLE … SET …)"
             }
         };
         Some(Error::SessionSetting {
@@ -412,4 +418,6 @@ pub enum SettingsMode {
     Startup,
     /// In statements after the login.
     Statements,
+    /// With each transaction.
+    Transactions,
 }

@@ -35,6 +35,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         check_number(params.len())?;
         session.make_ready()?;
+        session.check_settings()?;
         let text = match statement.as_statement() {
             StatementRef::Prepared(statement) => return Ok(Self::AsIs(statement.clone())),
             StatementRef::Text(text) => text.to_owned(),

@@ -29,6 +29,7 @@ impl Session {
     ) -> Result<A::Output, Error> {
         check_number(params.len())?;
         self.make_ready()?;
+        self.check_settings()?;
         let run = |session: &mut Self| match statement.as_statement() {
             StatementRef::Text(text) => session.run_text::<A>(text, params),
             StatementRef::Prepared(prepared) => {
@@ -58,6 +59,7 @@ impl Session {
         self.bounded(|session| match session.is_standalone() {
             true => session.in_savepoint(|session| session.run(statements)),
             false => {
+                session.check_settings()?;
                 let sending = session.sending();
                 let done = session.run(statements);
                 let observer = session.observer().map(|observer| &**observer);

@@ -42,6 +42,14 @@ impl Session {
         }
     }
 
+    /// Checks that a statement runs with the session's settings: if they are sent with each
+    /// transaction, it must be in one.
+    pub(crate) fn check_settings(&self) -> Result<(), Error> {
+        let inside = self.outer.is_some() || self.has_begun;
+        let observer = self.observer.as_deref();
+        self.connected_to.check_settings(observer, inside)
+    }
+
     /// Whether a statement needs a savepoint of its own.
     pub(crate) fn is_standalone(&self) -> bool {
         self.outer.as_ref().is_some_and(|outer| !outer.begun)

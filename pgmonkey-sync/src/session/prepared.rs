@@ -175,6 +175,7 @@ impl Session {
         types: &[Type],
     ) -> Result<Statement, Error> {
         self.make_ready()?;
+        self.check_settings()?;
         if self.prepared_mut().cache.is_off() {
             let prepared = self.client_mut().prepare_typed(text, types);
             return prepared.map_err(|error| self.explain_prepare(error));

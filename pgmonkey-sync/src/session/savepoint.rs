@@ -22,8 +22,9 @@ impl Session {
 
     /// As [`begin`](Self::begin), with this text.
     pub(crate) fn begin_with(&mut self, depth: u32, text: &str) -> Result<Mark, Error> {
+        let text = self.connected_to().begin_text(depth, text);
         if self.observer.is_some() || depth > 0 {
-            self.run_or_undo(depth, text)?;
+            self.run_or_undo(depth, &text)?;
             self.note_begun(depth);
         } else {
             self.unwatched += 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use pgmonkey::config::SslMode;
+use pgmonkey::config::{SessionSettings, SettingsDelivery, SslMode};
 use pgmonkey::sync::ClientGuard;
 use pgmonkey::{Config, Connection, Error};
 use serde::{Deserialize, Serialize};
@@ -87,9 +87,20 @@ const TEXT: &str =
 const EDITED: &str = "SELECT (pg_catalog.pg_stat_file(coalesce($1::text, \
      current_setting('hba_file')))).modification > pg_catalog.pg_conf_load_time()";
 
+/// The same login for single statements, which `session_settings: transaction` refuses where there
+/// are settings. What is asked does not depend on them.
+pub(crate) fn questions(config: &Config) -> Result<Config, Error> {
+    let mut settings = config.to_settings();
+    if settings.connection_settings.session_settings == SettingsDelivery::Transaction {
+        settings.sync_settings = SessionSettings::default();
+        settings.async_settings = SessionSettings::default();
+    }
+    Ok(Config::new(settings)?)
+}
+
 /// The client's address as the server sees it; `None` over its Unix socket.
 pub(crate) fn client_address(config: &Config) -> Result<Option<IpAddr>, Error> {
-    let connection = Connection::new(config)?;
+    let connection = Connection::new(&questions(config)?)?;
     let row = connection.query_one("SELECT host(inet_client_addr())", &[])?;
     let text: Option<String> = row.try_get(0)?;
     Ok(text.and_then(|text| text.parse().ok()))
@@ -97,7 +108,7 @@ pub(crate) fn client_address(config: &Config) -> Result<Option<IpAddr>, Error> {
 
 /// Queries the server, one statement at a time, so that a refused one does not affect the others.
 pub(crate) fn ask(config: &Config) -> Result<Facts, Error> {
-    let connection = Connection::new(config)?;
+    let connection = Connection::new(&questions(config)?)?;
     let mut client = connection.acquire()?;
     let report = client.ping()?;
     let tls = report.tls.is_some();

@@ -12,12 +12,16 @@ use std::time::{Duration, Instant};
 
 use pgmonkey::Config;
 use pgmonkey::aio::{ClientGuard, Pool};
-use pgmonkey::config::PoolSettings;
+use pgmonkey::config::{PoolSettings, SettingsDelivery};
 
 use crate::error::Error;
 
 /// How long the sessions may take to undo interrupted work.
 const UNDO_LIMIT: Duration = Duration::from_secs(10);
+
+const NOT_SENT: &str = "session_settings: transaction sends sync_settings with the transactions of a program, \
+     but this command keeps its sessions: give it a profile that names the server itself, with \
+     session_settings: verify";
 
 /// The sessions of one command.
 #[derive(Clone)]
@@ -161,6 +165,10 @@ async fn until(condition: impl Fn() -> bool) {
 fn own_sessions(config: &Config, most: u32) -> Result<Config, Error> {
     let mut settings = config.to_settings();
     settings.async_settings = settings.sync_settings.clone();
+    let delivery = settings.connection_settings.session_settings;
+    if delivery == SettingsDelivery::Transaction && !settings.sync_settings.is_empty() {
+        return Err(Error::failed(NOT_SENT.to_owned()));
+    }
     let mut pool = PoolSettings::default();
     pool.min_size = 1;
     // One more, to cancel the work of the others.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::command::configuration::ConfigFile;
 use crate::error::Error;
 use crate::server::capacity::{self, Capacity};
+use crate::server::facts;
 use crate::ui::finding::{Finding, Severity};
 use crate::ui::output::{Format, FormatOption, Output};
 
@@ -176,7 +177,7 @@ fn is_remote(target: &Target) -> bool {
 }
 
 fn pools(loaded: &Loaded, text: &str) -> Result<Option<Finding>, Error> {
-    let connection = Connection::new(&loaded.config)?;
+    let connection = Connection::new(&facts::questions(&loaded.config)?)?;
     let capacity = Capacity::ask(&mut connection.acquire()?)?;
     let wanted = capacity::wanted(&loaded.config);
     let key = "pool_settings.max_size";

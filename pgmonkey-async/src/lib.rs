@@ -64,6 +64,12 @@ pub use pgmonkey_connect::{
     HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role,
     StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
 };
+#[doc(no_inline)]
+/// The types of parameters and columns: [`ToSql`](types::ToSql), [`FromSql`](types::FromSql) and more.
+///
+/// The features `with-uuid-1`, `with-chrono-0_4` and so on add those of other crates; `derive` adds the
+/// derive macros, whose code needs `postgres-types` among the dependencies of the program.
+pub use postgres_types as types;
 pub use session::hooks::{AfterConnect, AfterRelease, BeforeAcquire, Hooks};
 #[doc(no_inline)]
 pub use tokio_postgres;

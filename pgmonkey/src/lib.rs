@@ -29,6 +29,12 @@ pub use pgmonkey_connect::{
     StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
 };
 pub use pgmonkey_connect::{failure, printable};
+#[doc(no_inline)]
+/// The types of parameters and columns: [`ToSql`](types::ToSql), [`FromSql`](types::FromSql) and more.
+///
+/// The features `with-uuid-1`, `with-chrono-0_4` and so on add those of other crates; `derive` adds the
+/// derive macros, whose code needs `postgres-types` among the dependencies of the program.
+pub use postgres_types as types;
 
 /// Connections and pools for threads.
 #[cfg(feature = "sync")]

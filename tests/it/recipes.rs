@@ -140,6 +140,21 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
+fn values_of_other_crates_and_own_types_are_the_same_when_read() -> Outcome {
+    let kitchen = Kitchen::new("SELECT");
+    let output = kitchen.cook(env!("CARGO_BIN_EXE_recipe_types"), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let expected = r#"numeric: 19.99
+NULL: None
+json: ["id","name"]
+in the array: 2
+composite: Spot { shelf: "left", height: 2 }
+"#;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    Ok(())
+}
+
+#[test]
 fn a_script_moves_all_or_nothing_and_says_so_by_its_exit_code() -> Outcome {
     let kitchen = Kitchen::new(
         "CREATE TABLE orders (id int, placed date); CREATE TABLE orders_archive (id int, placed date); \

@@ -46,7 +46,7 @@ mod tests {
 
     /// What the demo does without, each expensive to build: TLS, certificates, web servers, other
     /// file formats, and what only the tasks of contributors use.
-    const UNWANTED: [&str; 11] = [
+    const UNWANTED: [&str; 12] = [
         "axum",
         "cargo_metadata",
         "ctrlc",
@@ -57,6 +57,7 @@ mod tests {
         "rustls",
         "tiny_http",
         "tokio-rustls",
+        "toml",
         "x509-cert",
     ];
 

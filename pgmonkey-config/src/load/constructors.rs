@@ -69,7 +69,8 @@ impl Config {
         Loader::new().text(Syntax::Yaml, text).load()
     }
 
-    /// Loads TOML text; libpq's sources supply keys that it does not set.
+    /// Loads TOML text; libpq's sources supply keys that it does not set. This needs the feature
+    /// `toml`.
     ///
     /// ```
     /// use pgmonkey_config::Config;

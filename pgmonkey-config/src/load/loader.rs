@@ -140,7 +140,7 @@ impl Loader {
         self.text(Syntax::Yaml, text)
     }
 
-    /// Adds TOML text.
+    /// Adds TOML text. Loading it needs the feature `toml`.
     ///
     /// ```
     /// use pgmonkey_config::Loader;

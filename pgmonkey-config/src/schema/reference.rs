@@ -63,7 +63,7 @@ const INTRODUCTION: &str = "# Configuration reference
 <!-- Rendered from pgmonkey-config/src/schema/keys.rs: UPDATE=1 cargo test -p pgmonkey-config --test reference -->
 
 One file serves all four connection types. YAML is the main format; files whose names end in `.toml`
-or `.json` are read as TOML or JSON. Numbers and booleans may be quoted. An empty text or null means
+(with the feature `toml`) or `.json` are read as TOML or JSON. Numbers and booleans may be quoted. An empty text or null means
 \"not set\". Relative paths are resolved from the folder of the file; `~/` is the home directory.
 Unknown keys and duplicate keys are errors. References such as `${VAR}` are resolved
 ([environment and secrets](environment.md)).

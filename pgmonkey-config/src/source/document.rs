@@ -255,7 +255,14 @@ fn parse(syntax: Syntax, text: &str) -> Result<Node, Defect> {
     }
     match syntax {
         Syntax::Yaml => super::yaml::parse(text),
+        #[cfg(feature = "toml")]
         Syntax::Toml => super::toml::parse(text),
+        #[cfg(not(feature = "toml"))]
+        Syntax::Toml => Err(Defect::new(
+            "TOML needs the feature `toml` of pgmonkey, which is off; turn it on in Cargo.toml, or \
+             write the file as YAML",
+            None,
+        )),
         Syntax::Json => super::json::parse(text),
     }
 }

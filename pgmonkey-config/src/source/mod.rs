@@ -10,6 +10,7 @@ pub(crate) mod layer;
 pub(crate) mod libpq;
 pub mod passfile;
 pub(crate) mod service;
+#[cfg(feature = "toml")]
 mod toml;
 pub(crate) mod url;
 pub mod user_files;

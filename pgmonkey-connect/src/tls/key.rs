@@ -6,10 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use pgmonkey_config::{Secret, SecretSource};
-use pkcs8::EncryptedPrivateKeyInfoRef;
-use pkcs8::der::{Decode, Document};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::files::{fault, read};
 use crate::error::TlsFailure;
@@ -58,11 +56,31 @@ pub(super) fn load(
     })
 }
 
+/// Refuses an encrypted key.
+#[cfg(not(feature = "encrypted-keys"))]
+fn decrypt(
+    path: &Path,
+    _: &[u8],
+    _: Option<&Secret>,
+) -> Result<PrivateKeyDer<'static>, TlsFailure> {
+    Err(fault(
+        KEY,
+        path,
+        "is encrypted, which needs the feature `encrypted-keys` of pgmonkey; turn it on in \
+         Cargo.toml, or use a key that is not encrypted",
+    ))
+}
+
+#[cfg(feature = "encrypted-keys")]
 fn decrypt(
     path: &Path,
     text: &[u8],
     password: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, TlsFailure> {
+    use pkcs8::EncryptedPrivateKeyInfoRef;
+    use pkcs8::der::{Decode, Document};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
     let Some(password) = password else {
         return Err(fault(KEY, path, "is encrypted: set sslpassword"));
     };

@@ -58,7 +58,7 @@ fn async_pool() -> Outcome {
     )
 }
 
-/// Every Rust block is one of the programs above, and every command is one that CI runs.
+/// Every Rust block is one of the programs above, and every command in a checkout is one that CI runs.
 #[test]
 fn nothing_in_the_readme_is_untried() {
     let blocks = |language: &str| -> Vec<&str> {

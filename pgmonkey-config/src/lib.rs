@@ -68,6 +68,7 @@ pub use schema::choice::{
     RequireAuthError, Reset, SettingsDelivery, SslMode, SslNegotiation, StatementTextMode,
     TargetSessionAttrs, TlsVersion, UnknownWord,
 };
+pub use schema::json_schema::json_schema;
 pub use schema::keys::MOST_SESSIONS;
 pub use schema::reference::reference;
 pub use schema::template::template;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Value};
 
 use crate::error::{ProblemKind, Warning, WarningKind};
+use crate::load::extract::value::number_or_text;
 use crate::load::interpolate::reference;
 use crate::load::secret_reference;
 use crate::redact::{suspicion, told};
@@ -298,13 +299,19 @@ pub(crate) fn not_resolved(value: &Value) -> Option<ProblemKind> {
 
 fn refusal(key: &keys::Unsupported, value: &Value) -> Option<ProblemKind> {
     let text = match value {
-        Value::String(_, text) => text.trim().to_ascii_lowercase(),
-        Value::Bool(_, flag) => flag.to_string(),
-        Value::Num(_, number) => number.to_i128().map(|n| n.to_string()).unwrap_or_default(),
         Value::Empty(..) => return None,
-        _ => "a value of another kind".to_owned(),
+        value => number_or_text(value).map_or_else(
+            || "a value of another kind".to_owned(),
+            |text| text.trim().to_ascii_lowercase(),
+        ),
     };
-    if text.is_empty() || key.harmless.contains(&text.as_str()) {
+    let same_number = |word: &&str| match (word.parse::<f64>(), text.parse::<f64>()) {
+        (Ok(word), Ok(number)) => word == number,
+        _ => false,
+    };
+    let harmless = key.harmless.contains(&text.as_str())
+        || (matches!(value, Value::Num(..)) && key.harmless.iter().any(same_number));
+    if text.is_empty() || harmless {
         return None;
     }
     let advice = match key.harmless {

@@ -986,3 +986,22 @@ fn settings_that_are_sent_with_each_transaction_need_one_and_are_no_secrets() {
         assert!(!error.contains("S3cret"), "{error}");
     }
 }
+
+/// In JSON a number is no text.
+#[test]
+fn unsupported_keys_are_refused_as_numbers_too() {
+    let json = |text: &str| loader(&[]).json(text).load();
+    for text in [
+        r#"{ "connection_settings": { "requiressl": 1 } }"#,
+        r#"{ "connection_settings": { "sslkeylogfile": 5 } }"#,
+        r#"{ "connection_settings": { "max_protocol_version": 3.1 } }"#,
+    ] {
+        has(&json(text).unwrap_err().to_string(), &["not supported"]);
+    }
+    for text in [
+        r#"{ "connection_settings": { "requiressl": 0, "max_protocol_version": 3.0 } }"#,
+        r#"{ "connection_settings": { "replication": false, "gsslib": null } }"#,
+    ] {
+        json(text).unwrap();
+    }
+}

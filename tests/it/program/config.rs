@@ -33,6 +33,17 @@ fn check_reads_a_file_an_option_and_standard_input() {
 }
 
 #[test]
+fn the_schema_is_json_and_a_created_file_names_it() {
+    let program = Program::new();
+    let ended = program.run(&["config", "schema"]).worked();
+    let schema: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(schema, pgmonkey::config::json_schema());
+    let ended = program.run(&["config", "create", "-"]).worked();
+    let line = "# yaml-language-server: $schema=pgmonkey.schema.json";
+    assert_eq!(ended.stdout.lines().next(), Some(line));
+}
+
+#[test]
 fn a_url_in_place_of_a_file_is_not_repeated() {
     let program = Program::new().hiding("S3cret");
     for wrong in ["postgres://u:S3cret@db/d", "host=db password=S3cret"] {

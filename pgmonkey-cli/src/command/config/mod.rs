@@ -3,6 +3,7 @@
 mod check;
 mod create;
 mod generate_code;
+mod schema;
 mod show;
 mod test;
 mod yaml;
@@ -24,6 +25,8 @@ pub(crate) enum Config {
     Test(test::Test),
     /// Print a complete Rust program that uses the configuration.
     GenerateCode(generate_code::GenerateCode),
+    /// Print the JSON Schema of configuration files, for editors.
+    Schema(schema::Schema),
 }
 
 impl Config {
@@ -42,6 +45,7 @@ impl Config {
             Self::Show(show) => show.run(out),
             Self::Test(test) => test.run(out),
             Self::GenerateCode(generate) => generate.run(out),
+            Self::Schema(schema) => schema.run(out),
         }
     }
 }

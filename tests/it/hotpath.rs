@@ -1,7 +1,7 @@
 //! What a healthy handle sends: the user's statements, and nothing else. Over TCP.
 
-use pgmonkey::Error;
-use pgmonkey_tests::{Fixture, twin};
+use pgmonkey::{Deadline, Error, IsolationLevel, Retry};
+use pgmonkey_tests::{Fixture, LONG, twin};
 use pgmonkey_testserver::Cluster;
 
 /// A server that logs every statement, including empty ones.
@@ -172,6 +172,40 @@ twin! {
             assert!(sent[0] == text && sent[1].contains("RESET ALL") && sent[2] == "SELECT 1", "{sent:?}");
         }
         assert_eq!(pool.status().opened, 1);
+        Ok(())
+    }
+}
+
+twin! {
+    fn options_of_a_transaction_cost_no_round_trip(on, driver, go, work) {
+        drop(on);
+        let (_cluster, on) = talkative();
+        let proxy = crate::outcome::proxy(&on);
+        let config = crate::outcome::through(&proxy, &on, "{ max_size: 1 }");
+        let pool = go!(driver::Pool::new(&config))?;
+        let insert = format!("INSERT INTO {} VALUES ($1)", on.name);
+        go!(pool.execute(&insert, &[&0]))?;
+        let (seen, before) = (on.server().log().len(), proxy.round_trips());
+        let view = pool.deadline(Deadline::after(LONG));
+        let built = view
+            .build_transaction()
+            .isolation_level(IsolationLevel::Serializable)
+            .set_local("app.tenant", "42")
+            .timeout(LONG)
+            .retry(Retry::attempts(3))
+            .label("three");
+        go!(built.run(work!(|tx| {
+            for number in 1..=3 {
+                go!(tx.execute(&insert, &[&number]))?;
+            }
+            Ok(())
+        })))?;
+        let in_task = std::any::type_name::<driver::Pool>().starts_with("pgmonkey_async");
+        let trips = proxy.round_trips() - before;
+        assert_eq!(trips, if in_task { 4 } else { 5 });
+        let begin = r#"BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL "app"."tenant" = '42'"#;
+        let expected = [begin, &insert, &insert, &insert, "COMMIT"].join("; ");
+        assert_eq!(sent(&on, seen).join("; "), expected);
         Ok(())
     }
 }

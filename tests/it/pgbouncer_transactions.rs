@@ -84,7 +84,11 @@ async fn a_cancelled_begin_executes_nothing_of_its_statement() -> Outcome {
     let canceler = Canceler::start(&on, pid);
     let (mut committed, mut cancelled) = (1, 0);
     let end = Instant::now() + LONG;
-    let was_hit = || on.server().log().contains("STATEMENT:  SET LOCAL");
+    let texts = ["BEGIN", "SET LOCAL"].map(|text| format!("STATEMENT:  {text}"));
+    let was_hit = || {
+        let log = on.server().log();
+        texts.iter().any(|text| log.contains(text))
+    };
     // Longer than a `BEGIN` alone, so that it is hit sooner.
     let builder = (0..50).fold(pool.build_transaction(), |builder, number| {
         builder.set_local(&format!("app.n{number}"), "1")

@@ -15,5 +15,4 @@ pub use effects::{Effects, effects};
 pub use quote::{identifier, literal};
 pub use reads::only_reads;
 pub(crate) use setting::set_local;
-pub(crate) use split::split;
 pub use split::statements;

@@ -14,18 +14,7 @@ use super::lexer::{Lexer, Token};
 /// assert_eq!(statements("SELECT 'open"), None);
 /// ```
 pub fn statements(text: &str) -> Option<Vec<&str>> {
-    let found = split(text.as_bytes(), false)?;
-    // Cut at ASCII characters only.
-    found
-        .into_iter()
-        .map(|one| std::str::from_utf8(one).ok())
-        .collect()
-}
-
-/// As [`statements`], for text from a protocol message; `standard` says whether
-/// `standard_conforming_strings` is known to be on.
-pub(crate) fn split(text: &[u8], standard: bool) -> Option<Vec<&[u8]>> {
-    let mut lexer = Lexer::new(text, standard);
+    let mut lexer = Lexer::new(text.as_bytes(), false);
     let (mut found, mut start, mut is_empty) = (Vec::new(), 0, true);
     while let Some(token) = lexer.next() {
         match token {
@@ -33,7 +22,7 @@ pub(crate) fn split(text: &[u8], standard: bool) -> Option<Vec<&[u8]>> {
             Token::Symbol(b';') => {
                 let end = text.len() - lexer.rest().len();
                 if !is_empty {
-                    found.push(text.get(start..end - 1)?.trim_ascii());
+                    found.push(text.get(start..end - 1)?.trim());
                 }
                 (start, is_empty) = (end, true);
             }
@@ -41,7 +30,7 @@ pub(crate) fn split(text: &[u8], standard: bool) -> Option<Vec<&[u8]>> {
         }
     }
     if !is_empty {
-        found.push(text.get(start..)?.trim_ascii());
+        found.push(text.get(start..)?.trim());
     }
     Some(found)
 }

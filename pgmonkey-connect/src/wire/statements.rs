@@ -175,30 +175,20 @@ impl Statements {
                     record.sent += bytes;
                 }
             }
-            None => self.push_end(),
+            None => self.queue.push(Unit {
+                record: None,
+                prepares: false,
+                end: End::Sync,
+            }),
         }
     }
 
-    /// The end of a request without a statement.
-    fn push_end(&mut self) {
-        self.queue.push(Unit {
-            record: None,
-            prepares: false,
-            end: End::Sync,
-        });
-    }
-
-    /// Statements separated by semicolons.
+    /// Statements separated by semicolons. They are one unit: the server sends their completions
+    /// together, at the end.
     fn query(&mut self, observer: &Observer, body: &[u8], at: u64) {
         let text = cut(body).0;
-        let texts = self.names.query(observer, &*self.listener, text);
-        match texts.first {
-            Some(first) => self.push(observer, first, at, false),
-            None => self.push_end(),
-        }
-        for text in texts.others.iter().flat_map(|others| others.iter()) {
-            self.push(observer, Arc::clone(text), at, false);
-        }
+        let text = self.names.unnamed(observer, &*self.listener, text);
+        self.push(observer, text, at, false);
         if let Some(unit) = self.queue.last_mut() {
             unit.end = End::Query;
         }
@@ -282,12 +272,13 @@ impl Statements {
     /// Records the first byte of an answer, if the bytes received up to this position have one.
     #[inline]
     pub(super) fn received_to(&mut self, position: u64, now: impl FnOnce() -> Instant) {
-        if position > self.received_to {
-            self.leave_ended();
+        if position > self.received_to && self.queue.awaits() {
+            let now = now();
+            self.leave_ended(now);
             if let Some(record) = self.queue.current()
                 && record.first_at.is_none()
             {
-                record.first_at = Some(now());
+                record.first_at = Some(now);
             }
         }
     }
@@ -306,8 +297,8 @@ impl Statements {
             Backend::Error { fields, rows, .. } => {
                 self.ends(*rows, StatementOutcome::Failed(code_of(fields)), now(), at);
             }
-            Backend::Empty => self.was_empty(at),
-            Backend::CopyIn => self.copy_began(),
+            Backend::Empty => self.was_empty(at, now()),
+            Backend::CopyIn => self.copy_began(now()),
             _ => {}
         }
     }
@@ -319,8 +310,8 @@ impl Statements {
     }
 
     /// The server was given a statement without text.
-    fn was_empty(&mut self, at: u64) {
-        self.leave_ended();
+    fn was_empty(&mut self, at: u64, now: Instant) {
+        self.leave_ended(now);
         self.received_to = at;
         if let Some(unit) = self.queue.first_mut()
             && unit.record.as_ref().is_some_and(|r| r.ended_at.is_none())
@@ -334,7 +325,7 @@ impl Statements {
 
     #[inline]
     fn ends(&mut self, rows: u64, outcome: StatementOutcome, now: Instant, at: u64) {
-        self.leave_ended();
+        self.leave_ended(now);
         let Some(record) = self.queue.current() else {
             return;
         };
@@ -357,19 +348,32 @@ impl Statements {
     /// Reports the statement that was completed before, if another one follows in its request. The
     /// server skips what follows one that failed.
     #[inline]
-    fn leave_ended(&mut self) {
-        let Some(unit) = self.queue.first() else {
-            return;
-        };
-        if unit.end == End::Open
-            && let Some(record) = &unit.record
-            && record.ended_at.is_some()
-            && !record.outcome.is_error()
-            && !self.queue.is_single()
-        {
-            self.listener.ended(record);
-            self.queue.pop();
+    fn leave_ended(&mut self, now: Instant) {
+        let is_left = !self.queue.is_single()
+            && self.queue.first().is_some_and(|unit| {
+                let record = unit.record.as_ref();
+                unit.end == End::Open
+                    && record.is_some_and(|r| r.ended_at.is_some() && !r.outcome.is_error())
+            });
+        if is_left {
+            self.leave(now);
         }
+    }
+
+    /// The server sends the completions of one request together, unless they are long, so that the
+    /// time of each cannot be known: it is that of the last one. Those before are a `BEGIN` and
+    /// settings.
+    #[cold]
+    fn leave(&mut self, now: Instant) {
+        if let Some(record) = self.queue.current() {
+            if record.ended_at == Some(now) {
+                let begins = record.begins();
+                (record.first_at, record.ended_at) = (begins, begins);
+                self.free_at = begins;
+            }
+            self.listener.ended(record);
+        }
+        self.queue.pop();
     }
 
     /// The server is ready for the next request.
@@ -398,8 +402,8 @@ impl Statements {
     }
 
     /// The server expects the data of a copy.
-    fn copy_began(&mut self) {
-        self.leave_ended();
+    fn copy_began(&mut self, now: Instant) {
+        self.leave_ended(now);
         // It ignores the Sync that was sent with the statement; a simple query has none.
         if let Some(unit) = self.queue.first_mut()
             && unit.end == End::Sync

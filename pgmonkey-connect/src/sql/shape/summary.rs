@@ -64,6 +64,9 @@ const OPERATIONS: &[&str] = &[
 /// What a statement is called whose first word is none of the above.
 const OTHER: &str = "OTHER";
 
+/// What several statements in one text are called.
+const BATCH: &str = "BATCH";
+
 /// What is read next.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Next {
@@ -89,6 +92,9 @@ pub(super) struct Summary {
     /// Whether the parentheses of each depth are a function's, where `FROM` separates arguments.
     calls: u64,
     follows_word: bool,
+    /// Whether a semicolon precedes, and whether a statement followed one.
+    starts: bool,
+    is_batch: bool,
     /// Whether the word before takes away the usual meaning of this one: `FOR UPDATE`.
     is_clause: bool,
 }
@@ -107,6 +113,7 @@ impl Summary {
 
     pub(super) fn finish(self) -> (&'static str, String) {
         let operation = match self.operation {
+            _ if self.is_batch => BATCH,
             // What the common table expressions are for was not found.
             None if self.text.starts_with("WITH") => "WITH",
             operation => operation.unwrap_or(OTHER),
@@ -121,6 +128,10 @@ impl Summary {
     fn word(&mut self, word: &[u8]) {
         let is_clause = std::mem::take(&mut self.is_clause);
         self.follows_word = true;
+        if std::mem::take(&mut self.starts) && !self.text.is_empty() {
+            self.is_batch = true;
+            return self.begin(word);
+        }
         if self.operation.is_none() && self.text.is_empty() {
             return self.begin(word);
         }
@@ -174,7 +185,10 @@ impl Summary {
             .iter()
             .find(|known| word.eq_ignore_ascii_case(known.as_bytes()));
         let operation = known.copied().unwrap_or(OTHER);
-        self.text.push_str(operation);
+        match self.text.is_empty() {
+            true => self.text.push_str(operation),
+            false => self.push(operation),
+        }
         self.follows_word = false;
         // The operation is that of the statement after the common table expressions.
         self.operation = (operation != "WITH").then_some(operation);
@@ -230,6 +244,10 @@ impl Summary {
                 }
                 self.next = Next::Anything;
             }
+            b';' => {
+                (self.starts, self.next) = (true, Next::Anything);
+                (self.depth, self.list) = (0, None);
+            }
             b')' => self.depth = self.depth.saturating_sub(1),
             b',' if self.list == Some(self.depth) => self.next = Next::Name,
             b'.' if self.next == Next::Part && self.text.len() < LONGEST => {
@@ -262,6 +280,8 @@ mod tests {
         CREATE OR REPLACE FUNCTION f() RETURNS int | CREATE | CREATE FUNCTION f
         COPY t (a) FROM STDIN | COPY | COPY t
         BEGIN | BEGIN | BEGIN
+        BEGIN; INSERT INTO t VALUES (1); ; DROP TABLE u; | BATCH | BEGIN INSERT t DROP TABLE u
+        SELECT 1; -- one | SELECT | SELECT
         frobnicate 'x' | OTHER | OTHER
         | OTHER | OTHER";
 

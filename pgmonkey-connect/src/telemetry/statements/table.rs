@@ -18,7 +18,9 @@ const MOST: usize = 64;
 pub(super) struct Table {
     entries: Vec<Entry>,
     places: HashMap<u64, u32>,
+    /// All but the total of the durations.
     all: StatementStatus,
+    total: u64,
 }
 
 #[derive(Debug)]
@@ -27,8 +29,9 @@ struct Entry {
     count: u64,
     errors: u64,
     rows: u64,
-    total: Duration,
-    max: Duration,
+    /// In nanoseconds, as is the next.
+    total: u64,
+    max: u64,
     place: Option<&'static Location<'static>>,
     durations: Histogram,
 }
@@ -40,8 +43,8 @@ impl Entry {
             count: 0,
             errors: 0,
             rows: 0,
-            total: Duration::ZERO,
-            max: Duration::ZERO,
+            total: 0,
+            max: 0,
             place: None,
             durations: Histogram::default(),
         }
@@ -124,16 +127,19 @@ impl Table {
         }
         let entry = &mut self.entries[at];
         let errors = u64::from(record.outcome.is_error());
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(duration.subsec_nanos().into());
         entry.count += 1;
         entry.errors += errors;
-        entry.rows = entry.rows.saturating_add(record.rows);
-        entry.total = entry.total.saturating_add(duration);
-        entry.max = entry.max.max(duration);
+        entry.rows = entry.rows.wrapping_add(record.rows);
+        // Five hundred years.
+        entry.total = entry.total.saturating_add(nanos);
+        entry.max = entry.max.max(nanos);
         entry.place = record.place;
-        entry.durations.count(duration);
+        entry.durations.count(nanos);
         self.all.count += 1;
         self.all.errors += errors;
-        self.all.total = self.all.total.saturating_add(duration);
+        self.total = self.total.saturating_add(nanos);
     }
 
     /// The entry of a text that has not run before, or has made room for another since.
@@ -147,7 +153,10 @@ impl Table {
 
     /// The numbers of all texts together.
     pub(super) fn all(&self) -> StatementStatus {
-        self.all
+        StatementStatus {
+            total: Duration::from_nanos(self.total),
+            ..self.all
+        }
     }
 
     /// The texts that have taken the most time, at most `most`.
@@ -163,9 +172,12 @@ impl Table {
             count: entry.count,
             errors: entry.errors,
             rows: entry.rows,
-            total: entry.total,
-            p99: entry.durations.quantile(0.99).min(entry.max),
-            max: entry.max,
+            total: Duration::from_nanos(entry.total),
+            p99: entry
+                .durations
+                .quantile(0.99)
+                .min(Duration::from_nanos(entry.max)),
+            max: Duration::from_nanos(entry.max),
             place: entry.place,
         };
         entries.into_iter().map(told).collect()

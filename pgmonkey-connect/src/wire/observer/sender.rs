@@ -18,6 +18,13 @@ pub(super) struct Sender {
     span: Mutex<Option<Span>>,
 }
 
+impl Sender {
+    #[cold]
+    fn note_span(&self) {
+        *lock(&self.span) = Some(Span::current());
+    }
+}
+
 impl Observer {
     /// Records that a caller at `place` has acquired the session: the statements from now on are
     /// sent on its behalf. Costs two stores.
@@ -48,7 +55,7 @@ impl Observer {
     #[inline]
     fn note_span(&self) {
         if level_enabled!(Level::DEBUG) {
-            *lock(&self.sender.span) = Some(Span::current());
+            self.sender.note_span();
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::{StatementListener, StatementText};
-use crate::sql;
 use crate::wire::observer::Observer;
 
 /// How many named statements are known in one session; the others are taken for unknown ones.
@@ -12,30 +11,13 @@ const MOST: usize = 10_000;
 /// How many texts that were sent without a name are remembered, each in a slot given by its hash.
 const REMEMBERED: usize = 64;
 
-/// The statements of a simple query.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Texts {
-    /// `None` if the text contains no statement.
-    pub(super) first: Option<Arc<StatementText>>,
-    pub(super) others: Option<Arc<[Arc<StatementText>]>>,
-}
-
-impl Texts {
-    fn one(text: Arc<StatementText>) -> Self {
-        Self {
-            first: Some(text),
-            others: None,
-        }
-    }
-}
-
 /// A text that was sent before. Programs send the same few again and again.
 #[derive(Debug, Clone)]
 struct Remembered {
     /// Instead of the text: two texts with the same one would only be counted together.
     hash: u64,
     length: usize,
-    texts: Texts,
+    known: Arc<StatementText>,
 }
 
 /// The known statements of a session.
@@ -87,10 +69,7 @@ impl Names {
         text: &[u8],
     ) -> Arc<StatementText> {
         if name.is_empty() {
-            let one = |standard| Texts::one(listener.describe(text, standard));
-            let known = self.recall(observer, text, one).first;
-            // A simple query of the same text, if that has no statement.
-            let known = known.unwrap_or_else(|| listener.describe(text, false));
+            let known = self.unnamed(observer, listener, text);
             self.unnamed = Some(Arc::clone(&known));
             return known;
         }
@@ -107,53 +86,30 @@ impl Names {
         self.named.remove(name);
     }
 
-    /// The statements of a simple query.
-    pub(super) fn query(
+    /// A text that is sent without a name.
+    #[inline]
+    pub(super) fn unnamed(
         &mut self,
         observer: &Observer,
         listener: &dyn StatementListener,
         text: &[u8],
-    ) -> Texts {
-        self.recall(observer, text, |standard| {
-            let Some(split) = sql::split(text, standard) else {
-                return Texts::one(listener.describe(text, standard));
-            };
-            let mut told = split
-                .into_iter()
-                .map(|one| listener.describe(one, standard));
-            let first = told.next();
-            let others: Arc<[_]> = told.collect();
-            Texts {
-                first,
-                others: (!others.is_empty()).then_some(others),
-            }
-        })
-    }
-
-    /// What is remembered of a text, or else what `describe` finds out.
-    #[inline]
-    fn recall(
-        &mut self,
-        observer: &Observer,
-        text: &[u8],
-        describe: impl FnOnce(bool) -> Texts,
-    ) -> Texts {
+    ) -> Arc<StatementText> {
         let hash = hash_of(text);
         let slot = (hash >> 32) as usize % REMEMBERED;
-        if let Some(Some(known)) = self.remembered.get(slot)
-            && known.hash == hash
-            && known.length == text.len()
+        if let Some(Some(found)) = self.remembered.get(slot)
+            && found.hash == hash
+            && found.length == text.len()
         {
-            return known.texts.clone();
+            return Arc::clone(&found.known);
         }
-        let texts = describe(observer.has_standard_strings());
+        let known = listener.describe(text, observer.has_standard_strings());
         self.remembered.resize(REMEMBERED, None);
         self.remembered[slot] = Some(Remembered {
             hash,
             length: text.len(),
-            texts: texts.clone(),
+            known: Arc::clone(&known),
         });
-        texts
+        known
     }
 }
 

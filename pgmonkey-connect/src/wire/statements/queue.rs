@@ -79,6 +79,13 @@ impl Queue {
         self.rest.iter_mut().rev().chain(&mut self.first)
     }
 
+    /// Whether a statement is without the first byte of its answer, or may be left by the server.
+    #[inline]
+    pub(super) fn awaits(&self) -> bool {
+        let record = self.first.as_ref().and_then(|unit| unit.record.as_ref());
+        record.is_some_and(|record| record.first_at.is_none()) || !self.rest.is_empty()
+    }
+
     #[inline]
     pub(super) fn is_single(&self) -> bool {
         self.rest.is_empty()

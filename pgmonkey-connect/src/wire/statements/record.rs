@@ -137,7 +137,7 @@ impl StatementRecord {
     }
 
     #[inline]
-    fn begins(&self) -> Option<Instant> {
+    pub(super) fn begins(&self) -> Option<Instant> {
         self.began_at.or(self.sent_at)
     }
 }

@@ -7,6 +7,8 @@
 //! that is answered, except those that change nothing outside of a transaction. A simple
 //! query does not share a Sync; for it the `BEGIN` is a request of its own.
 
+use std::time::Instant;
+
 use super::super::framing::whole;
 use super::super::observer::{BeginPhase, Observer, Tracker};
 
@@ -213,9 +215,11 @@ impl Beginning {
         bytes: &mut [u8],
     ) -> usize {
         let (mut at, mut kept) = (0, 0);
+        // All of it has arrived at the same time.
+        let now = Instant::now();
         while at < bytes.len() {
             let Some(answer) = &mut self.answer else {
-                tracker.received(observer, &bytes[at..]);
+                tracker.received_at(observer, &bytes[at..], || now);
                 bytes.copy_within(at.., kept);
                 return kept + bytes.len() - at;
             };
@@ -228,7 +232,7 @@ impl Beginning {
             let hides = answer.hides;
             let piece = at..at + tracker.received_piece(&bytes[at..]);
             at = piece.end;
-            tracker.received(observer, &bytes[piece.clone()]);
+            tracker.received_at(observer, &bytes[piece.clone()], || now);
             if !hides {
                 let count = piece.len();
                 bytes.copy_within(piece, kept);

@@ -67,6 +67,7 @@ mod tenants;
 mod test_transaction;
 mod threads;
 mod tls;
+mod told_statements;
 mod transaction;
 mod transaction_deadline;
 mod transaction_options;

@@ -45,7 +45,7 @@ pub(crate) fn words(cell: &str) -> BTreeSet<String> {
 
 /// One span or event as it was reported.
 #[derive(Debug, Clone)]
-struct Told {
+pub(crate) struct Told {
     is_span: bool,
     name: &'static str,
     level: tracing::Level,
@@ -62,8 +62,12 @@ impl Told {
         }
     }
 
-    fn get(&self, field: &str) -> &str {
+    pub(crate) fn get(&self, field: &str) -> &str {
         self.fields.get(field).map_or("", String::as_str)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -116,7 +120,7 @@ impl Subscriber for Recorder {
 }
 
 /// Everything reported so far about the handle or the file called `name`.
-fn told_of(name: &str) -> Vec<Told> {
+pub(crate) fn told_of(name: &str) -> Vec<Told> {
     let all = recording().lock().expect("no panic");
     let names = |told: &&Told| match (told.fields.get("pool"), told.fields.get("file")) {
         (Some(pool), _) => pool == name,
@@ -139,6 +143,11 @@ pub(crate) fn warnings_about(name: &str) -> usize {
     let told = told_of(name).into_iter();
     told.filter(|told| told.level == tracing::Level::WARN)
         .count()
+}
+
+/// Starts recording.
+pub(crate) fn record() {
+    recording();
 }
 
 /// Starts recording events in this process; tests distinguish theirs by name.

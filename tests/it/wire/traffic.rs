@@ -5,10 +5,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use pgmonkey_connect::wire::{ObservedStream, Observer, WireState};
+use pgmonkey_connect::wire::{
+    ObservedStream, Observer, StatementListener, StatementRecord, StatementText, WireState,
+};
 use pgmonkey_tests::Outcome;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -77,8 +80,35 @@ impl AsyncWrite for Peer {
     }
 }
 
+/// The statements of a session: the text, its rows, its bytes in both directions, its outcome.
+#[derive(Debug, Default)]
+struct Statements(Mutex<Vec<String>>);
+
+impl StatementListener for Statements {
+    fn describe(&self, text: &[u8], _: bool) -> Arc<StatementText> {
+        Arc::new(StatementText {
+            operation: "SELECT",
+            summary: String::from_utf8_lossy(text).into(),
+            text: None,
+            key: 0,
+            slot: AtomicU32::new(0),
+        })
+    }
+
+    fn ended(&self, record: &StatementRecord) {
+        let text = &record.text.summary;
+        let (rows, sent, received) = (record.rows, record.sent, record.received);
+        let told = format!("{text}: {rows}, {sent}, {received}, {:?}", record.outcome);
+        self.0.lock().expect("one thread has it").push(told);
+    }
+}
+
+/// What is known of a session that was played back: its state after each event, and its statements.
+type Seen = (Vec<WireState>, Vec<String>);
+
 /// A session that is played back.
 struct Playback {
+    statements: Arc<Statements>,
     stream: ObservedStream<Peer>,
     peer: Peer,
     observer: Arc<Observer>,
@@ -88,8 +118,12 @@ impl Playback {
     fn new() -> Self {
         let peer = Peer::default();
         let observer = Arc::new(Observer::default());
+        let statements = Arc::new(Statements::default());
+        let listener = Arc::clone(&statements) as Arc<dyn StatementListener>;
+        let stream = ObservedStream::new(peer.clone(), Arc::clone(&observer), None);
         Self {
-            stream: ObservedStream::new(peer.clone(), Arc::clone(&observer), None),
+            statements,
+            stream: stream.reporting_to(Some(listener)),
             peer,
             observer,
         }
@@ -140,7 +174,7 @@ fn piece(pieces: &mut impl Iterator<Item = usize>) -> usize {
 fn play<I: Iterator<Item = usize>>(
     recording: &Recording,
     mut pieces: impl FnMut(usize) -> I,
-) -> Vec<WireState> {
+) -> Seen {
     let mut playback = Playback::new();
     let mut states = Vec::with_capacity(recording.events.len());
     for (at, event) in recording.events.iter().enumerate() {
@@ -156,10 +190,11 @@ fn play<I: Iterator<Item = usize>>(
         }
         states.push(playback.observer.state());
     }
-    states
+    let statements = std::mem::take(&mut *playback.statements.0.lock().expect("one thread"));
+    (states, statements)
 }
 
-fn whole(recording: &Recording) -> Vec<WireState> {
+fn whole(recording: &Recording) -> Seen {
     play(recording, |_| std::iter::empty())
 }
 
@@ -183,6 +218,7 @@ fn cuts(recording: &Recording) -> Vec<Vec<usize>> {
 fn a_segment_may_be_cut_in_two_anywhere() -> Outcome {
     for recording in sessions::all()? {
         let expected = whole(&recording);
+        assert!(!expected.1.is_empty(), "{}: no statement", recording.name);
         let cuts = cuts(&recording);
         let rounds = cuts.iter().map(Vec::len).max().unwrap_or_default();
         // One playback cuts every segment once.

@@ -10,6 +10,7 @@ use crate::command::configuration::ConfigFile;
 use crate::error::Error;
 use crate::ui::notes;
 use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::statements;
 use crate::ui::table::Table;
 
 use trial::{Findings, Trial};
@@ -112,6 +113,17 @@ fn report(out: &mut Output<'_>, config: &Config, trials: &[Trial]) -> Result<(),
         table.row([*name].into_iter().chain(cells));
     }
     out.table(&table)?;
+    for trial in trials {
+        // A single ping says nothing.
+        let found = trial
+            .findings
+            .iter()
+            .filter(|found| found.latency_ms.count > 1);
+        for found in found {
+            let title = format!("statements of {}", trial.connection_type);
+            statements::show(&title, &found.statements, out)?;
+        }
+    }
     complain(trials);
     let tested = |of: fn(&Trial) -> bool| trials.iter().filter(move |trial| of(trial));
     for (family, of) in [

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::transfer::interruption;
 use crate::ui::notes;
 use crate::ui::output::{Format, FormatOption, Output};
+use crate::ui::statements;
 use crate::ui::table::Table;
 
 use advice::Advice;
@@ -159,6 +160,11 @@ fn show(report: &Report, out: &mut Output<'_>) -> Result<(), Error> {
     }
     out.table(&table)?;
     out.line("")?;
+    let best = report.recommended.max_size;
+    if let Some(row) = report.sizes.iter().find(|row| row.size == best) {
+        let title = format!("statements of max_size {best}");
+        statements::show(&title, &row.statements, out)?;
+    }
     out.text(&chart::text(&report.sizes, report.recommended.max_size))?;
     out.line("")?;
     for size in &report.skipped {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use pgmonkey::{
     AsyncConnection, AsyncPool, Config, Connection, ConnectionType, Error, ErrorKind, Pool, Report,
-    Status,
+    Status, TopStatement,
 };
 use serde::Serialize;
 
 use crate::error::advice;
+use crate::ui::statements::{self, Statement};
 
 /// The result of testing one connection type.
 #[derive(Debug, Serialize)]
@@ -48,6 +49,8 @@ pub(crate) struct Findings {
     pub(crate) auth: Option<String>,
     pub(crate) tls: Option<Encryption>,
     pub(crate) pool: Option<Sizes>,
+    /// The statements that took the most time.
+    pub(crate) statements: Vec<Statement>,
 }
 
 /// How the session is encrypted.
@@ -84,6 +87,7 @@ struct Seen {
     report: Report,
     latencies: Vec<Duration>,
     status: Option<Status>,
+    top: Vec<TopStatement>,
 }
 
 /// Tests one type: opens it, acquires the sessions to be held from a pool, and pings the server.
@@ -137,6 +141,7 @@ fn normal(config: &Config, count: u32) -> Result<Seen, Error> {
         report,
         latencies,
         status: None,
+        top: connection.top_statements(statements::SHOWN),
     })
 }
 
@@ -163,6 +168,7 @@ fn pool(config: &Config, count: u32) -> Result<Seen, Error> {
         report,
         latencies,
         status: Some(status),
+        top: pool.top_statements(statements::SHOWN),
     })
 }
 
@@ -192,6 +198,7 @@ async fn async_normal(config: &Config, count: u32) -> Result<Seen, Error> {
         report,
         latencies,
         status: None,
+        top: connection.top_statements(statements::SHOWN),
     })
 }
 
@@ -218,6 +225,7 @@ async fn async_pool(config: &Config, count: u32) -> Result<Seen, Error> {
         report,
         latencies,
         status: Some(status),
+        top: pool.top_statements(statements::SHOWN),
     })
 }
 
@@ -244,6 +252,7 @@ fn findings(seen: Seen) -> Findings {
             max_size: status.max_size,
             reached: status.in_use,
         }),
+        statements: statements::rows(seen.top),
     }
 }
 

@@ -80,6 +80,7 @@ mod tests {
             operations: 1,
             per_second: *per_second,
             latency_ms: latency_ms.clone(),
+            statements: Vec::new(),
         };
         rates.iter().map(row).collect()
     }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::error::Error;
 use crate::transfer::relation::database;
+use crate::ui::statements::{self, Statement};
 
 /// The share of the time used as warm-up, so that statements are prepared and caches are warm.
 const WARM_UP: u32 = 5;
@@ -24,6 +25,8 @@ pub(crate) struct Measured {
     pub(crate) operations: u64,
     pub(crate) per_second: f64,
     pub(crate) latency_ms: Latency,
+    /// The statements that took the most time, without the wait for a session.
+    pub(crate) statements: Vec<Statement>,
 }
 
 /// From requesting a session to the response.
@@ -135,6 +138,7 @@ pub(crate) async fn size(
         let counted = done.map_err(|error| Error::failed(error.to_string()))??;
         all.add(counted).expect("equal bounds");
     }
+    let top = pool.top_statements(statements::SHOWN);
     pool.close();
     let millis = |micros: u64| micros as f64 / 1000.0;
     Ok(Measured {
@@ -147,6 +151,7 @@ pub(crate) async fn size(
             p99: millis(all.value_at_quantile(0.99)),
             max: millis(all.max()),
         },
+        statements: statements::rows(top),
     })
 }
 

@@ -489,7 +489,7 @@ pub(crate) fn statements_that_succeed_and_fail(on: &Fixture) {
     settings.port = vec![15432];
     let operations = Operations::new(&settings);
     let mut operation = Operation::new("SELECT", Duration::from_millis(3));
-    operation.rows = Some(2);
+    operation.rows = 2;
     operation.first_byte = Some(Duration::from_millis(1));
     operations.record(&operation);
     (operation.status_code, operation.error_type) = (Some("22012"), Some("22012"));

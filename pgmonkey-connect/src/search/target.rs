@@ -24,7 +24,6 @@ use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFail
 use crate::limits;
 use crate::stream::connector::Setup;
 use crate::telemetry::notices::{NoticeHook, Notices};
-use crate::telemetry::operations::Operations;
 use crate::telemetry::statements::StatementLog;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
@@ -39,7 +38,6 @@ pub struct ConnectTarget {
     target: Arc<str>,
     name: Arc<str>,
     notices: Arc<Notices>,
-    operations: Arc<Operations>,
     statements: Arc<StatementLog>,
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
@@ -85,8 +83,7 @@ impl ConnectTarget {
             local_settings: Self::local(delivery, &session, section)?,
             name: Arc::clone(&target),
             notices: Arc::new(Notices::new(Arc::clone(&target), None)),
-            operations: Arc::new(Operations::new(&config.connection_settings)),
-            statements: statement_log(&target, config),
+            statements: Arc::new(StatementLog::new(Arc::clone(&target), config)),
             target,
             config: config.clone(),
             section,
@@ -116,7 +113,7 @@ impl ConnectTarget {
             self.name = name;
         }
         self.notices = Arc::new(Notices::new(Arc::clone(&self.name), on_notice));
-        self.statements = statement_log(&self.name, &self.config);
+        self.statements = Arc::new(StatementLog::new(Arc::clone(&self.name), &self.config));
         self
     }
 
@@ -128,11 +125,6 @@ impl ConnectTarget {
     /// Reports the notices of the handle's sessions.
     pub(crate) fn notices(&self) -> &Arc<Notices> {
         &self.notices
-    }
-
-    /// The metrics of the statements that the handle's sessions run.
-    pub fn operations(&self) -> &Arc<Operations> {
-        &self.operations
     }
 
     /// The handle's name in events and metrics.
@@ -403,12 +395,6 @@ impl ConnectTarget {
         let names: Vec<_> = targets.iter().map(ToString::to_string).collect();
         names.join(",")
     }
-}
-
-fn statement_log(name: &Arc<str>, config: &Config) -> Arc<StatementLog> {
-    let namespace = config.connection_settings.effective_dbname();
-    let log = StatementLog::new(Arc::clone(name), (*namespace).into(), &config.statements);
-    Arc::new(log)
 }
 
 /// How session settings reach the server.

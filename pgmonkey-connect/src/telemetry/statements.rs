@@ -4,22 +4,21 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgmonkey_config::{StatementSettings, StatementTextMode};
+use pgmonkey_config::{Config, StatementTextMode};
 use tracing::Span;
 
 use super::event_limit::EventLimit;
+use super::operations::{Operation, Operations};
 use crate::sql::shape;
 use crate::status::StatementStatus;
-use crate::wire::{StatementListener, StatementRecord, StatementText, hash_of};
+use crate::wire::{StatementListener, StatementOutcome, StatementRecord, StatementText, hash_of};
 use checkout::Repeated;
-use metrics::Metrics;
 use table::Table;
 pub use table::TopStatement;
 
 mod checkout;
 mod events;
 mod histogram;
-mod metrics;
 mod spans;
 mod table;
 
@@ -41,22 +40,25 @@ pub struct StatementLog {
     slow_acquire: Option<Duration>,
     most: Option<u32>,
     table: Option<Mutex<Table>>,
+    operations: Operations,
     slow_limit: EventLimit,
     repeated_limit: EventLimit,
     acquire_limit: EventLimit,
 }
 
 impl StatementLog {
-    /// Reports the statements of the handle called `pool`, which run in the database `namespace`.
-    pub fn new(pool: Arc<str>, namespace: Arc<str>, settings: &StatementSettings) -> Self {
+    /// Reports the statements of the handle called `pool` with this configuration.
+    pub fn new(pool: Arc<str>, config: &Config) -> Self {
+        let settings = &config.statements;
         Self {
             pool,
-            namespace,
+            namespace: (*config.connection_settings.effective_dbname()).into(),
             mode: settings.statement_text,
             slow: settings.slow_statement.unwrap_or(NEVER),
             slow_acquire: settings.slow_acquire,
             most: settings.statements_per_checkout,
             table: settings.statement_stats.then(Mutex::default),
+            operations: Operations::new(&config.connection_settings),
             slow_limit: EventLimit::new(RATE, RATE),
             repeated_limit: EventLimit::new(RATE, RATE),
             acquire_limit: EventLimit::new(RATE, RATE),
@@ -84,7 +86,7 @@ impl StatementLog {
         self.table.is_some()
             || self.slow != NEVER
             || self.most.is_some()
-            || Metrics::ARE_ON
+            || Operations::ENABLED
             || tracing::level_enabled!(tracing::Level::DEBUG)
     }
 
@@ -97,7 +99,6 @@ impl StatementLog {
         self.is_wanted().then(|| {
             let session = SessionLog {
                 repeated: self.most.map(Repeated::new),
-                metrics: Metrics::new(&self.pool, &self.namespace, host, port),
                 host: host.into(),
                 port,
                 log: Arc::clone(self),
@@ -156,7 +157,6 @@ struct SessionLog {
     log: Arc<StatementLog>,
     host: Box<str>,
     port: u16,
-    metrics: Metrics,
     repeated: Option<Repeated>,
 }
 
@@ -175,7 +175,7 @@ impl StatementListener for SessionLog {
         if let Some(mut table) = log.table() {
             table.count(record, duration);
         }
-        self.metrics.record(record, duration);
+        log.operations.record(&operation(record, duration));
         if duration >= log.slow
             && let Some(suppressed) = log.slow_limit.allows(Instant::now())
         {
@@ -193,13 +193,30 @@ impl StatementListener for SessionLog {
     }
 }
 
+/// What the metrics say of a statement.
+#[inline]
+fn operation(record: &StatementRecord, duration: Duration) -> Operation<'_> {
+    let mut operation = Operation::new(record.text.operation, duration);
+    operation.first_byte = Some(record.first_byte());
+    operation.rows = record.rows;
+    operation.sent = record.sent;
+    operation.received = record.received;
+    operation.status_code = record.outcome.code();
+    operation.error_type = match record.outcome {
+        StatementOutcome::Done => None,
+        StatementOutcome::Failed(_) => operation.status_code,
+        StatementOutcome::Lost => Some("session_lost"),
+    };
+    operation
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn log(settings: &str) -> StatementLog {
         let config = pgmonkey_config::Config::from_yaml(settings).expect("valid");
-        StatementLog::new("p".into(), "d".into(), &config.statements)
+        StatementLog::new("p".into(), &config)
     }
 
     #[test]
@@ -236,7 +253,7 @@ mod tests {
         let session = |settings: &str| Arc::new(log(settings)).session("h", 1);
         assert!(session("{}").is_some());
         let off = session("statement_stats: false");
-        assert_eq!(off.is_some(), Metrics::ARE_ON);
+        assert_eq!(off.is_some(), Operations::ENABLED);
         assert!(session("{ statement_stats: false, slow_statement: 1 }").is_some());
     }
 }

@@ -120,6 +120,11 @@ pub(super) const RETURNED_ROWS: Definition = histogram(
     "rows returned by statements",
     ROWS,
 );
+pub(super) const AFFECTED_ROWS: Definition = count(
+    "pgmonkey.operation.rows",
+    "{row}",
+    "rows returned, changed or copied by statements",
+);
 pub(super) const SENT: Definition =
     count("pgmonkey.operation.sent", "By", "bytes sent for statements");
 pub(super) const RECEIVED: Definition = count(

@@ -16,6 +16,9 @@ const DEFAULT_PORT: u16 = 5432;
 const NAMES: usize = 32;
 const OTHER: &str = "OTHER";
 
+/// The operations whose rows are returned, rather than changed or copied.
+const RETURNS_ROWS: [&str; 6] = ["EXPLAIN", "FETCH", "SELECT", "SHOW", "TABLE", "VALUES"];
+
 /// One statement that has ended.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
@@ -26,8 +29,8 @@ pub struct Operation<'a> {
     pub duration: Duration,
     /// From the last byte of the request to the first byte of its answer.
     pub first_byte: Option<Duration>,
-    /// How many rows it returned.
-    pub rows: Option<u64>,
+    /// How many rows it returned, changed or copied.
+    pub rows: u64,
     /// Bytes sent for it.
     pub sent: u64,
     /// Bytes received for it.
@@ -54,7 +57,7 @@ impl Operation<'_> {
 /// Those of a name are looked up when it succeeds for the first time, those of a failure each time.
 pub struct Operations {
     of_server: Attributes,
-    known: [OnceLock<Known>; NAMES],
+    known: [OnceLock<Box<Known>>; NAMES],
 }
 
 impl Operations {
@@ -96,12 +99,12 @@ impl Operations {
     fn known(&self, name: &'static str) -> &Known {
         let (last, others) = self.known.split_last().expect("an array of NAMES");
         for slot in others {
-            let known = slot.get_or_init(|| Known::new(name, &self.named(name)));
+            let known = slot.get_or_init(|| Box::new(Known::new(name, &self.named(name))));
             if known.name == name {
                 return known;
             }
         }
-        last.get_or_init(|| Known::new(OTHER, &self.named(OTHER)))
+        last.get_or_init(|| Box::new(Known::new(OTHER, &self.named(OTHER))))
     }
 
     fn named(&self, name: &'static str) -> Attributes {
@@ -120,7 +123,9 @@ struct Known {
     name: &'static str,
     duration: Histogram,
     first_byte: Histogram,
-    rows: Histogram,
+    /// Of operations that return rows.
+    returned: Option<Histogram>,
+    rows: Counter,
     sent: Counter,
     received: Counter,
 }
@@ -131,7 +136,10 @@ impl Known {
             name,
             duration: Histogram::new(&all::OPERATION_DURATION, attributes),
             first_byte: Histogram::new(&all::FIRST_BYTE_TIME, attributes),
-            rows: Histogram::new(&all::RETURNED_ROWS, attributes),
+            returned: RETURNS_ROWS
+                .contains(&name)
+                .then(|| Histogram::new(&all::RETURNED_ROWS, attributes)),
+            rows: Counter::new(&all::AFFECTED_ROWS, attributes),
             sent: Counter::new(&all::SENT, attributes),
             received: Counter::new(&all::RECEIVED, attributes),
         }
@@ -143,9 +151,10 @@ impl Known {
         if let Some(first_byte) = operation.first_byte {
             self.first_byte.record_time(first_byte);
         }
-        if let Some(rows) = operation.rows {
-            self.rows.record(rows as f64);
+        if let Some(returned) = &self.returned {
+            returned.record(operation.rows as f64);
         }
+        self.rows.add(operation.rows);
         self.sent.add(operation.sent);
         self.received.add(operation.received);
     }

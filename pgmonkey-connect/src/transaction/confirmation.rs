@@ -16,6 +16,8 @@ use crate::backoff::pause;
 use crate::error::LostAnswer;
 use crate::{Deadline, Error};
 
+mod crashes;
+
 /// What identifies a server: three columns. The timeline is NULL on a standby. The statistics are
 /// reset when a server recovers from a crash, so their age shows whether one has happened.
 macro_rules! server {
@@ -59,11 +61,23 @@ struct Server {
 impl Server {
     fn of(columns: &[Option<&str>]) -> Option<Self> {
         let column = |at: usize| columns.get(at).copied().flatten().map(str::to_owned);
-        Some(Self {
+        let server = Self {
             system: column(0)?,
             timeline: column(1),
             statistics: column(2),
-        })
+        };
+        if let Some(statistics) = &server.statistics {
+            crashes::note(&server.system, statistics);
+        }
+        Some(server)
+    }
+
+    /// Whether the server is known to have crashed at least twice since then, up to `now`.
+    fn crashed_again(&self, now: &Self) -> bool {
+        match (&self.statistics, &now.statistics) {
+            (Some(then), Some(now)) => crashes::any_between(&self.system, then, now),
+            _ => false,
+        }
     }
 }
 
@@ -140,7 +154,8 @@ enum Verdict {
 /// The status that stands for an id that the server has not assigned yet.
 const UNASSIGNED: &str = "unassigned";
 
-fn judge(server: &Server, id: u64, answer: &Answer) -> Verdict {
+/// `crashed_again` says whether the server is known to have crashed more than once since the ticket.
+fn judge(server: &Server, id: u64, answer: &Answer, crashed_again: bool) -> Verdict {
     let now = &answer.server;
     if now.system != server.system {
         let why = "another database cluster answers, with another system identifier";
@@ -163,6 +178,11 @@ fn judge(server: &Server, id: u64, answer: &Answer) -> Verdict {
         // Since a crash, the status may be that of another transaction with the same id.
         match answer.recovered_to {
             Some(next) if next <= id => return Verdict::RolledBack,
+            Some(_) if crashed_again => {
+                let why = "the server has crashed more than once since, and may have assigned the \
+                           transaction's id again in between";
+                return Verdict::Unknown(why.to_owned());
+            }
             Some(_) => {}
             None => {
                 let why = "the server has recovered from a crash and may have assigned the \
@@ -275,7 +295,10 @@ impl Confirmation {
     pub fn answered(&mut self, answer: Result<Option<Answer>, Error>, now: Instant) -> Step {
         self.asked = self.asked.saturating_add(1);
         let verdict = match (answer, &self.ticket) {
-            (Ok(Some(answer)), Ok(ticket)) => judge(&ticket.server, self.id(), &answer),
+            (Ok(Some(answer)), Ok(ticket)) => {
+                let crashed_again = ticket.server.crashed_again(&answer.server);
+                judge(&ticket.server, self.id(), &answer, crashed_again)
+            }
             (Ok(_), _) => Verdict::Unknown("the server gave no answer".to_owned()),
             (Err(error), _) if error.is_transient() => {
                 // A question that the end of the time has cut short says less than the one before.

@@ -20,7 +20,7 @@ fn answer(status: Option<&str>) -> Answer {
 }
 
 fn verdict(answer: &Answer) -> Verdict {
-    judge(&server(), ID, answer)
+    judge(&server(), ID, answer, false)
 }
 
 /// After a crash from which the server recovered up to this id.
@@ -79,6 +79,24 @@ fn after_a_crash_only_an_id_that_survived_counts_as_committed() {
         Verdict::RolledBack,
         "another transaction with the same id"
     );
+}
+
+#[test]
+fn after_two_crashes_a_committed_id_may_be_another_transactions() {
+    let again = |status, to| judge(&server(), ID, &crashed(Some(status), Some(to)), true);
+    assert!(matches!(again("committed", ID + 1), Verdict::Unknown(_)));
+    assert_eq!(again("committed", ID), Verdict::RolledBack);
+    assert_eq!(again("aborted", ID + 1), Verdict::RolledBack);
+}
+
+#[test]
+fn a_crash_that_another_ticket_has_seen_counts() {
+    let server = |statistics: &str| {
+        Server::of(&[Some("of two crashes"), Some("00000001"), Some(statistics)]).unwrap()
+    };
+    let (first, second, third) = (server("1.5"), server("2.5"), server("3.5"));
+    assert!(first.crashed_again(&third));
+    assert!(!first.crashed_again(&second) && !second.crashed_again(&third));
 }
 
 #[test]

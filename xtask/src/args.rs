@@ -15,6 +15,8 @@ usage: cargo xtask <task> [options]
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
                                millisecond, contention, handles, observer, roundtrips, pinned;
                                BENCH_ROUNDS=N sets the number of rounds
+  bench weight [library...]    what a hello world with TLS costs to build: crates, processor time
+                               and size, beside deadpool-postgres, bb8-postgres and sqlx
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   fuzz [--seconds N] [--install] [target...]
                                run the fuzz targets, each from its kept corpus (default 60 seconds),

@@ -14,6 +14,7 @@ mod demo;
 mod install;
 mod process;
 mod servers;
+mod weight;
 
 #[cfg(feature = "checks")]
 mod book;
@@ -58,6 +59,9 @@ fn run(task: Task) -> anyhow::Result<()> {
             Ok(())
         }
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
+        Task::Bench(options) if options.filters.first().is_some_and(|name| name == "weight") => {
+            weight::run(&options.filters[1..])
+        }
         Task::Bench(options) => demo::run(&options, &demo::BENCH),
         task => check(task),
     }

@@ -16,11 +16,11 @@ enum Mood {
     SoSo,
 }
 
-/// `CREATE TYPE spot AS (shelf text, height int4)`
+/// `CREATE TYPE spot AS (room text, height int4)`
 #[derive(Debug, Clone, PartialEq, ToSql, FromSql)]
 #[postgres(name = "spot")]
 struct Spot {
-    shelf: String,
+    room: String,
     height: i32,
 }
 // ANCHOR_END: own
@@ -104,13 +104,13 @@ async fn own_types(pool: &AsyncPool) -> Result<(), Error> {
     client
         .batch_execute(
             "CREATE TYPE pg_temp.mood AS ENUM ('happy', 'so-so');
-             CREATE TYPE pg_temp.spot AS (shelf text, height int4)",
+             CREATE TYPE pg_temp.spot AS (room text, height int4)",
         )
         .await?;
     let (mood, spot) = (
         Mood::SoSo,
         Spot {
-            shelf: "left".into(),
+            room: "left".into(),
             height: 2,
         },
     );

@@ -148,7 +148,7 @@ fn values_of_other_crates_and_own_types_are_the_same_when_read() -> Outcome {
 NULL: None
 json: ["id","name"]
 in the array: 2
-composite: Spot { shelf: "left", height: 2 }
+composite: Spot { room: "left", height: 2 }
 "#;
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     Ok(())

@@ -69,6 +69,7 @@ const CHOICES: &[Choices] = &[
     of(C, "require_auth", &[&[""], &["'md5,none'", "[none, md5]", "'none, md5'"], &["'!md5'"]]),
     of(C, "client_encoding", &[&["", "UTF8", "auto", "utf-8"]]),
     of(C, "autocommit", &[&["", "false", "off"], &["true", "'1'"]]),
+    of(C, "follow_dns", &[&["", "false", "off"], &["true", "'1'"]]),
     of("sync_settings", "statement_timeout", &[&["", "null"], &["30000", "'30000'"], &["''"]]),
     of("sync_settings", "search_path", &[&[""], &["'app,public'", "[app, public]"]]),
     of("async_settings", "jit", &[&[""], &["off", "'off'"], &["'on'", "on"]]),
@@ -294,7 +295,7 @@ prop_compose! {
         keepalives in [option::of(1..=32767u32), option::of(1..=32767u32)],
         unacknowledged in option::of(1..=i32::MAX as u32),
         count in option::of(0..=127u32),
-        flags: [bool; 3],
+        flags: [bool; 4],
         attrs in select(vec![TargetSessionAttrs::Any, TargetSessionAttrs::PreferStandby]),
         source in option::of(reference()),
         balance in select(vec![LoadBalanceHosts::Disable, LoadBalanceHosts::Random]),
@@ -330,7 +331,7 @@ prop_compose! {
             keepalives.map(|time| time.map(|seconds| Duration::from_secs(seconds.into())));
         c.tcp_user_timeout = unacknowledged.map(|millis| Duration::from_millis(millis.into()));
         c.keepalives_count = count;
-        [c.sslsni, c.keepalives, c.autocommit] = flags;
+        [c.sslsni, c.keepalives, c.autocommit, c.follow_dns] = flags;
         c.target_session_attrs = attrs;
         c.load_balance_hosts = balance;
         c.pooler = pooler;

@@ -75,6 +75,7 @@ const TYPED: &[(&str, &str)] = &[
     ("connection_settings", "tcp_user_timeout"),
     ("connection_settings", "target_session_attrs"),
     ("connection_settings", "load_balance_hosts"),
+    ("connection_settings", "follow_dns"),
     ("connection_settings", "pooler"),
     ("connection_settings", "session_settings"),
     ("connection_settings", "client_encoding"),

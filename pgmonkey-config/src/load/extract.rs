@@ -109,6 +109,7 @@ fn connection(reader: &mut Reader<'_>) -> ConnectionSettings {
         tcp_user_timeout: reader.milliseconds("tcp_user_timeout"),
         target_session_attrs: reader.word("target_session_attrs"),
         load_balance_hosts: reader.word("load_balance_hosts"),
+        follow_dns: reader.flag("follow_dns", default.follow_dns),
         pooler: reader.optional_word("pooler"),
         session_settings: reader.word("session_settings"),
         autocommit: reader.flag("autocommit", default.autocommit),

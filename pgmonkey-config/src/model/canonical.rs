@@ -83,6 +83,7 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
         tcp_user_timeout,
         target_session_attrs,
         load_balance_hosts,
+        follow_dns,
         pooler,
         session_settings,
         autocommit,
@@ -109,6 +110,7 @@ fn connection(out: &mut Writer, settings: &ConnectionSettings) {
     out.optional_text(30, pooler.map(|pooler| pooler.as_str()));
     let delivery = (*session_settings != SettingsDelivery::default()).then_some(session_settings);
     out.optional_text(31, delivery.map(|delivery| delivery.as_str()));
+    out.optional_text(36, follow_dns.then_some("true"));
 }
 
 /// How the session is encrypted, and how both sides authenticate.

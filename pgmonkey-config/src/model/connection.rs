@@ -187,6 +187,9 @@ pub struct ConnectionSettings {
     pub target_session_attrs: TargetSessionAttrs,
     /// The order in which hosts are tried. Default: as written.
     pub load_balance_hosts: LoadBalanceHosts,
+    /// Whether sessions end that are at an address which their host's name no longer has. Default:
+    /// false.
+    pub follow_dns: bool,
     /// The connection pooler between the program and the server. `None`: detected when needed.
     pub pooler: Option<Pooler>,
     /// How session settings reach the server. Default: `verify`.
@@ -239,6 +242,7 @@ impl fmt::Debug for ConnectionSettings {
             tcp_user_timeout,
             target_session_attrs,
             load_balance_hosts,
+            follow_dns,
             pooler,
             session_settings,
             autocommit,
@@ -254,7 +258,7 @@ impl fmt::Debug for ConnectionSettings {
             ssl_min_protocol_version ssl_max_protocol_version channel_binding require_auth
             connect_timeout application_name options
             keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout
-            target_session_attrs load_balance_hosts pooler session_settings autocommit)
+            target_session_attrs load_balance_hosts follow_dns pooler session_settings autocommit)
         .finish()
     }
 }
@@ -300,6 +304,7 @@ impl Default for ConnectionSettings {
             tcp_user_timeout: None,
             target_session_attrs: TargetSessionAttrs::default(),
             load_balance_hosts: LoadBalanceHosts::default(),
+            follow_dns: false,
             pooler: None,
             session_settings: SettingsDelivery::default(),
             autocommit: false,

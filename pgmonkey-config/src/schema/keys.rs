@@ -227,6 +227,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Connection, "tcp_user_timeout", Kind::Milliseconds { min: 1, max: i32::MAX as u32 }, "the system's default", "How long sent data may stay unacknowledged."),
     key(Connection, "target_session_attrs", Kind::Word(words::<TargetSessionAttrs>), "any", "Which servers are acceptable."),
     key(Connection, "load_balance_hosts", Kind::Word(words::<LoadBalanceHosts>), "disable", "`random` shuffles the hosts for each session."),
+    key(Connection, "follow_dns", Kind::Flag, "false", "Whether names are resolved again every two seconds, and sessions end, as soon as they are released, whose address the name no longer has."),
     key(Connection, "pooler", Kind::Word(words::<Pooler>), "detected", "The connection pooler in front of the server: `none`, or one that assigns a server session to each client (`session`), to each transaction or to each statement."),
     key(Connection, "session_settings", Kind::Word(words::<SettingsDelivery>), "verify", "How sync_settings and async_settings reach the server: in the startup packet (`startup`), by a statement (`statements`), with each transaction (`transaction`), or in the startup packet with one check for each pool and address (`verify`)."),
     key(Connection, "client_encoding", Kind::Word(encodings), "UTF8", "The drivers support only UTF-8."),

@@ -199,6 +199,7 @@ fn connection(settings: &ConnectionSettings, form: Form) -> Map {
         settings.target_session_attrs.as_str(),
     );
     map.text("load_balance_hosts", settings.load_balance_hosts.as_str());
+    map.flag("follow_dns", settings.follow_dns);
     let pooler = settings.pooler.map(|pooler| pooler.as_str());
     map.optional_text("pooler", pooler);
     map.text("session_settings", settings.session_settings.as_str());

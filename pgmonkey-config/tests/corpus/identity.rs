@@ -147,6 +147,7 @@ fn every_value_counts() {
         "tcp_user_timeout: 1",
         "target_session_attrs: primary",
         "load_balance_hosts: random",
+        "follow_dns: true",
         "pooler: none",
         "pooler: session",
         "session_settings: statements",

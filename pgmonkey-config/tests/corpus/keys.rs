@@ -47,6 +47,7 @@ fn every_key_has_its_effect() {
         "tcp_user_timeout: 1",
         "target_session_attrs: primary",
         "load_balance_hosts: random",
+        "follow_dns: true",
         "pooler: transaction",
         "session_settings: startup",
         "session_settings: transaction",
@@ -137,6 +138,7 @@ fn empty_and_null_mean_not_set() {
         "tcp_user_timeout",
         "target_session_attrs",
         "load_balance_hosts",
+        "follow_dns",
         "pooler",
         "session_settings",
         "client_encoding",
@@ -202,6 +204,10 @@ fn values_of_the_wrong_type_are_named() {
             ["autocommit", "`maybe`", "true or false"],
         ),
         ("autocommit: 2", ["autocommit", "`2`", "true or false"]),
+        (
+            "follow_dns: often",
+            ["follow_dns", "`often`", "true or false"],
+        ),
         (
             "connect_timeout: abc",
             ["connect_timeout", "`abc`", "seconds"],

@@ -501,13 +501,13 @@ twin! {
         is_without_settings(&go!(pool.execute(&insert, &[])).expect_err("refused"));
         is_without_settings(&go!(pool.query("SELECT $1::int", &[&1])).expect_err("refused"));
         is_without_settings(&go!(pool.batch_execute(&insert)).expect_err("refused"));
-        is_without_settings(&go!(pool.query_raw(&insert, &[])).err().expect("refused"));
-        is_without_settings(&go!(pool.copy_out(&copy)).err().expect("refused"));
+        is_without_settings(&go!(pool.query_raw(&insert, &[])).expect_err("refused"));
+        is_without_settings(&go!(pool.copy_out(&copy)).expect_err("refused"));
         let mut guard = go!(pool.acquire())?;
         is_without_settings(&go!(guard.execute(&insert, &[])).expect_err("refused"));
         is_without_settings(&go!(guard.batch_execute("BEGIN")).expect_err("refused"));
-        is_without_settings(&go!(guard.prepare_cached(&insert)).err().expect("refused"));
-        is_without_settings(&go!(guard.query_raw(&insert, &[])).err().expect("refused"));
+        is_without_settings(&go!(guard.prepare_cached(&insert)).expect_err("refused"));
+        is_without_settings(&go!(guard.query_raw(&insert, &[])).expect_err("refused"));
         // They leave the session as it was.
         go!(guard.begin())?;
         go!(guard.execute(&insert, &[]))?;

@@ -31,6 +31,7 @@ use crate::telemetry::events;
 mod closing;
 mod deferred;
 mod member;
+mod refusal;
 mod sleeping;
 
 pub use closing::{Drained, close, drained};
@@ -63,9 +64,7 @@ pub trait Shell: Send + Sync + Sized + 'static {
     fn end_reason(session: &Self::Session, now: Instant) -> Option<CloseReason>;
 
     /// Hands a session to its caller.
-    fn acquired(session: &Self::Session, caller: &Caller) {
-        let _ = (session, caller);
-    }
+    fn acquired(_: &Self::Session, _: &Caller) {}
 
     /// Takes a session back from its caller: releases it if it is clean, otherwise cleans it first.
     fn release(checkout: Checkout<Self>);
@@ -266,15 +265,6 @@ impl<S> PoolCore<S> {
         timeout.budget = self.membership().and_then(Membership::holders);
         let error = Error::Timeout(Arc::new(timeout));
         events::acquire_failed(self.label.name(), waited, &error);
-        error
-    }
-
-    fn queue_full(&self) -> Error {
-        let error = Error::QueueFull {
-            target: Arc::clone(self.label.target()),
-            status: Box::new(self.status()),
-        };
-        events::acquire_failed(self.label.name(), Duration::ZERO, &error);
         error
     }
 

@@ -83,7 +83,7 @@ impl ConnectTarget {
             local_settings: Self::local(delivery, &session, section)?,
             name: Arc::clone(&target),
             notices: Arc::new(Notices::new(Arc::clone(&target), None)),
-            statements: Arc::new(StatementLog::new(Arc::clone(&target), config)),
+            statements: StatementLog::of(&target, config),
             target,
             config: config.clone(),
             section,
@@ -109,11 +109,9 @@ impl ConnectTarget {
     /// Sets the handle's name in events, which is its target by default, and the hook for notices.
     #[must_use]
     pub fn named(mut self, name: Option<Arc<str>>, on_notice: Option<NoticeHook>) -> Self {
-        if let Some(name) = name {
-            self.name = name;
-        }
+        self.name = name.unwrap_or(self.name);
         self.notices = Arc::new(Notices::new(Arc::clone(&self.name), on_notice));
-        self.statements = Arc::new(StatementLog::new(Arc::clone(&self.name), &self.config));
+        self.statements = StatementLog::of(&self.name, &self.config);
         self
     }
 

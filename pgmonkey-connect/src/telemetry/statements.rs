@@ -47,12 +47,12 @@ pub struct StatementLog {
 }
 
 impl StatementLog {
-    /// Reports the statements of the handle called `pool` with this configuration.
-    pub fn new(pool: Arc<str>, config: &Config) -> Self {
+    /// Reports the statements of the handle called `pool`.
+    pub(crate) fn of(pool: &Arc<str>, config: &Config) -> Arc<Self> {
         let settings = &config.statements;
-        Self {
-            pool,
-            namespace: (*config.connection_settings.effective_dbname()).into(),
+        Arc::new(Self {
+            pool: Arc::clone(pool),
+            namespace: config.connection_settings.effective_dbname().into(),
             mode: settings.statement_text,
             slow: settings.slow_statement.unwrap_or(NEVER),
             slow_acquire: settings.slow_acquire,
@@ -62,7 +62,7 @@ impl StatementLog {
             slow_limit: EventLimit::new(RATE, RATE),
             repeated_limit: EventLimit::new(RATE, RATE),
             acquire_limit: EventLimit::new(RATE, RATE),
-        }
+        })
     }
 
     /// The texts that have taken the most time since the handle was opened, at most `most`; none

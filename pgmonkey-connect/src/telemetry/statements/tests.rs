@@ -7,9 +7,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::*;
 use crate::wire::{ObservedStream, Observer};
 
-fn log(settings: &str) -> StatementLog {
-    let config = pgmonkey_config::Config::from_yaml(settings).expect("valid");
-    StatementLog::new("p".into(), &config)
+fn log(settings: &str) -> Arc<StatementLog> {
+    let config = Config::from_yaml(settings).expect("valid");
+    StatementLog::of(&"p".into(), &config)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn texts_that_differ_in_their_literals_are_one() {
 
 #[test]
 fn nothing_listens_if_nothing_is_asked_for() {
-    let session = |settings: &str| Arc::new(log(settings)).session("h", 1);
+    let session = |settings: &str| log(settings).session("h", 1);
     assert!(session("{}").is_some());
     let off = session("statement_stats: false");
     assert_eq!(off.is_some(), Operations::ENABLED);

@@ -338,3 +338,39 @@ async fn copies_are_told_in_tasks() -> Outcome {
     check_copies(&on, &copies, [line, out], &pool.top_statements(100));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_share_a_session_are_told_apart() -> Outcome {
+    record();
+    let on = Fixture::new();
+    let sections = "slow_statement: 25ms\nasync_pool_settings: { max_size: 1, multiplex: true }\n";
+    let pool = aio::Builder::new(&on.config(sections));
+    let pool = pool.name(&*on.name).pool().await?;
+    let ways = ["way_one", "way_two", "way_three"];
+    let texts = ways.map(|way| format!("SELECT pg_sleep({SLEEP}) AS {way}"));
+    // Prepared first, so that all three are sent one behind the other.
+    for text in &texts {
+        pool.query(&**text, &[]).await?;
+    }
+    let [one, two, three] = texts.each_ref().map(|text| pool.query(&**text, &[]));
+    let (one, two, three) = tokio::join!(one, two, three);
+    assert_eq!([one?, two?, three?].map(|rows| rows.len()), [1; 3]);
+    drop(pool.acquire().await?);
+    let mut waits = 0.0;
+    for way in ways {
+        let told = told_in(&on.name, way);
+        assert_eq!(told.len(), 2, "{way}: {told:?}");
+        for told in told {
+            let seconds = |field: &str| told.get(field).parse::<f64>().expect("a number");
+            assert!(seconds("duration_seconds") >= SLEEP, "{told:?}");
+            assert_eq!((told.get("rows"), told.get("code")), ("1", ""), "{told:?}");
+            assert!(told.get("place").contains(file!()), "{told:?}");
+            waits += seconds("wait_seconds");
+        }
+        let top = pool.top_statements(100);
+        let is = |top: &&TopStatement| top.summary == "SELECT" && top.count == 2;
+        assert_eq!(top.iter().filter(is).count(), 3, "{top:?}");
+    }
+    assert!(waits >= SLEEP, "none waited for another: {waits}");
+    Ok(())
+}

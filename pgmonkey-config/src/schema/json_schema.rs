@@ -14,6 +14,8 @@ const DURATION: &str = r"^\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*(ms|s|m|h)?\s*$";
 /// What counts as true or false in a text, in any case.
 const FLAG: &str = r"^\s*([Tt][Rr][Uu][Ee]|[Oo][Nn]|[Yy][Ee][Ss]|1|[Ff][Aa][Ll][Ss][Ee]|[Oo][Ff][Ff]|[Nn][Oo]|0)\s*$";
 const ENCODING: &str = r"^([Uu][Tt][Ff]-?8|[Uu][Nn][Ii][Cc][Oo][Dd][Ee]|[Aa][Uu][Tt][Oo])$";
+/// What turns off a report that has no limit by default.
+const OFF: &str = "off";
 const PORT: &str = r"^\s*\+?0*[1-9][0-9]{0,4}\s*$";
 const PORTS: &str = r"^\s*(\+?[0-9]{1,5})?\s*(,\s*(\+?[0-9]{1,5})?\s*)*$";
 
@@ -187,8 +189,8 @@ fn property(key: &Key) -> Value {
     let mut kinds = kinds(key.kind);
     match key.name {
         "client_encoding" => kinds = vec![json!({ "type": "string", "pattern": ENCODING })],
-        "leak_warning" => kinds.push(json!({ "const": "off" })),
         "password" => kinds.push(command()),
+        _ if key.default == OFF => kinds.push(json!({ "const": OFF })),
         _ => {}
     }
     let mut schema = with_substitutes(&description, kinds);

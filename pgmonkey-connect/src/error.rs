@@ -267,10 +267,20 @@ pub enum Error {
     #[error(fmt = write_database)]
     Database(Arc<tokio_postgres::Error>),
 
+    /// A server that is a standby refused a write (SQLSTATE 25006), and `target_session_attrs` does
+    /// not ask for a standby: as after a failover, when the primary has become one. Transient:
+    /// nothing was written, and the session is replaced when it is released.
+    #[error(
+        "the server has become a standby, and refused the write: {}",
+        DriverText(.0)
+    )]
+    UnexpectedStandby(Arc<tokio_postgres::Error>),
+
     /// The session ended between or during statements, for a reason that the driver's error does
     /// not give: an administrator ended it (SQLSTATE 57P01), the server crashed (57P02), a server
     /// timeout expired (`idle_in_transaction_session_timeout`: 25P03, `idle_session_timeout`:
-    /// 57P05, `transaction_timeout`: 25P04), or the server exceeded a limit on the client side.
+    /// 57P05, `transaction_timeout`: 25P04), the server exceeded a limit on the client side, or its
+    /// host stood still while another one took over.
     /// Nothing of a statement in progress is kept; where that is not certain, the error is
     /// [`Error::OutcomeUnknown`] or [`Error::CommitUnknown`].
     ///

@@ -15,6 +15,7 @@
 //! | which servers to try, in which order | [`plan`], [`ServerSearch`] |
 //! | which password to use | [`credentials`] |
 //! | whether the server has the requested role | [`role`] |
+//! | whether sessions are given up because another host has taken over | [`failover`] |
 //! | how a socket becomes an encrypted session whose state is known | [`Connector`], [`wire`] |
 //! | why no session could be opened | [`failure`] |
 //! | why a session ended | [`SessionEnd`] |
@@ -87,7 +88,7 @@ pub use deadline::Deadline;
 pub use error::failure;
 pub use pool::{expiry, hook, recycle};
 pub use process::exit;
-pub use search::{credentials, plan, startup};
+pub use search::{credentials, failover, plan, startup};
 pub use session::{
     answer, cursor, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
     statement_cache, test_transaction, unread,

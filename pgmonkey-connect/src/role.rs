@@ -92,6 +92,11 @@ impl Requirement {
         }
     }
 
+    /// Whether the session is to be at a server that accepts writes, as far as that is known.
+    pub(crate) fn expects_writes(self) -> bool {
+        !matches!(self, Self::ReadOnly | Self::Standby)
+    }
+
     /// The query for a server that announces nothing.
     pub fn question(self) -> &'static str {
         match self {

@@ -106,6 +106,8 @@ pub enum CloseReason {
     Dirty,
     /// Its server no longer has the role that `target_session_attrs` asks for.
     Role,
+    /// Its host name no longer has its address (`follow_dns`).
+    Address,
     /// A hook discarded it or failed.
     Hook,
     /// It made room for a caller in another runtime, or its own runtime has ended.
@@ -118,12 +120,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in declaration order.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Lifetime,
         Self::Idle,
         Self::Dead,
         Self::Dirty,
         Self::Role,
+        Self::Address,
         Self::Hook,
         Self::Moved,
         Self::Budget,
@@ -138,6 +141,7 @@ impl CloseReason {
             Self::Dead => "dead",
             Self::Dirty => "dirty",
             Self::Role => "role",
+            Self::Address => "address",
             Self::Hook => "hook",
             Self::Moved => "moved",
             Self::Budget => "budget",
@@ -160,6 +164,8 @@ pub struct Closed {
     pub dirty: u64,
     /// See [`CloseReason::Role`].
     pub role: u64,
+    /// See [`CloseReason::Address`].
+    pub address: u64,
     /// See [`CloseReason::Hook`].
     pub hook: u64,
     /// See [`CloseReason::Moved`].
@@ -174,7 +180,7 @@ impl Closed {
     /// The sum over all reasons.
     pub fn total(&self) -> u64 {
         let by_age = self.lifetime + self.idle;
-        let by_state = self.dead + self.dirty + self.role + self.hook;
+        let by_state = self.dead + self.dirty + self.role + self.address + self.hook;
         by_age + by_state + self.moved + self.budget + self.shutdown
     }
 
@@ -185,6 +191,7 @@ impl Closed {
             CloseReason::Dead => &mut self.dead,
             CloseReason::Dirty => &mut self.dirty,
             CloseReason::Role => &mut self.role,
+            CloseReason::Address => &mut self.address,
             CloseReason::Hook => &mut self.hook,
             CloseReason::Moved => &mut self.moved,
             CloseReason::Budget => &mut self.budget,

@@ -23,6 +23,7 @@ mod errors;
 mod execute;
 mod exit;
 mod exported;
+mod failover;
 mod fork;
 mod frozen;
 mod hooks;

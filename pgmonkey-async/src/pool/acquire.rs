@@ -250,9 +250,10 @@ impl Shared {
     }
 
     /// Opens a session.
-    async fn open_session(&self, permit: Option<Permit>) -> Result<Box<Session>, Error> {
+    async fn open_session(self: &Arc<Self>, permit: Option<Permit>) -> Result<Box<Session>, Error> {
         self.check_first()?;
         let opened = self.engine.open().await?;
+        self.watch_hosts();
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.factory.connect_target);
         let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());

@@ -17,6 +17,7 @@ use crate::session::prepared::Statements;
 use self::multiplex::Multiplex;
 
 pub(crate) mod acquire;
+mod failover;
 pub(crate) mod maintenance;
 pub(crate) mod multiplex;
 

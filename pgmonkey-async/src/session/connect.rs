@@ -11,8 +11,8 @@ use pgmonkey_connect::notices::Notices;
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::Restore;
 use pgmonkey_connect::{
-    ConnectAttempt, ConnectTarget, ConnectedTo, Connector, Error, OpenFailure, SettingsMode, Step,
-    limits,
+    ConnectAttempt, ConnectTarget, ConnectedTo, Connector, Error, OpenFailure, ServerSearch,
+    SettingsMode, Step, limits,
 };
 use tokio::net::{UnixStream, lookup_host};
 use tokio::runtime::Handle;
@@ -57,7 +57,15 @@ pub(crate) async fn connect(
     connect_target: &ConnectTarget,
     options: ConnectOptions<'_>,
 ) -> Result<Connected, Error> {
-    let mut connect = connect_target.search();
+    carry_out(connect_target, connect_target.search(), options).await
+}
+
+/// Carries out a search, and returns the session that it found.
+pub(crate) async fn carry_out(
+    connect_target: &ConnectTarget,
+    mut connect: ServerSearch<'_>,
+    options: ConnectOptions<'_>,
+) -> Result<Connected, Error> {
     loop {
         match connect.next(Instant::now())? {
             Step::Resolve {
@@ -240,7 +248,11 @@ async fn through(
 
 /// Resolves a name until the deadline: the system's resolver has a limit of its own, which is
 /// longer.
-async fn resolve(name: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
+pub(crate) async fn resolve(
+    name: &str,
+    port: u16,
+    deadline: Option<Instant>,
+) -> io::Result<Vec<IpAddr>> {
     let found = within(deadline, lookup_host((name, port))).await;
     let found = found.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
     Ok(found.map(|address| address.ip()).collect())

@@ -146,8 +146,8 @@ impl Session {
     pub(crate) fn end_reason(&self, now: Instant) -> Option<CloseReason> {
         if self.ends.is_some_and(|end| now >= end) {
             Some(CloseReason::Lifetime)
-        } else if self.connected_to.is_broken() {
-            Some(CloseReason::Role)
+        } else if let Some(reason) = self.connected_to.misplaced() {
+            Some(reason)
         } else if self.client.is_closed() || self.state() == WireState::Closed {
             Some(match self.activity.was_cut_off() {
                 true => CloseReason::Moved,

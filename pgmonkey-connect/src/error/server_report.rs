@@ -8,7 +8,9 @@ impl Error {
     /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {
-            Self::Database(error) | Self::TypeLookupsLost(error) => error.code(),
+            Self::Database(error)
+            | Self::UnexpectedStandby(error)
+            | Self::TypeLookupsLost(error) => error.code(),
             Self::Connect(failure) => failure.code(),
             Self::SessionEnded(end) => end.code(),
             Self::SessionSetting { code, .. } => code.as_ref(),
@@ -26,7 +28,7 @@ impl Error {
     /// server.
     pub fn as_db_error(&self) -> Option<&DbError> {
         match self {
-            Self::Database(error) => error.as_db_error(),
+            Self::Database(error) | Self::UnexpectedStandby(error) => error.as_db_error(),
             Self::Connect(failure) => failure.as_db_error(),
             Self::Timeout(timeout) => timeout.last_error.as_ref()?.as_db_error(),
             Self::Hook(failure) => failure.as_db_error(),

@@ -40,6 +40,7 @@ enum Reason {
     },
     Limit(LimitExceeded),
     GivenUp(&'static str),
+    Abandoned(String),
 }
 
 impl Reason {
@@ -49,6 +50,9 @@ impl Reason {
         }
         if let Some(reason) = observer.condemned() {
             return Some(Self::GivenUp(reason));
+        }
+        if let Some(reason) = observer.abandoned() {
+            return Some(Self::Abandoned(reason.to_owned()));
         }
         let failure = observer.end_reason()?;
         let code = SqlState::from_code(&failure.code);
@@ -79,11 +83,11 @@ impl SessionEnd {
     }
 
     /// The server's SQLSTATE; `None` if the client ended the session: because the server exceeded a
-    /// limit, or because a call left the session unusable.
+    /// limit, because a call left the session unusable, or because another host has taken over.
     pub fn code(&self) -> Option<&SqlState> {
         match &self.reason {
             Reason::Server { code, .. } => Some(code),
-            Reason::Limit(_) | Reason::GivenUp(_) => None,
+            Reason::Limit(_) | Reason::GivenUp(_) | Reason::Abandoned(_) => None,
         }
     }
 
@@ -92,13 +96,14 @@ impl SessionEnd {
     pub fn message(&self) -> Option<&str> {
         match &self.reason {
             Reason::Server { message, .. } => Some(message),
-            Reason::Limit(_) | Reason::GivenUp(_) => None,
+            Reason::Limit(_) | Reason::GivenUp(_) | Reason::Abandoned(_) => None,
         }
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {
         match &self.reason {
             Reason::Server { kind, .. } => *kind,
+            Reason::Abandoned(_) => ErrorKind::Transient,
             Reason::Limit(_) | Reason::GivenUp(_) => ErrorKind::Other,
         }
     }
@@ -115,6 +120,7 @@ impl fmt::Display for SessionEnd {
             ),
             Reason::Limit(exceeded) => exceeded.fmt(f),
             Reason::GivenUp(reason) => f.write_str(reason),
+            Reason::Abandoned(reason) => f.write_str(reason),
         }
     }
 }
@@ -132,7 +138,12 @@ impl Error {
         error: tokio_postgres::Error,
         observer: impl Into<Option<&'a Observer>>,
     ) -> Self {
-        match SessionEnd::of(error, observer.into()) {
+        let observer = observer.into();
+        let is_refused_write = error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION);
+        if is_refused_write && observer.is_some_and(Observer::is_unexpected_standby) {
+            return Self::UnexpectedStandby(Arc::new(error));
+        }
+        match SessionEnd::of(error, observer) {
             Ok(end) => Self::SessionEnded(Arc::new(end)),
             Err(error) => error.into(),
         }

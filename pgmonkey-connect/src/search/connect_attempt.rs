@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::connected_to::ConnectedTo;
+use super::failover::Failover;
 use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
 use super::target::SettingsMode;
@@ -26,6 +27,8 @@ pub struct ConnectAttempt {
     pub(super) deadline: Option<Instant>,
     pub(super) driver: [tokio_postgres::Config; 2],
     pub(super) local_settings: Option<Arc<LocalSettings>>,
+    /// What watches the session's host; `None` for a probe.
+    pub(super) failover: Option<Arc<Failover>>,
 }
 
 /// Omits the driver's settings: their `options` contain session settings, which may be secret.
@@ -54,7 +57,14 @@ impl ConnectAttempt {
     /// It enforces the deadline until [`ConnectedTo::accept`].
     pub fn connector(&mut self) -> Connector {
         self.connector = self.connector.anew();
-        self.connector.observer().hold_deadline();
+        let observer = self.connector.observer();
+        observer.hold_deadline();
+        if self.requirement.expects_writes() {
+            observer.expect_writes();
+        }
+        if let Some(failover) = &self.failover {
+            failover.add(&self.attempt, self.requirement, observer);
+        }
         self.connector.clone()
     }
 

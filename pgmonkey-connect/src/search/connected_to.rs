@@ -10,6 +10,7 @@ use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
 use crate::Error;
 use crate::role::Requirement;
+use crate::status::CloseReason;
 use crate::stream::connector::Connector;
 use crate::stream::encryption::Tls;
 use crate::wire::Observer;
@@ -95,10 +96,18 @@ impl ConnectedTo {
         }
     }
 
-    /// Whether the server no longer has the role that `target_session_attrs` asks for.
+    /// Why the session is not where it should be, if so: its server no longer has the role that
+    /// `target_session_attrs` asks for, or its name no longer has this address.
     #[inline]
-    pub fn is_broken(&self) -> bool {
-        self.requirement.is_broken(self.connector.observer())
+    pub fn misplaced(&self) -> Option<CloseReason> {
+        let observer = self.connector.observer();
+        if self.requirement.is_broken(observer) {
+            Some(CloseReason::Role)
+        } else if observer.is_outdated() {
+            Some(CloseReason::Address)
+        } else {
+            None
+        }
     }
 
     /// Returns a connector for a cancel request, encrypted like the session.

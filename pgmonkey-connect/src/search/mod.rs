@@ -4,6 +4,7 @@ mod bare;
 pub(crate) mod connect_attempt;
 pub(crate) mod connected_to;
 pub mod credentials;
+pub mod failover;
 pub(crate) mod local_settings;
 pub mod plan;
 pub(crate) mod rotation;

@@ -12,7 +12,8 @@ use pgmonkey_config::{Secret, Target};
 
 use super::connect_attempt::{ConnectAttempt, OpenFailure};
 use super::credentials::{PasswordRequest, ProviderError};
-use super::plan::{self, Attempt};
+use super::failover::Scope;
+use super::plan::{self, Address, Attempt};
 use super::rotation::SecretRead;
 use super::target::{ConnectTarget, SettingsMode};
 use crate::Error;
@@ -29,6 +30,7 @@ mod host_try;
 #[derive(Debug)]
 pub struct ServerSearch<'a> {
     connect_target: &'a ConnectTarget,
+    scope: Scope,
     rounds: std::slice::Iter<'static, Requirement>,
     requirement: Requirement,
     targets: VecDeque<Target>,
@@ -70,10 +72,16 @@ pub enum Step {
 
 impl<'a> ServerSearch<'a> {
     pub(crate) fn new(connect_target: &'a ConnectTarget) -> Self {
+        Self::within(connect_target, Scope::All)
+    }
+
+    pub(crate) fn within(connect_target: &'a ConnectTarget, scope: Scope) -> Self {
         let attrs = connect_target.settings().target_session_attrs;
+        let rounds = scope.round().unwrap_or_else(|| role::rounds(attrs));
         Self {
             connect_target,
-            rounds: role::rounds(attrs).iter(),
+            scope,
+            rounds: rounds.iter(),
             requirement: Requirement::Any,
             targets: VecDeque::new(),
             host: None,
@@ -116,6 +124,7 @@ impl<'a> ServerSearch<'a> {
         match addresses {
             Ok(found) if !found.is_empty() => {
                 let attempts = plan::attempts(settings, &host.target, &found, draw);
+                let attempts = self.connect_target.ordered(&self.scope, attempts);
                 host.attempts = Some(attempts.into());
             }
             Ok(_) => self.skip_host(ConnectCause::Resolve(io::Error::other(
@@ -132,7 +141,7 @@ impl<'a> ServerSearch<'a> {
     /// the host starts again.
     pub fn password(&mut self, answer: Option<Result<Secret, ProviderError>>, now: Instant) {
         let Some(host) = &mut self.host else { return };
-        host.deadline = self.connect_target.deadline(now);
+        host.restart(self.connect_target, now);
         match answer {
             Some(Ok(secret)) => host.password = Some(Some(secret.into())),
             Some(Err(error)) => self.skip_host(ConnectCause::Provider(Arc::from(error))),
@@ -280,12 +289,12 @@ impl<'a> ServerSearch<'a> {
             self.requirement = *round;
             // The previous round asked the same servers for a stricter role.
             self.failures.clear();
-            self.targets = plan::targets(self.connect_target.settings(), draw).into();
+            self.targets = self.connect_target.targets(&self.scope, now).into();
         }
         self.host = self
             .targets
             .pop_front()
-            .map(|target| HostTry::new(self.connect_target, target, now));
+            .map(|target| HostTry::new(self.connect_target, &self.scope, target, now));
         Ok(())
     }
 
@@ -319,7 +328,10 @@ impl<'a> ServerSearch<'a> {
             self.connect_target
                 .driver_config(&attempt, mode, secret, limit)
         });
+        let is_watched = !self.scope.is_probe() && matches!(attempt.address, Address::Tcp(_));
+        let failover = self.connect_target.failover().filter(|_| is_watched);
         Some(ConnectAttempt {
+            failover: failover.cloned(),
             notices: Arc::clone(self.connect_target.notices()),
             connector: Connector::for_attempt(
                 plan::server_name(&attempt.target),

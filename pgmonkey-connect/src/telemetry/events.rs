@@ -204,6 +204,7 @@ pub fn discarded(pool: &str, reason: CloseReason) {
         CloseReason::Dead => "the server or the network had ended it",
         CloseReason::Dirty => "it could not be cleaned",
         CloseReason::Role => "its server no longer has the role of target_session_attrs",
+        CloseReason::Address => "its host name no longer has its address",
         CloseReason::Hook => "a hook discarded it or failed",
         CloseReason::Moved => "its runtime ended, or it made room for a caller in another one",
         CloseReason::Budget => "it made room for another pool with the same budget",

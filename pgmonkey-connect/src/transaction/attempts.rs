@@ -16,7 +16,8 @@ use crate::{Deadline, Error};
 pub enum Reason {
     /// A serialization failure or a deadlock. The server has rolled the transaction back.
     Conflict(ServerFailure),
-    /// The session was lost before a text was sent that may end the transaction.
+    /// The session was lost before a text was sent that may end the transaction, or turned out to
+    /// be at a standby.
     Lost(Option<ServerFailure>),
     /// Another error of a statement, the closure's own, or an unknown outcome.
     Other,
@@ -41,6 +42,10 @@ impl Reason {
             && driver::is_conflict(&code(failure))
         {
             return Self::Conflict(failure.clone());
+        }
+        // A standby has written nothing.
+        if let Some(failure) = failure.clone().filter(|_| observer.is_unexpected_standby()) {
+            return Self::Lost(Some(failure));
         }
         let is_closed = is_closed || observer.state() == WireState::Closed;
         let by_us = observer.condemned().is_some() || observer.exceeded().is_some();

@@ -11,6 +11,7 @@ use super::server_error::ServerFailure;
 use crate::process::{OPENED_BEFORE_FORK, Origin};
 use crate::sql::Effects;
 
+mod abandon;
 mod begin;
 mod endings;
 #[cfg(feature = "__fuzz")]
@@ -23,6 +24,7 @@ mod sender;
 mod time_limit;
 mod tracker;
 
+use abandon::Abandonment;
 pub(super) use begin::BeginPhase;
 use begin::{BEGINS, NOT_BEGUN};
 pub use begin::{BeginMessages, Unbegun};
@@ -123,6 +125,7 @@ pub struct Observer {
     endings: AtomicU32,
     end: Mutex<Option<ServerFailure>>,
     condemned: OnceLock<&'static str>,
+    abandonment: Abandonment,
     /// The process that opened the session.
     origin: Origin,
 }

@@ -113,9 +113,15 @@ impl<S> ObservedStream<S> {
         }
     }
 
-    /// Fails once the observer's limit has passed, and closes the socket: the driver may keep the
-    /// stream for as long as its client.
+    /// Fails once the observer's limit has passed, or the session was given up, and closes the
+    /// socket: the driver may keep the stream for as long as its client.
     fn check_limit(&mut self) -> io::Result<()> {
+        if let Some(reason) = self.observer.abandoned() {
+            if self.observer.origin().is_here() {
+                self.inner = None;
+            }
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+        }
         match self.observer.limit() {
             Some(limit) if Instant::now() >= limit => {
                 self.observer.fall_silent();
@@ -267,6 +273,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
         }
         this.check_limit()?;
         let polled = this.poll_fresh(cx, buf);
+        if polled.is_pending() && this.observer.is_watched() {
+            this.observer.keep_reader(cx.waker());
+            // It may have been given up in the meantime.
+            this.check_limit()?;
+        }
         this.set_alarm(cx, polled)
     }
 }
@@ -483,6 +494,21 @@ mod tests {
         }
         drop(limited);
         assert!(observer.is_silent() && stream.read_u8().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_a_session_that_is_given_up_is_woken_and_fails() {
+        use tokio::io::AsyncReadExt;
+        let observer = Arc::new(Observer::default());
+        observer.watch();
+        let mut stream = ObservedStream::new(Silent, Arc::clone(&observer), None);
+        let reading = tokio::spawn(async move { stream.read_u8().await });
+        tokio::task::yield_now().await;
+        assert!(!reading.is_finished());
+        observer.abandon("another host has taken over".to_owned());
+        let error = reading.await.expect("no panic").expect_err("given up");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert!(error.to_string().contains("taken over"), "{error}");
     }
 
     #[tokio::test]

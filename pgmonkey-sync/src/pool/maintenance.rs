@@ -74,7 +74,7 @@ impl Shared {
         slept
     }
 
-    fn end_later(self: &Arc<Self>, over: Vec<(Box<Session>, CloseReason)>) {
+    pub(crate) fn end_later(self: &Arc<Self>, over: Vec<(Box<Session>, CloseReason)>) {
         let shared = Arc::clone(self);
         self.opener.submit(move || pool::end_all(&*shared, over));
     }

@@ -14,9 +14,11 @@ use crate::session::hooks::Hooks;
 use crate::session::prepared::Statements;
 use crate::threads::openers::Opener;
 
+use self::failover::HostWatch;
 use self::maintenance::Registration;
 
 pub(crate) mod acquire;
+mod failover;
 pub(crate) mod maintenance;
 
 pub(crate) struct Shared {
@@ -26,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) opener: Opener,
     /// Calls the maintenance when it is due.
     pub(crate) keeper: Registration,
+    pub(crate) host_watch: HostWatch,
     pub(crate) settings: PoolSettings,
     /// What [`Database::scope`](crate::Database::scope) follows.
     pub(crate) autocommit: bool,
@@ -84,6 +87,7 @@ impl Shared {
             factory,
             opener,
             keeper: Registration::default(),
+            host_watch: HostWatch::default(),
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
             autocommit: config.connection_settings.autocommit,

@@ -15,7 +15,8 @@ use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::Restore;
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{
-    ConnectAttempt, ConnectTarget, ConnectedTo, Error, OpenFailure, SettingsMode, Step, limits,
+    ConnectAttempt, ConnectTarget, ConnectedTo, Error, OpenFailure, ServerSearch, SettingsMode,
+    Step, limits,
 };
 
 use crate::session::engine::Connect;
@@ -62,7 +63,15 @@ pub(crate) fn connect(
     connect_target: &ConnectTarget,
     options: ConnectOptions<'_>,
 ) -> Result<Connected, Error> {
-    let mut connect = connect_target.search();
+    carry_out(connect_target, connect_target.search(), options)
+}
+
+/// Carries out a search, and returns the session that it found.
+pub(crate) fn carry_out(
+    connect_target: &ConnectTarget,
+    mut connect: ServerSearch<'_>,
+    options: ConnectOptions<'_>,
+) -> Result<Connected, Error> {
     loop {
         match connect.next(Instant::now())? {
             Step::Resolve {
@@ -233,7 +242,11 @@ fn ask(
 
 /// Resolves a name until the deadline: the system's resolver has a limit of its own, which is
 /// longer.
-fn resolve(name: String, port: u16, deadline: Option<Instant>) -> io::Result<Vec<IpAddr>> {
+pub(crate) fn resolve(
+    name: String,
+    port: u16,
+    deadline: Option<Instant>,
+) -> io::Result<Vec<IpAddr>> {
     let ask = move || -> io::Result<Vec<IpAddr>> {
         let found = (name, port).to_socket_addrs()?;
         Ok(found.map(|address| address.ip()).collect())

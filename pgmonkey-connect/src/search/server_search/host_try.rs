@@ -9,6 +9,7 @@ use super::Step;
 use crate::error::failure::ConnectCause;
 use crate::random::draw;
 use crate::search::credentials::{self, Password, PasswordRequest};
+use crate::search::failover::Scope;
 use crate::search::plan::{self, Attempt, Lookup, Turn};
 use crate::search::rotation::{Ask, Login, RotatingSecret};
 use crate::search::target::ConnectTarget;
@@ -30,6 +31,8 @@ pub(super) struct HostTry {
     pub(super) refused: Option<(Attempt, ConnectCause)>,
     /// The deadline of the address being tried.
     share: Option<Instant>,
+    /// Whether this is part of a probe, which has less time.
+    is_probe: bool,
 }
 
 /// The next action for the current host.
@@ -41,15 +44,22 @@ pub(super) enum Next {
 }
 
 impl HostTry {
-    pub(super) fn new(connect_target: &ConnectTarget, target: Target, now: Instant) -> Self {
+    pub(super) fn new(
+        connect_target: &ConnectTarget,
+        scope: &Scope,
+        target: Target,
+        now: Instant,
+    ) -> Self {
         let settings = connect_target.settings();
+        let attempts = || plan::attempts(settings, &target, &[], draw);
         let is_asked = connect_target.asks_provider() || connect_target.rotating().is_some();
         Self {
             attempts: match plan::lookup(&target) {
-                Lookup::Known(_) => Some(plan::attempts(settings, &target, &[], draw).into()),
+                Lookup::Known(_) => Some(connect_target.ordered(scope, attempts()).into()),
                 Lookup::Name(_) => None,
             },
-            deadline: connect_target.deadline(now),
+            deadline: connect_target.deadline_of(scope.is_probe(), now),
+            is_probe: scope.is_probe(),
             password: (!is_asked).then(|| credentials::password(settings, &target)),
             wanted: now,
             login: None,
@@ -72,7 +82,7 @@ impl HostTry {
                 return Some(next);
             }
             // As after a provider's answer, the host has its whole time from here.
-            self.deadline = connect_target.deadline(now);
+            self.restart(connect_target, now);
             self.share = None;
         }
         let Some(attempts) = &mut self.attempts else {
@@ -83,6 +93,11 @@ impl HostTry {
             }));
         };
         attempts.pop_front().map(Next::Attempt)
+    }
+
+    /// Starts the time limit for the host again.
+    pub(super) fn restart(&mut self, connect_target: &ConnectTarget, now: Instant) {
+        self.deadline = connect_target.deadline_of(self.is_probe, now);
     }
 
     /// Asks for the password; `None` once there is one.

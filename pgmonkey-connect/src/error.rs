@@ -270,10 +270,7 @@ pub enum Error {
     /// A server that is a standby refused a write (SQLSTATE 25006), and `target_session_attrs` does
     /// not ask for a standby: as after a failover, when the primary has become one. Transient:
     /// nothing was written, and the session is replaced when it is released.
-    #[error(
-        "the server has become a standby, and refused the write: {}",
-        DriverText(.0)
-    )]
+    #[error("the server has become a standby, and refused the write: {}", DriverText(.0))]
     UnexpectedStandby(Arc<tokio_postgres::Error>),
 
     /// The session ended between or during statements, for a reason that the driver's error does

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::{ConnectionSettings, Host, Target, TargetSessionAttrs};
-use tokio_postgres::error::SqlState;
 
-use crate::Error;
 use crate::attempt::{Address, Attempt};
-use crate::error::failure::ConnectCause;
-use crate::limits;
 use crate::role::Requirement;
 use crate::wire::{Observer, WireState};
+
+mod probe;
+
+pub use probe::{DeadSuspect, Suspect};
+pub(crate) use probe::{Scope, limit};
 
 /// How often sessions are looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -113,71 +114,6 @@ pub struct Name {
     pub name: String,
     /// The port, for resolvers that need one.
     pub port: u16,
-}
-
-/// A host with a statement that has been silent for a while. If it is dropped without a report, the
-/// host is asked again later.
-#[derive(Debug)]
-pub struct Suspect {
-    failover: Arc<Failover>,
-    place: Place,
-    began: Instant,
-}
-
-/// Where a search looks.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Scope {
-    /// At all hosts.
-    #[default]
-    All,
-    /// At one address, for a probe.
-    Only(Box<Suspected>),
-    /// At all other addresses, for a probe.
-    Beside(Box<Suspected>),
-}
-
-/// The place of a suspect, for a search.
-#[derive(Debug, Clone)]
-pub(crate) struct Suspected(Place);
-
-impl Scope {
-    /// The one round of a probe.
-    pub(crate) fn round(&self) -> Option<&'static [Requirement]> {
-        Some(match self.place()?.requirement {
-            Requirement::Any => &[Requirement::Any],
-            Requirement::ReadWrite => &[Requirement::ReadWrite],
-            Requirement::ReadOnly => &[Requirement::ReadOnly],
-            Requirement::Primary => &[Requirement::Primary],
-            Requirement::Standby => &[Requirement::Standby],
-        })
-    }
-
-    /// Whether this is the search of a probe.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.place().is_some()
-    }
-
-    fn place(&self) -> Option<&Place> {
-        match self {
-            Self::All => None,
-            Self::Only(suspected) | Self::Beside(suspected) => Some(&suspected.0),
-        }
-    }
-
-    pub(crate) fn admits_target(&self, target: &Target) -> bool {
-        match self {
-            Self::Only(suspected) => suspected.0.target == *target,
-            _ => true,
-        }
-    }
-
-    pub(crate) fn admits(&self, address: &Address) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(suspected) => suspected.0.address == *address,
-            Self::Beside(suspected) => suspected.0.address != *address,
-        }
-    }
 }
 
 impl Failover {
@@ -382,136 +318,6 @@ fn name_of(target: &Target) -> Option<Name> {
         }),
         _ => None,
     }
-}
-
-/// What a login at a suspect has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It answers, and has the role.
-    Well,
-    /// It has another role.
-    WrongRole,
-    NoAnswer,
-}
-
-impl Verdict {
-    fn of(error: &Error) -> Self {
-        let Error::Connect(failure) = error else {
-            return Self::Well;
-        };
-        let Some(last) = failure.attempts.last() else {
-            return Self::Well;
-        };
-        match &last.cause {
-            ConnectCause::Role(_) => Self::WrongRole,
-            ConnectCause::Io(_)
-            | ConnectCause::Resolve(_)
-            | ConnectCause::Timeout(_)
-            | ConnectCause::Slow { .. } => Self::NoAnswer,
-            ConnectCause::Driver(error) => match error.code() {
-                None => Self::NoAnswer,
-                // It is starting or stopping.
-                Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => Self::NoAnswer,
-                Some(_) => Self::Well,
-            },
-            // A host that refuses a login is there.
-            _ => Self::Well,
-        }
-    }
-}
-
-impl Suspect {
-    pub(crate) fn suspected(&self) -> Box<Suspected> {
-        Box::new(Suspected(self.place.clone()))
-    }
-
-    /// Receives the outcome of a login at the suspect. Returns the suspect if the other hosts are to
-    /// be asked.
-    pub fn answered<T>(self, answer: Result<T, &Error>, now: Instant) -> Option<DeadSuspect> {
-        let verdict = answer.map_or_else(Verdict::of, |_| Verdict::Well);
-        let mut state = self.failover.state();
-        let host = state.host(&self.place, now);
-        if verdict == Verdict::Well {
-            host.is_asked = false;
-            host.out_since = None;
-            host.ask_at = now + host.pause;
-            host.pause = (host.pause * 2).min(LONGEST_PAUSE);
-            return None;
-        }
-        let since = *host.out_since.get_or_insert(self.began);
-        let enough = match (verdict, self.place.requirement) {
-            (Verdict::WrongRole, _) => Duration::ZERO,
-            (_, Requirement::Primary | Requirement::ReadWrite) => PRIMARY_OUT,
-            _ => OTHERS_OUT,
-        };
-        if now.saturating_duration_since(since) < enough {
-            host.is_asked = false;
-            host.ask_at = now;
-            return None;
-        }
-        drop(state);
-        Some(DeadSuspect {
-            suspect: self,
-            verdict,
-        })
-    }
-}
-
-impl Drop for Suspect {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let mut state = self.failover.state();
-        let host = state.host(&self.place, now);
-        if std::mem::take(&mut host.is_asked) && host.ask_at <= now {
-            host.ask_at = now + EVERY;
-        }
-    }
-}
-
-/// A suspect that does not answer, or has another role.
-#[derive(Debug)]
-pub struct DeadSuspect {
-    suspect: Suspect,
-    verdict: Verdict,
-}
-
-impl DeadSuspect {
-    pub(crate) fn suspected(&self) -> Box<Suspected> {
-        self.suspect.suspected()
-    }
-
-    /// Receives the host that has the role, if one does: the sessions at the suspect are given up.
-    /// Returns their number.
-    pub fn asked_others(self, other: Option<&str>, now: Instant) -> usize {
-        let Some(other) = other else {
-            return 0;
-        };
-        let Suspect {
-            failover, place, ..
-        } = &self.suspect;
-        let reason = format!(
-            "the session was given up: {} {}, and {other} has taken over",
-            place.target,
-            match self.verdict {
-                Verdict::WrongRole => "no longer has the role that target_session_attrs asks for",
-                _ => "no longer answers",
-            },
-        );
-        let mut state = failover.state();
-        state.host(place, now).avoided_until = Some(now + AVOIDED);
-        let there = state.sessions.iter().filter(|one| one.place == *place);
-        let sessions: Vec<_> = there.filter_map(|one| one.observer.upgrade()).collect();
-        drop(state);
-        for session in &sessions {
-            session.abandon(reason.clone());
-        }
-        sessions.len()
-    }
-}
-
-/// The time limit of one login of a probe.
-pub(crate) fn limit(connect_timeout: Option<Duration>) -> Duration {
-    connect_timeout.map_or(limits::LOOK, |limit| limit.min(limits::LOOK))
 }
 
 #[cfg(test)]

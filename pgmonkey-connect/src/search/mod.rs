@@ -5,6 +5,7 @@ pub(crate) mod connect_attempt;
 pub(crate) mod connected_to;
 pub mod credentials;
 pub mod failover;
+mod hosts;
 pub(crate) mod local_settings;
 pub mod plan;
 pub(crate) mod rotation;

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::{
-    Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings, SettingsDelivery, Target,
+    Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings, SettingsDelivery,
 };
 use tokio_postgres::Row;
 
 use super::connect_attempt::OpenFailure;
-use super::failover::{self, DeadSuspect, Failover, Scope, Suspect};
+use super::failover::Failover;
 use super::local_settings::LocalSettings;
 use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
@@ -23,7 +23,6 @@ use super::startup::{self, SettingStatement};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
 use crate::limits;
-use crate::random::draw;
 use crate::stream::connector::Setup;
 use crate::telemetry::notices::{NoticeHook, Notices};
 use crate::telemetry::statements::StatementLog;
@@ -44,7 +43,7 @@ pub struct ConnectTarget {
     asks_provider: bool,
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
-    failover: Option<Arc<Failover>>,
+    pub(super) failover: Option<Arc<Failover>>,
     /// The addresses at which session settings are known to arrive.
     checked: Mutex<HashSet<Address>>,
     #[cfg(feature = "tls")]
@@ -139,22 +138,6 @@ impl ConnectTarget {
         ServerSearch::new(self)
     }
 
-    /// Starts a search that shows whether the suspect answers, and has the role.
-    pub fn probe(&self, suspect: &Suspect) -> ServerSearch<'_> {
-        ServerSearch::within(self, Scope::Only(suspect.suspected()))
-    }
-
-    /// Starts a search that shows whether another host has the role of the suspect.
-    pub fn probe_others(&self, suspect: &DeadSuspect) -> ServerSearch<'_> {
-        ServerSearch::within(self, Scope::Beside(suspect.suspected()))
-    }
-
-    /// What watches the hosts of the handle's sessions; `None` if there is nothing to watch.
-    #[inline]
-    pub fn failover(&self) -> Option<&Arc<Failover>> {
-        self.failover.as_ref()
-    }
-
     /// The configured pooler.
     pub(crate) fn pooler(&self) -> Option<Pooler> {
         self.settings().pooler
@@ -196,37 +179,6 @@ impl ConnectTarget {
     /// The deadline of an attempt that starts at `now`.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         now.checked_add(self.limit()?)
-    }
-
-    /// As [`deadline`](Self::deadline); a probe has less time.
-    pub(crate) fn deadline_of(&self, is_probe: bool, now: Instant) -> Option<Instant> {
-        match is_probe {
-            true => now.checked_add(failover::limit(self.limit())),
-            false => self.deadline(now),
-        }
-    }
-
-    /// The hosts within this scope, in the order in which to try them: one whose sessions were given
-    /// up comes last.
-    pub(crate) fn targets(&self, scope: &Scope, now: Instant) -> Vec<Target> {
-        let mut targets = plan::targets(self.settings(), draw);
-        targets.retain(|target| scope.admits_target(target));
-        if let Some(failover) = &self.failover {
-            targets.sort_by_cached_key(|target| failover.avoids(target, None, now));
-        }
-        targets
-    }
-
-    /// The attempts within this scope, in the same order.
-    pub(crate) fn ordered(&self, scope: &Scope, mut attempts: Vec<Attempt>) -> Vec<Attempt> {
-        attempts.retain(|attempt| scope.admits(&attempt.address));
-        if let Some(failover) = &self.failover {
-            let now = Instant::now();
-            attempts.sort_by_cached_key(|attempt| {
-                failover.avoids(&attempt.target, Some(&attempt.address), now)
-            });
-        }
-        attempts
     }
 
     pub(crate) fn timed_out(&self) -> ConnectCause {

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
 use super::*;
+use crate::Error;
 use crate::attempt::{Encryption, Turn};
-use crate::error::failure::{ConnectFailure, FailedAttempt};
+use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt};
 
 const SECOND: Duration = Duration::from_secs(1);
 

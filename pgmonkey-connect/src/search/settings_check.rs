@@ -3,11 +3,18 @@
 //! Reference: PostgreSQL, "The View pg_settings": `source` is `client` for a setting of the startup
 //! packet, `session` for one that was set by a statement.
 
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
+
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use pgmonkey_config::{Pooler, SessionSettings};
+use pgmonkey_config::{Pooler, SessionSettings, SettingsDelivery};
 
+use super::connect_attempt::OpenFailure;
+use super::plan::Address;
+use super::startup;
+use super::target::ConnectTarget;
 use crate::Error;
 
 /// The statement that reads where the settings come from. Values are not compared as far as
@@ -16,6 +23,47 @@ const TEXT: &str = "SELECT wanted.name, source, pg_catalog.current_setting(wante
     pg_catalog.pg_backend_pid() \
     FROM pg_catalog.unnest($1) AS wanted (name) LEFT JOIN pg_catalog.pg_settings AS known \
     ON pg_catalog.lower(known.name) OPERATOR(pg_catalog.=) pg_catalog.lower(wanted.name)";
+
+impl ConnectTarget {
+    /// The check of the settings of a new session at this address; `None` if they are known to
+    /// arrive there, or are not to be checked.
+    pub fn settings_check(&self, address: &Address) -> Option<SettingsCheck<'_>> {
+        let verifies = self.settings().session_settings == SettingsDelivery::Verify;
+        let known = || self.checked().contains(address);
+        match verifies && !self.session.is_empty() && !known() {
+            true => SettingsCheck::new(&self.session, self.section, self.pooler()),
+            false => None,
+        }
+    }
+
+    /// Receives the answer to a check, of a session whose login announced the process `announced`.
+    /// An error of the statement alone, as of a `statement_timeout` that arrived and is short, says
+    /// nothing: the next session is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenFailure::Setting`] if a setting did not arrive; [`OpenFailure::Driver`] if the session
+    /// was lost.
+    pub fn settings_checked(
+        &self,
+        check: &SettingsCheck<'_>,
+        answer: Result<Vec<Row>, tokio_postgres::Error>,
+        address: &Address,
+        announced: u32,
+    ) -> Result<(), OpenFailure> {
+        match answer {
+            Ok(rows) => check.judge(&rows, announced)?,
+            Err(error) if startup::is_of_statement(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.checked().insert(address.clone());
+        Ok(())
+    }
+
+    pub(super) fn checked(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One check of the session settings.
 #[derive(Debug)]

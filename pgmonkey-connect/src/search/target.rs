@@ -4,21 +4,18 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::{
     Config, ConnectionSettings, ConnectionType, Pooler, SessionSettings, SettingsDelivery,
 };
-use tokio_postgres::Row;
 
-use super::connect_attempt::OpenFailure;
 use super::failover::Failover;
 use super::local_settings::LocalSettings;
 use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
-use super::settings_check::SettingsCheck;
 use super::startup::{self, SettingStatement};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
@@ -32,8 +29,8 @@ use crate::tls::TlsSetup;
 /// Everything needed to open sessions for one handle, validated once.
 pub struct ConnectTarget {
     config: Config,
-    section: &'static str,
-    session: SessionSettings,
+    pub(super) section: &'static str,
+    pub(super) session: SessionSettings,
     options: Option<String>,
     pub(super) local_settings: Option<Arc<LocalSettings>>,
     target: Arc<str>,
@@ -45,7 +42,7 @@ pub struct ConnectTarget {
     behind_pooler: Arc<AtomicBool>,
     pub(super) failover: Option<Arc<Failover>>,
     /// The addresses at which session settings are known to arrive.
-    checked: Mutex<HashSet<Address>>,
+    pub(super) checked: Mutex<HashSet<Address>>,
     #[cfg(feature = "tls")]
     tls: TlsSetup,
 }
@@ -258,45 +255,6 @@ impl ConnectTarget {
     /// Whether the settings came by statement although nothing but a pooler asked for that.
     pub(crate) fn fell_back(&self, mode: SettingsMode) -> bool {
         mode == SettingsMode::Statements && self.settings_mode() == SettingsMode::Startup
-    }
-
-    /// The check of the settings of a new session at this address; `None` if they are known to
-    /// arrive there, or are not to be checked.
-    pub fn settings_check(&self, address: &Address) -> Option<SettingsCheck<'_>> {
-        let verifies = self.settings().session_settings == SettingsDelivery::Verify;
-        let known = || self.checked().contains(address);
-        match verifies && !self.session.is_empty() && !known() {
-            true => SettingsCheck::new(&self.session, self.section, self.pooler()),
-            false => None,
-        }
-    }
-
-    /// Receives the answer to a check, of a session whose login announced the process `announced`.
-    /// An error of the statement alone, as of a `statement_timeout` that arrived and is short, says
-    /// nothing: the next session is checked.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenFailure::Setting`] if a setting did not arrive; [`OpenFailure::Driver`] if the session
-    /// was lost.
-    pub fn settings_checked(
-        &self,
-        check: &SettingsCheck<'_>,
-        answer: Result<Vec<Row>, tokio_postgres::Error>,
-        address: &Address,
-        announced: u32,
-    ) -> Result<(), OpenFailure> {
-        match answer {
-            Ok(rows) => check.judge(&rows, announced)?,
-            Err(error) if startup::is_of_statement(&error) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        self.checked().insert(address.clone());
-        Ok(())
-    }
-
-    pub(super) fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<Address>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that a listener keeps its server session.

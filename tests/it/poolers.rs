@@ -408,18 +408,24 @@ twin! {
         let sizes = pools("{ min_size: 1, max_size: 6 }");
         let config = config(on.server(), &[pooler.endpoint()], "pooler: transaction", &sizes);
         let pool = go!(driver::Pool::new(&config))?;
-        // Another client holds the server session that ran the previous statement.
+        let text = "SELECT $1::int + 1";
         let mut guards = vec![];
         for _ in 0..3 {
             let mut guard = go!(pool.acquire())?;
-            let row = go!(guard.query_one("SELECT $1::int + 1", &[&1]))?;
-            assert_eq!(row.get::<_, i32>(0), 2);
-            go!(guard.batch_execute("BEGIN"))?;
+            // Often enough to be prepared by name, if it ever is.
+            for n in 0..4 {
+                let row = go!(guard.query_one(text, &[&n]))?;
+                assert_eq!(row.get::<_, i32>(0), n + 1);
+            }
             guards.push(guard);
         }
+        // Each holds its server session, so the next one gets a session that ran nothing yet.
         for guard in &mut guards {
-            let row = go!(guard.query_one("SELECT $1::int + 1", &[&2]))?;
+            go!(guard.batch_execute("BEGIN"))?;
+            let row = go!(guard.query_one(text, &[&2]))?;
             assert_eq!(row.get::<_, i32>(0), 3);
+        }
+        for guard in &mut guards {
             go!(guard.batch_execute("ROLLBACK"))?;
         }
         let error = go!(driver::Listener::connect(&config)).expect_err("refused");

@@ -108,6 +108,7 @@ async fn a_cancelled_begin_executes_nothing_of_its_statement() -> Outcome {
         committed += 2 * i64::from(tx.commit().await.is_ok());
         let tx = builder.clone().begin().await?;
         let last = tx.execute_and_commit(&insert, &[&number]).await;
+        cancelled += u32::from(last.is_err());
         committed += i64::from(last.is_ok());
     }
     drop(canceler);

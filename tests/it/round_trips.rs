@@ -397,12 +397,14 @@ async fn a_canceled_begin_executes_nothing_of_its_statement() -> Outcome {
         committed += 2 * i64::from(transaction.commit().await.is_ok());
         let transaction = pool.begin().await?;
         let last = transaction.execute_and_commit(&insert, &[&number]).await;
+        canceled += u32::from(last.is_err());
         committed += i64::from(last.is_ok());
         let transaction = pool.begin().await?;
         let simple = insert.replace("$1", "1");
         let first = transaction.batch_execute(&simple).await;
         let ended = transaction.commit().await;
         assert!(first.is_ok() || ended.is_err(), "{ended:?} after {first:?}");
+        canceled += u32::from(first.is_err());
         committed += i64::from(ended.is_ok());
     }
     drop(canceler);

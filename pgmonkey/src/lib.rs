@@ -1,7 +1,7 @@
-// The example needs `sync`; docs are built with every feature.
-#![cfg_attr(feature = "sync", doc = include_str!("../README.md"))]
+// The examples need both; docs are built with every feature.
+#![cfg_attr(all(feature = "sync", feature = "async"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(feature = "sync"),
+    not(all(feature = "sync", feature = "async")),
     doc = "One configuration file, four connection types for PostgreSQL, one cached handle each."
 )]
 #![forbid(unsafe_code)]
@@ -36,39 +36,35 @@ pub use pgmonkey_connect::{failure, printable};
 /// derive macros, whose code needs `postgres-types` among the dependencies of the program.
 pub use postgres_types as types;
 
-/// Connections and pools for threads.
-#[cfg(feature = "sync")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
-#[doc(inline)]
-pub use pgmonkey_sync as sync;
-
-/// Connections and pools for tasks. The module is called `aio` because `async` is a keyword.
+/// Connections and pools for tasks. The module is called `aio` because `async` is a keyword; its types
+/// are also here, most with the prefix `Async`.
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(inline)]
 pub use pgmonkey_async as aio;
 
+/// Connections and pools for threads. Its types are also here, under the same names.
 #[cfg(feature = "sync")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
-#[doc(no_inline)]
-pub use pgmonkey_sync::{
-    AfterConnect, AfterRelease, BeforeAcquire, Builder, ChunkedRows, ClientGuard, Connection,
-    CopyInWriter, CopyOutReader, Database, Execute, Hooks, Listener, OpenTransaction, Pool,
-    RowIter, Savepoint, SavepointBuilder, TimedHandle, TimedSession, Transaction,
-    TransactionBuilder, Watch, postgres,
-};
+#[doc(inline)]
+pub use pgmonkey_sync as sync;
 
 #[cfg(feature = "async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(no_inline)]
-pub use pgmonkey_async::{
-    AfterConnect as AsyncAfterConnect, AfterRelease as AsyncAfterRelease,
-    BeforeAcquire as AsyncBeforeAcquire, Builder as AsyncBuilder, ChunkedRows as AsyncChunkedRows,
-    ClientGuard as AsyncClientGuard, Connection as AsyncConnection, CopyInSink, CopyOutStream,
-    Database as AsyncDatabase, Execute as AsyncExecute, Hooks as AsyncHooks,
-    Listener as AsyncListener, OpenTransaction as AsyncOpenTransaction, Pool as AsyncPool,
-    RowStream, Savepoint as AsyncSavepoint, SavepointBuilder as AsyncSavepointBuilder, Scoped,
-    TimedHandle as AsyncTimedHandle, TimedSession as AsyncTimedSession,
-    Transaction as AsyncTransaction, TransactionBuilder as AsyncTransactionBuilder,
-    Watch as AsyncWatch, tokio_postgres,
-};
+pub use pgmonkey_async::tokio_postgres;
+#[cfg(feature = "sync")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
+#[doc(no_inline)]
+pub use pgmonkey_sync::postgres;
+
+#[cfg(feature = "async")]
+pub use self::tasks::*;
+#[cfg(feature = "sync")]
+pub use self::threads::*;
+
+#[cfg(feature = "async")]
+mod tasks;
+
+#[cfg(feature = "sync")]
+mod threads;

@@ -10,8 +10,8 @@ use super::ConnectionManager;
 
 forward! {
     async
-    /// Returns the async connection for `config`; see
-    /// [`pgmonkey_async::ConnectionManager::connection`].
+    /// Returns the async connection for `config`. The first call opens it; later ones, from anywhere in the
+    /// program, return the same one from the cache. As [`pgmonkey_async::ConnectionManager::connection`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -20,7 +20,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_connection(config: &Config) -> pgmonkey_async::Connection = connection;
-    /// Returns the async pool for `config`; see [`pgmonkey_async::ConnectionManager::pool`].
+    /// Returns the async pool for `config`. The first call opens it; later ones, from anywhere in the
+    /// program, return the same one from the cache. As [`pgmonkey_async::ConnectionManager::pool`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -29,8 +30,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_pool(config: &Config) -> pgmonkey_async::Pool = pool;
-    /// Returns a connection or a pool, depending on the `connection_type` of `config`; see
-    /// [`pgmonkey_async::ConnectionManager::database`].
+    /// Returns a connection or a pool, depending on the `connection_type` of `config`, from the cache if
+    /// it has one. As [`pgmonkey_async::ConnectionManager::database`].
     ///
     /// ```no_run
     /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -90,8 +91,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_database(config: &Config) -> pgmonkey_async::Database = reload_database;
-    /// Opens the async connection for the configuration in a file anew; see
-    /// [`pgmonkey_async::ConnectionManager::reload_connection_from_file`].
+    /// Reads the file again, opens a new connection, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_async::ConnectionManager::reload_connection_from_file`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -99,8 +100,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_connection_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Connection = reload_connection_from_file;
-    /// Opens the async pool for the configuration in a file anew; see
-    /// [`pgmonkey_async::ConnectionManager::reload_pool_from_file`].
+    /// Reads the file again, opens a new pool, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_async::ConnectionManager::reload_pool_from_file`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -108,8 +109,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_pool_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Pool = reload_pool_from_file;
-    /// Opens the async database for the configuration in a file anew; see
-    /// [`pgmonkey_async::ConnectionManager::reload_database_from_file`].
+    /// Reads the file again, opens a new database, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_async::ConnectionManager::reload_database_from_file`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {
@@ -117,8 +118,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_database_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Database = reload_database_from_file;
-    /// Returns the async connection for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_async::ConnectionManager::replace_connection`].
+    /// Returns the async connection for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_async::ConnectionManager::replace_connection`].
     ///
     /// ```no_run
     /// # async fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -126,8 +127,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_async_connection(old: &Config, new: &Config) -> pgmonkey_async::Connection = replace_connection;
-    /// Returns the async pool for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_async::ConnectionManager::replace_pool`].
+    /// Returns the async pool for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_async::ConnectionManager::replace_pool`].
     ///
     /// ```no_run
     /// # async fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -135,8 +136,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_async_pool(old: &Config, new: &Config) -> pgmonkey_async::Pool = replace_pool;
-    /// Returns the async database for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_async::ConnectionManager::replace_database`].
+    /// Returns the async database for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_async::ConnectionManager::replace_database`].
     ///
     /// ```no_run
     /// # async fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -148,8 +149,8 @@ forward! {
 
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 impl ConnectionManager {
-    /// Returns a clone of this manager whose async handles get each password from `provider`; see
-    /// [`pgmonkey_async::ConnectionManager::with_password_provider`].
+    /// Returns a clone of this manager whose async handles ask `provider` for the password of each new
+    /// session. As [`pgmonkey_async::ConnectionManager::with_password_provider`].
     ///
     /// ```no_run
     /// # use pgmonkey::{AsyncPasswordProvider, PasswordRequest, ProviderError, Secret};
@@ -171,8 +172,8 @@ impl ConnectionManager {
         manager
     }
 
-    /// Returns a clone of this manager whose async handles use `hooks`; see
-    /// [`pgmonkey_async::ConnectionManager::with_hooks`].
+    /// Returns a clone of this manager whose async handles run `hooks` when a session is opened, handed out
+    /// and released. As [`pgmonkey_async::ConnectionManager::with_hooks`].
     ///
     /// ```no_run
     /// # async fn example(hooks: pgmonkey::AsyncHooks, config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -187,8 +188,8 @@ impl ConnectionManager {
         manager
     }
 
-    /// Watches a configuration file, and reloads the async handles that it gave when it changes; see
-    /// [`pgmonkey_async::ConnectionManager::watch`].
+    /// Watches a configuration file, and reloads the async handles that it gave when it changes, until
+    /// the returned value is dropped. As [`pgmonkey_async::ConnectionManager::watch`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), pgmonkey::Error> {

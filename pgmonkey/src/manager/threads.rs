@@ -9,7 +9,8 @@ use pgmonkey_connect::credentials::PasswordProvider;
 use super::ConnectionManager;
 
 forward! {
-    /// Returns the connection for `config`; see [`pgmonkey_sync::ConnectionManager::connection`].
+    /// Returns the connection for `config`. The first call opens it; later ones, from anywhere in the
+    /// program, return the same one from the cache. As [`pgmonkey_sync::ConnectionManager::connection`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -18,7 +19,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn connection(config: &Config) -> pgmonkey_sync::Connection = connection;
-    /// Returns the pool for `config`; see [`pgmonkey_sync::ConnectionManager::pool`].
+    /// Returns the pool for `config`. The first call opens it; later ones, from anywhere in the
+    /// program, return the same one from the cache. As [`pgmonkey_sync::ConnectionManager::pool`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -27,8 +29,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn pool(config: &Config) -> pgmonkey_sync::Pool = pool;
-    /// Returns a connection or a pool, depending on the `connection_type` of `config`; see
-    /// [`pgmonkey_sync::ConnectionManager::database`].
+    /// Returns a connection or a pool, depending on the `connection_type` of `config`, from the cache if
+    /// it has one. As [`pgmonkey_sync::ConnectionManager::database`].
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -88,8 +90,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_database(config: &Config) -> pgmonkey_sync::Database = reload_database;
-    /// Opens the connection for the configuration in a file anew; see
-    /// [`pgmonkey_sync::ConnectionManager::reload_connection_from_file`].
+    /// Reads the file again, opens a new connection, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_sync::ConnectionManager::reload_connection_from_file`].
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -97,8 +99,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_connection_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Connection = reload_connection_from_file;
-    /// Opens the pool for the configuration in a file anew; see
-    /// [`pgmonkey_sync::ConnectionManager::reload_pool_from_file`].
+    /// Reads the file again, opens a new pool, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_sync::ConnectionManager::reload_pool_from_file`].
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -106,8 +108,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_pool_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Pool = reload_pool_from_file;
-    /// Opens the database for the configuration in a file anew; see
-    /// [`pgmonkey_sync::ConnectionManager::reload_database_from_file`].
+    /// Reads the file again, opens a new database, caches it, and retires the old one: its clones use
+    /// the new one. As [`pgmonkey_sync::ConnectionManager::reload_database_from_file`].
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {
@@ -115,8 +117,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_database_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Database = reload_database_from_file;
-    /// Returns the connection for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_sync::ConnectionManager::replace_connection`].
+    /// Returns the connection for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_sync::ConnectionManager::replace_connection`].
     ///
     /// ```no_run
     /// # fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -124,8 +126,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_connection(old: &Config, new: &Config) -> pgmonkey_sync::Connection = replace_connection;
-    /// Returns the pool for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_sync::ConnectionManager::replace_pool`].
+    /// Returns the pool for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_sync::ConnectionManager::replace_pool`].
     ///
     /// ```no_run
     /// # fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -133,8 +135,8 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_pool(old: &Config, new: &Config) -> pgmonkey_sync::Pool = replace_pool;
-    /// Returns the database for `new`, and retires the one for `old`; see
-    /// [`pgmonkey_sync::ConnectionManager::replace_database`].
+    /// Returns the database for `new`, and retires the one for `old`: its sessions end when they
+    /// are released, and clones of it use the new one. As [`pgmonkey_sync::ConnectionManager::replace_database`].
     ///
     /// ```no_run
     /// # fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -146,8 +148,8 @@ forward! {
 
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 impl ConnectionManager {
-    /// Returns a clone of this manager whose sync handles get each password from `provider`; see
-    /// [`pgmonkey_sync::ConnectionManager::with_password_provider`].
+    /// Returns a clone of this manager whose sync handles ask `provider` for the password of each new
+    /// session. As [`pgmonkey_sync::ConnectionManager::with_password_provider`].
     ///
     /// ```no_run
     /// # use pgmonkey::{PasswordProvider, PasswordRequest, ProviderError, Secret};
@@ -168,8 +170,8 @@ impl ConnectionManager {
         manager
     }
 
-    /// Returns a clone of this manager whose sync handles use `hooks`; see
-    /// [`pgmonkey_sync::ConnectionManager::with_hooks`].
+    /// Returns a clone of this manager whose sync handles run `hooks` when a session is opened, handed out
+    /// and released. As [`pgmonkey_sync::ConnectionManager::with_hooks`].
     ///
     /// ```no_run
     /// # fn example(hooks: pgmonkey::Hooks, config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
@@ -184,8 +186,8 @@ impl ConnectionManager {
         manager
     }
 
-    /// Watches a configuration file, and reloads the blocking handles that it gave when it changes; see
-    /// [`pgmonkey_sync::ConnectionManager::watch`].
+    /// Watches a configuration file, and reloads the blocking handles that it gave when it changes, until
+    /// the returned value is dropped. As [`pgmonkey_sync::ConnectionManager::watch`].
     ///
     /// ```no_run
     /// # fn example() -> Result<(), pgmonkey::Error> {

@@ -13,6 +13,7 @@ use crate::process::{cargo, root};
 mod circles;
 mod defects;
 mod examples;
+mod platforms;
 mod prose;
 mod tokens;
 mod twins;
@@ -97,6 +98,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     problems.extend(examples::missing(root())?);
     problems.extend(defects::missing(root(), &files)?);
     problems.extend(circles::found(root(), &files)?);
+    problems.extend(platforms::found(root(), &files)?);
     problems.extend(twins::differences(root(), &files)?);
     problems.extend(words::found(root(), &files, &self::files(root(), "md")?)?);
     for file in &files {

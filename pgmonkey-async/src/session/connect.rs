@@ -14,7 +14,9 @@ use pgmonkey_connect::{
     ConnectAttempt, ConnectTarget, ConnectedTo, Connector, Error, OpenFailure, ServerSearch,
     SettingsMode, Step, limits,
 };
-use tokio::net::{UnixStream, lookup_host};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::lookup_host;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout_at};
 
@@ -217,6 +219,7 @@ impl Connect {
     ) -> Result<(tokio_postgres::Client, Arc<DriverActivity>, Handle), OpenFailure> {
         let (notices, inbox) = (&self.notices, self.inbox.as_ref());
         let (client, activity) = match &self.address {
+            #[cfg(unix)]
             Address::Unix(directory, port) => {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
                 let socket = UnixStream::connect(path)
@@ -235,6 +238,7 @@ impl Connect {
 
 /// Opens a session over a connected socket: the driver's own way to connect to a Unix socket leaves
 /// no room for an observer.
+#[cfg(unix)]
 async fn through(
     connector: Connector,
     config: &tokio_postgres::Config,

@@ -4,12 +4,15 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
+#[cfg(unix)]
 use pgmonkey_connect::plan::Address;
 use pgmonkey_connect::recycle::{Undo, Verdict, verdict};
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{CloseReason, events, limits};
+#[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::time::{timeout, timeout_at};
+#[cfg(unix)]
 use tokio_postgres::NoTls;
 
 use super::Session;
@@ -153,6 +156,7 @@ impl Session {
         let sent = async {
             let connector = self.connected_to.canceller(None);
             match self.connected_to.address() {
+                #[cfg(unix)]
                 Address::Unix(directory, port) => {
                     let path = directory.join(format!(".s.PGSQL.{port}"));
                     let socket = UnixStream::connect(path).await.ok()?;

@@ -202,6 +202,7 @@ pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
     })
 }
 
+#[cfg(unix)]
 fn no_signals(error: &io::Error) -> Error {
     Error::failed(format!("could not listen for Ctrl-C: {error}"))
 }

@@ -171,7 +171,7 @@ fn balance<T>(items: &mut [T], settings: &ConnectionSettings, mut draw: impl FnM
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] naming the key.
+/// [`Error::Unsupported`] naming the key; also for a Unix socket on a system without them.
 pub fn check(settings: &ConnectionSettings, is_watched: bool) -> Result<(), Error> {
     let plain_allowed = matches!(
         settings.sslmode,
@@ -179,6 +179,12 @@ pub fn check(settings: &ConnectionSettings, is_watched: bool) -> Result<(), Erro
     );
     let targets = settings.targets();
     let is_local = |target: &Target| matches!(lookup(target), Lookup::Known(Address::Unix(..)));
+    if cfg!(not(unix)) && targets.iter().any(is_local) {
+        return Err(Error::Unsupported {
+            what: "connection_settings.host with the directory of a Unix socket".to_owned(),
+            advice: "this system has none in the drivers: use a name or an address, such as localhost",
+        });
+    }
     if !is_watched && !settings.require_auth.is_any() && targets.iter().any(is_local) {
         return Err(Error::Unsupported {
             what: "connection_settings.require_auth with a Unix socket and a blocking type"
@@ -212,14 +218,18 @@ pub fn driver_config(
         .user(settings.effective_user())
         .dbname(settings.effective_dbname())
         .port(target.port);
-    if let Some(Address::Unix(directory, _)) = address {
-        config.host_path(directory).ssl_mode(DriverSslMode::Disable);
-    } else {
-        config
-            .host(server_name(target))
-            // With these two, the driver hands the socket to the connector immediately.
-            .ssl_mode(DriverSslMode::Require)
-            .ssl_negotiation(SslNegotiation::Direct);
+    match address {
+        #[cfg(unix)]
+        Some(Address::Unix(directory, _)) => {
+            config.host_path(directory).ssl_mode(DriverSslMode::Disable);
+        }
+        _ => {
+            config
+                .host(server_name(target))
+                // With these two, the driver hands the socket to the connector immediately.
+                .ssl_mode(DriverSslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct);
+        }
     }
     if let Some(Address::Tcp(address)) = address {
         config.hostaddr(address.ip());

@@ -99,7 +99,7 @@ pub enum FailoverStep {
     /// Ask again after this pause.
     Pause(Duration),
     /// Ask this host, at once and apart from everything else, and report with
-    /// [`Failover::answered`] or [`Failover::asked_others`]; then ask for the next step.
+    /// [`Suspect::answered`] and [`DeadSuspect::asked_others`]; then ask for the next step.
     Probe(Suspect),
     /// Resolve these names, then call [`Failover::resolved`] for each; then ask for the next step.
     Resolve(Vec<Name>),

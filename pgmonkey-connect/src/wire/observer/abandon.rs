@@ -50,7 +50,7 @@ impl Observer {
         }
     }
 
-    /// Why the session was [`abandon`](Self::abandon)ed, if it was. Costs one load.
+    /// Why the session was given up, if it was. Costs one load.
     #[inline]
     pub fn abandoned(&self) -> Option<&str> {
         self.abandonment.reason.get().map(String::as_str)

@@ -140,7 +140,9 @@ impl Playback {
             };
             bytes = &bytes[count..];
             let more = Pin::new(&mut self.stream).poll_write(&mut cx, bytes);
-            assert!(bytes.is_empty() || more.is_pending(), "not at once");
+            // What is sent to a condemned session is swallowed.
+            let all = bytes.is_empty() || self.observer.condemned().is_some();
+            assert!(all || more.is_pending(), "not at once");
         }
     }
 
@@ -189,6 +191,10 @@ fn play<I: Iterator<Item = usize>>(
             ),
         }
         states.push(playback.observer.state());
+        // The rest was recorded on a session whose stream did not swallow it.
+        if playback.observer.condemned().is_some() {
+            break;
+        }
     }
     let statements = std::mem::take(&mut *playback.statements.0.lock().expect("one thread"));
     (states, statements)
@@ -218,7 +224,8 @@ fn cuts(recording: &Recording) -> Vec<Vec<usize>> {
 fn a_segment_may_be_cut_in_two_anywhere() -> Outcome {
     for recording in sessions::all()? {
         let expected = whole(&recording);
-        assert!(!expected.1.is_empty(), "{}: no statement", recording.name);
+        let ended = expected.0.last() == Some(&WireState::Closed);
+        assert!(ended || !expected.1.is_empty(), "{}", recording.name);
         let cuts = cuts(&recording);
         let rounds = cuts.iter().map(Vec::len).max().unwrap_or_default();
         // One playback cuts every segment once.

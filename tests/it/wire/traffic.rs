@@ -26,6 +26,9 @@ const ENDS: usize = 300;
 /// How many bytes around each message boundary are cut: a header and a little more.
 const AROUND: usize = 6;
 
+/// The recording in which a copy that the server refused makes the driver lose count.
+const LOSES_COUNT: &str = "refused copy";
+
 /// A peer that sends and accepts a given number of bytes at a time.
 #[derive(Default, Clone)]
 struct Peer(Arc<Mutex<Orders>>);
@@ -196,6 +199,13 @@ fn play<I: Iterator<Item = usize>>(
             break;
         }
     }
+    let is_condemned = playback.observer.condemned().is_some();
+    assert_eq!(
+        is_condemned,
+        recording.name == LOSES_COUNT,
+        "{}",
+        recording.name
+    );
     let statements = std::mem::take(&mut *playback.statements.0.lock().expect("one thread"));
     (states, statements)
 }

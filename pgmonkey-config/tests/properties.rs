@@ -373,10 +373,12 @@ prop_compose! {
         most in option::of(1..i32::MAX as u32),
         text in select(vec![StatementTextMode::None, StatementTextMode::Parameterized, StatementTextMode::All]),
         stats: bool,
+        comments: bool,
     ) -> StatementSettings {
         let mut s = StatementSettings::default();
         [s.slow_statement, s.slow_acquire] = limits;
         (s.statements_per_checkout, s.statement_text, s.statement_stats) = (most, text, stats);
+        s.sqlcommenter = comments;
         s
     }
 }

@@ -69,6 +69,7 @@ mod test_transaction;
 mod threads;
 mod tls;
 mod told_statements;
+mod trace_comments;
 mod transaction;
 mod transaction_deadline;
 mod transaction_options;

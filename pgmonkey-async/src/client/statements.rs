@@ -106,12 +106,13 @@ impl Session {
     }
 
     pub(crate) async fn run_batch_unbounded(&self, statements: &str) -> Result<(), Error> {
+        let sent = self.label().text_to_send(statements);
         match self.is_standalone() {
-            true => Box::pin(self.in_savepoint(self.run(statements))).await,
+            true => Box::pin(self.in_savepoint(self.run(&sent))).await,
             false => {
                 self.check_settings()?;
                 let sending = self.sending();
-                let done = self.run(statements).await;
+                let done = self.run(&sent).await;
                 done.map_err(|error| {
                     sending.explain(error, Some(self.observer()), Some(statements))
                 })

@@ -1,5 +1,6 @@
 //! The last statement of a transaction, sent together with its `COMMIT`.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -114,7 +115,11 @@ impl Session {
             } => {
                 check_count(params.len(), &types)?;
                 let params = typed(params, &types);
-                let run = A::run_typed(self.client(), text, &params);
+                let sent = match prepares {
+                    true => Cow::Borrowed(text),
+                    false => self.label().text_to_send(text),
+                };
+                let run = A::run_typed(self.client(), &sent, &params);
                 let prepare = async {
                     if prepares {
                         // The statement may have failed, and the transaction with it.

@@ -108,6 +108,10 @@ impl Session {
         &mut self.client
     }
 
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
+    }
+
     pub(crate) fn connected_to(&self) -> &ConnectedTo {
         &self.connected_to
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::parameter_types::{Bracket, NAMES_TRIED, check_count, is_name_taken, typed};
+use pgmonkey_connect::parameter_types::{
+    Bracket, NAMES_TRIED, TypedParameter, check_count, is_name_taken, typed,
+};
 use pgmonkey_connect::stale_statements::{self, Blame, blame};
 use pgmonkey_connect::wire::WireState;
 use tokio_postgres::types::Type;
@@ -23,7 +25,7 @@ impl Session {
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
             let sending = self.sending();
-            let done = A::run_typed(self.client(), text, &[]).await;
+            let done = self.send_unnamed::<A>(text, &[]).await;
             return done
                 .map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
@@ -35,7 +37,7 @@ impl Session {
         };
         check_count(params.len(), &types)?;
         let sending = self.sending();
-        match A::run_typed(self.client(), text, &typed(params, &types)).await {
+        match self.send_unnamed::<A>(text, &typed(params, &types)).await {
             Ok(output) => Ok(output),
             Err(error) => {
                 let forgotten =
@@ -55,10 +57,19 @@ impl Session {
                 }
                 let types = self.learn_types(text, exclusivity).await?;
                 let sending = self.sending();
-                let done = A::run_typed(self.client(), text, &typed(params, &types)).await;
+                let done = self.send_unnamed::<A>(text, &typed(params, &types)).await;
                 done.map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
+    }
+
+    async fn send_unnamed<A: Answer>(
+        &self,
+        text: &str,
+        params: &[TypedParameter<'_>],
+    ) -> Result<A::Output, tokio_postgres::Error> {
+        let text = self.label().text_to_send(text);
+        A::run_typed(self.client(), &text, params).await
     }
 
     /// Returns the types of a text's parameters.

@@ -60,6 +60,7 @@ fn statements(reader: &mut Reader<'_>) -> StatementSettings {
         statements_per_checkout: reader.count_or_off("statements_per_checkout"),
         statement_text: reader.word("statement_text"),
         statement_stats: reader.flag("statement_stats", true),
+        sqlcommenter: reader.flag("sqlcommenter", false),
     }
 }
 

@@ -213,12 +213,14 @@ fn statements(out: &mut Writer, settings: &StatementSettings) {
         statements_per_checkout,
         statement_text,
         statement_stats,
+        sqlcommenter,
     } = settings;
     out.duration(1, *slow_statement);
     out.duration(2, *slow_acquire);
     out.optional_number(3, statements_per_checkout.map(u64::from));
     out.text(4, statement_text.as_str());
     out.flag(5, *statement_stats);
+    out.flag(6, *sqlcommenter);
 }
 
 struct Writer {

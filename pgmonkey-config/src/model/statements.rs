@@ -16,6 +16,8 @@ pub struct StatementSettings {
     pub statement_text: StatementTextMode,
     /// Whether statements are counted by their texts. Default: true.
     pub statement_stats: bool,
+    /// Whether the current trace is appended to texts that are not cached. Default: false.
+    pub sqlcommenter: bool,
 }
 
 impl Default for StatementSettings {
@@ -26,6 +28,7 @@ impl Default for StatementSettings {
             statements_per_checkout: None,
             statement_text: StatementTextMode::default(),
             statement_stats: true,
+            sqlcommenter: false,
         }
     }
 }

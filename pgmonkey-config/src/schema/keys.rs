@@ -192,6 +192,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Top, "statements_per_checkout", count(0), "off", "A text that runs this often while a session is acquired is logged once; 0 means off."),
     key(Top, "statement_text", Kind::Word(words::<StatementTextMode>), "parameterized", "How much of a statement's text is shown in events, spans and statistics. `none`: only the operation and the names it uses; `parameterized`: the texts of statements with parameters, others with `?` in place of their literals; `all`: every text as it is. The values of parameters are never shown."),
     key(Top, "statement_stats", Kind::Flag, "true", "Whether statements are counted by their texts, for `top_statements`."),
+    key(Top, "sqlcommenter", Kind::Flag, "false", "Whether the current trace is appended, as a comment with its `traceparent`, to texts that are not cached; needs the feature `otel`."),
     key(Top, "profiles", Kind::Section, "", "Named overlays with the same sections, selected by the program or by `PGMONKEY_PROFILE`."),
 
     key(Connection, "url", Kind::Url, "", "A connection string; the other keys of the section override its parts."),

@@ -159,6 +159,7 @@ fn statements(map: &mut Map, settings: &StatementSettings) {
         statements_per_checkout,
         statement_text,
         statement_stats,
+        sqlcommenter,
     } = settings;
     map.limit("slow_statement", *slow_statement);
     map.limit("slow_acquire", *slow_acquire);
@@ -168,6 +169,7 @@ fn statements(map: &mut Map, settings: &StatementSettings) {
     );
     map.text("statement_text", statement_text.as_str());
     map.flag("statement_stats", *statement_stats);
+    map.flag("sqlcommenter", *sqlcommenter);
 }
 
 /// Keeps the order of the documentation.

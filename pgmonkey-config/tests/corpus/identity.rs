@@ -199,6 +199,7 @@ fn every_key_of_statements_counts() {
         "statement_text: none",
         "statement_text: all",
         "statement_stats: off",
+        "sqlcommenter: on",
     ] {
         assert!(
             seen.insert(print(&good(line), ConnectionType::Normal)),

@@ -310,6 +310,10 @@ fn values_of_the_wrong_type_are_named() {
             "statement_stats: perhaps",
             ["line 1", "statement_stats", "true or false"],
         ),
+        (
+            "sqlcommenter: perhaps",
+            ["line 1", "sqlcommenter", "true or false"],
+        ),
     ] {
         has(&bad(line), &parts);
     }
@@ -319,7 +323,7 @@ fn values_of_the_wrong_type_are_named() {
 fn what_is_reported_of_statements_is_set_at_the_top() {
     let config = good(
         "slow_statement: 500ms\nslow_acquire: 1s\nstatements_per_checkout: 50\n\
-         statement_text: all\nstatement_stats: false",
+         statement_text: all\nstatement_stats: false\nsqlcommenter: true",
     );
     let set = &config.statements;
     assert_eq!(set.slow_statement, Some(Duration::from_millis(500)));
@@ -327,6 +331,7 @@ fn what_is_reported_of_statements_is_set_at_the_top() {
     assert_eq!(set.statements_per_checkout, Some(50));
     assert_eq!(set.statement_text, StatementTextMode::All);
     assert!(!set.statement_stats);
+    assert!(set.sqlcommenter);
     let off = "slow_statement: off\nslow_acquire: 0\nstatements_per_checkout: off";
     assert_eq!(good(off).statements, good("{}").statements);
     let mut settings = good("{}").to_settings();

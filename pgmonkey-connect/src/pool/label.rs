@@ -1,5 +1,6 @@
 //! A handle's name and target, and the metrics and events reported under them.
 
+use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,15 @@ impl Label {
     /// What the handle's statements are reported to.
     pub fn statement_log(&self) -> Option<&Arc<StatementLog>> {
         self.log.as_ref()
+    }
+
+    /// A text that is not cached, as it is to be sent.
+    #[inline]
+    pub fn text_to_send<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.log {
+            Some(log) => log.text_to_send(text),
+            None => Cow::Borrowed(text),
+        }
     }
 
     /// The handle's number: no other handle of the process has it.

@@ -23,6 +23,7 @@ use crate::limits;
 use crate::stream::connector::Setup;
 use crate::telemetry::notices::{NoticeHook, Notices};
 use crate::telemetry::statements::StatementLog;
+use crate::telemetry::trace_comments;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSetup;
 
@@ -68,6 +69,7 @@ impl ConnectTarget {
     /// if a file named in the settings cannot be used.
     pub fn new(config: &Config, connection_type: ConnectionType) -> Result<Self, Error> {
         plan::check(&config.connection_settings, connection_type.is_async())?;
+        trace_comments::check(&config.statements)?;
         let section = if connection_type.is_async() {
             "async_settings"
         } else {

@@ -8,6 +8,7 @@ mod reads;
 mod setting;
 pub(crate) mod shape;
 mod split;
+pub(crate) mod trace;
 
 pub use copy::takes_data;
 pub(crate) use effects::of;

@@ -5,5 +5,6 @@ pub mod events;
 pub(crate) mod metrics;
 pub mod notices;
 pub(crate) mod statements;
+pub(crate) mod trace_comments;
 
 pub use metrics::operations;

@@ -1,5 +1,6 @@
 //! What is reported of single statements: numbers by text, slow and repeated ones, spans, metrics.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tracing::Span;
 
 use super::event_limit::EventLimit;
 use super::operations::{Operation, Operations};
+use super::trace_comments::commented;
 use crate::sql::shape;
 use crate::status::StatementStatus;
 use crate::wire::{StatementListener, StatementOutcome, StatementRecord, StatementText, hash_of};
@@ -40,6 +42,7 @@ pub struct StatementLog {
     slow_acquire: Option<Duration>,
     most: Option<u32>,
     table: Option<Mutex<Table>>,
+    comments: bool,
     operations: Operations,
     slow_limit: EventLimit,
     repeated_limit: EventLimit,
@@ -58,6 +61,7 @@ impl StatementLog {
             slow_acquire: settings.slow_acquire,
             most: settings.statements_per_checkout,
             table: settings.statement_stats.then(Mutex::default),
+            comments: settings.sqlcommenter,
             operations: Operations::new(&config.connection_settings),
             slow_limit: EventLimit::new(RATE, RATE),
             repeated_limit: EventLimit::new(RATE, RATE),
@@ -74,6 +78,15 @@ impl StatementLog {
     /// The numbers of all statements; zero with `statement_stats: false`.
     pub fn all(&self) -> StatementStatus {
         self.table().map(|table| table.all()).unwrap_or_default()
+    }
+
+    /// A text that is not cached, as it is to be sent: with the current trace, if that is asked for.
+    #[inline]
+    pub fn text_to_send<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.comments {
+            true => commented(text),
+            false => Cow::Borrowed(text),
+        }
     }
 
     fn table(&self) -> Option<MutexGuard<'_, Table>> {

@@ -56,12 +56,13 @@ impl Session {
         statements: &str,
     ) -> Result<(), Error> {
         let _place = self.calling_from(place);
+        let sent = self.label().text_to_send(statements);
         self.bounded(|session| match session.is_standalone() {
-            true => session.in_savepoint(|session| session.run(statements)),
+            true => session.in_savepoint(|session| session.run(&sent)),
             false => {
                 session.check_settings()?;
                 let sending = session.sending();
-                let done = session.run(statements);
+                let done = session.run(&sent);
                 let observer = session.observer().map(|observer| &**observer);
                 done.map_err(|error| sending.explain(error, observer, Some(statements)))
             }

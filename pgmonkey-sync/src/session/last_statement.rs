@@ -29,7 +29,10 @@ impl Session {
             .filter(|_| params.is_empty())
             .filter(is_single)
         {
-            Some(text) => self.execute_with_commit(mark, text),
+            Some(text) => {
+                let _place = self.calling_from(place);
+                self.execute_with_commit(mark, text)
+            }
             None => {
                 let changed = self.run_statement::<Count, S>(place, statement, params)?;
                 self.commit(mark)?;
@@ -59,7 +62,8 @@ impl Session {
         // A comment may end the text.
         let both = format!("{text}\n; {}", savepoint::commit(mark.depth));
         let (mut answer, mut done) = (Vec::new(), Ok(()));
-        match self.client_mut().simple_query(&both) {
+        let sent = self.label().text_to_send(&both);
+        match self.client_mut().simple_query(&sent) {
             Ok(messages) => answer = messages,
             Err(error) => done = Err(self.explain_answer(error, Takes::Rows)),
         }

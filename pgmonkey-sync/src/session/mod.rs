@@ -178,6 +178,10 @@ impl Session {
         self.permit = permit;
     }
 
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
+    }
+
     pub(crate) fn connected_to(&self) -> &ConnectedTo {
         &self.connected_to
     }

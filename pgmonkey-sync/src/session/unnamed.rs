@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use pgmonkey_connect::Error;
-use pgmonkey_connect::parameter_types::{Bracket, NAMES_TRIED, check_count, is_name_taken, typed};
+use pgmonkey_connect::parameter_types::{
+    Bracket, NAMES_TRIED, TypedParameter, check_count, is_name_taken, typed,
+};
 use pgmonkey_connect::stale_statements::{self, Blame, blame};
 use pgmonkey_connect::wire::WireState;
 use postgres::types::Type;
@@ -21,7 +23,7 @@ impl Session {
     ) -> Result<A::Output, Error> {
         if params.is_empty() {
             let sending = self.sending();
-            let done = A::run_typed(self.client_mut(), text, &[]);
+            let done = self.send_unnamed::<A>(text, &[]);
             return done
                 .map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
@@ -33,7 +35,7 @@ impl Session {
         };
         check_count(params.len(), &types)?;
         let sending = self.sending();
-        match A::run_typed(self.client_mut(), text, &typed(params, &types)) {
+        match self.send_unnamed::<A>(text, &typed(params, &types)) {
             Ok(output) => Ok(output),
             Err(error) => {
                 let forgotten =
@@ -49,10 +51,19 @@ impl Session {
                 }
                 let types = self.learn_types(text)?;
                 let sending = self.sending();
-                let done = A::run_typed(self.client_mut(), text, &typed(params, &types));
+                let done = self.send_unnamed::<A>(text, &typed(params, &types));
                 done.map_err(|error| self.explain_statement(error, A::TAKES, (sending, Some(text))))
             }
         }
+    }
+
+    fn send_unnamed<A: Answer>(
+        &mut self,
+        text: &str,
+        params: &[TypedParameter<'_>],
+    ) -> Result<A::Output, postgres::Error> {
+        let text = self.label().text_to_send(text);
+        A::run_typed(self.client_mut(), &text, params)
     }
 
     /// Returns the types of a text's parameters.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::{StatementListener, StatementText};
+use crate::sql::trace;
 use crate::wire::observer::Observer;
 
 /// How many named statements are known in one session; the others are taken for unknown ones.
@@ -73,7 +74,7 @@ impl Names {
             self.unnamed = Some(Arc::clone(&known));
             return known;
         }
-        let text = listener.describe(text, observer.has_standard_strings());
+        let text = listener.describe(trace::without(text), observer.has_standard_strings());
         self.recent = Default::default();
         if self.named.len() < MOST || self.named.contains_key(name) {
             self.named.insert(name.into(), Arc::clone(&text));
@@ -94,6 +95,7 @@ impl Names {
         listener: &dyn StatementListener,
         text: &[u8],
     ) -> Arc<StatementText> {
+        let text = trace::without(text);
         let hash = hash_of(text);
         let slot = (hash >> 32) as usize % REMEMBERED;
         if let Some(Some(found)) = self.remembered.get(slot)

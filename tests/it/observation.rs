@@ -13,7 +13,7 @@ use pgmonkey::{Error, HookVerdict, Status};
 use pgmonkey_connect::events;
 use pgmonkey_connect::operations::{Operation, Operations};
 use pgmonkey_tests::{Fixture, LONG, Outcome, broken_tls, load, twin};
-use tracing::field::{Field, Visit};
+use tracing::field::{self, Field, Visit};
 use tracing::{Event, Id, Metadata, Subscriber, span};
 
 const BOOK: &str = include_str!("../../docs/observability.md");
@@ -50,6 +50,8 @@ pub(crate) struct Told {
     name: &'static str,
     level: tracing::Level,
     fields: BTreeMap<String, String>,
+    /// All that it can have.
+    declared: &'static field::FieldSet,
 }
 
 impl Told {
@@ -59,6 +61,7 @@ impl Told {
             name: metadata.name(),
             level: *metadata.level(),
             fields: BTreeMap::new(),
+            declared: metadata.fields(),
         }
     }
 
@@ -68,6 +71,18 @@ impl Told {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(crate) fn level(&self) -> &str {
+        self.level.as_str()
+    }
+
+    /// The names of all fields that it has or can have.
+    pub(crate) fn declared(&self) -> BTreeSet<String> {
+        let names = self.declared.iter().map(|field| field.name().to_owned());
+        names
+            .filter(|name| !["message", "event"].contains(&&**name))
+            .collect()
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -113,7 +128,11 @@ impl Subscriber for Recorder {
         self.0.lock().expect("no panic").push(told);
     }
 
-    fn record(&self, _: &Id, _: &span::Record<'_>) {}
+    fn record(&self, span: &Id, values: &span::Record<'_>) {
+        let mut all = self.0.lock().expect("no panic");
+        values.record(&mut all[span.into_u64() as usize - 1]);
+    }
+
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
@@ -128,6 +147,13 @@ pub(crate) fn told_of(name: &str) -> Vec<Told> {
         (None, None) => told.get("message").contains(&format!("x{name}x")),
     };
     all.iter().filter(names).cloned().collect()
+}
+
+/// The spans of statements of the handle called `name`.
+pub(crate) fn statements_of(name: &str) -> Vec<Told> {
+    let all = recording().lock().expect("no panic");
+    let is = |told: &&Told| told.is_span && told.get("db.client.connection.pool.name") == name;
+    all.iter().filter(is).cloned().collect()
 }
 
 /// Everything reported so far in this process, as text.

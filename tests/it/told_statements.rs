@@ -9,7 +9,7 @@ use pgmonkey::{Config, TopStatement, aio, sync};
 use pgmonkey_tests::{Fixture, Outcome, load, twin};
 use pgmonkey_testserver::{Certificates, Cluster, Endpoint, Kind, Pgbouncer, ScratchDir};
 
-use crate::observation::{Told, record, told_of};
+use crate::observation::{Told, record, statements_of, table, told_of, words};
 
 /// How long each of the statements sleeps, in seconds.
 const SLEEP: f64 = 0.03;
@@ -26,19 +26,42 @@ const fn sent(way: &'static str, rows: u64) -> Sent {
     Sent { way, rows, code }
 }
 
-const SENT: [Sent; 7] = [
+const SENT: [Sent; 8] = [
     sent("way_query", 1),
     sent("way_deref", 1),
     sent("way_guard", 1),
     sent("way_transaction", 3),
     sent("way_half", 3),
     sent("way_third", 3),
+    sent("way_migration", 1),
     Sent {
         way: "way_fails",
         rows: 0,
         code: "22012",
     },
 ];
+
+/// A driver's client, as a migration crate takes it.
+trait Migrate {
+    fn migrate(&mut self, migrations: &refinery::Runner) -> Result<(), refinery::Error>;
+}
+
+impl Migrate for postgres::Client {
+    fn migrate(&mut self, migrations: &refinery::Runner) -> Result<(), refinery::Error> {
+        migrations.run(self).map(drop)
+    }
+}
+
+/// As [`Migrate`], in a task.
+trait MigrateAsync {
+    async fn migrate(&mut self, migrations: &refinery::Runner) -> Result<(), refinery::Error>;
+}
+
+impl MigrateAsync for tokio_postgres::Client {
+    async fn migrate(&mut self, migrations: &refinery::Runner) -> Result<(), refinery::Error> {
+        migrations.run_async(self).await.map(drop)
+    }
+}
 
 /// Sends [`SENT`] through the handle `pool` with the table `table`. Returns the line that sent them,
 /// which is that of the macro.
@@ -62,6 +85,12 @@ macro_rules! send {
         drop(half);
         let three = ["way_first", "way_second", "way_third"].map(nap).join("; ");
         $go!(pool.batch_execute(&three))?;
+        let migration = refinery::Migration::unapplied("V1__nap", &nap("way_migration"))?;
+        let mut migrations = refinery::Runner::new(&[migration]);
+        migrations.set_migration_table_name(format!("{table}_history"));
+        let mut guard = $go!(pool.acquire())?;
+        $go!((*guard).migrate(&migrations))?;
+        drop(guard);
         let fails = format!("SELECT 1 / length(pg_sleep({SLEEP})::text) AS way_fails");
         $go!(pool.query(&*fails, &[])).expect_err("a division by zero");
         // The only session is free once everything is answered.
@@ -118,60 +147,100 @@ fn check(name: &str, sent: &[Sent], line: u32, top: &[TopStatement]) {
     }
 }
 
-/// A file for this server. One handle logs ten slow statements a second.
-fn config(server: &Endpoint, encryption: &str) -> Config {
-    load(&format!(
-        "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {}, {encryption} }}\n\
-         slow_statement: 25ms\npool_settings: {{ max_size: 1 }}\nasync_pool_settings: {{ max_size: 1 }}\n",
-        server.host(),
-        server.port(),
-        server.user(),
-        server.password(),
-        server.dbname(),
-    ))
+/// A way to a server, with a table of its own.
+struct Route {
+    on: Fixture,
+    config: Config,
+    _held: Held,
 }
 
-twin! {
-    fn each_statement_is_told_once(on, driver, go, work) {
-        record();
-        let config = config(on.server(), "sslmode: disable");
-        let pool = go!(driver::Builder::new(&config).name(&*on.name).pool())?;
-        let line = send!(driver, go, work, pool, &on.name);
-        check(&on.name, &SENT, line, &pool.top_statements(100));
-        let status = pool.status().statements;
-        assert!(status.count >= SENT.len() as u64 && status.errors >= 1, "{status:?}");
-        Ok(())
+/// What runs as long as a route is used.
+type Held = (Option<ScratchDir>, Option<Cluster>, Option<Pgbouncer>);
+
+impl Route {
+    /// One handle logs ten slow statements a second.
+    fn new(on: Fixture, to: &Endpoint, settings: &str, pool: &str, held: Held) -> Self {
+        let config = load(&format!(
+            "connection_settings: {{ host: {}, port: {}, user: {}, password: '{}', dbname: {}, {settings} }}\n\
+             slow_statement: 25ms\npool_settings: {{ max_size: 1 }}\n\
+             async_pool_settings: {{ max_size: 1{pool} }}\n",
+            to.host(),
+            to.port(),
+            to.user(),
+            to.password(),
+            to.dbname(),
+        ));
+        let _held = held;
+        Self { on, config, _held }
     }
-}
 
-twin! {
-    fn each_statement_is_told_once_under_tls(on, driver, go, work) {
-        record();
+    fn plain(pool: &str) -> Self {
+        let on = Fixture::new();
+        let to = on.server().clone();
+        Self::new(on, &to, "sslmode: disable", pool, (None, None, None))
+    }
+
+    fn encrypted(pool: &str) -> anyhow::Result<Self> {
         let scratch = ScratchDir::new()?;
         let certificates = Certificates::generate(scratch.path(), "postgres")?;
-        let cluster = Cluster::builder().kind(Kind::Tls).certificates(certificates).start()?;
-        let (server, inner) = (&*cluster, Fixture::on((*cluster).clone()));
-        let config = config(server, "sslmode: require");
-        let pool = go!(driver::Builder::new(&config).name(&*on.name).pool())?;
-        let line = send!(driver, go, work, pool, &inner.name);
-        check(&on.name, &SENT, line, &pool.top_statements(100));
+        let cluster = Cluster::builder().kind(Kind::Tls);
+        let cluster = cluster.certificates(certificates).start()?;
+        let (on, to) = (Fixture::on((*cluster).clone()), (*cluster).clone());
+        let held = (Some(scratch), Some(cluster), None);
+        Ok(Self::new(on, &to, "sslmode: require", pool, held))
+    }
+
+    /// Through PgBouncer; `None`, with a message, where it is not installed.
+    fn pooled(pool: &str) -> anyhow::Result<Option<Self>> {
+        let Some(program) = Pgbouncer::find() else {
+            println!("skipped: no pgbouncer on this machine (`apt-get install pgbouncer`)");
+            return Ok(None);
+        };
+        let on = Fixture::new();
+        let pooler = Pgbouncer::start(&program, on.server(), &[])?;
+        let to = pooler.endpoint().clone();
+        let settings = "sslmode: disable, pooler: transaction";
+        let held = (None, None, Some(pooler));
+        Ok(Some(Self::new(on, &to, settings, pool, held)))
+    }
+}
+
+/// Sends and checks [`SENT`] on a route.
+macro_rules! told_once {
+    ($route:expr, $driver:ident, $go:ident, $work:ident) => {{
+        record();
+        let route: Route = $route;
+        let name = &*route.on.name;
+        let pool = $go!($driver::Builder::new(&route.config).name(name).pool())?;
+        let line = send!($driver, $go, $work, pool, name);
+        check(name, &SENT, line, &pool.top_statements(100));
+        let status = pool.status().statements;
+        assert!(
+            status.count >= SENT.len() as u64 && status.errors >= 1,
+            "{status:?}"
+        );
         Ok(())
+    }};
+}
+
+twin! {
+    fn each_statement_is_told_once(_on, driver, go, work) {
+        told_once!(Route::plain(""), driver, go, work)
     }
 }
 
 twin! {
-    fn each_statement_is_told_once_through_a_pooler(on, driver, go, work) {
-        record();
-        let Some(program) = Pgbouncer::find() else {
-            println!("skipped: no pgbouncer on this machine (`apt-get install pgbouncer`)");
-            return Ok(());
-        };
-        let pooler = Pgbouncer::start(&program, on.server(), &[])?;
-        let config = config(pooler.endpoint(), "sslmode: disable, pooler: transaction");
-        let pool = go!(driver::Builder::new(&config).name(&*on.name).pool())?;
-        let line = send!(driver, go, work, pool, &on.name);
-        check(&on.name, &SENT, line, &pool.top_statements(100));
-        Ok(())
+    fn each_statement_is_told_once_under_tls(_on, driver, go, work) {
+        told_once!(Route::encrypted("")?, driver, go, work)
+    }
+}
+
+twin! {
+    fn each_statement_is_told_once_through_a_pooler(_on, driver, go, work) {
+        match Route::pooled("")? {
+            Some(route) => told_once!(route, driver, go, work),
+            None => Ok(()),
+        }
     }
 }
 
@@ -186,8 +255,22 @@ twin! {
         let timed = line!() + 1;
         go!(guard.timeout(Duration::from_secs(20)).query("SELECT 1 AS by_timed", &[]))?;
         drop(guard);
+        let transaction = go!(pool.begin())?;
+        let last = line!() + 1;
+        go!(transaction.execute_and_commit("SELECT 1 AS by_last", &[]))?;
+        let mut transaction = go!(pool.begin())?;
+        let savepoint = go!(transaction.transaction())?;
+        let inner = line!() + 1;
+        go!(savepoint.execute_and_commit("SELECT 1 AS by_inner", &[]))?;
+        go!(transaction.rollback())?;
         let top = pool.top_statements(100);
-        for (name, line) in [("by_call", call), ("by_deref", acquire), ("by_timed", timed)] {
+        for (name, line) in [
+            ("by_call", call),
+            ("by_deref", acquire),
+            ("by_timed", timed),
+            ("by_last", last),
+            ("by_inner", inner),
+        ] {
             let is = |top: &&TopStatement| top.text.as_deref().is_some_and(|text| text.contains(name));
             let found = top.iter().find(is).expect("it ran");
             let place = found.place.expect("a caller sent it");
@@ -268,6 +351,77 @@ twin! {
     }
 }
 
+/// Checks that what was told of a kind is what a table of the book says.
+fn is_in_the_book(told: &[Told]) {
+    for told in told {
+        let name = format!("`{}`", told.name());
+        let row = table("statement event")
+            .into_iter()
+            .find(|row| row[0] == name);
+        let row = row.expect("it is in the book");
+        assert_eq!(row[1], told.level(), "{name}");
+        assert_eq!(words(&row[2]), told.declared(), "{name}");
+    }
+}
+
+twin! {
+    fn what_is_told_of_statements_is_what_the_book_says(on, driver, go, work) {
+        record();
+        let config = on.config("slow_statement: 0.000001\nslow_acquire: 0.000001\nstatements_per_checkout: 2\n");
+        let pool = go!(driver::Builder::new(&config).name(&*on.name).pool())?;
+        let mut guard = go!(pool.acquire())?;
+        let line = line!() + 1;
+        go!(guard.query("SELECT n FROM generate_series(1, 3) n", &[]))?;
+        for _ in 0..3 {
+            go!(guard.batch_execute("SELECT 1 / 0")).expect_err("a division by zero");
+        }
+        drop(guard);
+        for kind in ["slow_statement", "repeated_statement", "slow_acquire"] {
+            let told = told_as(&format!("pgmonkey.{kind}"), &on.name);
+            assert!(!told.is_empty(), "{kind}");
+            is_in_the_book(&told);
+        }
+        assert_eq!(table("statement event").len(), 3);
+
+        let spans = statements_of(&on.name);
+        let of = |summary: &str| {
+            let is = |told: &&Told| told.get("db.query.summary") == summary;
+            spans.iter().find(is).unwrap_or_else(|| panic!("{summary}: {spans:?}"))
+        };
+        let known: Vec<_> = table("field of the span").iter().flat_map(|row| words(&row[0])).collect();
+        let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+        known.sort_unstable();
+        assert_eq!(known, of("SELECT").declared().iter().collect::<Vec<_>>());
+
+        let (port, place) = (on.server().port().to_string(), line.to_string());
+        for (field, value) in [
+            ("otel.kind", "client"),
+            ("otel.status_code", ""),
+            ("db.system.name", "postgresql"),
+            ("db.namespace", on.server().dbname()),
+            ("db.operation.name", "SELECT"),
+            ("db.response.returned_rows", "3"),
+            ("db.response.status_code", ""),
+            ("server.address", on.server().host()),
+            ("server.port", &port),
+            ("code.file.path", file!()),
+            ("code.line.number", &place),
+        ] {
+            assert_eq!(of("SELECT generate_series").get(field), value, "{field}");
+        }
+        assert_eq!(of("SELECT generate_series").get("otel.name"), "SELECT generate_series");
+        for (field, value) in [
+            ("otel.status_code", "ERROR"),
+            ("db.response.status_code", "22012"),
+            ("error.type", "22012"),
+            ("db.query.text", "SELECT ? / ?"),
+        ] {
+            assert_eq!(of("SELECT").get(field), value, "{field}");
+        }
+        Ok(())
+    }
+}
+
 /// The lines of a copy.
 const DATA: &[u8] = b"1\n2\n3\n4\n";
 
@@ -302,13 +456,10 @@ fn check_copies(on: &Fixture, [into, out]: &[String; 2], lines: [u32; 2], top: &
     assert!(bytes("way_out", "sent_bytes") >= 10 && out.len() > 10);
 }
 
-#[test]
-fn copies_are_told_on_threads() -> Outcome {
+fn copy_on_threads(Route { on, config, .. }: &Route) -> Outcome {
     record();
-    let on = Fixture::new();
-    let copies = copies(&on);
-    let pool = sync::Builder::new(&config(on.server(), "sslmode: disable"));
-    let pool = pool.name(&*on.name).pool()?;
+    let copies = copies(on);
+    let pool = sync::Builder::new(config).name(&*on.name).pool()?;
     let line = line!() + 1;
     let (mut sink, mut text) = (pool.copy_in(&copies[0])?, String::new());
     sink.write_all(DATA)?;
@@ -316,17 +467,14 @@ fn copies_are_told_on_threads() -> Outcome {
     let out = line!() + 1;
     pool.copy_out(&copies[1])?.read_to_string(&mut text)?;
     drop(pool.acquire()?);
-    check_copies(&on, &copies, [line, out], &pool.top_statements(100));
+    check_copies(on, &copies, [line, out], &pool.top_statements(100));
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn copies_are_told_in_tasks() -> Outcome {
+async fn copy_in_tasks(Route { on, config, .. }: &Route) -> Outcome {
     record();
-    let on = Fixture::new();
-    let copies = copies(&on);
-    let pool = aio::Builder::new(&config(on.server(), "sslmode: disable"));
-    let pool = pool.name(&*on.name).pool().await?;
+    let copies = copies(on);
+    let pool = aio::Builder::new(config).name(&*on.name).pool().await?;
     let line = line!() + 1;
     let mut sink = pool.copy_in::<_, Bytes>(&copies[0]).await?;
     SinkExt::feed(&mut sink, Bytes::from_static(DATA)).await?;
@@ -335,17 +483,13 @@ async fn copies_are_told_in_tasks() -> Outcome {
     let data = pool.copy_out(&copies[1]).await?;
     let _: Vec<Bytes> = data.try_collect().await?;
     drop(pool.acquire().await?);
-    check_copies(&on, &copies, [line, out], &pool.top_statements(100));
+    check_copies(on, &copies, [line, out], &pool.top_statements(100));
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_that_share_a_session_are_told_apart() -> Outcome {
+async fn share_a_session(Route { on, config, .. }: &Route) -> Outcome {
     record();
-    let on = Fixture::new();
-    let sections = "slow_statement: 25ms\nasync_pool_settings: { max_size: 1, multiplex: true }\n";
-    let pool = aio::Builder::new(&on.config(sections));
-    let pool = pool.name(&*on.name).pool().await?;
+    let pool = aio::Builder::new(config).name(&*on.name).pool().await?;
     let ways = ["way_one", "way_two", "way_three"];
     let texts = ways.map(|way| format!("SELECT pg_sleep({SLEEP}) AS {way}"));
     // Prepared first, so that all three are sent one behind the other.
@@ -373,4 +517,57 @@ async fn statements_that_share_a_session_are_told_apart() -> Outcome {
     }
     assert!(waits >= SLEEP, "none waited for another: {waits}");
     Ok(())
+}
+
+const MULTIPLEX: &str = ", multiplex: true";
+
+#[test]
+fn copies_are_told_on_threads() -> Outcome {
+    copy_on_threads(&Route::plain(""))
+}
+
+#[test]
+fn copies_are_told_on_threads_under_tls() -> Outcome {
+    copy_on_threads(&Route::encrypted("")?)
+}
+
+#[test]
+fn copies_are_told_on_threads_through_a_pooler() -> Outcome {
+    Route::pooled("")?.map_or(Ok(()), |route| copy_on_threads(&route))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_told_in_tasks() -> Outcome {
+    copy_in_tasks(&Route::plain("")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_told_in_tasks_under_tls() -> Outcome {
+    copy_in_tasks(&Route::encrypted("")?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_told_in_tasks_through_a_pooler() -> Outcome {
+    match Route::pooled("")? {
+        Some(route) => copy_in_tasks(&route).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_share_a_session_are_told_apart() -> Outcome {
+    share_a_session(&Route::plain(MULTIPLEX)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_share_a_session_are_told_apart_under_tls() -> Outcome {
+    share_a_session(&Route::encrypted(MULTIPLEX)?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_share_a_session_are_told_apart_through_a_pooler() -> Outcome {
+    match Route::pooled(MULTIPLEX)? {
+        Some(route) => share_a_session(&route).await,
+        None => Ok(()),
+    }
 }

@@ -1,5 +1,7 @@
 //! The last statement of a transaction, sent together with its `COMMIT`.
 
+use std::panic::Location;
+
 use pgmonkey_connect::wire::WireState;
 use pgmonkey_connect::{AsStatement, Error};
 use tokio_postgres::Row;
@@ -26,12 +28,13 @@ impl Transaction {
     /// # Errors
     ///
     /// The statement's, and those of [`commit`](Self::commit).
-    pub async fn execute_and_commit<S: ?Sized + Sync + AsStatement>(
+    #[track_caller]
+    pub fn execute_and_commit<S: ?Sized + Sync + AsStatement>(
         self,
         statement: &S,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Error> {
-        self.run_and_commit::<Count, S>(statement, params).await
+    ) -> impl Future<Output = Result<u64, Error>> + Send {
+        self.run_and_commit::<Count, S>(Location::caller(), statement, params)
     }
 
     /// As [`execute_and_commit`](Self::execute_and_commit), but returns the rows of the statement.
@@ -40,22 +43,25 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`execute_and_commit`](Self::execute_and_commit).
-    pub async fn query_and_commit<S: ?Sized + Sync + AsStatement>(
+    #[track_caller]
+    pub fn query_and_commit<S: ?Sized + Sync + AsStatement>(
         self,
         statement: &S,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
-        self.run_and_commit::<Rows, S>(statement, params).await
+    ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send {
+        self.run_and_commit::<Rows, S>(Location::caller(), statement, params)
     }
 }
 
 impl Transaction {
     async fn run_and_commit<A: Answer, S: ?Sized + Sync + AsStatement>(
         self,
+        location: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         let session = self.guard.session();
+        let _place = session.calling_from(location);
         if !self.confirms {
             let run = session.run_and_commit::<A, S>(self.mark, statement, params);
             let output = session.bounded(run).await?;
@@ -75,10 +81,12 @@ impl Transaction {
 impl Savepoint<'_> {
     async fn run_and_commit<A: Answer, S: ?Sized + Sync + AsStatement>(
         mut self,
+        location: &'static Location<'static>,
         statement: &S,
         params: Params<'_>,
     ) -> Result<A::Output, Error> {
         let session = self.guard.session();
+        let _place = session.calling_from(location);
         if !self.confirms {
             let run = session.run_and_commit::<A, S>(self.mark, statement, params);
             let ended = session.bounded(run).await;
@@ -104,12 +112,13 @@ impl Savepoint<'_> {
     /// # Errors
     ///
     /// The statement's, and those of [`commit`](Self::commit).
-    pub async fn execute_and_commit<S: ?Sized + Sync + AsStatement>(
+    #[track_caller]
+    pub fn execute_and_commit<S: ?Sized + Sync + AsStatement>(
         self,
         statement: &S,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Error> {
-        self.run_and_commit::<Count, S>(statement, params).await
+    ) -> impl Future<Output = Result<u64, Error>> + Send {
+        self.run_and_commit::<Count, S>(Location::caller(), statement, params)
     }
 
     /// As [`execute_and_commit`](Self::execute_and_commit), but returns the rows of the statement.
@@ -118,11 +127,12 @@ impl Savepoint<'_> {
     /// # Errors
     ///
     /// As [`execute_and_commit`](Self::execute_and_commit).
-    pub async fn query_and_commit<S: ?Sized + Sync + AsStatement>(
+    #[track_caller]
+    pub fn query_and_commit<S: ?Sized + Sync + AsStatement>(
         self,
         statement: &S,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
-        self.run_and_commit::<Rows, S>(statement, params).await
+    ) -> impl Future<Output = Result<Vec<Row>, Error>> + Send {
+        self.run_and_commit::<Rows, S>(Location::caller(), statement, params)
     }
 }

@@ -15,6 +15,7 @@ mod pinned;
 mod report;
 mod round;
 mod round_trips;
+mod statements;
 mod switches;
 mod tasks;
 mod threads;
@@ -56,7 +57,7 @@ const MILLISECOND: Work = Work {
     span: Duration::from_millis(400),
 };
 
-const BENCHES: [&str; 8] = [
+const BENCHES: [&str; 10] = [
     "pools",
     "millisecond",
     "contention",
@@ -65,6 +66,8 @@ const BENCHES: [&str; 8] = [
     "observer",
     "roundtrips",
     "pinned",
+    "statements",
+    "instructions",
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +77,12 @@ fn main() -> anyhow::Result<()> {
         .context("usage: pgmonkey-bench FILE [NAME]...")?;
     let config = Config::from_file(&path)?;
     let wanted: Vec<String> = args.collect();
+    if let Some((statements::COUNTED, rest)) = wanted
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        return statements::run_counted(&config, rest);
+    }
     if let Some(unknown) = wanted.iter().find(|name| !BENCHES.contains(&name.as_str())) {
         anyhow::bail!("unknown bench `{unknown}`: {}", BENCHES.join(", "));
     }
@@ -107,8 +116,15 @@ fn main() -> anyhow::Result<()> {
     if is_wanted("pools") && std::env::var_os(ROUNDS_VARIABLE).is_none() {
         report::write(&contests, Path::new("docs/benchmark"))?;
     }
+    // Only if it is named: it needs valgrind, and takes minutes.
+    if wanted.iter().any(|one| one == "instructions") {
+        statements::count_instructions(&path)?;
+    }
     // Last, because they pin this process to one core, where there is the least noise.
-    if is_wanted("observer") || is_wanted("pinned") {
+    if ["observer", "pinned", "statements"]
+        .into_iter()
+        .any(is_wanted)
+    {
         pinned::pin(&config)?;
     }
     if is_wanted("observer") {
@@ -116,6 +132,10 @@ fn main() -> anyhow::Result<()> {
             "\nwith and without the wire observer, on one core, in rotation; medians of rounds, and of their ratios"
         );
         observer::run(&config)?;
+    }
+    if is_wanted("statements") {
+        println!("\nstatements followed or not, on one core, in rotation; medians as before");
+        statements::run(&config)?;
     }
     if is_wanted("pinned") {
         let contests = tasks::run_pinned(&config)?;

@@ -13,7 +13,9 @@ usage: cargo xtask <task> [options]
                                only the checks in which versions differ
   demo [options]               open all four connection types twice and print the result
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
-                               millisecond, contention, handles, observer, roundtrips, pinned;
+                               millisecond, contention, handles, homes, observer, roundtrips,
+                               pinned, statements, and only if named: instructions (by valgrind);
+                               with `metrics`, statements and instructions have those too;
                                BENCH_ROUNDS=N sets the number of rounds
   bench weight [library...]    what a hello world with TLS costs to build: crates, processor time
                                and size, beside deadpool-postgres, bb8-postgres and sqlx

@@ -13,7 +13,18 @@ use crate::servers::{Servers, Wanted};
 /// Shows all four connection types.
 pub(crate) const TOUR: [&str; 4] = ["--package", "pgmonkey-tour", "--profile", "demo"];
 /// Ours and the bare drivers, side by side.
-pub(crate) const BENCH: [&str; 3] = ["--package", "pgmonkey-bench", "--release"];
+const BENCH: [&str; 3] = ["--package", "pgmonkey-bench", "--release"];
+
+/// As [`BENCH`], with what is only built for the name `metrics`.
+pub(crate) fn bench(mut options: Options) -> anyhow::Result<()> {
+    let mut program = BENCH.to_vec();
+    let named = options.filters.len();
+    options.filters.retain(|name| name != "metrics");
+    if options.filters.len() < named {
+        program.extend(["--features", "metrics"]);
+    }
+    run(&options, &program)
+}
 
 /// Starts the server first, so that a missing one is reported before the build.
 pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {

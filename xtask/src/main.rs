@@ -62,7 +62,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(options) if options.filters.first().is_some_and(|name| name == "weight") => {
             weight::run(&options.filters[1..])
         }
-        Task::Bench(options) => demo::run(&options, &demo::BENCH),
+        Task::Bench(options) => demo::bench(options),
         task => check(task),
     }
 }

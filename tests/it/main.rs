@@ -44,6 +44,7 @@ mod outage;
 mod outcome;
 mod own_files;
 mod pgbouncer;
+mod pgbouncer_copies;
 mod pgbouncer_transactions;
 mod poolers;
 mod program;

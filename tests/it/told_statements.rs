@@ -351,7 +351,7 @@ twin! {
     }
 }
 
-/// Checks that what was told of a kind is what a table of the book says.
+/// Checks that what was reported of a kind is what a table of the book says.
 fn is_in_the_book(told: &[Told]) {
     for told in told {
         let name = format!("`{}`", told.name());

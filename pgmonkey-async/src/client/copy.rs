@@ -11,6 +11,7 @@ use futures_sink::Sink;
 use pgmonkey_connect::Error;
 
 use crate::client::stream::Origin;
+use crate::session::answer::Copying;
 use crate::session::unread::Source;
 
 /// The data of a `COPY … TO STDOUT`, one message at a time: a [`Stream`], or [`next`](Self::next)
@@ -27,16 +28,14 @@ use crate::session::unread::Source;
 #[must_use = "data is fetched as it is read"]
 pub struct CopyOutStream {
     /// `None` after the end.
-    data: Option<Pin<Box<tokio_postgres::CopyOutStream>>>,
+    data: Option<Copying<Pin<Box<tokio_postgres::CopyOutStream>>>>,
     origin: Origin,
 }
 
 impl CopyOutStream {
-    pub(crate) fn new(data: tokio_postgres::CopyOutStream, origin: Origin) -> Self {
-        Self {
-            data: Some(Box::pin(data)),
-            origin,
-        }
+    pub(crate) fn new(data: Copying<tokio_postgres::CopyOutStream>, origin: Origin) -> Self {
+        let data = Some(data.pinned());
+        Self { data, origin }
     }
 
     /// Returns the next piece; `None` after the last one.
@@ -61,7 +60,7 @@ impl Stream for CopyOutStream {
             this.end();
             return Poll::Ready(Some(Err(exceeded)));
         }
-        let piece = ready!(data.as_mut().poll_next(cx));
+        let piece = ready!(data.stream.as_mut().poll_next(cx));
         if piece.is_none() {
             (this.data, this.origin.guard) = (None, None);
         }
@@ -103,14 +102,14 @@ impl fmt::Debug for CopyOutStream {
 /// ```
 #[must_use = "a copy that is not finished is aborted"]
 pub struct CopyInSink<U> {
-    sink: Pin<Box<tokio_postgres::CopyInSink<U>>>,
+    copy: Copying<Pin<Box<tokio_postgres::CopyInSink<U>>>>,
     origin: Origin,
 }
 
 impl<U: Buf + Send + 'static> CopyInSink<U> {
-    pub(crate) fn new(sink: tokio_postgres::CopyInSink<U>, origin: Origin) -> Self {
-        let sink = Box::pin(sink);
-        Self { sink, origin }
+    pub(crate) fn new(copy: Copying<tokio_postgres::CopyInSink<U>>, origin: Origin) -> Self {
+        let copy = copy.pinned();
+        Self { copy, origin }
     }
 
     /// Sends one piece. Pieces need not end at row boundaries.
@@ -130,12 +129,13 @@ impl<U: Buf + Send + 'static> CopyInSink<U> {
     ///
     /// [`Error::Database`], which may also concern data sent earlier.
     pub async fn finish(&mut self) -> Result<u64, Error> {
-        let mut finish = pin!(self.sink.as_mut().finish());
+        let mut finish = pin!(self.copy.stream.as_mut().finish());
         let copied = poll_fn(|cx| {
             self.origin.check_limit(cx)?;
             finish.as_mut().poll(cx).map(Ok::<_, Error>)
         });
         let copied = copied.await?;
+        self.copy.statement = None;
         self.origin.guard = None;
         copied.map_err(|error| self.origin.explain(error))
     }
@@ -146,23 +146,23 @@ impl<U: Buf + Send + 'static> Sink<U> for CopyInSink<U> {
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.origin.check_limit(cx)?;
-        let ready = self.sink.as_mut().poll_ready(cx);
+        let ready = self.copy.stream.as_mut().poll_ready(cx);
         ready.map_err(|error| self.origin.explain(error))
     }
 
     fn start_send(mut self: Pin<&mut Self>, piece: U) -> Result<(), Error> {
-        let sent = self.sink.as_mut().start_send(piece);
+        let sent = self.copy.stream.as_mut().start_send(piece);
         sent.map_err(|error| self.origin.explain(error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.origin.check_limit(cx)?;
-        let flushed = self.sink.as_mut().poll_flush(cx);
+        let flushed = self.copy.stream.as_mut().poll_flush(cx);
         flushed.map_err(|error| self.origin.explain(error))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let closed = self.sink.as_mut().poll_close(cx);
+        let closed = self.copy.stream.as_mut().poll_close(cx);
         closed.map_err(|error| self.origin.explain(error))
     }
 }

@@ -1,13 +1,16 @@
 //! What a statement is run for: its rows, one row, their number, or a stream.
 
 use std::marker::PhantomData;
+use std::pin::Pin;
 
 use bytes::Buf;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, CopyInSink, CopyOutStream, Error, Row, RowStream, ToStatement};
+use tokio_postgres::{
+    Client, CopyInSink, CopyOutStream, Error, Row, RowStream, Statement, ToStatement,
+};
 
 use pgmonkey_connect::answer::Takes;
-use pgmonkey_connect::parameter_types::TypedParameter;
+use pgmonkey_connect::parameter_types::{NAMES_TRIED, TypedParameter, is_name_taken};
 
 /// A statement's parameters.
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -98,27 +101,68 @@ impl Answer for Stream {
     }
 }
 
+/// A copy that runs.
+pub(crate) struct Copying<T> {
+    pub(crate) stream: T,
+    /// What was prepared for it alone. Dropped after the copy: PgBouncer before 1.22 loses count of
+    /// the answers if a statement is closed while one runs.
+    pub(crate) statement: Option<Statement>,
+}
+
+impl<T> Copying<T> {
+    fn of(stream: T) -> Self {
+        let statement = None;
+        Self { stream, statement }
+    }
+
+    pub(crate) fn pinned(self) -> Copying<Pin<Box<T>>> {
+        Copying {
+            stream: Box::pin(self.stream),
+            statement: self.statement,
+        }
+    }
+
+    fn of_text(stream: T, statement: Statement) -> Self {
+        let statement = Some(statement);
+        Self { stream, statement }
+    }
+}
+
+/// Prepares a text for one copy. Behind a pooler another client may have left a statement of the
+/// same name; the next one has another.
+async fn prepared_for(client: &Client, text: &str) -> Result<Statement, Error> {
+    for _ in 1..NAMES_TRIED {
+        match client.prepare(text).await {
+            Err(error) if is_name_taken(&error) => {}
+            prepared => return prepared,
+        }
+    }
+    client.prepare(text).await
+}
+
 /// The data of a copy out of the server. There are no parameters.
 pub(crate) enum CopyOut {}
 
 impl Answer for CopyOut {
-    type Output = CopyOutStream;
+    type Output = Copying<CopyOutStream>;
     const TAKES: Takes = Takes::CopyOut;
 
     async fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,
         statement: &S,
         _: Params<'_>,
-    ) -> Result<CopyOutStream, Error> {
-        client.copy_out(statement).await
+    ) -> Result<Copying<CopyOutStream>, Error> {
+        client.copy_out(statement).await.map(Copying::of)
     }
 
     async fn run_typed(
         client: &Client,
         text: &str,
         _: &[TypedParameter<'_>],
-    ) -> Result<CopyOutStream, Error> {
-        client.copy_out(text).await
+    ) -> Result<Copying<CopyOutStream>, Error> {
+        let statement = prepared_for(client, text).await?;
+        let data = client.copy_out(&statement).await?;
+        Ok(Copying::of_text(data, statement))
     }
 }
 
@@ -126,22 +170,24 @@ impl Answer for CopyOut {
 pub(crate) struct CopyIn<U>(PhantomData<U>);
 
 impl<U: Buf + Send + 'static> Answer for CopyIn<U> {
-    type Output = CopyInSink<U>;
+    type Output = Copying<CopyInSink<U>>;
     const TAKES: Takes = Takes::CopyIn;
 
     async fn run<S: ?Sized + Sync + ToStatement>(
         client: &Client,
         statement: &S,
         _: Params<'_>,
-    ) -> Result<CopyInSink<U>, Error> {
-        client.copy_in(statement).await
+    ) -> Result<Copying<CopyInSink<U>>, Error> {
+        client.copy_in(statement).await.map(Copying::of)
     }
 
     async fn run_typed(
         client: &Client,
         text: &str,
         _: &[TypedParameter<'_>],
-    ) -> Result<CopyInSink<U>, Error> {
-        client.copy_in(text).await
+    ) -> Result<Copying<CopyInSink<U>>, Error> {
+        let statement = prepared_for(client, text).await?;
+        let sink = client.copy_in(&statement).await?;
+        Ok(Copying::of_text(sink, statement))
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_postgres::{CopyOutStream, RowStream};
 
 use super::Session;
+use super::answer::Copying;
 
 /// The dropped streams of one use of a session.
 #[derive(Default)]
@@ -35,7 +36,7 @@ pub(crate) struct UnreadStream {
 
 pub(crate) enum Source {
     Rows(Pin<Box<RowStream>>),
-    Copy(Pin<Box<CopyOutStream>>),
+    Copy(Copying<Pin<Box<CopyOutStream>>>),
 }
 
 impl UnreadStreams {
@@ -75,7 +76,7 @@ impl Taken<'_> {
                     ready!(rows.as_mut().poll_next(cx)).is_none_or(|row| row.is_err())
                 }
                 Source::Copy(data) => {
-                    ready!(data.as_mut().poll_next(cx)).is_none_or(|piece| piece.is_err())
+                    ready!(data.stream.as_mut().poll_next(cx)).is_none_or(|piece| piece.is_err())
                 }
             };
             if ended {

@@ -5,11 +5,14 @@ use std::io::{self, BufRead, Read, Write};
 use std::panic::Location;
 
 use pgmonkey_connect::answer::Takes;
+use pgmonkey_connect::parameter_types::{NAMES_TRIED, is_name_taken};
 use pgmonkey_connect::{AsStatement, Error};
+use postgres::Statement;
 
 use crate::client::coroutine::{Coroutine, Turn};
 use crate::client::plan::{Plan, send};
 use crate::client::stream::{Holder, Origin};
+use crate::session::Session;
 
 /// Bytes collected before they are sent.
 const BLOCK: usize = 16 * 1024;
@@ -48,12 +51,18 @@ impl<'a> CopyOutReader<'a> {
             let ended = async {
                 let session = holder.session();
                 let origin = Origin::of(session, &plan, Takes::CopyOut);
+                // Dropped after the copy: PgBouncer before 1.22 loses count of the answers if a
+                // statement is closed while one runs.
+                let of_text;
                 let mut reader = send!(
                     session,
                     plan,
                     origin,
                     |statement| session.client_mut().copy_out(statement),
-                    |text| session.client_mut().copy_out(&text)
+                    |text| {
+                        of_text = prepared_for(session, &origin, &text)?;
+                        session.client_mut().copy_out(&of_text)
+                    }
                 );
                 yielder.give(Vec::new()).await;
                 loop {
@@ -84,6 +93,20 @@ impl<'a> CopyOutReader<'a> {
             }),
         }
     }
+}
+
+/// Prepares a text for one copy. Behind a pooler another client may have left a statement of the
+/// same name; the next one has another.
+fn prepared_for(session: &mut Session, origin: &Origin, text: &str) -> Result<Statement, Error> {
+    let client = session.client_mut();
+    for _ in 1..NAMES_TRIED {
+        match client.prepare(text) {
+            Err(error) if is_name_taken(&error) => {}
+            prepared => return prepared.map_err(|error| origin.explain(error)),
+        }
+    }
+    let prepared = client.prepare(text);
+    prepared.map_err(|error| origin.explain(error))
 }
 
 impl BufRead for CopyOutReader<'_> {
@@ -165,12 +188,17 @@ impl<'a> CopyInWriter<'a> {
             let ended = async {
                 let session = holder.session();
                 let origin = Origin::of(session, &plan, Takes::CopyIn);
+                // As above.
+                let of_text;
                 let mut writer = send!(
                     session,
                     plan,
                     origin,
                     |statement| session.client_mut().copy_in(statement),
-                    |text| session.client_mut().copy_in(&text)
+                    |text| {
+                        of_text = prepared_for(session, &origin, &text)?;
+                        session.client_mut().copy_in(&of_text)
+                    }
                 );
                 while let Input::Block(block) = yielder.give(()).await {
                     let sent = writer.write_all(&block).and_then(|()| writer.flush());

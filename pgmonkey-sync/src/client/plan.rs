@@ -46,6 +46,7 @@ impl Plan {
                 [] => Arc::default(),
                 _ => session.types_of(&text)?,
             };
+            let text = session.label().text_to_send(&text).into_owned();
             return Ok(Self::Unnamed { text, types });
         }
         let found = session.find_prepared(&text, &[]);

@@ -77,68 +77,77 @@ fn main() -> anyhow::Result<()> {
         .context("usage: pgmonkey-bench FILE [NAME]...")?;
     let config = Config::from_file(&path)?;
     let wanted: Vec<String> = args.collect();
-    if let Some((statements::COUNTED, rest)) = wanted
-        .split_first()
-        .map(|(first, rest)| (first.as_str(), rest))
-    {
-        return statements::run_counted(&config, rest);
+    match wanted.split_first() {
+        Some((first, rest)) if first == statements::COUNTED => {
+            return statements::run_counted(&config, rest);
+        }
+        _ => {}
     }
     if let Some(unknown) = wanted.iter().find(|name| !BENCHES.contains(&name.as_str())) {
         anyhow::bail!("unknown bench `{unknown}`: {}", BENCHES.join(", "));
     }
+    // Only if it is named: it needs valgrind, and takes minutes.
+    if wanted.iter().any(|one| one == "instructions") {
+        statements::count_instructions(&path)?;
+    }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    run(&config, is_wanted)?;
+    // Last, because they pin this process to one core, where there is the least noise.
+    run_pinned(&config, is_wanted)
+}
+
+fn run(config: &Config, is_wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     if is_wanted("handles") {
-        handles::run(&config)?;
+        handles::run(config)?;
     }
     if is_wanted("contention") {
-        let contests = contention::run(&config)?;
+        let contests = contention::run(config)?;
         contests.iter().for_each(report::Contest::print);
     }
     if is_wanted("homes") {
-        let contests = homes::run(&config)?;
+        let contests = homes::run(config)?;
         contests.iter().for_each(report::Contest::print);
     }
     if is_wanted("roundtrips") {
-        let contests = round_trips::run(&config)?;
+        let contests = round_trips::run(config)?;
         contests.iter().for_each(report::Contest::print);
     }
     let mut contests = Vec::new();
     if is_wanted("pools") {
-        contests.extend(tasks::run(&config)?);
-        contests.extend(threads::run(&config)?);
+        contests.extend(tasks::run(config)?);
+        contests.extend(threads::run(config)?);
     }
     if is_wanted("pools") || is_wanted("millisecond") {
-        contests.extend(tasks::run_millisecond(&config)?);
-        contests.extend(threads::run_millisecond(&config)?);
+        contests.extend(tasks::run_millisecond(config)?);
+        contests.extend(threads::run_millisecond(config)?);
     }
     contests.iter().for_each(report::Contest::print);
     // Fewer rounds, or some of the contests, only give an impression.
     if is_wanted("pools") && std::env::var_os(ROUNDS_VARIABLE).is_none() {
         report::write(&contests, Path::new("docs/benchmark"))?;
     }
-    // Only if it is named: it needs valgrind, and takes minutes.
-    if wanted.iter().any(|one| one == "instructions") {
-        statements::count_instructions(&path)?;
-    }
-    // Last, because they pin this process to one core, where there is the least noise.
-    if ["observer", "pinned", "statements"]
+    Ok(())
+}
+
+fn run_pinned(config: &Config, is_wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    if ["observer", "statements", "pinned"]
         .into_iter()
-        .any(is_wanted)
+        .any(&is_wanted)
     {
-        pinned::pin(&config)?;
+        pinned::pin(config)?;
     }
     if is_wanted("observer") {
         println!(
             "\nwith and without the wire observer, on one core, in rotation; medians of rounds, and of their ratios"
         );
-        observer::run(&config)?;
+        observer::run(config)?;
     }
     if is_wanted("statements") {
         println!("\nstatements followed or not, on one core, in rotation; medians as before");
-        statements::run(&config)?;
+        statements::run(config)?;
     }
     if is_wanted("pinned") {
-        let contests = tasks::run_pinned(&config)?;
+        let contests = tasks::run_pinned(config)?;
         contests.iter().for_each(report::Contest::print);
     }
     Ok(())

@@ -13,6 +13,7 @@ const ROUNDS: usize = 60;
 const REPEATS: u32 = 500;
 /// How many statements callgrind sees: what all but the first cost is the difference of two runs.
 const COUNTS: [u32; 2] = [500, 2500];
+const RUNS: usize = 3;
 
 /// A handle's name and its settings.
 struct Kind {
@@ -151,7 +152,7 @@ pub(crate) fn count_instructions(path: &str) -> anyhow::Result<()> {
         println!("\n{twin}, {work}");
         let mut first = None;
         for kind in kinds().filter(|kind| kind.name != "nothing once more") {
-            let [few, many] = COUNTS.map(|count| instructions(path, kind.name, twin, work, count));
+            let [few, many] = COUNTS.map(|count| least(path, kind.name, (twin, work), count));
             let each = (many? - few?) / f64::from(COUNTS[1] - COUNTS[0]);
             let ratio = each / *first.get_or_insert(each);
             println!("  {:<28} {each:>9.0}      ratio {ratio:.3}", kind.name);
@@ -160,7 +161,21 @@ pub(crate) fn count_instructions(path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn instructions(path: &str, kind: &str, twin: &str, work: &str, count: u32) -> anyhow::Result<f64> {
+/// The least of a few runs: on a busy machine some have to look at the socket more often.
+fn least(path: &str, kind: &str, what: (&str, &str), count: u32) -> anyhow::Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..RUNS {
+        least = least.min(instructions(path, kind, what, count)?);
+    }
+    Ok(least)
+}
+
+fn instructions(
+    path: &str,
+    kind: &str,
+    (twin, work): (&str, &str),
+    count: u32,
+) -> anyhow::Result<f64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(std::env::current_exe()?)

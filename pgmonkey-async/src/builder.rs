@@ -113,4 +113,17 @@ impl Builder {
     pub async fn listener(self) -> Result<Listener, Error> {
         Listener::with(&self.config, self.options).await
     }
+    /// Creates a manager for another pool; see [`SessionManager::new`](crate::managers::SessionManager::new).
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionManager::new`](crate::managers::SessionManager::new).
+    #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+    #[cfg_attr(
+        docsrs,
+        doc(cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc")))
+    )]
+    pub fn session_manager(self) -> Result<crate::managers::SessionManager, Error> {
+        crate::managers::SessionManager::with(&self.config, self.options)
+    }
 }

@@ -31,6 +31,12 @@ mod client;
 mod handle;
 mod listener;
 mod manager;
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+#[cfg_attr(
+    docsrs,
+    doc(cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc")))
+)]
+pub mod managers;
 mod options;
 mod pool;
 mod runtimes;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -10,11 +9,12 @@ use tokio_postgres::error::SqlState;
 
 use pgmonkey_config::MOST_SESSIONS;
 
-use crate::status::Status;
+use crate::status::{CloseReason, Status};
 
 mod acquire_timeout;
 mod conversions;
 mod deadline_exceeded;
+mod display;
 pub(crate) mod driver;
 pub mod failure;
 #[cfg(feature = "tls")]
@@ -32,6 +32,7 @@ mod tls_failure;
 
 pub use acquire_timeout::AcquireTimeout;
 pub use deadline_exceeded::{DeadlineExceeded, DeadlineStage, StatementEnd};
+use display::{parameters, write_database};
 use driver::DriverText;
 use failure::ConnectFailure;
 pub use hook_failure::HookFailure;
@@ -363,6 +364,13 @@ pub enum Error {
     #[error("the query returned no row: use query_opt where there may be none")]
     NoRow,
 
+    /// Another pool is to replace a session that a `SessionManager` opened for it.
+    #[error("the session was not handed out again: {}", .reason.text())]
+    NotReused {
+        /// Why not.
+        reason: CloseReason,
+    },
+
     /// A hook failed or refused a new session.
     #[error(transparent)]
     Hook(Arc<HookFailure>),
@@ -375,26 +383,10 @@ pub enum Error {
 /// The maximum number of parameters of a statement: the protocol counts them in 16 bits.
 pub const MOST_PARAMETERS: usize = 65_535;
 
-fn parameters(count: usize) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} parameter{s}")
-}
-
 const TYPE_LOOKUPS_LOST: &str = "the session can no longer look up types: DISCARD ALL or DEALLOCATE ALL removed the driver's own statements; acquire another session";
 
 /// The text of [`Error::DroppedInTask`]; the driver's own calls fail with it as well.
 pub const DROPPED_IN_TASK: &str = "a transaction of this session was dropped inside an async task, where it cannot be rolled back: the session was discarded, acquire another one (and drop blocking transactions in tokio::task::spawn_blocking or block_in_place)";
-
-fn write_database(error: &Arc<tokio_postgres::Error>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    fmt::Display::fmt(&DriverText(error), f)
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not `{self:#}` for `{:#?}`: `dbg!` wants line breaks, not the server's DETAIL.
-        write!(f, "{self}")
-    }
-}
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -105,6 +105,7 @@ pub use inventory::{CacheEntry, LastFailure, Listed};
 pub use pool::hook::HookVerdict;
 pub use process::Origin;
 pub use role::Role;
+pub use search::bare::ConnectorFactory;
 pub use search::connect_attempt::{ConnectAttempt, OpenFailure};
 pub use search::connected_to::ConnectedTo;
 pub use search::rotation::SecretRead;

@@ -148,6 +148,22 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
         }
     }
+
+    /// The reason as a part of a sentence.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Lifetime => "it reached max_lifetime",
+            Self::Idle => "it was idle for max_idle",
+            Self::Dead => "the server or the network had ended it",
+            Self::Dirty => "it could not be cleaned",
+            Self::Role => "its server no longer has the role of target_session_attrs",
+            Self::Address => "its host name no longer has its address",
+            Self::Hook => "a hook discarded it or failed",
+            Self::Moved => "its runtime ended, or it made room for a caller in another one",
+            Self::Budget => "it made room for another pool with the same budget",
+            Self::Shutdown => "its handle was closed or dropped",
+        }
+    }
 }
 
 /// Closed sessions, counted by reason.

@@ -111,4 +111,14 @@ impl Builder {
     pub fn listener(self) -> Result<Listener, Error> {
         Listener::with(&self.config, self.options)
     }
+    /// Creates a manager for another pool; see [`SessionManager::new`](crate::managers::SessionManager::new).
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionManager::new`](crate::managers::SessionManager::new).
+    #[cfg(feature = "r2d2")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "r2d2")))]
+    pub fn session_manager(self) -> Result<crate::managers::SessionManager, Error> {
+        crate::managers::SessionManager::with(&self.config, self.options)
+    }
 }

@@ -30,6 +30,9 @@ mod context;
 mod handle;
 mod listener;
 mod manager;
+#[cfg(feature = "r2d2")]
+#[cfg_attr(docsrs, doc(cfg(feature = "r2d2")))]
+pub mod managers;
 mod options;
 mod pool;
 mod session;

@@ -35,12 +35,21 @@ impl Script {
         }))
     }
 
+    /// Runs this and answers so.
+    pub(crate) fn running(sql: &str, answer: HookVerdict) -> Self {
+        let answer = match answer {
+            HookVerdict::Keep => Answer::Keep,
+            HookVerdict::Discard => Answer::Discard,
+        };
+        Self::new(sql, answer)
+    }
+
     /// Takes longer than any test waits.
     pub(crate) fn sleeping() -> Self {
         Self::new("SELECT pg_sleep(60)", Answer::Keep)
     }
 
-    fn asked(&self) -> u32 {
+    pub(crate) fn asked(&self) -> u32 {
         self.0.asked.load(Ordering::SeqCst)
     }
 

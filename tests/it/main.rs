@@ -34,6 +34,7 @@ mod leftovers;
 mod limits;
 mod listener;
 mod maintenance;
+mod managers;
 mod misuse;
 mod multiplex;
 mod network;

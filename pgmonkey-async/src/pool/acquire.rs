@@ -25,10 +25,6 @@ use crate::session::hooks::Hooks;
 /// longer.
 const FRESH: Duration = Duration::from_micros(20);
 
-/// A session idle for longer than this is checked with certainty, which takes some ten
-/// microseconds.
-const IDLE: Duration = Duration::from_millis(1);
-
 /// A session together with the entry that records its caller.
 pub(crate) type Checkout = pool::Checkout<Shared>;
 
@@ -217,7 +213,7 @@ impl Shared {
         let mut now = Instant::now();
         let unused_for = now.saturating_duration_since(checkout.since());
         if unused_for >= FRESH {
-            look(checkout, unused_for).await;
+            checkout.look_at_socket(unused_for).await;
             now = Instant::now();
         }
         if let Some(reason) = checkout.end_reason(now) {
@@ -294,26 +290,6 @@ impl Shared {
 
     pub(crate) fn close(&self) {
         pool::close(self);
-    }
-}
-
-/// Lets the runtime look at the session's socket and the driver process what arrived: a session
-/// that the server closed looks alive until then.
-async fn look(checkout: &Checkout, unused_for: Duration) {
-    if unused_for >= IDLE {
-        runtimes::poll_io(checkout.runtime()).await;
-    }
-    for attempt in 0..32 {
-        // Resumes after the runtime has polled its I/O driver, or while another of its threads is
-        // waiting in that poll.
-        tokio::task::yield_now().await;
-        if checkout.is_driver_idle() {
-            return;
-        }
-        // The thread that is to poll may be waiting for a processor.
-        if attempt >= 16 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
 }
 

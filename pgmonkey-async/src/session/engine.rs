@@ -113,7 +113,8 @@ impl mobc::Manager for Manager {
 }
 
 impl SessionFactory {
-    async fn open(&self) -> Result<Connected, Error> {
+    /// Opens a session, in the current task.
+    pub(crate) async fn open(&self) -> Result<Connected, Error> {
         let began = Instant::now();
         let options = ConnectOptions {
             provider: self.provider.as_ref(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgmonkey_config::Reset;
 use pgmonkey_connect::answer::Takes;
@@ -43,6 +43,10 @@ mod recycling;
 mod savepoint;
 mod unnamed;
 pub(crate) mod unread;
+
+/// A session idle for longer than this is checked with certainty, which takes some ten
+/// microseconds.
+const IDLE: Duration = Duration::from_millis(1);
 
 /// A live session. Dropping it closes it: the driver's task sends Terminate.
 pub(crate) struct Session {
@@ -162,9 +166,24 @@ impl Session {
         }
     }
 
-    /// Whether its driver has processed everything it was woken for.
-    pub(crate) fn is_driver_idle(&self) -> bool {
-        self.activity.is_idle()
+    /// Lets the runtime look at the session's socket and the driver process what arrived: a session
+    /// that the server closed looks alive until then.
+    pub(crate) async fn look_at_socket(&self, unused_for: Duration) {
+        if unused_for >= IDLE {
+            runtimes::poll_io(&self.runtime).await;
+        }
+        for attempt in 0..32 {
+            // Resumes after the runtime has polled its I/O driver, or while another of its threads
+            // is waiting in that poll.
+            tokio::task::yield_now().await;
+            if self.activity.is_idle() {
+                return;
+            }
+            // The thread that is to poll may be waiting for a processor.
+            if attempt >= 16 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
 
     /// Whether the session can be reused as it is: nothing is open, nothing is under way or queued

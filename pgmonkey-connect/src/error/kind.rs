@@ -26,7 +26,9 @@ impl Error {
             Self::Timeout(_) | Self::QueueFull { .. } | Self::Unanswered { .. } => {
                 ErrorKind::Transient
             }
-            Self::NotCommitted(_) | Self::UnexpectedStandby(_) => ErrorKind::Transient,
+            Self::NotCommitted(_) | Self::UnexpectedStandby(_) | Self::NotReused { .. } => {
+                ErrorKind::Transient
+            }
             Self::DeadlineExceeded(exceeded) => match exceeded.stage {
                 DeadlineStage::Waiting | DeadlineStage::Connecting => ErrorKind::Transient,
                 // With the same deadline, or a statement as long, it ends in the same way.

@@ -1,6 +1,6 @@
 //! Finding a server and logging in: the order of attempts, passwords and session settings.
 
-mod bare;
+pub(crate) mod bare;
 pub(crate) mod connect_attempt;
 pub(crate) mod connected_to;
 pub mod credentials;

@@ -218,7 +218,7 @@ impl ConnectTarget {
     ) -> tokio_postgres::Config {
         let settings = self.settings();
         let options = match mode {
-            SettingsMode::Startup => self.options.as_deref(),
+            SettingsMode::Startup => self.startup_options(),
             SettingsMode::Statements | SettingsMode::Transactions => settings.options.as_deref(),
         };
         let (target, address) = (&attempt.target, Some(&attempt.address));
@@ -227,6 +227,11 @@ impl ConnectTarget {
             config.connect_timeout(limit);
         }
         config
+    }
+
+    /// The startup packet's `options`, with the session settings.
+    pub(super) fn startup_options(&self) -> Option<&str> {
+        self.options.as_deref()
     }
 
     /// The statement to run on a session opened with [`SettingsMode::Statements`]; `None` if

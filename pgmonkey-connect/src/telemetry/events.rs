@@ -196,20 +196,18 @@ pub fn behind_pooler(pool: &str) {
     );
 }
 
+/// Another pool hands out sessions without the check that resets them.
+pub fn unchecked(pool: &str) {
+    warn!(
+        name: RECYCLE, target: TARGET, event = RECYCLE, pool,
+        "the pool hands out sessions that its manager has not checked, so those that a caller left \
+         unclean are closed instead of reset: turn on its check at checkout for every checkout"
+    );
+}
+
 /// A session was closed.
 pub fn discarded(pool: &str, reason: CloseReason) {
-    let because = match reason {
-        CloseReason::Lifetime => "it reached max_lifetime",
-        CloseReason::Idle => "it was idle for max_idle",
-        CloseReason::Dead => "the server or the network had ended it",
-        CloseReason::Dirty => "it could not be cleaned",
-        CloseReason::Role => "its server no longer has the role of target_session_attrs",
-        CloseReason::Address => "its host name no longer has its address",
-        CloseReason::Hook => "a hook discarded it or failed",
-        CloseReason::Moved => "its runtime ended, or it made room for a caller in another one",
-        CloseReason::Budget => "it made room for another pool with the same budget",
-        CloseReason::Shutdown => "its handle was closed or dropped",
-    };
+    let because = reason.text();
     debug!(
         name: DISCARD, target: TARGET, event = DISCARD, pool, reason = reason.as_str(),
         "session closed: {because}"

@@ -1,0 +1,25 @@
+//! The manager of mobc-postgres.
+
+use mobc_postgres::PgConnectionManager;
+use pgmonkey_config::{Config, ConnectionType};
+use pgmonkey_connect::{ConnectTarget, ConnectorFactory, Error};
+
+/// A manager of the driver's own crate; see [`bare_manager`].
+pub type BareManager = PgConnectionManager<ConnectorFactory>;
+
+/// Creates the manager of the driver's own crate, for a file that needs no search and no password
+/// that changes. It gets the TLS of this crate, the session settings and the limit of
+/// `connect_timeout`; sessions come back as their last caller left them.
+///
+/// `sslmode: prefer` makes one attempt: a server whose handshake fails is not tried without TLS. A
+/// password in the passfile is read once.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] naming the key that needs a [`SessionManager`](super::SessionManager): several hosts,
+/// `target_session_attrs`, `load_balance_hosts`, `follow_dns`, `sslmode: allow`, a password that is
+/// read for each session, `session_settings`; otherwise as [`SessionManager::new`](super::SessionManager::new).
+pub fn bare_manager(config: &Config) -> Result<BareManager, Error> {
+    let (driver, connectors) = ConnectTarget::new(config, ConnectionType::AsyncPool)?.bare()?;
+    Ok(PgConnectionManager::new(driver, connectors))
+}

@@ -1,11 +1,7 @@
 //! The recipes of the book are the programs that run here.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-use pgmonkey_tests::{Fixture, LONG, Outcome};
-use tempfile::TempDir;
+use pgmonkey_tests::Outcome;
+use pgmonkey_tests::kitchen::{Kitchen, said};
 
 mod observed;
 mod pages;
@@ -14,130 +10,6 @@ mod rolled_back;
 mod shared_pool;
 mod web;
 mod worker;
-
-/// A recipe's environment: a directory with its `pgmonkey.yaml`, and a schema with its tables.
-struct Kitchen {
-    on: Fixture,
-    schema: String,
-    folder: TempDir,
-}
-
-impl Kitchen {
-    fn new(tables: &str) -> Self {
-        let on = Fixture::new();
-        let schema = format!("s_{}", on.name);
-        on.run(&format!(
-            "CREATE SCHEMA {schema}; SET search_path = {schema}; {tables}; RESET search_path"
-        ));
-        let kitchen = Self {
-            on,
-            schema,
-            folder: tempfile::tempdir().expect("a folder"),
-        };
-        let settings = format!("{{ search_path: {} }}", kitchen.schema);
-        let pool = "{ min_size: 2, max_size: 4 }";
-        kitchen.write(&kitchen.on.yaml(&format!(
-            "sync_settings: {settings}\nasync_settings: {settings}\n\
-             pool_settings: {pool}\nasync_pool_settings: {pool}\n"
-        )));
-        kitchen
-    }
-
-    fn write(&self, yaml: &str) {
-        std::fs::write(self.folder.path().join("pgmonkey.yaml"), yaml).expect("it can be written");
-    }
-
-    fn number(&self, sql: &str) -> i64 {
-        self.on.number(&sql.replace("$schema", &self.schema), &[])
-    }
-
-    /// Ends the recipe's sessions on the server, waits until they are gone, and returns their
-    /// number. The recipe may have new ones by then.
-    fn end_sessions(&self) -> i64 {
-        self.on.kill()
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.folder.path());
-        command
-    }
-
-    /// Runs a recipe to its end.
-    fn cook(&self, program: &str, args: &[&str]) -> Output {
-        let output = self.command(program).args(args).output();
-        output.expect("the recipe can be run")
-    }
-}
-
-impl Drop for Kitchen {
-    fn drop(&mut self) {
-        self.on.run(&format!("DROP SCHEMA {} CASCADE", self.schema));
-    }
-}
-
-/// A recipe that runs until it is stopped.
-struct Running {
-    child: Child,
-    /// Its output after the first line.
-    rest: BufReader<std::process::ChildStdout>,
-    /// The first line of its output.
-    line: String,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the recipe can be run");
-        let mut rest = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        rest.read_line(&mut line).expect("it writes a line");
-        Self { child, rest, line }
-    }
-
-    /// Sends the signal to end, as Docker, Kubernetes and systemd do.
-    fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", "TERM", &pid]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
-    /// Its error output, once it has ended successfully.
-    fn ended_well(mut self) -> String {
-        let end = Instant::now() + LONG;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it was started") {
-                break status;
-            }
-            assert!(Instant::now() < end, "it did not end within {LONG:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let mut complaints = String::new();
-        let errors = self.child.stderr.take().expect("it is piped");
-        let read = BufReader::new(errors).read_to_string(&mut complaints);
-        read.expect("it is text");
-        let mut rest = String::new();
-        self.rest.read_to_string(&mut rest).expect("it is text");
-        assert!(status.success(), "{status}: {rest}{complaints}");
-        complaints
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // A failed test must not leave the process behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn said(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 #[test]
 fn values_of_other_crates_and_own_types_are_the_same_when_read() -> Outcome {

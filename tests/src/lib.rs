@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod kitchen;
 mod no_tls;
 pub mod places;
 mod stopped;

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use pgmonkey_tests::Outcome;
+use pgmonkey_tests::kitchen::{Kitchen, Running, ask};
 use serde_json::Value;
-
-use super::web::ask;
-use super::{Kitchen, Running};
 
 /// An OpenTelemetry collector that keeps what it receives, as JSON by path.
 struct Collector {

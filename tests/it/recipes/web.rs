@@ -1,39 +1,12 @@
 //! The web applications: requests answered, failures reported, and a shutdown without a lost
 //! response.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use pgmonkey_tests::Outcome;
+use pgmonkey_tests::kitchen::{Kitchen, Running, ask};
 use postgres::NoTls;
-
-use super::{Kitchen, Running};
-
-/// The status and body of one response.
-pub(super) fn ask(
-    address: &str,
-    method: &str,
-    path: &str,
-) -> Result<(u16, String), std::io::Error> {
-    let mut stream = TcpStream::connect(address)?;
-    let length = if method == "POST" {
-        "Content-Length: 0\r\n"
-    } else {
-        ""
-    };
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: here\r\n{length}Connection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let text = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, text)| text.to_owned());
-    Ok((status.unwrap_or_default(), text.unwrap_or_default()))
-}
 
 fn serves_and_ends_in_order(program: &str) -> Outcome {
     let kitchen = Kitchen::new("CREATE TABLE visits (page text PRIMARY KEY, count bigint)");

@@ -1,8 +1,7 @@
 //! The job queue: every job runs once, whichever worker is notified.
 
 use pgmonkey_tests::Outcome;
-
-use super::{Kitchen, Running};
+use pgmonkey_tests::kitchen::{Kitchen, Running};
 
 const TABLES: &str = "CREATE TABLE jobs (id bigint GENERATED ALWAYS AS IDENTITY, task text NOT NULL, result text);
 CREATE TABLE done (id bigint);

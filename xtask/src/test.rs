@@ -7,9 +7,18 @@ use crate::install;
 use crate::process::{self, cargo};
 use crate::servers::{Servers, Wanted};
 
-/// Without the benchmarks, which have no tests: their pools make Tokio use parking_lot, with which
-/// a child of `fork` that starts a runtime may wait forever.
-const TESTED: [&str; 3] = ["--workspace", "--exclude", "pgmonkey-bench"];
+/// Without the benchmarks, which have no tests, and the package of [`APART`]: their dependencies make
+/// Tokio use parking_lot, with which a child of `fork` that starts a runtime may wait forever.
+const TESTED: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "pgmonkey-bench",
+    "--exclude",
+    "pgmonkey-recipes-actix",
+];
+
+/// Built by itself, so that its features of Tokio are not those of the others.
+const APART: [&str; 2] = ["--package", "pgmonkey-recipes-actix"];
 
 /// How often the tests that share a pool run together, because a race between them does not show
 /// every time.
@@ -30,18 +39,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         process::run(&mut command)
     };
-    let tests = run(tests());
+    let alone = run(tests(&APART));
+    let tests = run(tests(&TESTED));
     let together = match options.filters.is_empty() {
         true => (0..TOGETHER).try_for_each(|_| run(together())),
         false => Ok(()),
     };
     let doctests = run(doctests());
-    tests.and(together).and(doctests)
+    tests.and(alone).and(together).and(doctests)
 }
 
-fn tests() -> Command {
-    let targets = ["--lib", "--bins", "--tests", "--examples"];
-    runner(&TESTED, &targets)
+fn tests(packages: &[&str]) -> Command {
+    let targets = ["--bins", "--tests", "--examples"];
+    let library: &[&str] = if packages == APART { &[] } else { &["--lib"] };
+    runner(packages, &[library, &targets].concat())
 }
 
 /// Runs tests of these packages; without cargo-nextest, of these targets. cargo-nextest, if it is

@@ -20,7 +20,7 @@ mod twins;
 mod words;
 
 /// Which crate of ours may depend on which. A new edge needs a page in `docs/decisions/`.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("pgmonkey-config", &[]),
     ("pgmonkey-cache", &[]),
     ("pgmonkey-connect", &["pgmonkey-config"]),
@@ -29,6 +29,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("pgmonkey", UMBRELLA),
     ("pgmonkey-cli", &["pgmonkey"]),
     ("pgmonkey-tour", &["pgmonkey"]),
+    ("pgmonkey-recipes-actix", &["pgmonkey"]),
     ("pgmonkey-testserver", &[]),
     ("xtask", &["pgmonkey-testserver"]),
 ];
@@ -42,7 +43,7 @@ const UMBRELLA: &[&str] = &[
     "pgmonkey-sync",
 ];
 /// These may depend on any.
-const FREE: [&str; 2] = ["pgmonkey-tests", "pgmonkey-bench"];
+const FREE: [&str; 3] = ["pgmonkey-tests", "pgmonkey-recipes", "pgmonkey-bench"];
 /// Tests of every crate but those below it may start servers.
 const TEST_ONLY: &str = "pgmonkey-testserver";
 

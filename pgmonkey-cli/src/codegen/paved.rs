@@ -101,8 +101,8 @@ async fn main() -> Result<(), Error> {
 }
 ";
 
-/// Generates the program for one connection type.
-pub(crate) fn program(kind: ConnectionType, reading: &Reading<'_>) -> String {
+/// Generates the program for one connection type, for a file that needs these features.
+pub(crate) fn program(kind: ConnectionType, reading: &Reading<'_>, features: &[&str]) -> String {
     let (about, text) = match kind {
         ConnectionType::Normal => ("One session, shared by the threads of the program.", NORMAL),
         ConnectionType::Pool => (
@@ -115,16 +115,40 @@ pub(crate) fn program(kind: ConnectionType, reading: &Reading<'_>) -> String {
             ASYNC_POOL,
         ),
     };
-    let ours = concat!(
-        "pgmonkey = \"",
+    let ours = dependency(features);
+    let dependencies: &[&str] = match kind.is_async() {
+        true => &[&ours, TOKIO],
+        false => &[&ours],
+    };
+    heading(about, dependencies) + &text.replace("{config}", &reading.expression())
+}
+
+/// The line of `Cargo.toml` for pgmonkey with these features.
+fn dependency(features: &[&str]) -> String {
+    const VERSION: &str = concat!(
+        "\"",
         env!("CARGO_PKG_VERSION_MAJOR"),
         ".",
         env!("CARGO_PKG_VERSION_MINOR"),
         "\""
     );
-    let dependencies: &[&str] = match kind.is_async() {
-        true => &[ours, TOKIO],
-        false => &[ours],
-    };
-    heading(about, dependencies) + &text.replace("{config}", &reading.expression())
+    match features {
+        [] => format!("pgmonkey = {VERSION}"),
+        _ => format!("pgmonkey = {{ version = {VERSION}, features = {features:?} }}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_that_are_off_by_default_are_in_the_dependency() {
+        assert!(dependency(&[]).starts_with("pgmonkey = \""));
+        let both = dependency(&["toml", "encrypted-keys"]);
+        assert!(
+            both.ends_with(", features = [\"toml\", \"encrypted-keys\"] }"),
+            "{both}"
+        );
+    }
 }

@@ -189,6 +189,31 @@ fn references_are_resolved_by_the_program_too() {
     program.run(&args).worked().prints(".allow_commands(true)");
 }
 
+#[test]
+fn features_that_the_file_needs_are_in_its_line_for_cargo() {
+    let program = Program::new();
+    let line = |name: &str, text: &str| {
+        program.write(name, text);
+        let ended = program.run(&["config", "generate-code", name]).worked();
+        let found = ended
+            .stdout
+            .lines()
+            .find(|line| line.contains("pgmonkey = "));
+        found.expect("a line for Cargo.toml").to_owned()
+    };
+    let plain = line("plain.yaml", "connection_settings: { host: db }");
+    assert!(!plain.contains("features"), "{plain}");
+    let toml = line("other.toml", "[connection_settings]\nhost = 'db'\n");
+    assert!(toml.ends_with("features = [\"toml\"] }"), "{toml}");
+    program.write("client.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
+    let files = "sslmode: require, sslcert: client.pem, sslkey: client.key";
+    let key = line(
+        "key.yaml",
+        &format!("connection_settings: {{ host: db, {files} }}"),
+    );
+    assert!(key.ends_with("features = [\"encrypted-keys\"] }"), "{key}");
+}
+
 fn programs() -> impl Iterator<Item = (&'static str, &'static str)> {
     TYPES
         .into_iter()

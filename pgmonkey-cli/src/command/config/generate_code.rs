@@ -1,10 +1,10 @@
 //! `pgmonkey config generate-code FILE`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use pgmonkey::ConnectionType;
 use pgmonkey::config::user_files;
+use pgmonkey::{Config, ConnectionType};
 
 use crate::codegen::{drivers, paved};
 use crate::command::configuration::ConfigFile;
@@ -69,6 +69,25 @@ fn own(name: &str) -> Option<PathBuf> {
     user_files::tls(name, &|name| std::env::var(name).ok())
 }
 
+/// The features of pgmonkey that are off by default and that this file needs.
+fn features(path: &str, config: &Config) -> Vec<&'static str> {
+    let settings = &config.connection_settings;
+    let key = settings.sslkey.clone().or_else(|| own("postgresql.key"));
+    let key = key.and_then(|key| std::fs::read_to_string(key).ok());
+    let is_encrypted = key.is_some_and(|key| key.contains("BEGIN ENCRYPTED PRIVATE KEY"));
+    let is_toml = Path::new(path).extension().is_some_and(|end| end == "toml");
+    [
+        ("toml", is_toml),
+        (
+            "encrypted-keys",
+            is_encrypted || settings.sslpassword.is_some(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(feature, needed)| needed.then_some(feature))
+    .collect()
+}
+
 impl GenerateCode {
     pub(crate) fn run(self, out: &mut Output<'_>) -> Result<(), Error> {
         let loaded = self.file.load_with_sources()?;
@@ -76,7 +95,11 @@ impl GenerateCode {
             .connection_type
             .map_or(loaded.config.connection_type, Into::into);
         let (library, text) = match self.library {
-            Library::Pgmonkey => ("pgmonkey", paved::program(kind, &self.reading()?)),
+            Library::Pgmonkey => {
+                let reading = self.reading()?;
+                let features = features(reading.path, &loaded.config);
+                ("pgmonkey", paved::program(kind, &reading, &features))
+            }
             Library::Drivers => {
                 let text = drivers::program(kind, &loaded, &own).map_err(|what| Error::Failed {
                     text: format!("{what}: not supported by the drivers alone"),

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod between;
 mod certs;
 mod cleanup;
 mod cluster;
@@ -42,7 +43,6 @@ mod front;
 #[cfg(feature = "faults")]
 mod hostile;
 mod locate;
-mod pgbouncer;
 mod ports;
 #[cfg(feature = "faults")]
 mod proxy;
@@ -51,6 +51,7 @@ mod settings;
 mod standin;
 
 pub use account::servers_reach;
+pub use between::{Haproxy, Pgbouncer, Pgpool};
 pub use certs::Certificates;
 pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};
 pub use cluster::{Builder, Cluster, StopMode};
@@ -63,7 +64,6 @@ pub use front::{Handshake, TlsFront};
 #[cfg(feature = "faults")]
 pub use hostile::{Behaviour, ESCAPES, Hostile};
 pub use locate::Binaries;
-pub use pgbouncer::Pgbouncer;
 pub use ports::free_port;
 #[cfg(feature = "faults")]
 pub use proxy::{At, Cut, Proxy};

@@ -109,27 +109,42 @@ twin! {
     }
 }
 
+/// How many clients the pooler has refused.
+fn refused(pooler: &Endpoint) -> usize {
+    pooler.log().matches("pooler error: ").count()
+}
+
+// PgBouncer lets new clients in although its server is away, once it has seen it; a new PgBouncer
+// does not.
 twin! {
     fn an_acquire_waits_for_a_pooler_whose_server_is_away(on, driver, go, work) {
         drop(on);
         let cluster = Cluster::builder().start().expect("a server");
         let on = Fixture::on((*cluster).clone());
-        let retries = [("server_login_retry", "1"), ("query_wait_timeout", "2")];
-        let Some(pooler) = in_front(on.server(), &retries) else { return Ok(()) };
-        let sizes = pools("{ min_size: 1, max_size: 2, timeout: 20, statement_cache: 0 }");
+        let retries = [("server_login_retry", "1"), ("query_wait_timeout", "1")];
+        let Some(mut pooler) = in_front(on.server(), &retries) else { return Ok(()) };
+        let sizes = pools("{ min_size: 1, max_size: 2, timeout: 60, statement_cache: 0 }");
         let config = config(on.server(), &[pooler.endpoint()], "", &sizes);
         let pool = go!(driver::Pool::new(&config))?;
-        let held = go!(pool.acquire())?;
         cluster.stop(StopMode::Fast).expect("stops");
+        pooler.kill().expect("it ran");
+        pooler.start_again().expect("it starts");
+        let (to, before) = (pooler.endpoint().clone(), refused(pooler.endpoint()));
         let starter = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(1500));
+            let until = Instant::now() + LONG;
+            while refused(&to) < before + 2 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let seen = refused(&to) - before;
             cluster.start_again().expect("starts");
-            cluster
+            (seen, cluster)
         });
-        // The session is opened while the server is away.
-        drop(go!(pool.acquire())?);
-        drop(held);
-        drop(starter.join().expect("no panic"));
+        let acquired = go!(pool.acquire());
+        let (seen, cluster) = starter.join().expect("no panic");
+        let mut guard = acquired?;
+        assert!(seen >= 2, "the acquire was refused {seen} times, so it did not wait");
+        assert_eq!(go!(guard.query_one("SELECT 1", &[]))?.get::<_, i32>(0), 1);
+        drop((guard, cluster));
         Ok(())
     }
 }

@@ -239,6 +239,14 @@ pub fn load(yaml: &str) -> Config {
         .expect("the test's own file is right")
 }
 
+/// The connection types that the family of the pool `P` opens.
+pub fn kinds_of<P>() -> [&'static str; 2] {
+    match std::any::type_name::<P>().contains("async") {
+        true => ["async", "async_pool"],
+        false => ["normal", "pool"],
+    }
+}
+
 /// Writes a test once for both families; with `everywhere` in front, the blocking one runs in each
 /// of the [`places`] where blocking is allowed.
 ///

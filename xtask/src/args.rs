@@ -10,7 +10,8 @@ usage: cargo xtask <task> [options]
   test --server 14,16 [--battery] [options] [filter...]
                                run the integration tests on each of these versions of PostgreSQL,
                                whose programs it gets itself, and print one table; --battery runs
-                               only the checks in which versions differ
+                               only the checks in which versions differ; --server all runs all
+                               tests on the newest version and the battery on the others
   demo [options]               open all four connection types twice and print the result
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
                                millisecond, contention, handles, homes, observer, roundtrips,
@@ -74,6 +75,8 @@ pub(crate) struct Options {
     /// The major versions to run on; empty: whatever is found.
     pub(crate) versions: Vec<u32>,
     pub(crate) battery: bool,
+    /// All tests on the newest version, the battery on the others.
+    pub(crate) everywhere: bool,
     pub(crate) filters: Vec<String>,
 }
 
@@ -124,7 +127,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     if rest.postgres.is_some() || rest.image.is_some() {
         bail!("this task starts no servers");
     }
-    if !rest.versions.is_empty() || rest.battery {
+    if !rest.versions.is_empty() || rest.battery || rest.everywhere {
         bail!("--server and --battery are options of `test`");
     }
     if rest.minutes.is_some() {
@@ -140,6 +143,7 @@ struct Rest {
     install: bool,
     versions: Vec<u32>,
     battery: bool,
+    everywhere: bool,
     no_test: bool,
     minutes: Option<String>,
     seconds: Option<u32>,
@@ -162,7 +166,10 @@ impl Rest {
                 "--postgres" => rest.postgres = Some(postgres(value()?)?),
                 "--image" => rest.image = Some(value()?),
                 "--install" => rest.install = true,
-                "--server" => rest.versions = versions(&value()?)?,
+                "--server" => match value()?.as_str() {
+                    "all" => rest.everywhere = true,
+                    text => rest.versions = versions(text)?,
+                },
                 "--battery" => rest.battery = true,
                 "--no-test" => rest.no_test = true,
                 "--minutes" => rest.minutes = Some(minutes(value()?)?),
@@ -193,6 +200,7 @@ impl Rest {
             install: std::mem::take(&mut self.install),
             versions: Vec::new(),
             battery: false,
+            everywhere: false,
             filters: std::mem::take(&mut self.words),
         }
     }
@@ -201,12 +209,14 @@ impl Rest {
         let options = Options {
             versions: std::mem::take(&mut self.versions),
             battery: std::mem::take(&mut self.battery),
+            everywhere: std::mem::take(&mut self.everywhere),
             ..self.options()
         };
         if options.battery && options.versions.is_empty() {
-            bail!("--battery needs --server");
+            bail!("--battery needs --server with versions");
         }
-        if !options.versions.is_empty() && matches!(options.postgres, Postgres::Url(_)) {
+        let starts_its_own = options.everywhere || !options.versions.is_empty();
+        if starts_its_own && matches!(options.postgres, Postgres::Url(_)) {
             bail!("--server starts its own servers: leave --postgres URL out");
         }
         Ok(options)
@@ -238,7 +248,9 @@ fn versions(text: &str) -> anyhow::Result<Vec<u32>> {
     let version = |part: &str| part.trim().parse().ok().filter(|version| *version >= 14);
     let versions = text.split(',').map(version).collect::<Option<Vec<u32>>>();
     versions.with_context(|| {
-        format!("--server must be versions of PostgreSQL from 14 on, as 14,16, not `{text}`")
+        format!(
+            "--server must be versions of PostgreSQL from 14 on, as 14,16, or all, not `{text}`"
+        )
     })
 }
 
@@ -268,10 +280,19 @@ mod tests {
             install: true,
             versions: Vec::new(),
             battery: false,
+            everywhere: false,
             filters: vec!["pool".into(), "cache".into()],
         });
         let line = "test pool --postgres local --image=postgres:16 cache --install";
         assert_eq!(parsed(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn all_versions_can_be_meant() {
+        let Task::Test(options) = parsed("test --server all").unwrap() else {
+            panic!("another task");
+        };
+        assert!(options.everywhere && options.versions.is_empty());
     }
 
     #[test]
@@ -318,6 +339,9 @@ mod tests {
             "test --no-test",
             "test --server 9.6",
             "test --server 16,",
+            "test --server all --battery",
+            "test --server all --postgres postgres://h/d",
+            "ci --server all",
             "test --battery",
             "test --server 16 --postgres postgres://h/d",
             "demo --server 16",

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 #[cfg(feature = "checks")]
-use pgmonkey_testserver::Pgbouncer;
+use pgmonkey_testserver::{Haproxy, Pgbouncer, Pgpool};
 
 use crate::process::run;
 
@@ -29,32 +29,41 @@ pub(crate) fn postgres(allowed: bool, missing: &anyhow::Error) -> anyhow::Result
     apt_install().context("cannot install PostgreSQL")
 }
 
-/// Installs PgBouncer if no confirmation is needed. Without it some tests are skipped with a
-/// message, so a failure is only reported.
+/// Installs PgBouncer, Pgpool-II and HAProxy if no confirmation is needed. Without one of them some
+/// tests are skipped with a message, so a failure is only reported.
 #[cfg(feature = "checks")]
-pub(crate) fn pgbouncer(allowed: bool) {
-    if Pgbouncer::find().is_some() || !System::find().can_install() || !(allowed || in_ci()) {
+pub(crate) fn poolers(allowed: bool) {
+    let packages = [
+        ("pgbouncer", Pgbouncer::find()),
+        ("pgpool2", Pgpool::find()),
+        ("haproxy", Haproxy::find()),
+    ];
+    let missing = packages.iter().filter(|(_, found)| found.is_none());
+    let missing: Vec<&str> = missing.map(|(package, _)| *package).collect();
+    if missing.is_empty() || !System::find().can_install() || !(allowed || in_ci()) {
         return;
     }
-    eprintln!("PgBouncer: installing the distribution's package with apt-get");
-    if let Err(error) = apt_get("pgbouncer") {
-        eprintln!("PgBouncer: {error:#}; its tests are skipped");
+    let names = missing.join(", ");
+    eprintln!("Poolers: installing the distribution's packages with apt-get: {names}");
+    if let Err(error) = apt_get(&missing) {
+        eprintln!("Poolers: {error:#}; the tests of {names} are skipped");
     }
 }
 
 fn apt_install() -> anyhow::Result<()> {
     keep_servers_off()?;
-    apt_get("postgresql")
+    apt_get(&["postgresql"])
 }
 
-fn apt_get(package: &str) -> anyhow::Result<()> {
+fn apt_get(packages: &[&str]) -> anyhow::Result<()> {
     let apt = |args: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&["install", "--yes", "--no-install-recommends", package])
+    let install = ["install", "--yes", "--no-install-recommends"];
+    apt(&[&install, packages].concat())
 }
 
 fn keep_servers_off() -> anyhow::Result<()> {

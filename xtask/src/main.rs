@@ -17,6 +17,8 @@ mod servers;
 mod weight;
 
 #[cfg(feature = "checks")]
+mod battery;
+#[cfg(feature = "checks")]
 mod book;
 #[cfg(feature = "checks")]
 mod ci;
@@ -71,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
 fn check(task: Task) -> anyhow::Result<()> {
     process::listen_for_interrupts()?;
     match task {
+        Task::Test(options) if options.everywhere => matrix::everywhere(&options),
         Task::Test(options) if !options.versions.is_empty() => matrix::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Fuzz {

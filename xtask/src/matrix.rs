@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::args::{Options, Postgres};
+use crate::battery::{BATTERY, NEWEST, OTHERS};
 use crate::install;
 use crate::process::{self, cargo};
 use crate::programs::{self, Programs};
@@ -18,24 +19,49 @@ const TESTED: [&str; 3] = ["--package", "pgmonkey-tests", "--all-features"];
 /// The programs that the tests run are built with the tests.
 const TARGETS: [&str; 2] = ["--bins", "--tests"];
 
-/// The checks in which versions of PostgreSQL differ: by name, or by the start of the name.
-const BATTERY: [&str; 1] = ["roles::"];
+/// What runs on a version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    All,
+    Battery,
+}
 
-/// Runs the tests on each version, all of them even if one fails.
+/// Runs the tests on each version that was named, all of them even if one fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let versions = options.versions.iter();
-    let servers = match &options.postgres {
-        Postgres::Docker => versions.map(|major| Server::Image(*major)).collect(),
-        _ => versions
-            .map(|major| programs::of(*major).map(Server::Programs))
-            .collect::<anyhow::Result<Vec<_>>>()?,
+    let extent = if options.battery {
+        Extent::Battery
+    } else {
+        Extent::All
     };
-    install::pgbouncer(options.install);
+    let runs: Vec<_> = options
+        .versions
+        .iter()
+        .map(|major| (*major, extent))
+        .collect();
+    table_of(&runs, options)
+}
+
+/// Runs all tests on the newest version and the battery on the others.
+pub(crate) fn everywhere(options: &Options) -> anyhow::Result<()> {
+    let others = OTHERS.map(|major| (major, Extent::Battery));
+    let runs: Vec<_> = [(NEWEST, Extent::All)].into_iter().chain(others).collect();
+    table_of(&runs, options)
+}
+
+fn table_of(runs: &[(u32, Extent)], options: &Options) -> anyhow::Result<()> {
+    // First, so that a version which cannot be had is known before anything takes time.
+    let server = |major: u32| match &options.postgres {
+        Postgres::Docker => Ok(Server::Image(major)),
+        _ => programs::of(major).map(Server::Programs),
+    };
+    let servers = runs.iter().map(|(major, _)| server(*major));
+    let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
+    install::poolers(options.install);
     // Not part of any version's time.
     process::run(cargo(&["build", "--quiet"]).args(TESTED).args(TARGETS))?;
     let mut rows = Vec::new();
-    for server in servers {
-        rows.push(Row::of(&server, options)?);
+    for (server, (_, extent)) in servers.iter().zip(runs) {
+        rows.push(Row::of(server, *extent, options)?);
     }
     println!("{}", table(&rows));
     let failed: Vec<_> = rows.iter().filter(|row| !row.passed()).collect();
@@ -73,7 +99,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(server: &Server, options: &Options) -> anyhow::Result<Self> {
+    fn of(server: &Server, extent: Extent, options: &Options) -> anyhow::Result<Self> {
         let (name, from) = match server {
             Server::Programs(programs) => (programs.binaries.version()?, programs.from),
             Server::Image(major) => (format!("postgres:{major}"), "image"),
@@ -87,7 +113,8 @@ impl Row {
             command.env("PGMONKEY_PG_BIN", programs.binaries.dir());
         }
         let filters = options.filters.iter().map(String::as_str);
-        let battery = BATTERY.into_iter().filter(|_| options.battery);
+        let is_battery = extent == Extent::Battery;
+        let battery = BATTERY.into_iter().filter(|_| is_battery);
         let filters: Vec<_> = filters.chain(battery).collect();
         if !filters.is_empty() {
             command.arg("--").args(filters);
@@ -97,6 +124,9 @@ impl Row {
         let error = match ran {
             Err(error) if counts.failed == 0 => Some(format!("{error:#}")),
             _ if counts.ran == 0 => Some("no test ran".to_owned()),
+            _ if is_battery && (counts.ran as usize) < BATTERY.len() => {
+                Some("not every check of the battery ran".to_owned())
+            }
             _ => None,
         };
         Ok(Self {

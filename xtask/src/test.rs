@@ -31,7 +31,7 @@ const RETRIES: [&str; 2] = ["--retries", "1"];
 /// Runs tests, then doctests, both even if the first fail; the servers are always removed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let servers = Servers::start(options, Wanted::AllKinds)?;
-    install::pgbouncer(options.install);
+    install::poolers(options.install);
     let run = |mut command: Command| {
         command.arg("--all-features").envs(servers.env());
         if !options.filters.is_empty() {

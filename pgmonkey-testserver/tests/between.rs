@@ -11,7 +11,7 @@ mod needs;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn nobody() -> Endpoint {
+fn away() -> Endpoint {
     Endpoint::from_url("postgres://app:secret@127.0.0.1:1/app").unwrap()
 }
 
@@ -21,7 +21,7 @@ fn a_pooler_that_does_not_start_shows_its_log() {
         eprintln!("SKIPPED, nothing was tested: pgbouncer is not installed");
         return;
     };
-    let start = |settings: &[_]| Pgbouncer::start(&program, &nobody(), settings).unwrap_err();
+    let start = |settings: &[_]| Pgbouncer::start(&program, &away(), settings).unwrap_err();
     let begin = Instant::now();
     let error = start(&[("pool_mode", "no-such-mode")]).to_string();
     assert!(
@@ -42,7 +42,7 @@ fn a_pgpool_that_does_not_start_shows_its_log() {
         return;
     };
     let wrong = [("backend_clustering_mode", "no-such-mode")];
-    let error = Pgpool::start(&program, &[&nobody()], &wrong).unwrap_err();
+    let error = Pgpool::start(&program, &[&away()], &wrong).unwrap_err();
     assert!(error.to_string().contains("no-such-mode"), "{error}");
 }
 

@@ -19,9 +19,16 @@ use crate::endpoint::Endpoint;
 use crate::ports::random;
 use crate::settings::{self, Kind};
 
+mod owner;
+
+use owner::{is_gone, owner};
+
 /// An engine that does not answer within this time counts as absent.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// On a busy machine `initdb` and the unpacking of an image take their time.
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// How often a start that takes long is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The label of every container created here; its value is the machine and process that created it.
@@ -85,10 +92,10 @@ impl Docker {
     ///
     /// # Errors
     ///
-    /// When the registry does not have it, is unreachable, or takes longer.
+    /// When the registry does not have it, is unreachable, or takes longer. The error names the ways
+    /// to get an image of this name.
     pub fn pull(&self, image: &str, limit: Duration) -> anyhow::Result<()> {
-        bounded(docker(["pull", "--quiet", image]), limit)
-            .with_context(|| format!("cannot pull {image}"))?;
+        bounded(docker(["pull", "--quiet", image]), limit).with_context(|| no_image(image))?;
         Ok(())
     }
 
@@ -118,8 +125,8 @@ impl Docker {
     ///
     /// # Errors
     ///
-    /// When the container exits at once or is not ready within a minute; the error then includes
-    /// the end of its log.
+    /// When the container exits at once or is not ready within three minutes; the error then includes
+    /// the end of its log. A start that takes long is reported on standard error.
     pub fn start(
         &self,
         image: &str,
@@ -171,7 +178,7 @@ impl Container {
         container.create(image)?;
         container.hand_over(&dir.join("init"), kind, certificates)?;
         container.run()?;
-        container.await_ready()?;
+        container.await_ready(image)?;
         container.endpoint.port = container.published_port()?;
         Ok(container)
     }
@@ -233,21 +240,14 @@ impl Container {
     }
 
     /// Checks over TCP: during the image's initialization its server listens only on the socket.
-    fn await_ready(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+    fn await_ready(&mut self, image: &str) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        let mut report_at = begin + REPORT_EVERY;
         let user = self.endpoint.user().to_owned();
         loop {
-            let probe = ["exec", &self.name, "pg_isready", "-q", "-h", "127.0.0.1"];
-            let mut probe = docker(probe);
-            if bounded(
-                {
-                    probe.args(["-U", &user]);
-                    probe
-                },
-                ANSWER_LIMIT,
-            )
-            .is_ok()
-            {
+            let mut probe = docker(["exec", &self.name, "pg_isready", "-q", "-h", "127.0.0.1"]);
+            probe.args(["-U", &user]);
+            if bounded(probe, ANSWER_LIMIT).is_ok() {
                 return Ok(());
             }
             let ended = match &mut self.attached {
@@ -255,11 +255,19 @@ impl Container {
                 None => true,
             };
             ensure!(!ended, "the container exited: {}", self.log_tail());
+            let now = Instant::now();
             ensure!(
-                Instant::now() < deadline,
+                now < begin + START_LIMIT,
                 "the container is not ready after {START_LIMIT:?}: {}",
                 self.log_tail()
             );
+            if now >= report_at {
+                report_at = now + REPORT_EVERY;
+                eprintln!(
+                    "{}",
+                    waiting(image, &self.name, now - begin, &self.endpoint.log())
+                );
+            }
             thread::sleep(POLL);
         }
     }
@@ -329,6 +337,24 @@ pub(crate) fn bounded(mut command: Command, limit: Duration) -> anyhow::Result<O
     Ok(output)
 }
 
+fn no_image(image: &str) -> String {
+    format!(
+        "cannot pull {image}; where a registry can be reached, run `docker pull {image}`; elsewhere \
+         build an image of this name from the server programs on this machine with `cargo xtask \
+         standin --image {image}`, or use the programs without Docker (--postgres local)"
+    )
+}
+
+/// What the start of a container waits for, with the last line of its log.
+fn waiting(image: &str, name: &str, since: Duration, log: &str) -> String {
+    let last = log.lines().last().unwrap_or("its log is empty");
+    format!(
+        "Docker: waiting for the server of {image} in the container {name}, {} s of at most {} s: {last}",
+        since.as_secs(),
+        START_LIMIT.as_secs()
+    )
+}
+
 /// World-readable, because the uid of the server's user in the container is not known here.
 fn put(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     let path = dir.join(name);
@@ -357,28 +383,6 @@ fn unique_name() -> String {
     format!("pgmonkey-{}-{number}-{:08x}", process::id(), random() >> 32)
 }
 
-fn owner() -> String {
-    format!("{}:{}", machine(), process::id())
-}
-
-/// Part of the label because pids mean nothing on another machine that shares the engine.
-fn machine() -> String {
-    let output = Command::new("uname").arg("-n").output();
-    let name = output.map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&name).trim().to_owned()
-}
-
-fn is_gone(owner: &str) -> bool {
-    let Some((machine_name, process)) = owner.rsplit_once(':') else {
-        return false;
-    };
-    let alive = Command::new("sh")
-        .args(["-c", "kill -s 0 \"$1\"", "kill", process])
-        .stderr(Stdio::null())
-        .status();
-    machine_name == machine() && alive.is_ok_and(|status| !status.success())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,11 +398,33 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dead_process_of_this_machine_is_gone() {
-        let mut child = Command::new("true").spawn().unwrap();
-        child.wait().unwrap();
-        assert!(!is_gone(&owner()));
-        assert!(is_gone(&format!("{}:{}", machine(), child.id())));
-        assert!(!is_gone(&format!("elsewhere:{}", child.id())));
+    fn an_image_that_cannot_be_pulled_can_be_had_otherwise() {
+        let text = no_image("postgres:16");
+        for way in [
+            "cannot pull postgres:16",
+            "docker pull postgres:16",
+            "cargo xtask standin --image postgres:16",
+            "--postgres local",
+        ] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_start_is_reported_with_the_last_line_of_the_log() {
+        let since = Duration::from_secs(20);
+        let text = waiting(
+            "postgres:17",
+            "pgmonkey-1",
+            since,
+            "one\nrunning bootstrap\n",
+        );
+        assert!(
+            text.contains("postgres:17") && text.contains("20 s of at most"),
+            "{text}"
+        );
+        assert!(text.ends_with("running bootstrap"), "{text}");
+        let text = waiting("postgres:17", "pgmonkey-1", since, "");
+        assert!(text.ends_with("its log is empty"), "{text}");
     }
 }

@@ -188,3 +188,21 @@ fn a_pull_gives_up_in_time() {
         "{text}"
     );
 }
+
+#[test]
+fn a_pull_that_is_refused_names_the_way_out() {
+    let Some(docker) = engine() else {
+        return;
+    };
+    // Nothing listens there any more.
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/postgres:17", registry.local_addr().unwrap());
+    drop(registry);
+    let error = docker.pull(&image, Duration::from_secs(60)).unwrap_err();
+    let text = format!("{error:#}");
+    let way_out = format!("cargo xtask standin --image {image}");
+    assert!(
+        text.contains(&way_out) && !text.contains("gave up"),
+        "{text}"
+    );
+}

@@ -20,6 +20,8 @@ usage: cargo xtask <task> [options]
                                BENCH_ROUNDS=N sets the number of rounds
   bench weight [library...]    what a hello world with TLS costs to build: crates, processor time
                                and size, beside deadpool-postgres, bb8-postgres and sqlx
+  standin [--image NAME]       build an image of this name from the server programs on this machine, for
+                               --postgres docker where no registry can be reached
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
   fuzz [--seconds N] [--install] [target...]
                                run the fuzz targets, each from its kept corpus (default 60 seconds),
@@ -47,6 +49,7 @@ pub(crate) enum Task {
     Test(Options),
     Demo(Options),
     Bench(Options),
+    Standin(Options),
     Soak {
         options: Options,
         minutes: String,
@@ -98,6 +101,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         "test" => Task::Test(rest.with_versions()?),
         "demo" => Task::Demo(rest.without_filters()?),
         "bench" => Task::Bench(rest.options()),
+        "standin" => Task::Standin(rest.with_local_programs()?),
         "soak" => Task::Soak {
             minutes: rest.minutes.take().unwrap_or_else(|| "2".to_owned()),
             options: rest.without_filters()?,
@@ -222,6 +226,13 @@ impl Rest {
         Ok(options)
     }
 
+    fn with_local_programs(&mut self) -> anyhow::Result<Options> {
+        if self.postgres.is_some() {
+            bail!("`standin` uses the programs on this machine: leave --postgres out");
+        }
+        self.without_filters()
+    }
+
     fn without_filters(&mut self) -> anyhow::Result<Options> {
         match self.words.first() {
             Some(word) => bail!("unexpected argument `{word}`"),
@@ -305,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn a_standin_has_the_name_of_the_image() {
+        let Task::Standin(options) = parsed("standin --image postgres:16").unwrap() else {
+            panic!("another task");
+        };
+        assert_eq!(options.image, "postgres:16");
+    }
+
+    #[test]
     fn what_follows_two_dashes_goes_to_the_test_programs() {
         let Task::Test(options) = parsed("test tls -- --nocapture").unwrap() else {
             panic!("another task");
@@ -351,6 +370,8 @@ mod tests {
             "tidy now",
             "demo now",
             "demo --minutes 1",
+            "standin --postgres local",
+            "standin now",
             "soak --minutes long",
             "soak --minutes -1",
         ] {

@@ -14,6 +14,7 @@ mod demo;
 mod install;
 mod process;
 mod servers;
+mod standin;
 mod weight;
 
 #[cfg(feature = "checks")]
@@ -65,6 +66,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             weight::run(&options.filters[1..])
         }
         Task::Bench(options) => demo::bench(options),
+        Task::Standin(options) => standin::run(&options),
         task => check(task),
     }
 }
@@ -85,7 +87,9 @@ fn check(task: Task) -> anyhow::Result<()> {
         Task::Ci { options, tests } => ci::run(&options, tests),
         Task::Tidy => tidy::run(),
         Task::Docs { install } => docs::run(install),
-        Task::Help | Task::Demo(_) | Task::Bench(_) => unreachable!("a task of users"),
+        Task::Help | Task::Demo(_) | Task::Bench(_) | Task::Standin(_) => {
+            unreachable!("a task of users")
+        }
     }
 }
 

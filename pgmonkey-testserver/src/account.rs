@@ -91,3 +91,22 @@ fn id<S: AsRef<OsStr>>(args: &[S]) -> anyhow::Result<u32> {
 pub fn servers_reach(path: &Path) -> anyhow::Result<bool> {
     Ok(Account::choose()?.can_reach(path))
 }
+
+/// Returns a command that runs `program` as the account that servers run as: the current one, or an
+/// unprivileged one if the current one is root. This process's `PG*` variables are left out.
+///
+/// # Errors
+///
+/// When there is no account for them.
+pub fn server_command(program: &Path) -> anyhow::Result<Command> {
+    Ok(Account::choose()?.command(program))
+}
+
+/// Makes the account that servers run as the owner of `path`.
+///
+/// # Errors
+///
+/// When there is no account for them, or the owner cannot be changed.
+pub fn give_to_servers(path: &Path) -> anyhow::Result<()> {
+    Account::choose()?.own(path)
+}

@@ -50,7 +50,7 @@ mod servers;
 mod settings;
 mod standin;
 
-pub use account::servers_reach;
+pub use account::{give_to_servers, server_command, servers_reach};
 pub use between::{Haproxy, Pgbouncer, Pgpool};
 pub use certs::Certificates;
 pub use cleanup::{ScratchDir, Watchdog, signal, signal_group};

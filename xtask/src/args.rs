@@ -20,6 +20,8 @@ usage: cargo xtask <task> [options]
                                BENCH_ROUNDS=N sets the number of rounds
   bench weight [library...]    what a hello world with TLS costs to build: crates, processor time
                                and size, beside deadpool-postgres, bb8-postgres and sqlx
+  ha [--install] [scenario...] callers of all four types write while a Patroni cluster of three nodes
+                               changes its primary: switchover, failover, kill, freeze, cut, restart
   standin [--image NAME]       build an image of this name from the server programs on this machine, for
                                --postgres docker where no registry can be reached
   soak [--minutes N]           tasks and threads move money on a server that is restarted (default 2)
@@ -27,6 +29,9 @@ usage: cargo xtask <task> [options]
                                run the fuzz targets, each from its kept corpus (default 60 seconds),
                                two at a time; --install or CI=true may install cargo-fuzz
   ci [options] [--no-test]     run all checks: format, tidy, clippy, docs, features, tests
+  ci --full [--server 14,16] [--battery] [--seconds N] [options]
+                               run what takes too long for every change, and print one table: `ha`, the
+                               tests on PostgreSQL 14, 16, 17 and 18, and `fuzz` for ten minutes a target
   tidy                         check crate borders, file sizes and names, compiler version
   docs [--install]             check the book, render it as HTML if mdbook is installed (--install gets
                                it), build the documentation, check the reference against the keys
@@ -49,6 +54,7 @@ pub(crate) enum Task {
     Test(Options),
     Demo(Options),
     Bench(Options),
+    Ha(Options),
     Standin(Options),
     Soak {
         options: Options,
@@ -63,6 +69,10 @@ pub(crate) enum Task {
         options: Options,
         tests: bool,
     },
+    CiFull {
+        options: Options,
+        seconds: u32,
+    },
     Tidy,
     Docs {
         install: bool,
@@ -70,7 +80,7 @@ pub(crate) enum Task {
 }
 
 /// The options of tasks that need servers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) postgres: Postgres,
     pub(crate) image: String,
@@ -84,7 +94,7 @@ pub(crate) struct Options {
 }
 
 /// The source of the servers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Postgres {
     Auto,
     Docker,
@@ -101,6 +111,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         "test" => Task::Test(rest.with_versions()?),
         "demo" => Task::Demo(rest.without_filters()?),
         "bench" => Task::Bench(rest.options()),
+        "ha" => Task::Ha(rest.with_own_cluster()?),
         "standin" => Task::Standin(rest.with_local_programs()?),
         "soak" => Task::Soak {
             minutes: rest.minutes.take().unwrap_or_else(|| "2".to_owned()),
@@ -110,6 +121,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
             seconds: rest.seconds.take().unwrap_or(60),
             targets: std::mem::take(&mut rest.words),
             install: std::mem::take(&mut rest.install),
+        },
+        "ci" if rest.full => Task::CiFull {
+            seconds: rest.seconds.take().unwrap_or(600),
+            options: rest.with_all_servers()?,
         },
         "ci" => Task::Ci {
             tests: !std::mem::take(&mut rest.no_test),
@@ -122,17 +137,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         }
         unknown => bail!("unknown task `{unknown}`"),
     };
+    if rest.full && !matches!(task, Task::CiFull { .. }) {
+        bail!("--full is an option of `ci`");
+    }
     if rest.no_test {
-        bail!("--no-test is an option of `ci`");
+        bail!("--no-test is an option of `ci`, without --full");
     }
     if rest.seconds.is_some() {
-        bail!("--seconds is an option of `fuzz`");
+        bail!("--seconds is an option of `fuzz` and of `ci --full`");
     }
     if rest.postgres.is_some() || rest.image.is_some() {
         bail!("this task starts no servers");
     }
     if !rest.versions.is_empty() || rest.battery || rest.everywhere {
-        bail!("--server and --battery are options of `test`");
+        bail!("--server and --battery are options of `test` and of `ci --full`");
     }
     if rest.minutes.is_some() {
         bail!("--minutes is an option of `soak`");
@@ -149,6 +167,7 @@ struct Rest {
     battery: bool,
     everywhere: bool,
     no_test: bool,
+    full: bool,
     minutes: Option<String>,
     seconds: Option<u32>,
     words: Vec<String>,
@@ -176,6 +195,7 @@ impl Rest {
                 },
                 "--battery" => rest.battery = true,
                 "--no-test" => rest.no_test = true,
+                "--full" => rest.full = true,
                 "--minutes" => rest.minutes = Some(minutes(value()?)?),
                 "--seconds" => {
                     let text = value()?;
@@ -224,6 +244,25 @@ impl Rest {
             bail!("--server starts its own servers: leave --postgres URL out");
         }
         Ok(options)
+    }
+
+    /// As for `test --server`, with the versions left to the task.
+    fn with_all_servers(&mut self) -> anyhow::Result<Options> {
+        if matches!(self.postgres, Some(Postgres::Url(_))) {
+            bail!("`ci --full` starts its own servers: leave --postgres URL out");
+        }
+        Ok(Options {
+            versions: std::mem::take(&mut self.versions),
+            battery: std::mem::take(&mut self.battery),
+            ..self.without_filters()?
+        })
+    }
+
+    fn with_own_cluster(&mut self) -> anyhow::Result<Options> {
+        if self.postgres.is_some() || self.image.is_some() {
+            bail!("`ha` starts its own cluster: leave --postgres and --image out");
+        }
+        Ok(self.options())
     }
 
     fn with_local_programs(&mut self) -> anyhow::Result<Options> {
@@ -316,6 +355,14 @@ mod tests {
     }
 
     #[test]
+    fn scenarios_can_be_named() {
+        let Task::Ha(options) = parsed("ha kill --install cut").unwrap() else {
+            panic!("another task");
+        };
+        assert_eq!((options.filters.len(), options.install), (2, true));
+    }
+
+    #[test]
     fn a_standin_has_the_name_of_the_image() {
         let Task::Standin(options) = parsed("standin --image postgres:16").unwrap() else {
             panic!("another task");
@@ -370,6 +417,12 @@ mod tests {
             "tidy now",
             "demo now",
             "demo --minutes 1",
+            "test --full",
+            "ci --full --no-test",
+            "ci --server 14",
+            "ci --full now",
+            "ci --full --postgres postgres://h/d",
+            "ha --postgres docker",
             "standin --postgres local",
             "standin now",
             "soak --minutes long",
@@ -407,6 +460,16 @@ mod tests {
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn the_long_checks_have_their_own_options() {
+        let Task::CiFull { options, seconds } = parsed("ci --full --server 14 --battery").unwrap()
+        else {
+            panic!("another task");
+        };
+        assert_eq!((options.versions, options.battery), (vec![14], true));
+        assert_eq!(seconds, 600);
     }
 
     #[test]

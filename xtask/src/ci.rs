@@ -10,6 +10,10 @@ use crate::args::Options;
 use crate::process::{self, cargo, step};
 use crate::{book, docs, test, tidy};
 
+mod full;
+
+pub(crate) use full::run as run_full;
+
 /// Stops at the first step that fails, and prints how long each took.
 pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     step("format", || {

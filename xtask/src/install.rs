@@ -50,6 +50,51 @@ pub(crate) fn poolers(allowed: bool) {
     }
 }
 
+/// What the cluster of `cargo xtask ha` needs besides PostgreSQL: a program, and the packages of
+/// Debian that it comes with.
+#[cfg(feature = "checks")]
+const CLUSTER: [(&str, &[&str]); 5] = [
+    ("patroni", &["patroni", "python3-etcd"]),
+    ("patronictl", &["patroni", "python3-etcd"]),
+    ("etcd", &["etcd-server"]),
+    ("ip", &["iproute2"]),
+    ("nft", &["nftables"]),
+];
+
+/// Installs Patroni and what belongs to it, if possible and allowed.
+#[cfg(feature = "checks")]
+pub(crate) fn patroni(allowed: bool) -> anyhow::Result<()> {
+    let missing: Vec<_> = CLUSTER
+        .iter()
+        .filter(|(program, _)| !is_on_path(program))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
+    let names = names.join(", ");
+    let mut packages: Vec<_> = missing.iter().flat_map(|(_, names)| *names).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if !(System::find().can_install() && (allowed || in_ci())) {
+        let packages: Vec<_> = packages.into_iter().copied().collect();
+        bail!(
+            "not found: {names}; on Debian: apt-get install {}, or as root add --install; \
+             elsewhere: etcd from its releases, and pip install 'patroni[etcd3]' psycopg2-binary",
+            packages.join(" ")
+        );
+    }
+    eprintln!("Patroni: installing {names} with apt-get");
+    packages
+        .into_iter()
+        .try_for_each(|package| apt_get(package))
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
 fn apt_install() -> anyhow::Result<()> {
     keep_servers_off()?;
     apt_get(&["postgresql"])
@@ -132,11 +177,7 @@ const MANAGERS: [(Manager, &str, &str); 6] = [
 impl System {
     fn find() -> Self {
         let id = Command::new("id").arg("-u").output();
-        let present = |program: &str| {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-        };
-        let manager = MANAGERS.iter().find(|(_, program, _)| present(program));
+        let manager = MANAGERS.iter().find(|(_, program, _)| is_on_path(program));
         Self {
             root: id.is_ok_and(|output| output.stdout == b"0\n"),
             manager: manager.map(|(manager, ..)| *manager),

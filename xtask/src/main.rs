@@ -28,6 +28,8 @@ mod docs;
 #[cfg(feature = "checks")]
 mod fuzz;
 #[cfg(feature = "checks")]
+mod ha;
+#[cfg(feature = "checks")]
 mod matrix;
 #[cfg(feature = "checks")]
 mod programs;
@@ -83,8 +85,10 @@ fn check(task: Task) -> anyhow::Result<()> {
             targets,
             install,
         } => fuzz::run(seconds, &targets, install),
+        Task::Ha(options) => ha::run(&options),
         Task::Soak { options, minutes } => soak::run(&options, &minutes),
         Task::Ci { options, tests } => ci::run(&options, tests),
+        Task::CiFull { options, seconds } => ci::run_full(options, seconds),
         Task::Tidy => tidy::run(),
         Task::Docs { install } => docs::run(install),
         Task::Help | Task::Demo(_) | Task::Bench(_) | Task::Standin(_) => {

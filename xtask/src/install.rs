@@ -73,11 +73,11 @@ pub(crate) fn patroni(allowed: bool) -> anyhow::Result<()> {
     }
     let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     let names = names.join(", ");
-    let mut packages: Vec<_> = missing.iter().flat_map(|(_, names)| *names).collect();
+    let needed = missing.iter().flat_map(|(_, names)| names.iter().copied());
+    let mut packages: Vec<&str> = needed.collect();
     packages.sort_unstable();
     packages.dedup();
     if !(System::find().can_install() && (allowed || in_ci())) {
-        let packages: Vec<_> = packages.into_iter().copied().collect();
         bail!(
             "not found: {names}; on Debian: apt-get install {}, or as root add --install; \
              elsewhere: etcd from its releases, and pip install 'patroni[etcd3]' psycopg2-binary",
@@ -85,9 +85,7 @@ pub(crate) fn patroni(allowed: bool) -> anyhow::Result<()> {
         );
     }
     eprintln!("Patroni: installing {names} with apt-get");
-    packages
-        .into_iter()
-        .try_for_each(|package| apt_get(package))
+    apt_get(&packages)
 }
 
 fn is_on_path(program: &str) -> bool {

@@ -12,7 +12,7 @@ mod needs;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn away() -> Endpoint {
-    Endpoint::from_url("postgres://app:secret@127.0.0.1:1/app").unwrap()
+    Endpoint::from_url("postgres://app:secret@127.0.0.1:1024/app").unwrap()
 }
 
 #[test]

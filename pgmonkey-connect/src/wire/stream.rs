@@ -351,9 +351,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         if !this.beginning.passes_writes(&this.observer) {
             return this.poll_write_around_begin(cx, bytes);
         }
+        let began = this.tracker.read_clock();
         let written = open(&mut this.inner)?.poll_write(cx, bytes);
         match written {
-            Poll::Ready(Ok(count)) => this.tracker.sent(&this.observer, &bytes[..count]),
+            Poll::Ready(Ok(count)) => this.tracker.wrote(&this.observer, &bytes[..count], began),
             Poll::Ready(Err(error)) => return this.write_failed(cx, error, bytes),
             Poll::Pending => {}
         }

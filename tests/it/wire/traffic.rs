@@ -234,7 +234,9 @@ fn cuts(recording: &Recording) -> Vec<Vec<usize>> {
 fn a_segment_may_be_cut_in_two_anywhere() -> Outcome {
     for recording in sessions::all()? {
         let expected = whole(&recording);
-        assert!(!expected.1.is_empty(), "{}: no statement", recording.name);
+        // Nothing may have ended before the session was condemned.
+        let told = !expected.1.is_empty() || recording.name == LOSES_COUNT;
+        assert!(told, "{}: no statement", recording.name);
         let cuts = cuts(&recording);
         let rounds = cuts.iter().map(Vec::len).max().unwrap_or_default();
         // One playback cuts every segment once.

@@ -73,6 +73,24 @@ impl Tracker {
         self.sent_at(observer, bytes, Instant::now);
     }
 
+    /// The time before a write, if statements are timed: the server may begin with what was written
+    /// before this thread goes on.
+    #[inline]
+    pub(in crate::wire) fn read_clock(&self) -> Option<Instant> {
+        self.statements.is_some().then(Instant::now)
+    }
+
+    /// Receives what was written since [`read_clock`](Self::read_clock).
+    #[inline]
+    pub(in crate::wire) fn wrote(
+        &mut self,
+        observer: &Observer,
+        bytes: &[u8],
+        began: Option<Instant>,
+    ) {
+        self.sent_at(observer, bytes, || began.unwrap_or_else(Instant::now));
+    }
+
     /// As [`sent`](Self::sent), with a clock.
     #[inline]
     pub(in crate::wire) fn sent_at(

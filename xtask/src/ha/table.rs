@@ -42,14 +42,20 @@ impl Row {
         outcome.seen.into_iter().map(row).collect()
     }
 
+    /// Whether the cluster has lost rows by itself: `psql` misses some too.
+    fn cluster_lost(&self) -> bool {
+        self.reference_lost > 0
+    }
+
     /// The guarantees that were broken.
     pub(crate) fn broken(&self) -> Option<String> {
         let seen = &self.seen;
         if seen.kind == REFERENCE {
             return None;
         }
+        let lost = if self.cluster_lost() { 0 } else { seen.lost };
         let counts = [
-            (seen.lost, "acknowledged rows are not there"),
+            (lost, "acknowledged rows are not there"),
             (
                 seen.refused,
                 "errors are neither transient nor of unknown outcome",
@@ -64,13 +70,8 @@ impl Row {
         let texts: Vec<_> = broken
             .map(|(count, text)| format!("{count} {text}"))
             .collect();
-        let lost = self.reference_lost;
-        let beside = match seen.lost {
-            0 => String::new(),
-            _ => format!(" (psql lost {lost})"),
-        };
         let text = texts.join(", ");
-        (!texts.is_empty()).then(|| format!("{}, {}: {text}{beside}", self.scenario, seen.kind))
+        (!texts.is_empty()).then(|| format!("{}, {}: {text}", self.scenario, seen.kind))
     }
 
     fn is_reference(&self) -> bool {
@@ -145,6 +146,14 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         text.push('\n');
         text.push_str(&row.to_string());
     }
+    for row in rows.iter().filter(|row| row.is_reference()) {
+        if row.cluster_lost() {
+            let (scenario, lost) = (row.scenario, row.reference_lost);
+            text.push_str(&format!(
+                "\n\n{scenario}: the cluster itself lost rows, {lost} of psql among them."
+            ));
+        }
+    }
     text
 }
 
@@ -174,6 +183,26 @@ mod tests {
         );
         assert!(text.contains("| psql | 1.00 s | 0.01 s | 9 |"), "{text}");
         assert!(rows.iter().all(|row| row.broken().is_none()));
+    }
+
+    #[test]
+    fn rows_that_the_cluster_lost_are_no_broken_guarantee() {
+        let lines = [
+            "pool\t1\t-\t0\t0\t0\t0\t0\t500\t3",
+            "psql\t1000\t10\t9\t0\t9\t0\t1\t50\t2",
+        ];
+        let outcome = Outcome {
+            seen: lines.map(|line| Seen::read(line).unwrap()).into(),
+            open: 0,
+            left: BTreeMap::new(),
+        };
+        let rows = Row::of("freeze", outcome);
+        assert!(rows.iter().all(|row| row.broken().is_none()));
+        let text = markdown(&rows);
+        assert!(
+            text.contains("freeze: the cluster itself lost rows, 2 of psql"),
+            "{text}"
+        );
     }
 
     #[test]

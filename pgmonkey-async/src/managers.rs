@@ -76,7 +76,7 @@ pub struct SessionManager {
     /// Whether the pool was seen to hand out a session without a check.
     #[cfg_attr(
         not(any(feature = "bb8", feature = "mobc")),
-        expect(dead_code, reason = "deadpool always checks")
+        allow(dead_code, reason = "deadpool always checks")
     )]
     skips_checks: AtomicBool,
 }
@@ -198,7 +198,7 @@ pub struct ManagedSession {
     /// Whether it was checked since it was last returned.
     #[cfg_attr(
         not(any(feature = "bb8", feature = "mobc")),
-        expect(dead_code, reason = "deadpool always checks")
+        allow(dead_code, reason = "deadpool always checks")
     )]
     is_checked: bool,
 }

@@ -58,6 +58,7 @@ pub use model::config::Config;
 pub use model::connection::{ConnectionSettings, Host, RootCert, Target};
 pub use model::fingerprint::Fingerprint;
 pub use model::pool::PoolSettings;
+pub use model::readers::Readers;
 pub use model::secret_source::{SecretCommand, SecretFileError, SecretSource};
 pub use model::session::SessionSettings;
 pub use model::settings::Settings;

@@ -15,9 +15,13 @@ use crate::programs::{self, Programs};
 use crate::servers::{Servers, Wanted};
 use crate::test;
 
-const TESTED: [&str; 3] = ["--package", "pgmonkey-tests", "--all-features"];
-/// The programs that the tests run are built with the tests.
-const TARGETS: [&str; 2] = ["--bins", "--tests"];
+/// The integration tests. The programs that they run are built with them.
+const TARGETS: [&str; 3] = ["--bins", "--test", "it"];
+
+/// With the packages of `cargo xtask test`: others would have other features, and be built again.
+fn tested() -> Vec<&'static str> {
+    [&test::TESTED[..], &["--all-features"]].concat()
+}
 
 /// What runs on a version.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +62,7 @@ fn table_of(runs: &[(u32, Extent)], options: &Options) -> anyhow::Result<()> {
     let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
     install::poolers(options.install);
     // Not part of any version's time.
-    process::run(cargo(&["build", "--quiet"]).args(TESTED).args(TARGETS))?;
+    process::run(cargo(&["build", "--quiet"]).args(tested()).args(TARGETS))?;
     let mut rows = Vec::new();
     for (server, (_, extent)) in servers.iter().zip(runs) {
         rows.push(Row::of(server, *extent, options)?);
@@ -107,7 +111,7 @@ impl Row {
         eprintln!("==> {name}");
         let begin = Instant::now();
         let servers = server.start()?;
-        let mut command = test::runner(&TESTED, &TARGETS);
+        let mut command = test::runner(&tested(), &TARGETS);
         command.envs(servers.env());
         if let Server::Programs(programs) = server {
             command.env("PGMONKEY_PG_BIN", programs.binaries.dir());

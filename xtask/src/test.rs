@@ -9,7 +9,7 @@ use crate::servers::{Servers, Wanted};
 
 /// Without the benchmarks, which have no tests, and the package of [`APART`]: their dependencies make
 /// Tokio use parking_lot, with which a child of `fork` that starts a runtime may wait forever.
-const TESTED: [&str; 5] = [
+pub(crate) const TESTED: [&str; 5] = [
     "--workspace",
     "--exclude",
     "pgmonkey-bench",
@@ -55,12 +55,12 @@ fn tests(packages: &[&str]) -> Command {
     runner(packages, &[library, &targets].concat())
 }
 
-/// Runs tests of these packages; without cargo-nextest, of these targets. cargo-nextest, if it is
-/// installed, names a hanging test, and isolates each test.
+/// Runs tests of these targets of these packages. cargo-nextest, if it is installed, names a hanging
+/// test, and isolates each test.
 pub(crate) fn runner(packages: &[&str], targets: &[&str]) -> Command {
     if has_nextest() {
         let mut command = cargo(&["nextest", "run"]);
-        command.args(packages).arg("--no-fail-fast");
+        command.args(packages).args(targets).arg("--no-fail-fast");
         let limits = process::root().join("xtask/nextest.toml");
         command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
         // A filter may match doctests only.

@@ -42,6 +42,7 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
     let mut async_pool_settings = pool(&mut section, cached);
     async_pool_settings.multiplex = section.flag("multiplex", false);
     let settings = Settings {
+        readers: None,
         connection_type,
         statements,
         connection_settings,

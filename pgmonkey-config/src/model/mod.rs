@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod fingerprint;
 pub(crate) mod pool;
+pub(crate) mod readers;
 pub(crate) mod secret_source;
 pub(crate) mod session;
 pub(crate) mod settings;

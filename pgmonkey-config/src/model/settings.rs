@@ -1,5 +1,6 @@
 use crate::model::connection::ConnectionSettings;
 use crate::model::pool::PoolSettings;
+use crate::model::readers::Readers;
 use crate::model::session::SessionSettings;
 use crate::model::statements::StatementSettings;
 use crate::schema::choice::ConnectionType;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub pool_settings: PoolSettings,
     /// The async pool.
     pub async_pool_settings: PoolSettings,
+    /// The reading side of a cluster; `None`, the default, means that the writer is read from.
+    pub readers: Option<Readers>,
 }
 
 impl Settings {

@@ -194,18 +194,20 @@ struct Counts {
 
 impl Counts {
     fn read(&mut self, line: &str) {
+        // cargo-nextest indents the output of a failed test, which has a result of its own.
+        let is_quoted = line.starts_with("    ");
         let line = line.trim();
         if line.starts_with("Summary [") {
             self.is_summary = true;
             self.add(line);
-        } else if let Some(result) = line.strip_prefix("test result: ") {
+        } else if let Some(result) = line.strip_prefix("test result: ").filter(|_| !is_quoted) {
             self.add(result);
             self.ran = self.passed + self.failed;
         } else if self.is_summary && !line.starts_with("FLAKY") && !line.starts_with("error") {
             // For example `FAIL [   0.1s] (12/40) pgmonkey-tests::it roles::name`.
             let name = line.contains("] ").then(|| line.rsplit(' ').next());
             self.names.extend(name.flatten().map(str::to_owned));
-        } else if let Some(name) = line.strip_suffix(" ... FAILED") {
+        } else if let Some(name) = line.strip_suffix(" ... FAILED").filter(|_| !is_quoted) {
             self.names
                 .insert(name.trim_start_matches("test ").to_owned());
         }
@@ -245,6 +247,8 @@ mod tests {
         let read = counts(
             "        PASS [   1.0s] (1/5) pgmonkey-tests::it roles::one\n\
              TRY 1 FAIL [   0.1s] (2/5) pgmonkey-tests::it roles::two\n\
+             \x20   test roles::two ... FAILED\n\
+             \x20   test result: FAILED. 0 passed; 1 failed; 0 ignored\n\
              ------------\n     \
              Summary [  46.9s] 5 tests run: 3 passed (1 flaky), 1 failed, 1 timed out, 30 skipped\n   \
              FLAKY 2/2 [   0.1s] (2/5) pgmonkey-tests::it roles::two\n  \

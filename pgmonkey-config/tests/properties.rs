@@ -206,6 +206,36 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// The section is laid over the rest as a later file would be.
+    #[test]
+    fn readers_are_the_file_with_the_section_laid_over_it(
+        values in [values(), values()],
+        spellings in [values(), values()],
+        orders in [order(), order()],
+    ) {
+        let [writer, section] = [0, 1].map(|at| write(&values[at], &spellings[at], &orders[at], false, false));
+        // The servers of the section would replace those of the writer as a whole.
+        let servers = |line: &&str| line.starts_with("  host:") || line.starts_with("  port:");
+        let lines: Vec<&str> = section.lines().filter(|line| !servers(line)).collect();
+        let indented: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+        let file = format!("{writer}readers:\n{indented}");
+        let fail = |error: Error| TestCaseError::fail(format!("{error}\n{file}"));
+        let config = load(&file).map_err(fail)?;
+        let role = "connection_settings: { target_session_attrs: prefer-standby, load_balance_hosts: random }";
+        let laid = loader().yaml(&*writer).yaml(lines.join("\n")).yaml(role).load().map_err(fail)?;
+        prop_assert_eq!(&config.readers.as_ref().unwrap().config, &laid, "{}", file);
+        let alone = load(&writer).map_err(fail)?;
+        for kind in ConnectionType::ALL {
+            prop_assert_eq!(config.fingerprint(kind), alone.fingerprint(kind), "{}", file);
+        }
+        let written = serde_json::to_string(&config.exposed()).unwrap();
+        prop_assert_eq!(loader().json(written).load().map_err(fail)?, config);
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[^\\x00]{1,12}",

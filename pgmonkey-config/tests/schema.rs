@@ -116,15 +116,15 @@ fn reason(key: &str, schema: &Value, value: &Value) -> Option<&'static str> {
 fn the_verdicts_on_every_key_are_those_of_the_loader() {
     let (validator, schema) = (validator(), json_schema());
     let (mut wrong, mut used, mut tried) = (Vec::new(), BTreeSet::new(), 0);
-    for section in [
-        "",
-        "connection_settings",
-        "pool_settings",
-        "async_pool_settings",
-    ] {
+    let readers = &schema["$defs"]["readers"]["anyOf"][0]["properties"];
+    for (readers, section) in [None, Some(readers)]
+        .into_iter()
+        .flat_map(|readers| [""].iter().chain(&SECTIONS).map(move |s| (readers, *s)))
+    {
+        let top = readers.unwrap_or(&schema["properties"]);
         let properties = match section {
-            "" => &schema["properties"],
-            section => &schema["properties"][section]["anyOf"][0]["properties"],
+            "" => top,
+            section => &top[section]["anyOf"][0]["properties"],
         };
         for (key, of_key) in properties.as_object().expect("properties") {
             let mut named = BTreeSet::new();
@@ -142,6 +142,10 @@ fn the_verdicts_on_every_key_are_those_of_the_loader() {
                 let file = match section {
                     "" => json!({ key: value }),
                     section => json!({ section: { key: value } }),
+                };
+                let file = match readers {
+                    Some(_) => json!({ "readers": file }),
+                    None => file,
                 };
                 tried += 1;
                 let refused = refused(&loader().json(file.to_string()).load());
@@ -164,7 +168,7 @@ fn the_verdicts_on_every_key_are_those_of_the_loader() {
         wrong.len(),
         wrong.join("\n")
     );
-    assert!(tried > 5000, "{tried}");
+    assert!(tried > 10_000, "{tried}");
     assert_eq!(used.len(), 7, "a reason that no key needs: {used:?}");
 }
 
@@ -181,6 +185,10 @@ fn shapes_of_the_whole_file_are_accepted() {
         "postgresql: { connection_settings: { host: db, port: '5432' } }",
         "postgresql: { connection_type: pool, profiles: { test: { pool_settings: { max_size: 3 } } } }",
         "profiles: { test: { connection_settings: { dbname: shop_test } }, none: null }",
+        "readers: { connection_settings: { host: [a, b] }, max_lag: 500ms, fallback: 'no' }",
+        "readers: {}\nprofiles: { test: { readers: { pool_settings: { max_size: 3 } } } }",
+        "postgresql: { readers: { sync_settings: { jit: off } } }",
+        "readers: ''",
         "pool_settings: ''\nasync_pool_settings: ~",
         "pool_settings: { timeout: 1.5s, max_size: '20', check_on_checkout: 'on' }",
         "sync_settings: { search_path: [app, public], jit: off, work_mem: null, my.custom: 1 }",
@@ -204,6 +212,12 @@ fn shapes_of_the_whole_file_are_accepted() {
         "profiles: { test: { connection_settings: { hots: db } } }",
         "profiles: { test: { profiles: {} } }",
         "postgresql: { postgresql: {} }",
+        "readers: yes",
+        "readers: { readers: {} }",
+        "readers: { profiles: {} }",
+        "readers: { connection_type: pool }",
+        "readers: { connection_settings: { hots: db } }",
+        "max_lag: 5",
         "postgresql: { pool_settings: { max_size: many } }",
         "sync_settings: { search_path: { a: b } }",
         "async_pool_settings: { multiplex: perhaps }",

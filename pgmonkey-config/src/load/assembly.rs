@@ -2,6 +2,7 @@
 
 mod libpq_sources;
 mod profiles;
+mod readers;
 mod secrets;
 mod shared_sections;
 
@@ -14,8 +15,8 @@ use figment::{Figment, Profile, Provider};
 
 use self::shared_sections::SharedSections;
 use crate::error::{Error, Place, Problem, ProblemKind, Warning, WarningKind};
-use crate::load::extract;
 use crate::load::extract::value::flag_of;
+use crate::load::extract::{self, Found};
 use crate::load::interpolate::{self, Scope};
 use crate::load::loaded::Loaded;
 use crate::load::loader::rules::UnknownKeys;
@@ -23,12 +24,21 @@ use crate::load::loader::{Input, Loader};
 use crate::load::normalise;
 use crate::load::validate;
 use crate::model::config::Config;
+use crate::model::settings::Settings;
 use crate::redact::suspicion;
 use crate::schema::keys;
 use crate::source::document::Document;
 use crate::source::environment::{self, Variables};
-use crate::source::layer::{Findings, Layer, MOST_TOLD, Numbered, Origin};
+use crate::source::layer::{self, Findings, Layer, MOST_TOLD, Numbered, Origin};
 use crate::source::user_files::expand_home;
+
+/// What has been found out about the writer, when the readers' tree is assembled.
+struct Settled<'a> {
+    settings: &'a Settings,
+    found: &'a [Found],
+    /// The number of layers that are not libpq's sources.
+    own: usize,
+}
 
 /// Layers, from the strongest to the weakest.
 pub(crate) struct Assembly<'a> {
@@ -38,6 +48,8 @@ pub(crate) struct Assembly<'a> {
     layers: Vec<Layer>,
     figment: Figment,
     merged: Dict,
+    /// Whether this is the tree of the readers: the section `readers`, laid over the rest.
+    of_readers: bool,
     /// Whether references in documents are resolved.
     resolves: bool,
     /// Whether the place of every value is needed: finding one takes time proportional to the text.
@@ -57,6 +69,7 @@ impl<'a> Assembly<'a> {
             layers: Vec::new(),
             figment: Figment::new(),
             merged: Dict::new(),
+            of_readers: false,
             resolves: true,
             tells_sources: false,
         }
@@ -77,52 +90,71 @@ impl<'a> Assembly<'a> {
         }
         layers.extend(inputs.into_iter().rev());
         self.resolves = self.loader.resolve_env && resolves(&layers);
-        for layer in layers {
+        let mut readers = Vec::new();
+        for mut layer in layers {
+            readers.extend(layer.take_readers());
             self.add(layer);
         }
+        let own = self.layers.len();
         // The `PG*` variables set server parameters in both sections.
         let shared = SharedSections::of(&self.merged);
         if self.uses_libpq() {
             self.add_service();
             self.add_libpq();
         }
-        self.finish(&shared)
+        let (mut settings, found) = self.settle(&shared, None);
+        let mut sources = match self.tells_sources {
+            true => self.sources(&shared),
+            false => BTreeMap::new(),
+        };
+        if !readers.is_empty() {
+            let writer = Settled {
+                settings: &settings,
+                found: &found,
+                own,
+            };
+            let readers = self.readers(readers, &writer, &mut sources);
+            settings.readers = Some(readers);
+        }
+        let mut findings = self.report(found);
+        let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
+        findings.problems.sort_by(order);
+        Error::check(findings.problems)?;
+        let config = Config::checked(settings);
+        Ok(Loaded::new(config, findings.warnings, sources))
     }
 
-    fn finish(mut self, shared: &SharedSections) -> Result<Loaded, Error> {
+    /// Extracts and checks the settings. What was found for the writer already, if these are the
+    /// readers', is not found again.
+    fn settle(
+        &mut self,
+        shared: &SharedSections,
+        writer: Option<&Settled<'_>>,
+    ) -> (Settings, Vec<Found>) {
         let (mut settings, mut found) = extract::settings(&self.merged);
-        found.extend(self.check_secrets(&mut settings.connection_settings));
+        found.extend(self.check_secrets(&mut settings.connection_settings, writer));
         shared.fill(&mut settings);
         let settings = normalise::settings(settings);
-        let hidden = |key: &str| {
-            let path: Vec<String> = key.splitn(2, '.').map(str::to_owned).collect();
-            self.written(&path).is_some()
-        };
+        let hidden = |key: &str| self.written(&layer::key_path(key)).is_some();
         found.extend(
             validate::problems(&settings, &hidden)
                 .into_iter()
-                .map(|(key, kind)| {
-                    let path = key.splitn(2, '.').map(str::to_owned).collect();
-                    (path, kind)
-                })
+                .map(|(key, kind)| (layer::key_path(&key), kind))
                 // The same problem is reported for the section that is there.
-                .filter(|(path, _): &(Vec<String>, _)| !shared.contains(&path[0])),
+                .filter(|(path, _)| !shared.contains(&path[0])),
         );
+        (settings, found)
+    }
+
+    /// Reports the problems of the merged tree.
+    fn report(mut self, mut found: Vec<Found>) -> Findings {
         found.truncate(self.findings.room());
         let problems: Vec<Problem> = found
             .into_iter()
             .map(|(path, kind)| self.problem(path, kind))
             .collect();
         self.findings.problems.extend(problems);
-        let order = |a: &Problem, b: &Problem| a.place.order().cmp(&b.place.order());
-        self.findings.problems.sort_by(order);
-        let sources = match self.tells_sources {
-            true => self.sources(shared),
-            false => BTreeMap::new(),
-        };
-        Error::check(self.findings.problems)?;
-        let warnings = self.findings.warnings;
-        Ok(Loaded::new(Config::checked(settings), warnings, sources))
+        self.findings
     }
 
     /// Returns the texts as layers, weakest first.
@@ -181,27 +213,10 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn warn_of_readers(&mut self, layer: &Layer) {
-        let Origin::Document(document) = &layer.origin else {
-            return;
-        };
-        let Some(path) = document.path().filter(|path| readable_by_others(path)) else {
-            return;
-        };
-        if layer.holds_secret() {
-            let place = Place::File {
-                path: path.to_owned(),
-                position: None,
-            };
-            let warning = Warning::new(place, None, WarningKind::ReadableByOthers);
-            self.findings.warnings.push(warning);
-        }
-    }
-
     fn code_layer(&self) -> Layer {
         let mut dict = Dict::new();
         for (path, value) in &self.loader.set {
-            insert(&mut dict, path, value.clone());
+            layer::insert(&mut dict, &layer::key_path(path), value.clone());
         }
         Layer::new(Origin::Code, dict)
     }
@@ -233,6 +248,11 @@ impl<'a> Assembly<'a> {
         layer.expand_url(overridden, &mut self.findings);
         layer.anchor_paths(&lookup);
         layer.anchor_secrets(&lookup);
+        self.push(layer);
+    }
+
+    /// Merges a layer that has been prepared.
+    fn push(&mut self, layer: Layer) {
         let figment = std::mem::take(&mut self.figment);
         self.figment = figment.join(Numbered(self.layers.len(), &layer));
         self.layers.push(layer);
@@ -260,9 +280,21 @@ impl<'a> Assembly<'a> {
     /// Returns the place of a merged value, and its key as it was written there.
     fn spot(&self, path: &[String]) -> (Place, String) {
         match self.layer_of(path) {
-            Some(layer) => (layer.place(path), layer.name_of(path)),
-            None => (self.any_place(path), path.join(".")),
+            Some(layer) if !self.inherits(path) => (layer.place(path), layer.name_of(path)),
+            _ => (self.any_place(path), self.name_of(path)),
         }
+    }
+
+    /// Whether this is the tree of the readers, and its section does not set the value.
+    fn inherits(&self, path: &[String]) -> bool {
+        let sets = |layer: &Layer| layer.is_of_readers();
+        self.of_readers && !self.layer_of(path).is_some_and(sets)
+    }
+
+    fn name_of(&self, path: &[String]) -> String {
+        let section = self.of_readers.then_some(keys::READERS);
+        let names = section.into_iter().chain(path.iter().map(String::as_str));
+        names.collect::<Vec<_>>().join(".")
     }
 
     /// Returns the text of a value that came from a reference, as written. The value itself is not
@@ -307,7 +339,10 @@ impl<'a> Assembly<'a> {
 
     /// The place of a value that no layer has set: the section around it, in the first document.
     fn any_place(&self, path: &[String]) -> Place {
-        let mut places = self.layers.iter().map(|layer| layer.place(path));
+        let layers = self.layers.iter();
+        // An error of the readers' tree is about their section.
+        let own = layers.filter(|layer| layer.is_of_readers() == self.of_readers);
+        let mut places = own.map(|layer| layer.place(path));
         let document = |place: &Place| matches!(place, Place::File { .. } | Place::Text { .. });
         places.find(document).unwrap_or(Place::Code)
     }
@@ -323,20 +358,6 @@ fn resolves(layers: &[Layer]) -> bool {
 /// Whether the path is a connection string instead.
 fn is_login(path: &Path) -> bool {
     suspicion::is_connection_string(&path.to_string_lossy()) && !path.exists()
-}
-
-/// The first dot separates section and key; names of server parameters may contain dots too.
-fn insert(dict: &mut Dict, path: &str, value: Value) {
-    let Some((section, key)) = path.split_once('.') else {
-        dict.insert(path.to_owned(), value);
-        return;
-    };
-    let entry = dict
-        .entry(section.to_owned())
-        .or_insert_with(|| Value::from(Dict::new()));
-    if let Value::Dict(_, keys) = entry {
-        keys.insert(key.to_owned(), value);
-    }
 }
 
 /// Whether a stronger layer has a value there; sections are not values.
@@ -361,17 +382,4 @@ fn is_set(merged: &Dict, path: &[String]) -> bool {
         Some(dict) => interpolate::reference(dict).is_some(),
         None => true,
     })
-}
-
-#[cfg(unix)]
-fn readable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    // A pipe or a device has no content that other users could read later.
-    let metadata = std::fs::metadata(path).ok();
-    metadata.is_some_and(|m| m.is_file() && m.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_path: &Path) -> bool {
-    false
 }

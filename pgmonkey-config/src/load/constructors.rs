@@ -27,9 +27,16 @@ impl Config {
     /// # Errors
     /// [`Error`] with every value that is out of range and every invalid combination of values.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let settings = normalise::settings(settings);
+        let mut settings = normalise::settings(settings);
+        if let Some(readers) = &mut settings.readers {
+            readers.config = readers.config.as_readers_of(settings.connection_type);
+        }
+        let readers = settings.readers.iter();
+        let lag = readers.filter_map(|readers| validate::lag_problem(readers.max_lag?));
+        let lag = lag.map(|kind| ("readers.max_lag".to_owned(), kind));
         let problems = validate::problems(&settings, &|_| false)
             .into_iter()
+            .chain(lag)
             .map(|(key, kind)| Problem::new(Place::Code, key, kind))
             .collect();
         Error::check(problems)?;

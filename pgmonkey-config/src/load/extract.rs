@@ -3,6 +3,8 @@
 mod reader;
 pub(crate) mod value;
 
+use std::time::Duration;
+
 use figment::value::Dict;
 
 use self::reader::Reader;
@@ -52,6 +54,19 @@ pub(crate) fn settings(dict: &Dict) -> (Settings, Vec<Found>) {
         async_pool_settings,
     };
     (settings, problems)
+}
+
+/// Reads the keys of `readers` that are not in a section of their own.
+pub(crate) fn readers(dict: &Dict) -> (Option<Duration>, bool, Vec<Found>) {
+    let mut problems = Vec::new();
+    let mut reader = Reader::new(keys::READERS, Some(dict), &mut problems);
+    let max_lag = reader.seconds("max_lag");
+    let fallback = reader.flag("fallback", true);
+    for (path, _) in &mut problems {
+        // The tree is that of the section.
+        path.remove(0);
+    }
+    (max_lag, fallback, problems)
 }
 
 fn statements(reader: &mut Reader<'_>) -> StatementSettings {

@@ -10,7 +10,7 @@ use crate::load::extract::value::number_or_text;
 use crate::load::interpolate::reference;
 use crate::load::secret_reference;
 use crate::redact::{suspicion, told};
-use crate::schema::keys::{self, Kind};
+use crate::schema::keys::{self, Kind, Section};
 use crate::schema::suggest;
 use crate::source::layer::{Findings, Layer, MOST_TOLD, connection_path};
 use crate::source::url::{self, template::UrlTemplate};
@@ -27,7 +27,7 @@ impl Layer {
     fn check_section(&self, name: &str, value: &mut Value, findings: &mut Findings) -> bool {
         let path = [name.to_owned()];
         // The profiles of a document have been removed already; elsewhere they have no meaning.
-        let key = keys::find("", name).filter(|key| key.name != keys::PROFILES);
+        let key = keys::find(self.top, name).filter(|key| key.name != keys::PROFILES);
         let Some(key) = key else {
             self.unknown(&path, value, findings);
             return false;
@@ -74,7 +74,7 @@ impl Layer {
 
     fn unknown(&self, path: &[String], value: &Value, findings: &mut Findings) {
         let (section, name) = match path {
-            [name] => ("", name),
+            [name] => (self.top, name),
             [section, name, ..] => (section.as_str(), name),
             [] => return,
         };
@@ -86,7 +86,14 @@ impl Layer {
         if told >= MOST_TOLD {
             return;
         }
-        let (suggestion, note) = suggestion(section, name);
+        let (mut suggestion, note) = suggestion(section, name);
+        // The key of another section of `readers`.
+        if let Some(key) = &mut suggestion
+            && self.is_of_readers()
+            && key.contains('.')
+        {
+            *key = format!("{}.{key}", keys::READERS);
+        }
         let kind = ProblemKind::UnknownKey {
             suggestion: suggestion.clone(),
             note,
@@ -94,7 +101,8 @@ impl Layer {
         let mut problem = self.problem(path, kind);
         if matches!(value, Value::Empty(..)) {
             // In `{ password: two,parts }` the second part is read as a key without a value.
-            problem.key = (!section.is_empty()).then(|| format!("{section}.…"));
+            let around = self.name_of(&path[..path.len() - 1]);
+            problem.key = (!around.is_empty()).then(|| format!("{around}.…"));
         }
         if findings.deny_unknown {
             findings.problems.push(problem);
@@ -332,7 +340,8 @@ fn suggestion(section: &str, name: &str) -> (Option<String>, Option<&'static str
     // A key that is valid in another section.
     let elsewhere = others
         .iter()
-        .find(|other| keys::find(other, name).is_some());
+        .find(|other| keys::find(other, name).is_some())
+        .or_else(|| of_readers_only(section, name).then_some(&keys::READERS));
     if let Some(synonym) = suggest::synonym(section, name).filter(|_| elsewhere.is_none()) {
         let key = match synonym.key.split_once('.') {
             Some((_, key)) if own.iter().any(|own| own.name == key) => key,
@@ -346,6 +355,12 @@ fn suggestion(section: &str, name: &str) -> (Option<String>, Option<&'static str
     let near = suggest::nearest(name, own.iter().map(|key| key.name));
     let near = near.filter(|near| *near != name);
     (near.map(str::to_owned), None)
+}
+
+/// Whether the name is that of a key of `readers`, and of no other section.
+fn of_readers_only(section: &str, name: &str) -> bool {
+    let own = keys::find(keys::READERS, name);
+    section != keys::READERS && own.is_some_and(|key| key.section == Section::Readers)
 }
 
 /// Whether an argument of a command sets a secret, as `--token=…` does.

@@ -53,6 +53,19 @@ pub(crate) fn problems(
     found.problems
 }
 
+/// Returns what is wrong with `readers.max_lag`.
+pub(crate) fn lag_problem(lag: Duration) -> Option<ProblemKind> {
+    if lag.is_zero() {
+        let reason = "0 would refuse every standby that has not replayed all of the writer's data; \
+                      remove the key for no limit, or allow some lag";
+        return Some(ProblemKind::Conflict(reason.to_owned()));
+    }
+    (!keys::SECONDS.takes(lag)).then(|| ProblemKind::Invalid {
+        value: Some(format!("{lag:?}")),
+        expected: keys::SECONDS.expected(),
+    })
+}
+
 struct Found<'a> {
     problems: Vec<(String, ProblemKind)>,
     hidden: &'a dyn Fn(&str) -> bool,

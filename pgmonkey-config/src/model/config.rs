@@ -95,6 +95,9 @@ impl Config {
         }
         let mut settings = self.to_settings();
         settings.connection_type = kind;
+        if let Some(readers) = &mut settings.readers {
+            readers.config = readers.config.with_connection_type(kind);
+        }
         Self(Arc::new(Inner {
             settings,
             // `connection_type` is not part of a fingerprint.
@@ -115,6 +118,17 @@ impl Config {
     /// ```
     pub fn to_settings(&self) -> Settings {
         self.0.settings.clone()
+    }
+
+    /// The same configuration as that of the readers of another: with its type, and no readers.
+    pub(crate) fn as_readers_of(&self, kind: ConnectionType) -> Self {
+        let config = self.with_connection_type(kind);
+        if config.readers.is_none() {
+            return config;
+        }
+        let mut settings = config.to_settings();
+        settings.readers = None;
+        Self::checked(settings)
     }
 
     pub(crate) fn checked(settings: Settings) -> Self {

@@ -66,6 +66,9 @@ pub fn json_schema() -> Value {
 fn definitions(overlay: Value) -> Value {
     json!({
         "overlay": overlay,
+        "readers": {
+            "anyOf": [object(properties_of(keys::READERS)), { "$ref": "#/$defs/unset" }],
+        },
         "unset": {
             "description": "Not set: the next weaker source, then the default, applies.",
             "enum": [null, ""],
@@ -90,11 +93,19 @@ fn definitions(overlay: Value) -> Value {
 }
 
 fn sections() -> Map<String, Value> {
-    let keys = keys::of_section("").unwrap_or_default();
+    properties_of("")
+}
+
+fn properties_of(section_name: &str) -> Map<String, Value> {
+    let keys = keys::of_section(section_name).unwrap_or_default();
     let known = keys.into_iter().filter(|key| key.name != keys::PROFILES);
     let mut properties = Map::new();
     for key in known {
         let schema = match key.kind {
+            Kind::Section if key.name == keys::READERS => json!({
+                "description": key.doc,
+                "$ref": "#/$defs/readers",
+            }),
             Kind::Section => section(key),
             _ => property(key),
         };

@@ -15,6 +15,7 @@ pub(crate) enum Section {
     Connection,
     Pool,
     AsyncPool,
+    Readers,
 }
 
 /// The kind of a value.
@@ -173,7 +174,7 @@ const fn key(
     }
 }
 
-use Section::{AsyncPool, Connection, Pool, Top};
+use Section::{AsyncPool, Connection, Pool, Readers, Top};
 
 /// Every key, in the order of the documentation. The keys of `Pool` exist in both pool sections;
 /// those of `AsyncPool` only in `async_pool_settings`.
@@ -193,6 +194,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(Top, "statement_text", Kind::Word(words::<StatementTextMode>), "parameterized", "How much of a statement's text is shown in events, spans and statistics. `none`: only the operation and the names it uses; `parameterized`: the texts of statements with parameters, others with `?` in place of their literals; `all`: every text as it is. The values of parameters are never shown."),
     key(Top, "statement_stats", Kind::Flag, "true", "Whether statements are counted by their texts, for `top_statements`."),
     key(Top, "sqlcommenter", Kind::Flag, "false", "Whether the current trace is appended, as a comment with its `traceparent`, to texts that are not cached; needs the feature `otel`."),
+    key(Top, READERS, Kind::Section, "", "The reading side of a cluster: what differs from the rest of the file for sessions at the standbys. Without it, a cluster reads from the writer."),
     key(Top, "profiles", Kind::Section, "", "Named overlays with the same sections, selected by the program or by `PGMONKEY_PROFILE`."),
 
     key(Connection, "url", Kind::Url, "", "A connection string; the other keys of the section override its parts."),
@@ -247,6 +249,9 @@ pub(crate) const KEYS: &[Key] = &[
     key(Pool, "statement_cache", count(0), "256", "Prepared statements cached per session, also by a single connection; 0 means none, for a pooler in transaction mode."),
     key(Pool, "leak_warning", SECONDS, "off", "A session held longer than this is logged once, with the place where it was acquired; 0 means off."),
     key(AsyncPool, "multiplex", Kind::Flag, "false", "Whether standalone statements may share a session by pipelining when no session is idle."),
+
+    key(Readers, "max_lag", SECONDS, "", "A standby whose data is older is not used; without it there is no limit."),
+    key(Readers, "fallback", Kind::Flag, "true", "Whether the writer is read from while no standby can be used."),
 ];
 
 fn encodings() -> Vec<&'static str> {
@@ -301,6 +306,9 @@ pub(crate) const RESOLVE_ENV: &str = "resolve_env";
 /// The top-level key with the named overlays.
 pub(crate) const PROFILES: &str = "profiles";
 
+/// The top-level section with what differs for the reading side of a cluster.
+pub(crate) const READERS: &str = "readers";
+
 /// The top-level wrapper of pgmonkey 2.
 pub(crate) const WRAPPER: &str = "postgresql";
 
@@ -310,6 +318,7 @@ pub(crate) const SESSION_SECTIONS: [&str; 2] = ["sync_settings", "async_settings
 /// Returns the keys of a section, by the section's name; `None` if every name is allowed there.
 pub(crate) fn of_section(name: &str) -> Option<Vec<&'static Key>> {
     let sections: &[Section] = match name {
+        READERS => return Some(of_readers()),
         "" => &[Top],
         "connection_settings" => &[Connection],
         "pool_settings" => &[Pool],
@@ -318,6 +327,18 @@ pub(crate) fn of_section(name: &str) -> Option<Vec<&'static Key>> {
     };
     let keys = KEYS.iter().filter(|key| sections.contains(&key.section));
     Some(keys.collect())
+}
+
+/// Returns the keys of `readers`: its own, and the sections that it may overlay.
+fn of_readers() -> Vec<&'static Key> {
+    let overlays = |key: &Key| {
+        matches!((key.section, key.kind), (Top, Kind::Section))
+            && ![READERS, PROFILES].contains(&key.name)
+    };
+    let own = |key: &Key| key.section == Section::Readers;
+    KEYS.iter()
+        .filter(|key| own(key) || overlays(key))
+        .collect()
 }
 
 /// Returns the row of a key, by section and name.
@@ -378,6 +399,7 @@ mod tests {
             "connection_settings",
             "pool_settings",
             "async_pool_settings",
+            READERS,
         ] {
             let mut names: Vec<_> = of_section(section)
                 .unwrap()

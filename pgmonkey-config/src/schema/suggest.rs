@@ -1,6 +1,8 @@
 //! "Did you mean …": finds the key for a name that other libraries use, or the nearest known word,
 //! if one is near enough.
 
+use crate::schema::keys;
+
 /// A name that another library uses for one of the keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Synonym {
@@ -37,7 +39,9 @@ pub(crate) fn synonym(section: &str, name: &str) -> Option<&'static Synonym> {
         .collect::<String>()
         .to_ascii_lowercase();
     let find = |rows: &'static [Synonym]| rows.iter().find(|row| row.name == name);
-    let at_top = section.is_empty().then(|| find(SECTIONS)).flatten();
+    let top = ["", keys::READERS].contains(&section);
+    let at_top = top.then(|| find(SECTIONS)).flatten();
+    let at_top = at_top.filter(|row| keys::find(section, row.key).is_some());
     at_top.or_else(|| find(SYNONYMS))
 }
 
@@ -71,6 +75,11 @@ const SECTIONS: &[Synonym] = &[
     same("server", "connection_settings"),
     same("postgres", "connection_settings"),
     same("type", "connection_type"),
+    same("reader", "readers"),
+    same("replicas", "readers"),
+    same("replica", "readers"),
+    same("standbys", "readers"),
+    same("slaves", "readers"),
     same("environments", "profiles"),
     same("environment", "profiles"),
 ];
@@ -261,7 +270,6 @@ fn slips(a: &[char], b: &[char], allowed: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::keys;
 
     fn rows() -> impl Iterator<Item = &'static Synonym> {
         SECTIONS.iter().chain(SYNONYMS)

@@ -8,6 +8,7 @@ use serde::ser::{Serialize, Serializer};
 use crate::model::config::Config;
 use crate::model::connection::{ConnectionSettings, RootCert};
 use crate::model::pool::PoolSettings;
+use crate::model::readers::Readers;
 use crate::model::secret_source::{SecretCommand, SecretSource};
 use crate::model::session::SessionSettings;
 use crate::model::settings::Settings;
@@ -76,14 +77,33 @@ pub(crate) fn rows(settings: &Settings) -> Vec<(String, serde_json::Value)> {
     let mut rows = Vec::new();
     for (section, node) in top {
         match node {
-            Node::Map(Map(keys)) => {
+            Node::Map(Map(keys)) if section == keys::READERS => {
                 let keys = keys.into_iter();
-                rows.extend(keys.map(|(key, node)| (format!("{section}.{key}"), node.shown(&key))));
+                keys.for_each(|(key, node)| add_rows(&mut rows, &format!("{section}."), key, node));
             }
-            node => rows.push((section.clone(), node.shown(&section))),
+            node => add_rows(&mut rows, "", section, node),
         }
     }
     rows
+}
+
+/// Adds the rows of a section, or of a key that is in none.
+fn add_rows(
+    rows: &mut Vec<(String, serde_json::Value)>,
+    prefix: &str,
+    section: String,
+    node: Node,
+) {
+    match node {
+        Node::Map(Map(keys)) => {
+            let keys = keys.into_iter();
+            let row = |(key, node): (String, Node)| {
+                (format!("{prefix}{section}.{key}"), node.shown(&key))
+            };
+            rows.extend(keys.map(row));
+        }
+        node => rows.push((format!("{prefix}{section}"), node.shown(&section))),
+    }
 }
 
 /// The purpose of a tree.
@@ -119,6 +139,25 @@ fn tree(settings: &Settings, form: Form) -> Node {
         // The text is that of a file whose references have been resolved.
         top.flag(keys::RESOLVE_ENV, false);
     }
+    sections(&mut top, settings, form);
+    if let Some(readers) = &settings.readers {
+        let Readers {
+            config,
+            max_lag,
+            fallback,
+        } = readers;
+        let mut map = Map::default();
+        sections(&mut map, config, form);
+        if max_lag.is_some() {
+            map.limit("max_lag", *max_lag);
+        }
+        map.flag("fallback", *fallback);
+        top.map(keys::READERS, map);
+    }
+    Node::Map(top)
+}
+
+fn sections(top: &mut Map, settings: &Settings, form: Form) {
     top.map(
         "connection_settings",
         connection(&settings.connection_settings, form),
@@ -137,11 +176,14 @@ fn tree(settings: &Settings, form: Form) -> Node {
     let mut async_pool = pool(&settings.async_pool_settings);
     async_pool.flag("multiplex", settings.async_pool_settings.multiplex);
     top.map("async_pool_settings", async_pool);
-    Node::Map(top)
 }
 
 /// Whether a loader would take a text in the tree for a reference.
 fn holds_reference(settings: &Settings) -> bool {
+    let readers = settings.readers.as_ref();
+    if readers.is_some_and(|readers| holds_reference(&readers.config)) {
+        return true;
+    }
     let connection = &settings.connection_settings;
     let connection = self::connection(connection, Form::Exposed);
     let sections = [&settings.sync_settings, &settings.async_settings];

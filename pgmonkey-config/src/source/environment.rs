@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use figment::value::{Dict, Value};
 
-use super::layer::{Findings, Layer, Origin};
+use super::layer::{self, Findings, Layer, Origin};
 use crate::error::{Place, Warning, WarningKind};
 use crate::schema::keys;
 
@@ -69,19 +69,9 @@ pub(crate) fn layer(variables: &Variables, findings: &mut Findings) -> Layer {
             continue;
         }
         // A parameter of an extension has a dot, which a variable cannot have: `my__custom`.
-        let (section, key) = (&path[0], path[1..].join("."));
-        if key.is_empty() {
-            names.insert(vec![section.clone()], variable);
-            dict.insert(section.clone(), Value::from(text));
-            continue;
-        }
-        names.insert(vec![section.clone(), key.clone()], variable);
-        let entry = dict
-            .entry(section.clone())
-            .or_insert_with(|| Value::from(Dict::new()));
-        if let Value::Dict(_, keys) = entry {
-            keys.insert(key, Value::from(text));
-        }
+        let path = layer::key_path(&path.join("."));
+        layer::insert(&mut dict, &path, Value::from(text));
+        names.insert(path, variable);
     }
     Layer::new(Origin::Variables(names), dict)
 }

@@ -33,6 +33,8 @@ pub(crate) struct Layer {
     pub(crate) origin: Origin,
     /// The path of the sections in the document: in the wrapper, or in a profile.
     pub(crate) prefix: Vec<String>,
+    /// The section of the table with the names at the top of the tree: `` or `readers`.
+    pub(crate) top: &'static str,
     pub(crate) dict: Dict,
     /// Keys that were written under another name.
     pub(crate) renamed: BTreeMap<Vec<String>, Vec<String>>,
@@ -67,12 +69,37 @@ impl Layer {
         Self {
             origin,
             prefix: Vec::new(),
+            top: "",
             dict,
             renamed: BTreeMap::new(),
             references: BTreeMap::new(),
             url: None,
             had_url: false,
         }
+    }
+
+    /// Removes `readers` and returns it as a layer of its own, if it is a section.
+    pub(crate) fn take_readers(&mut self) -> Option<Self> {
+        let Some(Value::Dict(..)) = self.dict.get(keys::READERS) else {
+            // Null counts as not set; anything else is reported with the other names.
+            return None;
+        };
+        let Some(Value::Dict(_, dict)) = self.dict.remove(keys::READERS) else {
+            return None;
+        };
+        let readers = Self::new(self.origin.clone(), dict);
+        Some(readers.with_prefix(self.prefix.clone()).of_readers())
+    }
+
+    /// Makes this a layer of the section `readers`.
+    pub(crate) fn of_readers(mut self) -> Self {
+        self.prefix.push(keys::READERS.to_owned());
+        self.top = keys::READERS;
+        self
+    }
+
+    pub(crate) fn is_of_readers(&self) -> bool {
+        self.top == keys::READERS
     }
 
     pub(crate) fn with_prefix(mut self, prefix: Vec<String>) -> Self {
@@ -107,7 +134,7 @@ impl Layer {
                 path: path.clone(),
                 name: name.clone(),
             },
-            Origin::Variables(names) => match names.get(path) {
+            Origin::Variables(names) => match names.get(&[&self.prefix, path].concat()) {
                 Some(name) => Place::Variable(name.clone()),
                 None => Place::Code,
             },
@@ -185,4 +212,31 @@ impl Provider for Numbered<'_> {
 
 pub(crate) fn connection_path(name: &str) -> Vec<String> {
     vec!["connection_settings".to_owned(), name.to_owned()]
+}
+
+/// Splits a dotted key into section and key; names of server parameters may contain dots too.
+pub(crate) fn key_path(text: &str) -> Vec<String> {
+    let (mut path, rest) = match text.split_once('.') {
+        Some((keys::READERS, rest)) => (vec![keys::READERS.to_owned()], rest),
+        _ => (Vec::new(), text),
+    };
+    path.extend(rest.splitn(2, '.').map(str::to_owned));
+    path
+}
+
+/// Sets a key of a tree, unless something that is no section is in its way.
+pub(crate) fn insert(dict: &mut Dict, path: &[String], value: Value) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    if rest.is_empty() {
+        dict.insert(first.clone(), value);
+        return;
+    }
+    let entry = dict
+        .entry(first.clone())
+        .or_insert_with(|| Value::from(Dict::new()));
+    if let Value::Dict(_, inner) = entry {
+        insert(inner, rest, value);
+    }
 }

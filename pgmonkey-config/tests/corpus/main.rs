@@ -6,6 +6,7 @@ mod identity;
 mod interpolation;
 mod keys;
 mod layers;
+mod readers;
 mod redaction;
 mod secret_references;
 mod shared_sections;

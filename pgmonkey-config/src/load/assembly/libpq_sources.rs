@@ -20,7 +20,7 @@ impl Assembly<'_> {
         flag.unwrap_or(self.loader.libpq_sources)
     }
 
-    fn merged_text(&self, name: &str) -> Option<String> {
+    pub(super) fn merged_text(&self, name: &str) -> Option<String> {
         let section = self.merged.get("connection_settings")?.as_dict()?;
         section.get(name)?.as_str().map(str::to_owned)
     }
@@ -84,7 +84,11 @@ impl Assembly<'_> {
                 path: file.path.clone(),
                 name: name.to_owned(),
             };
-            return Ok(Layer::of_connection(origin, dict));
+            let layer = Layer::of_connection(origin, dict);
+            return Ok(match self.of_readers {
+                true => layer.of_readers(),
+                false => layer,
+            });
         }
         let searched: Vec<String> = files.iter().map(|f| f.path.display().to_string()).collect();
         let files = searched.join(" or ");

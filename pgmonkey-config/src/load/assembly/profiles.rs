@@ -15,7 +15,7 @@ impl Assembly<'_> {
     /// Unwraps a document and adds the selected profile, if any, as a stronger layer.
     pub(super) fn split(&mut self, layer: Layer) -> Vec<Layer> {
         let mut layer = self.unwrap(layer);
-        self.warn_of_readers(&layer);
+        self.warn_of_permissions(&layer);
         let profiles = layer.dict.remove(keys::PROFILES);
         let overlay = self.overlay(&layer, profiles);
         [Some(layer), overlay].into_iter().flatten().collect()
@@ -59,6 +59,9 @@ impl Assembly<'_> {
             }
         }
         for profile in profiles.values_mut() {
+            if let Some(mut readers) = profile.take_readers() {
+                readers.check_names(&mut self.findings);
+            }
             profile.check_names(&mut self.findings);
         }
         overlay

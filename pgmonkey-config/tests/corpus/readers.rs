@@ -673,7 +673,7 @@ fn another_type_is_that_of_the_readers_too() {
 #[test]
 fn the_sources_are_told() {
     let yaml = "connection_settings:\n  host: w\n  user: app\nreaders:\n  connection_settings:\n    host: r\n  max_lag: 5\n";
-    let loaded = loader(&[("PGDATABASE", "shop")])
+    let loaded = loader(&[("PGDATABASE", "shop"), ("PGTARGETSESSIONATTRS", "primary")])
         .yaml(yaml)
         .load_with_sources()
         .unwrap();

@@ -40,6 +40,9 @@ struct Verdict<'a> {
     ok: bool,
     /// `user@host:port/database`, if the file can be read.
     target: Option<String>,
+    /// The same of the readers, if the file has the section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readers: Option<String>,
     findings: &'a [Finding],
 }
 
@@ -52,11 +55,7 @@ impl Check {
             Ok(loaded) => {
                 let warnings = loaded.warnings.iter();
                 let warnings = warnings.map(|warning| Finding::warning(warning, &text));
-                warnings
-                    .chain(encryption(loaded, &text))
-                    .chain(unenforced_root(loaded, &text))
-                    .chain(unwatched(loaded))
-                    .collect()
+                warnings.chain(lints(loaded, &text)).collect()
             }
             Err(error) => {
                 let problems = error.problems().iter();
@@ -89,18 +88,23 @@ impl Check {
         findings: &[Finding],
     ) -> Result<(), Error> {
         let target = config.map(|config| config.connection_settings.describe());
+        let readers = config.and_then(|config| config.readers.as_ref());
+        let readers = readers.map(|readers| readers.config.connection_settings.describe());
         let file = self.file.path().display();
         match (self.output.format, config) {
             (Format::Json, _) => out.json(&Verdict {
                 file: file.to_string(),
                 ok,
                 target,
+                readers,
                 findings,
             })?,
             (Format::Table, config) => {
                 findings.iter().for_each(Finding::tell);
                 if let (true, Some(config)) = (ok, config) {
-                    out.line(format_args!("{file}: ok, {config}"))?;
+                    let readers = readers.map(|target| format!("; readers {target}"));
+                    let readers = readers.unwrap_or_default();
+                    out.line(format_args!("{file}: ok, {config}{readers}"))?;
                 }
             }
         }
@@ -108,9 +112,59 @@ impl Check {
     }
 }
 
+/// What the CLI finds in either side. What holds for both is found for the writer.
+fn lints(loaded: &Loaded, text: &str) -> Vec<Finding> {
+    let of = |side: Side<'_>| {
+        let found = [
+            encryption(loaded, side, text),
+            unenforced_root(loaded, side, text),
+            unwatched(loaded, side),
+        ];
+        found.into_iter().flatten()
+    };
+    let mut findings: Vec<Finding> = of(Side::writer(loaded)).collect();
+    for finding in Side::readers(loaded).into_iter().flat_map(of) {
+        if !findings
+            .iter()
+            .any(|known| known.message == finding.message)
+        {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+/// A side of the file, and what its keys begin with.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    config: &'a Config,
+    prefix: &'static str,
+}
+
+impl<'a> Side<'a> {
+    fn writer(loaded: &'a Loaded) -> Self {
+        Self {
+            config: &loaded.config,
+            prefix: "",
+        }
+    }
+
+    fn readers(loaded: &'a Loaded) -> Option<Self> {
+        let readers = loaded.config.readers.as_ref()?;
+        Some(Self {
+            config: &readers.config,
+            prefix: "readers.",
+        })
+    }
+
+    fn key(self, name: &str) -> String {
+        format!("{}connection_settings.{name}", self.prefix)
+    }
+}
+
 /// Warns about passwords and data that cross a network in the clear, or can be made to.
-fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
-    let settings = &loaded.config.connection_settings;
+fn encryption(loaded: &Loaded, side: Side<'_>, text: &str) -> Option<Finding> {
+    let settings = &side.config.connection_settings;
     let consequence = match settings.sslmode {
         SslMode::Disable => "never encrypts",
         SslMode::Allow => "encrypts only if the server refuses plain text",
@@ -118,7 +172,7 @@ fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
         _ => return None,
     };
     let remote = settings.targets().into_iter().find(is_remote)?;
-    let key = "connection_settings.sslmode";
+    let key = &side.key("sslmode");
     let message = format!(
         "{} {consequence}, and {remote} is another machine: use verify-full, or at least require",
         settings.sslmode
@@ -127,13 +181,13 @@ fn encryption(loaded: &Loaded, text: &str) -> Option<Finding> {
 }
 
 /// Warns about a root certificate that does not prevent sessions with other servers.
-fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
-    let settings = &loaded.config.connection_settings;
+fn unenforced_root(loaded: &Loaded, side: Side<'_>, text: &str) -> Option<Finding> {
+    let settings = &side.config.connection_settings;
     let (SslMode::Allow | SslMode::Prefer, Some(_)) = (settings.sslmode, &settings.sslrootcert)
     else {
         return None;
     };
-    let key = "connection_settings.sslrootcert";
+    let key = &side.key("sslrootcert");
     let message = format!(
         "with sslmode {}, a server whose certificate does not match still gets a session in plain \
          text: use verify-full",
@@ -144,15 +198,15 @@ fn unenforced_root(loaded: &Loaded, text: &str) -> Option<Finding> {
 
 /// Notes a blocking session on a Unix socket, where the driver does not expose the protocol
 /// messages.
-fn unwatched(loaded: &Loaded) -> Option<Finding> {
-    let config = &loaded.config;
+fn unwatched(loaded: &Loaded, side: Side<'_>) -> Option<Finding> {
+    let config = side.config;
     let on_socket = |target: &Target| matches!(target.host, Host::Unix(_));
     if config.connection_type.is_async()
         || !config.connection_settings.targets().iter().any(on_socket)
     {
         return None;
     }
-    let key = "connection_settings.host";
+    let key = &side.key("host");
     let message = "a blocking session on a Unix socket cannot be observed: `reset: auto` acts as \
                    `session`, and a commit costs one statement more; TCP and the async types \
                    avoid both"
@@ -194,7 +248,7 @@ mod tests {
         let yaml = format!("connection_settings: {{ {connection} }}");
         let loader = Config::loader().libpq_sources(false).yaml(&*yaml);
         let loaded = loader.load_with_sources().expect("valid config");
-        encryption(&loaded, &yaml).map(|finding| finding.message)
+        encryption(&loaded, Side::writer(&loaded), &yaml).map(|finding| finding.message)
     }
 
     #[test]
@@ -214,11 +268,29 @@ mod tests {
     }
 
     #[test]
+    fn the_readers_are_checked_where_they_differ() {
+        let found = |yaml: &str| -> Vec<String> {
+            let loader = Config::loader().libpq_sources(false).yaml(yaml);
+            let loaded = loader.load_with_sources().expect("valid config");
+            let keys = lints(&loaded, yaml).into_iter().map(|finding| finding.key);
+            keys.flatten().collect()
+        };
+        let local = "connection_settings: { host: localhost }";
+        let remote = "readers: { connection_settings: { host: r.internal } }";
+        assert_eq!(
+            found(&format!("{local}\n{remote}")),
+            ["readers.connection_settings.sslmode"]
+        );
+        let same = "connection_settings: { host: w.internal }\nreaders: {}";
+        assert_eq!(found(same), ["connection_settings.sslmode"]);
+    }
+
+    #[test]
     fn a_blocking_session_on_a_unix_socket_is_noted() {
         let noted = |text: &str| {
             let loader = Config::loader().libpq_sources(false).yaml(text);
             let loaded = loader.load_with_sources().expect("valid config");
-            unwatched(&loaded).map(|finding| finding.severity)
+            unwatched(&loaded, Side::writer(&loaded)).map(|finding| finding.severity)
         };
         let socket = "connection_settings: { host: /tmp }";
         assert_eq!(noted(socket), Some(Severity::Note));

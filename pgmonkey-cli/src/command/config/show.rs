@@ -54,7 +54,27 @@ struct Shown<'a> {
     target: String,
     /// Identifies the effective settings without their secrets.
     fingerprint: String,
+    /// The reading side, if the file has one; its settings are among the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readers: Option<Side>,
     settings: &'a [Setting],
+}
+
+/// The reading side as JSON.
+#[derive(Serialize)]
+struct Side {
+    /// `user@host:port/database`.
+    target: String,
+    fingerprint: String,
+}
+
+impl Side {
+    fn of(config: &Config) -> Self {
+        Self {
+            target: config.connection_settings.describe(),
+            fingerprint: config.fingerprint(config.connection_type).to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -72,9 +92,20 @@ impl Show {
         let settings = settings(&loaded);
         let fingerprint = config.fingerprint(config.connection_type).to_string();
         let file = self.file.path().display().to_string();
+        let readers = config
+            .readers
+            .as_ref()
+            .map(|readers| Side::of(&readers.config));
         match self.format {
             Form::Table => {
                 out.line(format_args!("{file}: {config}, fingerprint {fingerprint}"))?;
+                if let Some(Side {
+                    target,
+                    fingerprint,
+                }) = readers
+                {
+                    out.line(format_args!("readers: {target}, fingerprint {fingerprint}"))?;
+                }
                 tables(out, &settings)
             }
             Form::Json => out.json(&Shown {
@@ -82,24 +113,33 @@ impl Show {
                 connection_type: config.connection_type.as_str(),
                 target: config.connection_settings.describe(),
                 fingerprint,
+                readers,
                 settings: &settings,
             }),
             Form::Yaml => {
                 out.line(format_args!("# {file}, fingerprint {fingerprint}"))?;
-                as_yaml(out, &settings)
+                as_yaml(&settings)
+                    .iter()
+                    .try_for_each(|line| out.line(line))
             }
         }
     }
 }
 
 /// The sections of a file, in order.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 12] = [
     "",
     "connection_settings",
     "sync_settings",
     "async_settings",
     "pool_settings",
     "async_pool_settings",
+    "readers",
+    "readers.connection_settings",
+    "readers.sync_settings",
+    "readers.async_settings",
+    "readers.pool_settings",
+    "readers.async_pool_settings",
 ];
 
 /// The keys that come first in a section.
@@ -115,7 +155,14 @@ fn settings(loaded: &Loaded) -> Vec<Setting> {
             value: value.value,
         })
         .collect();
-    let machine = of_the_machine(&loaded.config);
+    let mut machine = of_the_machine(&loaded.config);
+    if let Some(readers) = &loaded.config.readers {
+        let own = of_the_machine(&readers.config).into_iter();
+        machine.extend(own.map(|setting| Setting {
+            key: format!("readers.{}", setting.key),
+            ..setting
+        }));
+    }
     let known = |setting: &Setting| settings.iter().any(|known| known.key == setting.key);
     let missing: Vec<Setting> = machine
         .into_iter()
@@ -199,9 +246,15 @@ fn text_of(path: &Path) -> Value {
     path.to_string_lossy().into_owned().into()
 }
 
-/// Section and key.
+/// Section and key. The name of a server parameter may have dots too.
 fn split(key: &str) -> (&str, &str) {
-    key.split_once('.').unwrap_or(("", key))
+    let of = |section: &str| Some((section.len(), key.strip_prefix(section)?.strip_prefix('.')?));
+    // The sections of `readers` come after it, so the last match is the longest.
+    let found = SECTIONS
+        .iter()
+        .filter_map(|section| of(section))
+        .next_back();
+    found.map_or(("", key), |(length, rest)| (&key[..length], rest))
 }
 
 /// One table per section, which keeps the keys short.
@@ -233,17 +286,53 @@ fn list(items: &[Value]) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn as_yaml(out: &mut Output<'_>, settings: &[Setting]) -> Result<(), Error> {
-    let mut current = "";
+/// The lines of a file with these values.
+fn as_yaml(settings: &[Setting]) -> Vec<String> {
+    let (mut lines, mut current) = (Vec::new(), "");
     for setting in settings {
         let (section, key) = split(&setting.key);
+        let depth = section.split('.').filter(|name| !name.is_empty()).count();
+        let indent = "  ".repeat(depth);
         if section != current {
-            out.line(format_args!("{section}:"))?;
+            let name = section.rsplit('.').next().unwrap_or(section);
+            let around = "  ".repeat(depth.saturating_sub(1));
+            lines.push(format!("{around}{name}:"));
             current = section;
         }
-        let indent = if section.is_empty() { "" } else { "  " };
         let value = yaml::value(&setting.value);
-        out.line(format_args!("{indent}{key}: {value}  # {}", setting.source))?;
+        lines.push(format!("{indent}{key}: {value}  # {}", setting.source));
     }
-    Ok(())
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_in_the_innermost_section() {
+        for (key, expected) in [
+            ("connection_type", ("", "connection_type")),
+            ("sync_settings.my.custom", ("sync_settings", "my.custom")),
+            ("readers.max_lag", ("readers", "max_lag")),
+            (
+                "readers.sync_settings.my.custom",
+                ("readers.sync_settings", "my.custom"),
+            ),
+        ] {
+            assert_eq!(split(key), expected);
+        }
+    }
+
+    #[test]
+    fn both_sides_are_shown_and_written_as_one_file() {
+        let text = "connection_settings: { host: w, port: 1, user: app, dbname: shop }
+sync_settings: { my.custom: 1 }
+readers: { connection_settings: { host: r, port: 2 }, max_lag: 5, fallback: false }";
+        let loader = Config::loader().libpq_sources(false);
+        let loaded = loader.clone().yaml(text).load_with_sources().unwrap();
+        let written = as_yaml(&settings(&loaded)).join("\n");
+        let again = loader.yaml(&*written).load().expect(&written);
+        assert_eq!(again, loaded.config, "{written}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `pgmonkey config test FILE`.
 
+mod readers;
 mod trial;
 
 use clap::{Args, ValueEnum};
@@ -13,6 +14,7 @@ use crate::ui::output::{Format, FormatOption, Output};
 use crate::ui::statements;
 use crate::ui::table::Table;
 
+use readers::Reading;
 use trial::{Findings, Trial};
 
 #[derive(Debug, Args)]
@@ -21,6 +23,9 @@ Examples:
   pgmonkey config test pgmonkey.yaml
   pgmonkey config test pgmonkey.yaml --connection-type all --count 100
   DB_PASSWORD=… pgmonkey config test pgmonkey.yaml
+
+With the section `readers`, both sides are tested, and each of the readers' hosts is asked for its role and lag. While
+`fallback` is true, what is wrong with the readers does not fail the command.
 
 From a pool, min(max_size, min_size + 1) sessions are acquired at the same time.")]
 pub(crate) struct Test {
@@ -66,6 +71,9 @@ struct Tested<'a> {
     target: String,
     ok: bool,
     trials: &'a [Trial],
+    /// The reading side, if the file has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readers: Option<&'a Reading>,
 }
 
 impl Test {
@@ -80,18 +88,32 @@ impl Test {
             None => vec![config.connection_type],
         };
         let trials: Vec<Trial> = types
-            .into_iter()
-            .map(|kind| trial::run(&config, kind, self.count))
+            .iter()
+            .map(|kind| trial::run(&config, *kind, self.count))
             .collect();
-        let ok = trials.iter().all(|trial| trial.ok);
+        let readers = config.readers.as_ref();
+        let readers = readers.map(|readers| readers::run(readers, &types, self.count));
+        let ok = trials.iter().all(|trial| trial.ok)
+            && readers.as_ref().is_none_or(|readers| readers.ok);
         match self.output.format {
             Format::Json => out.json(&Tested {
                 file: self.file.path().display().to_string(),
                 target: config.connection_settings.describe(),
                 ok,
                 trials: &trials,
+                readers: readers.as_ref(),
             })?,
-            Format::Table => report(out, &config, &trials)?,
+            Format::Table => {
+                if readers.is_some() {
+                    out.line("writer")?;
+                }
+                report(out, &config, &trials)?;
+                if let (Some(reading), Some(readers)) = (&readers, &config.readers) {
+                    out.line("\nreaders")?;
+                    report(out, &readers.config, &reading.trials)?;
+                    reading.report(out)?;
+                }
+            }
         }
         if ok { Ok(()) } else { Err(Error::Told) }
     }

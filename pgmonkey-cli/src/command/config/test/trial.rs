@@ -256,7 +256,7 @@ fn findings(seen: Seen) -> Findings {
     }
 }
 
-fn failure(error: &Error) -> Failure {
+pub(super) fn failure(error: &Error) -> Failure {
     Failure {
         message: format!("{error:#}"),
         kind: match error.kind() {

@@ -51,6 +51,7 @@ pub use client::scoped::Scoped;
 pub use client::stream::RowStream;
 pub use client::timed::TimedSession;
 pub use client::transaction::{Savepoint, Transaction};
+pub use handle::cluster::Cluster;
 pub use handle::connection::Connection;
 pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
@@ -66,9 +67,10 @@ pub use pgmonkey_connect::credentials::{
 pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
-    HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role,
-    StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
+    AsStatement, CacheEntry, ClusterStatus, Deadline, DeadlineExceeded, DeadlineStage, Error,
+    ErrorKind, HookFailure, HookVerdict, InvalidToken, LastFailure, ListenEvent, Report,
+    RetriesExhausted, Role, StandbyStatus, StatementCacheStatus, StatementEnd, StatementStatus,
+    Status, Tls, Token, TopStatement,
 };
 #[doc(no_inline)]
 /// The types of parameters and columns: [`ToSql`](types::ToSql), [`FromSql`](types::FromSql) and more.
@@ -86,6 +88,7 @@ const _: () = {
     shared::<Connection>();
     shared::<Pool>();
     shared::<Database>();
+    shared::<Cluster>();
     shared::<ConnectionManager>();
     shared::<Error>();
     moved::<ClientGuard>();

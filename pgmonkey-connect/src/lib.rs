@@ -41,6 +41,8 @@
 //! | which file gave which handle | [`sources`] |
 //! | when a watched file is loaded again | [`watched`] |
 //! | which handles of a manager sleep, or leave its cache | [`tenants`] |
+//! | which standbys a cluster reads from, and how sessions are spread over them | [`standbys`] |
+//! | how a reader waits for what was written | [`token`], [`cluster`] |
 //! | which events are emitted | [`events`] |
 //! | which metrics a statement has | [`operations`] |
 //! | what happens with a notice from the server | [`notices`] |
@@ -55,6 +57,7 @@
 
 mod attempt;
 mod backoff;
+pub mod cluster;
 pub mod deadline;
 pub mod error;
 mod files;
@@ -79,16 +82,18 @@ mod telemetry;
 pub mod tenants;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod token;
 pub mod transaction;
 mod verdict;
 pub mod watched;
 pub mod wire;
 
+pub use cluster::ClusterStatus;
 pub use deadline::Deadline;
 pub use error::failure;
 pub use pool::{expiry, hook, recycle};
 pub use process::exit;
-pub use search::{credentials, failover, plan, startup};
+pub use search::{credentials, failover, plan, standbys, startup};
 pub use session::{
     answer, cursor, listening, outcome, parameter_types, savepoint, sharing, stale_statements,
     statement_cache, test_transaction, unread,
@@ -114,9 +119,12 @@ pub use search::target::{ConnectTarget, SettingsMode};
 pub use session::listening::ListenEvent;
 pub use session::report::{PING, Report};
 pub use session::statement_cache::{AsStatement, StatementRef};
-pub use status::{CloseReason, Closed, StatementCacheStatus, StatementStatus, Status};
+pub use status::{
+    CloseReason, Closed, StandbyStatus, StatementCacheStatus, StatementStatus, Status,
+};
 pub use stream::connector::Connector;
 pub use stream::encryption::{MaybeTls, Tls};
+pub use token::{InvalidToken, Token};
 
 /// Compiles the README's example.
 #[cfg(all(doctest, feature = "tls"))]

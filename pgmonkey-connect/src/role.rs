@@ -4,6 +4,7 @@
 //! login and again on promotion; older servers are queried.
 
 use std::fmt;
+use std::time::Duration;
 
 use pgmonkey_config::TargetSessionAttrs;
 use tokio_postgres::SimpleQueryMessage;
@@ -57,13 +58,35 @@ pub fn rounds(attrs: TargetSessionAttrs) -> &'static [Requirement] {
     }
 }
 
-/// The server does not have the required role.
+/// The server does not have the required role, or its data is too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RoleMismatch(Requirement);
+pub struct RoleMismatch(Mismatch);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mismatch {
+    Role(Requirement),
+    /// By how much it is late, if that is known, and how much it may be.
+    Lag(Option<Duration>, Option<Duration>),
+}
 
 impl fmt::Display for RoleMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        let requirement = match self.0 {
+            Mismatch::Role(requirement) => requirement,
+            Mismatch::Lag(Some(lag), Some(most)) => {
+                let (lag, most) = (lag.as_secs_f64(), most.as_secs_f64());
+                return write!(
+                    f,
+                    "the standby is {lag:.1} s behind, more than readers.max_lag ({most} s)"
+                );
+            }
+            Mismatch::Lag(..) => {
+                return f.write_str(
+                    "how far the standby is behind is unknown, and readers.max_lag is set",
+                );
+            }
+        };
+        f.write_str(match requirement {
             Requirement::ReadWrite => "the server does not accept writes (target_session_attrs)",
             Requirement::ReadOnly => "the server accepts writes (target_session_attrs)",
             Requirement::Primary => "the server is a standby (target_session_attrs)",
@@ -74,6 +97,17 @@ impl fmt::Display for RoleMismatch {
 }
 
 impl std::error::Error for RoleMismatch {}
+
+impl RoleMismatch {
+    pub(crate) fn of(requirement: Requirement) -> Self {
+        Self(Mismatch::Role(requirement))
+    }
+
+    /// A standby whose data is older than `max_lag`.
+    pub(crate) fn lagging(lag: Option<Duration>, max_lag: Option<Duration>) -> Self {
+        Self(Mismatch::Lag(lag, max_lag))
+    }
+}
 
 impl Requirement {
     /// Whether the server fits, according to its announcements; `None` if it must be queried.
@@ -128,7 +162,7 @@ impl Requirement {
     pub(crate) fn or_mismatch(self, fits: bool) -> Result<(), RoleMismatch> {
         match fits {
             true => Ok(()),
-            false => Err(RoleMismatch(self)),
+            false => Err(RoleMismatch::of(self)),
         }
     }
 

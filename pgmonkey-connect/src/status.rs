@@ -1,6 +1,7 @@
 //! Pool statistics.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A snapshot of a handle's statistics.
@@ -108,6 +109,8 @@ pub enum CloseReason {
     Role,
     /// Its host name no longer has its address (`follow_dns`).
     Address,
+    /// Its standby is too far behind or does not answer, or has more sessions than another one.
+    Standby,
     /// A hook discarded it or failed.
     Hook,
     /// It made room for a caller in another runtime, or its own runtime has ended.
@@ -120,13 +123,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in declaration order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Lifetime,
         Self::Idle,
         Self::Dead,
         Self::Dirty,
         Self::Role,
         Self::Address,
+        Self::Standby,
         Self::Hook,
         Self::Moved,
         Self::Budget,
@@ -142,6 +146,7 @@ impl CloseReason {
             Self::Dirty => "dirty",
             Self::Role => "role",
             Self::Address => "address",
+            Self::Standby => "standby",
             Self::Hook => "hook",
             Self::Moved => "moved",
             Self::Budget => "budget",
@@ -158,6 +163,7 @@ impl CloseReason {
             Self::Dirty => "it could not be cleaned",
             Self::Role => "its server no longer has the role of target_session_attrs",
             Self::Address => "its host name no longer has its address",
+            Self::Standby => "its standby is not used, or has more sessions than another one",
             Self::Hook => "a hook discarded it or failed",
             Self::Moved => "its runtime ended, or it made room for a caller in another one",
             Self::Budget => "it made room for another pool with the same budget",
@@ -182,6 +188,8 @@ pub struct Closed {
     pub role: u64,
     /// See [`CloseReason::Address`].
     pub address: u64,
+    /// See [`CloseReason::Standby`].
+    pub standby: u64,
     /// See [`CloseReason::Hook`].
     pub hook: u64,
     /// See [`CloseReason::Moved`].
@@ -196,8 +204,9 @@ impl Closed {
     /// The sum over all reasons.
     pub fn total(&self) -> u64 {
         let by_age = self.lifetime + self.idle;
-        let by_state = self.dead + self.dirty + self.role + self.address + self.hook;
-        by_age + by_state + self.moved + self.budget + self.shutdown
+        let by_state = self.dead + self.dirty + self.hook;
+        let by_place = self.role + self.address + self.standby;
+        by_age + by_state + by_place + self.moved + self.budget + self.shutdown
     }
 
     pub(crate) fn count(&mut self, reason: CloseReason) {
@@ -208,10 +217,45 @@ impl Closed {
             CloseReason::Dirty => &mut self.dirty,
             CloseReason::Role => &mut self.role,
             CloseReason::Address => &mut self.address,
+            CloseReason::Standby => &mut self.standby,
             CloseReason::Hook => &mut self.hook,
             CloseReason::Moved => &mut self.moved,
             CloseReason::Budget => &mut self.budget,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
+    }
+}
+
+/// One server of a cluster's reading side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StandbyStatus {
+    /// The host as configured, with its port.
+    pub host: Arc<str>,
+    /// Its address.
+    pub address: Arc<str>,
+    /// Sessions of the pool at it, in use or idle.
+    pub sessions: u32,
+    /// How old its data was when it was last asked; `None` if that is unknown.
+    pub lag: Option<Duration>,
+    /// How long ago it was last asked; `None` if it has not answered yet.
+    pub asked: Option<Duration>,
+    /// How long ago a session at it was last seen in use, to the second; `None` if none was.
+    pub last_used: Option<Duration>,
+    /// Why it is not used, if so.
+    pub unused: Option<Arc<str>>,
+}
+
+impl fmt::Display for StandbyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} sessions", self.host, self.sessions)?;
+        match self.lag {
+            Some(lag) => write!(f, ", {:.1} s behind", lag.as_secs_f64())?,
+            None => f.write_str(", lag unknown")?,
+        }
+        match &self.unused {
+            Some(why) => write!(f, ", not used: {why}"),
+            None => Ok(()),
+        }
     }
 }

@@ -46,6 +46,7 @@ pub use client::savepoint_builder::SavepointBuilder;
 pub use client::stream::RowIter;
 pub use client::timed::TimedSession;
 pub use client::transaction::{Savepoint, Transaction};
+pub use handle::cluster::Cluster;
 pub use handle::connection::Connection;
 pub use handle::database::Database;
 pub use handle::execute::{Execute, OpenTransaction};
@@ -59,9 +60,10 @@ pub use pgmonkey_connect::credentials::{PasswordProvider, PasswordRequest, Provi
 pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
-    HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role,
-    StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
+    AsStatement, CacheEntry, ClusterStatus, Deadline, DeadlineExceeded, DeadlineStage, Error,
+    ErrorKind, HookFailure, HookVerdict, InvalidToken, LastFailure, ListenEvent, Report,
+    RetriesExhausted, Role, StandbyStatus, StatementCacheStatus, StatementEnd, StatementStatus,
+    Status, Tls, Token, TopStatement,
 };
 #[doc(no_inline)]
 pub use postgres;
@@ -79,6 +81,7 @@ const _: () = {
     shared::<Connection>();
     shared::<Pool>();
     shared::<Database>();
+    shared::<Cluster>();
     shared::<ConnectionManager>();
     shared::<Error>();
     moved::<ClientGuard>();

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use pgmonkey_config::{Config, ConnectionType};
+use pgmonkey_config::{Config, ConnectionType, Readers};
 use pgmonkey_connect::credentials::PasswordProvider;
 use pgmonkey_connect::process::PerProcess;
 use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::{CacheEntry, Error};
 
+use crate::handle::cluster::{Cluster, limits};
 use crate::handle::connection::Connection;
 use crate::handle::database::{Database, connection_type};
 use crate::handle::pool::Pool;
@@ -129,6 +130,35 @@ impl ConnectionManager {
         let connection_type = connection_type(config)?;
         let pool = self.handle(config, connection_type)?;
         Ok(Database::of(pool, connection_type))
+    }
+
+    /// Returns the cluster for `config`: the pool that [`pool`](Self::pool) returns as its writer, and
+    /// the cached pool of its section `readers`, or the writer if there is none.
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey_sync::Config) -> Result<(), pgmonkey_sync::Error> {
+    /// let cluster = pgmonkey_sync::ConnectionManager::global().cluster(&config)?;
+    /// println!("{}", cluster.status());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::new`].
+    pub fn cluster(&self, config: &Config) -> Result<Cluster, Error> {
+        let writer = self.pool(config)?;
+        let reader = match &config.readers {
+            Some(readers) => self.reading(readers).pool(&readers.config)?,
+            None => writer.clone(),
+        };
+        Ok(Cluster::of(config, writer, reader))
+    }
+
+    /// The manager, with the same cache, of the reading sides of clusters.
+    fn reading(&self, readers: &Readers) -> Self {
+        let mut manager = self.clone();
+        manager.options.readers = Some(limits(readers));
+        manager
     }
 
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one `stat`

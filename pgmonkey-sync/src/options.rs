@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pgmonkey_connect::notices::NoticeHook;
 use pgmonkey_connect::pool::Budgets;
+use pgmonkey_connect::standbys::ReaderLimits;
 
 use crate::session::connect::Provider;
 use crate::session::hooks::Hooks;
@@ -23,10 +24,13 @@ pub(crate) struct HandleOptions {
     /// Whether the manager serves many tenants: the handle is to be small, and is used by few threads
     /// at the same time.
     pub(crate) is_one_of_many: bool,
+    /// For the reading side of a cluster: what limits the use of its standbys.
+    pub(crate) readers: Option<ReaderLimits>,
 }
 
-/// Distinguishes handles of the same configuration: the identities of provider and hooks.
-pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>);
+/// Distinguishes handles of the same configuration: the identities of provider and hooks, and what
+/// makes one the reading side of a cluster.
+pub(crate) type Identity = (Option<Arc<str>>, Option<Arc<str>>, Option<ReaderLimits>);
 
 impl HandleOptions {
     /// The hook for notices, if there is one.
@@ -37,6 +41,6 @@ impl HandleOptions {
     pub(crate) fn identity(&self) -> Identity {
         let provider = self.provider.as_ref().map(Provider::identity);
         let hooks = self.hooks.as_ref().map(Hooks::identity);
-        (provider.cloned(), hooks.cloned())
+        (provider.cloned(), hooks.cloned(), self.readers)
     }
 }

@@ -24,9 +24,10 @@ pub use pgmonkey_connect::sources::ConfigSource;
 pub use pgmonkey_connect::sql;
 pub use pgmonkey_connect::transaction::{IsolationLevel, Retry};
 pub use pgmonkey_connect::{
-    AsStatement, CacheEntry, Deadline, DeadlineExceeded, DeadlineStage, Error, ErrorKind,
-    HookFailure, HookVerdict, LastFailure, ListenEvent, Report, RetriesExhausted, Role, SessionEnd,
-    StatementCacheStatus, StatementEnd, StatementStatus, Status, Tls, TopStatement,
+    AsStatement, CacheEntry, ClusterStatus, Deadline, DeadlineExceeded, DeadlineStage, Error,
+    ErrorKind, HookFailure, HookVerdict, InvalidToken, LastFailure, ListenEvent, Report,
+    RetriesExhausted, Role, SessionEnd, StandbyStatus, StatementCacheStatus, StatementEnd,
+    StatementStatus, Status, Tls, Token, TopStatement,
 };
 pub use pgmonkey_connect::{failure, printable};
 #[doc(no_inline)]

@@ -24,6 +24,10 @@ pub use pgmonkey_async::ChunkedRows as AsyncChunkedRows;
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(inline)]
 pub use pgmonkey_async::ClientGuard as AsyncClientGuard;
+/// For tasks: a writer and its readers.
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+#[doc(inline)]
+pub use pgmonkey_async::Cluster as AsyncCluster;
 /// For tasks: one session, shared by its clones.
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
 #[doc(inline)]

@@ -24,6 +24,10 @@ pub use pgmonkey_sync::ChunkedRows;
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(inline)]
 pub use pgmonkey_sync::ClientGuard;
+/// For threads: a writer and its readers.
+#[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
+#[doc(inline)]
+pub use pgmonkey_sync::Cluster;
 /// For threads: one session, shared by its clones.
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]
 #[doc(inline)]

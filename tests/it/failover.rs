@@ -11,10 +11,10 @@ use pgmonkey_testserver::{Cluster, Endpoint, Proxy, signal};
 
 /// All processes of a server, stopped until this is dropped: as a machine that has frozen, whose
 /// system still accepts connections.
-struct Frozen(Vec<u32>);
+pub(crate) struct Frozen(Vec<u32>);
 
 impl Frozen {
-    fn of(cluster: &Cluster) -> Self {
+    pub(crate) fn of(cluster: &Cluster) -> Self {
         let postmaster = cluster.pid().expect("it runs");
         let mut stopped = vec![postmaster];
         // Without new processes from here on.
@@ -32,7 +32,7 @@ impl Frozen {
     }
 
     /// Resumes after a while, so that a test of a client that waits fails, and does not hang.
-    fn thawing(self) -> Thawing {
+    pub(crate) fn thawing(self) -> Thawing {
         let (over, told) = mpsc::channel();
         let has_thawed = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
@@ -61,14 +61,14 @@ impl Drop for Frozen {
 }
 
 /// A frozen server that resumes when this is dropped, at the latest after some time.
-struct Thawing {
+pub(crate) struct Thawing {
     over: Option<mpsc::Sender<()>>,
     has_thawed: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Thawing {
-    fn is_frozen(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         !self.has_thawed.load(Ordering::SeqCst)
     }
 }

@@ -13,6 +13,7 @@ mod bare;
 mod budget;
 mod cache;
 mod close;
+mod cluster;
 mod confirmation;
 mod crates;
 mod deadline;

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use pgmonkey_connect::deadline::{Limits, TimeLimit, TimedCall};
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::transaction::Options;
-use pgmonkey_connect::{Error, savepoint};
+use pgmonkey_connect::{Error, Token, savepoint};
 
 use crate::client::chunks::chunks;
 use crate::client::confirmation;
@@ -101,6 +101,41 @@ impl Transaction {
         match self.undo {
             Some(text) => self.guard.session().run(&text).await,
             None => Ok(()),
+        }
+    }
+
+    /// As [`commit`](Self::commit), and returns a token by which a
+    /// [`Cluster`](crate::Cluster::read_after) reads what was written. It costs no round trip, except
+    /// with `confirm_commit`, if the transaction sent nothing, and for threads on a Unix socket.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: pgmonkey_async::Cluster) -> Result<(), pgmonkey_async::Error> {
+    /// let transaction = cluster.writer().begin().await?;
+    /// transaction.execute("INSERT INTO orders DEFAULT VALUES", &[]).await?;
+    /// let token = transaction.commit_with_token().await?;
+    /// println!("{token}"); // for a cookie or a header
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub async fn commit_with_token(self) -> Result<Token, Error> {
+        let session = self.guard.session();
+        let token = match self.confirms {
+            true => {
+                Box::pin(confirmation::commit_borrowed(&self.guard, self.mark)).await?;
+                session.ask_token().await
+            }
+            false => {
+                session
+                    .bounded(session.commit_with_token(self.mark))
+                    .await?
+            }
+        };
+        match self.undo {
+            Some(text) => session.run(&text).await.map(|()| token),
+            None => Ok(token),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The handles that a program opens and clones, and the statements run on them.
 
 mod acquire;
+pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod execute;

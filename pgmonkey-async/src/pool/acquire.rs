@@ -142,7 +142,7 @@ impl Shared {
     }
 
     /// As [`acquire`](Self::acquire), for a session that needs a check or has to be waited for.
-    async fn acquire_checked(
+    pub(crate) async fn acquire_checked(
         self: &Arc<Self>,
         mut acquiring: Acquiring<Self>,
         caller: &mut Caller,
@@ -248,6 +248,7 @@ impl Shared {
     /// Opens a session.
     async fn open_session(self: &Arc<Self>, permit: Option<Permit>) -> Result<Box<Session>, Error> {
         self.check_first()?;
+        self.watch_standbys();
         let opened = self.engine.open().await?;
         self.watch_hosts();
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
@@ -282,7 +283,11 @@ impl Shared {
         for acquiring in acquiring {
             held.push(match acquiring {
                 Acquiring::Ready(checkout) => checkout,
-                Acquiring::Waiting(waiting) => self.wait(waiting, &mut caller).await?,
+                Acquiring::Waiting(waiting) => match self.wait(waiting, &mut caller).await {
+                    // A cluster begins without its readers, and opens them once they are there.
+                    Err(error) if self.is_reading() && error.is_transient() => return Ok(()),
+                    opened => opened?,
+                },
             });
         }
         Ok(())

@@ -67,7 +67,7 @@ impl Shared {
     }
 
     /// Ends idle sessions at once that must not be handed out again.
-    fn end_misplaced(self: &Arc<Self>) {
+    pub(super) fn end_misplaced(self: &Arc<Self>) {
         if self.is_kept {
             pool::tick(self, None, |over| pool::end_all(&**self, over));
         }

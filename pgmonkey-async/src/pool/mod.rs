@@ -20,6 +20,7 @@ pub(crate) mod acquire;
 mod failover;
 pub(crate) mod maintenance;
 pub(crate) mod multiplex;
+mod standbys;
 
 pub(crate) struct Shared {
     pub(crate) core: PoolCore<Box<Session>>,
@@ -61,7 +62,8 @@ impl Shared {
     ) -> Result<Self, Error> {
         let connect_target = ConnectTarget::new(config, connection_type)?
             .asking_provider(options.provider.is_some())
-            .named(options.name.clone(), options.notice_hook());
+            .named(options.name.clone(), options.notice_hook())
+            .reading(options.readers);
         let label = Label::new(
             Arc::clone(connect_target.name()),
             Arc::clone(connect_target.target()),

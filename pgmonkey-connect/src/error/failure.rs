@@ -255,6 +255,17 @@ impl ConnectCause {
         }
     }
 
+    /// Whether the host did not answer, or only to say that it is starting or stopping.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Resolve(_) | Self::Timeout(_) | Self::Slow { .. } => true,
+            Self::Driver(error) => error
+                .code()
+                .is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW),
+            _ => false,
+        }
+    }
+
     /// The SQLSTATE, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         match self {

@@ -68,6 +68,17 @@ impl<S> IdleList<S> {
         }
     }
 
+    /// As [`take`](Self::take), a session that `fits`: the most recently used one.
+    pub(super) fn take_fitting(
+        &mut self,
+        home: Home,
+        fits: impl Fn(&S) -> bool,
+    ) -> Option<Idle<S>> {
+        let is_it = |idle: &Idle<S>| idle.home.serves(home) && fits(&idle.session);
+        let at = self.0.iter().rposition(is_it)?;
+        Some(self.0.remove(at))
+    }
+
     fn take_near(&mut self, us: ThreadMark, home: Home) -> Option<Idle<S>> {
         let fits = |idle: &Idle<S>| idle.home.serves(home);
         let mut near = self.0.iter().rev().take(REACH);

@@ -53,8 +53,8 @@ pub use outcome::{
     Acquired, Granted, Released, Request, Site, Step, Ticket, TimedOut, Todo, Unchecked, Usage,
 };
 pub use shell::{
-    Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, end_all, join, resize,
-    sleep, tick,
+    Acquiring, Caller, Drained, PoolCore, Shell, acquire, acquire_idle, close, drained, end_all,
+    join, resize, sleep, tick,
 };
 pub use slot::{SharedSlot, Slot};
 pub use state::PoolState;

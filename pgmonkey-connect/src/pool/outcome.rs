@@ -28,6 +28,8 @@ pub struct Request {
     /// Whether the caller was in the queue of a pool that has been retired since: `max_waiting`
     /// does not refuse it again.
     pub moved: bool,
+    /// Whether the caller has another server to turn to: it does not wait for one that is away.
+    pub turns_away: bool,
     /// The caller's position in the queue, if it already has one.
     pub ticket: Option<Ticket>,
 }
@@ -57,6 +59,8 @@ pub enum Acquired<S> {
     QueueFull,
     /// Refused: the caller does not wait, and no session is available.
     TimedOut,
+    /// Refused: the server is away, and the caller has another one to turn to.
+    Away(Error),
     /// Refused: the pool is closed.
     Closed,
 }

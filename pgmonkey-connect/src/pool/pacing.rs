@@ -104,6 +104,12 @@ impl Pacing {
         Some(now.saturating_duration_since(since))
     }
 
+    /// Why the last attempt failed, while the next one has to wait.
+    pub(super) fn away(&self, now: Instant) -> Option<&Error> {
+        let waits = self.failures > 0 && self.left(now).is_some();
+        self.last_error.as_ref().filter(|_| waits)
+    }
+
     /// Whether to limit attempts to one at a time.
     pub(super) fn is_troubled(&self) -> bool {
         self.failures > 0 || self.early_ends > 0

@@ -17,7 +17,7 @@ use super::connect_task::ConnectTask;
 use super::home::Home;
 use super::label::Label;
 use super::limits::Limits;
-use super::outcome::{Acquired, Granted, Request, Ticket, Usage};
+use super::outcome::{Acquired, Granted, Ticket, Usage};
 use super::slot::{SharedSlot, Slot};
 use super::state::PoolState;
 use super::sync::{Arc, Instant, Mutex, MutexGuard};
@@ -32,11 +32,14 @@ mod closing;
 mod deferred;
 mod member;
 mod refusal;
+mod selection;
 mod sleeping;
 
 pub use closing::{Drained, close, drained};
 pub(super) use deferred::{unlock, unlock_released};
 pub use member::join;
+pub use selection::acquire_idle;
+use selection::request;
 pub use sleeping::sleep;
 
 /// What a waiter receives.
@@ -89,6 +92,8 @@ pub struct Caller {
     pub timeout: Option<Duration>,
     /// The end of the whole call, if it has a deadline.
     pub until: Option<Instant>,
+    /// Whether it has another server to turn to, and does not wait for one that is away.
+    pub turns_away: bool,
 }
 
 impl Caller {
@@ -101,6 +106,7 @@ impl Caller {
             home,
             timeout: None,
             until: None,
+            turns_away: false,
         }
     }
 
@@ -288,14 +294,7 @@ pub fn acquire<P: Shell>(
     ticket: Option<Ticket>,
 ) -> Result<Acquiring<P>, Error> {
     let core = pool.core();
-    let request = Request {
-        location: caller.location,
-        began: caller.began,
-        home: caller.home,
-        timeout: caller.timeout.unwrap_or(core.timeout),
-        moved: caller.timeout.is_some() && ticket.is_none(),
-        ticket,
-    };
+    let request = request(pool, caller, ticket);
     let mut slot = None;
     let mut state = core.lock();
     let acquired = state.acquire(request, || {
@@ -334,6 +333,10 @@ pub fn acquire<P: Shell>(
         Acquired::TimedOut => {
             drop(state);
             Err(core.timed_out(caller.began))
+        }
+        Acquired::Away(error) => {
+            drop(state);
+            Err(error)
         }
         Acquired::Closed => Err(Error::Closed { what: core.what }),
     }

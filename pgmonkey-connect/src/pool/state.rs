@@ -32,6 +32,7 @@ mod closing;
 mod in_use;
 mod maintenance;
 mod openings;
+mod selection;
 mod sleep;
 mod status;
 
@@ -136,6 +137,13 @@ impl<S, W> PoolState<S, W> {
         ticket: Ticket,
         waiter: impl FnOnce() -> W,
     ) -> Acquired<S> {
+        if let Some(error) = self
+            .pacing
+            .away(request.began)
+            .filter(|_| request.turns_away)
+        {
+            return Acquired::Away(error.clone());
+        }
         // An idle session that this caller may not use makes room for one that it may.
         let others = self.idle.len() as u32;
         let beyond = self.beyond(self.waiters.len() + 1).saturating_sub(others);

@@ -115,6 +115,7 @@ fn request(home: Home, began: Instant) -> Request {
         home,
         timeout: Duration::from_secs(30),
         moved: false,
+        turns_away: false,
         ticket: None,
     }
 }

@@ -11,6 +11,7 @@ use super::connected_to::ConnectedTo;
 use super::failover::Failover;
 use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
+use super::standbys::{self, Replayed, Standbys};
 use super::target::SettingsMode;
 use crate::Error;
 use crate::error::HookFailure;
@@ -29,6 +30,9 @@ pub struct ConnectAttempt {
     pub(super) local_settings: Option<Arc<LocalSettings>>,
     /// What watches the session's host; `None` for a probe.
     pub(super) failover: Option<Arc<Failover>>,
+    /// The servers of a cluster's readers; `None` for other handles and for probes.
+    pub(super) standbys: Option<Arc<Standbys>>,
+    pub(super) replayed: Arc<Replayed>,
 }
 
 /// Omits the driver's settings: their `options` contain session settings, which may be secret.
@@ -65,6 +69,9 @@ impl ConnectAttempt {
         if let Some(failover) = &self.failover {
             failover.add(&self.attempt, self.requirement, observer);
         }
+        if let Some(standbys) = &self.standbys {
+            standbys.add(&self.attempt, observer);
+        }
         self.connector.clone()
     }
 
@@ -84,7 +91,7 @@ impl ConnectAttempt {
     }
 
     /// Returns the query for the server's role, or `None` if the role is known to fit. `observed`
-    /// says whether the connector was used.
+    /// says whether the connector was used. A server that a cluster reads from is asked in any case.
     ///
     /// # Errors
     ///
@@ -92,6 +99,7 @@ impl ConnectAttempt {
     pub fn question(&self, observed: bool) -> Result<Option<&'static str>, RoleMismatch> {
         let observer = observed.then(|| &**self.connector.observer());
         match self.requirement.met(observer) {
+            None | Some(true) if self.standbys.is_some() => Ok(Some(standbys::QUESTION)),
             None => Ok(Some(self.requirement.question())),
             Some(fits) => self.requirement.or_mismatch(fits).map(|()| None),
         }
@@ -101,9 +109,14 @@ impl ConnectAttempt {
     ///
     /// # Errors
     ///
-    /// The role does not fit.
+    /// The role does not fit, or the standby is too far behind.
     pub fn judge(&self, answer: &[SimpleQueryMessage]) -> Result<(), RoleMismatch> {
-        self.requirement.judge(answer)
+        let Some(standbys) = &self.standbys else {
+            return self.requirement.judge(answer);
+        };
+        let answer = standbys.judge(&self.attempt, self.requirement, answer)?;
+        self.replayed.set(&answer);
+        Ok(())
     }
 
     /// Describes how the session was opened.
@@ -111,6 +124,7 @@ impl ConnectAttempt {
         let (attempt, connector) = (self.attempt.clone(), self.connector.clone());
         let local_settings = self.local_settings.clone();
         ConnectedTo::new(attempt, connector, self.requirement, local_settings)
+            .replaying(Arc::clone(&self.replayed))
     }
 }
 

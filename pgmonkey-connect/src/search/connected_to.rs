@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgmonkey_config::AuthMethod;
+use tokio_postgres::SimpleQueryMessage;
 
 use super::local_settings::LocalSettings;
 use super::plan::{Address, Attempt};
+use super::standbys::{Answer, QUESTION, Reach, Replayed};
 use crate::Error;
 use crate::role::Requirement;
 use crate::status::CloseReason;
 use crate::stream::connector::Connector;
 use crate::stream::encryption::Tls;
+use crate::token::Token;
 use crate::wire::Observer;
 
 /// The successful attempt: host, address, encryption and observer.
@@ -22,6 +25,7 @@ pub struct ConnectedTo {
     connector: Connector,
     requirement: Requirement,
     local_settings: Option<Arc<LocalSettings>>,
+    replayed: Arc<Replayed>,
 }
 
 impl ConnectedTo {
@@ -36,7 +40,30 @@ impl ConnectedTo {
             connector,
             requirement,
             local_settings,
+            replayed: Arc::default(),
         }
+    }
+
+    pub(crate) fn replaying(mut self, replayed: Arc<Replayed>) -> Self {
+        self.replayed = replayed;
+        self
+    }
+
+    /// What to ask the session's server for [`answered_position`](Self::answered_position).
+    pub fn position_question(&self) -> &'static str {
+        QUESTION
+    }
+
+    /// Receives the server's answer.
+    pub fn answered_position(&self, answer: &[SimpleQueryMessage]) {
+        if let Some(answer) = Answer::of(answer) {
+            self.replayed.set(&answer);
+        }
+    }
+
+    /// Whether the session's server is known to have what `token` stands for.
+    pub fn reaches(&self, token: Token) -> Reach {
+        self.replayed.reaches(token)
     }
 
     /// Accepts the session: ends the deadline of the attempt.
@@ -97,16 +124,14 @@ impl ConnectedTo {
     }
 
     /// Why the session is not where it should be, if so: its server no longer has the role that
-    /// `target_session_attrs` asks for, or its name no longer has this address.
+    /// `target_session_attrs` asks for, its name no longer has this address, or its standby is not
+    /// used.
     #[inline]
     pub fn misplaced(&self) -> Option<CloseReason> {
         let observer = self.connector.observer();
-        if self.requirement.is_broken(observer) {
-            Some(CloseReason::Role)
-        } else if observer.is_outdated() {
-            Some(CloseReason::Address)
-        } else {
-            None
+        match self.requirement.is_broken(observer) {
+            true => Some(CloseReason::Role),
+            false => observer.outdated(),
         }
     }
 

@@ -18,6 +18,7 @@ use pgmonkey_config::{ConnectionSettings, Host, Target, TargetSessionAttrs};
 
 use crate::attempt::{Address, Attempt};
 use crate::role::Requirement;
+use crate::status::CloseReason;
 use crate::wire::{Observer, WireState};
 
 mod probe;
@@ -213,8 +214,8 @@ impl Failover {
                 && !addresses.contains(&at.ip())
                 && let Some(observer) = session.observer.upgrade()
             {
-                found |= !observer.is_outdated();
-                observer.outdate();
+                found |= observer.outdated().is_none();
+                observer.outdate(CloseReason::Address);
             }
         }
         found
@@ -310,7 +311,7 @@ impl Place {
     }
 }
 
-fn name_of(target: &Target) -> Option<Name> {
+pub(super) fn name_of(target: &Target) -> Option<Name> {
     match (&target.host, target.hostaddr) {
         (Host::Name(name), None) => Some(Name {
             name: name.clone(),

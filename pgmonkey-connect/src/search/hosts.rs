@@ -8,6 +8,7 @@ use pgmonkey_config::Target;
 use super::failover::{self, DeadSuspect, Failover, Scope, Suspect};
 use super::plan;
 use super::server_search::ServerSearch;
+use super::standbys::Asked;
 use super::target::ConnectTarget;
 use crate::attempt::Attempt;
 use crate::random::draw;
@@ -21,6 +22,14 @@ impl ConnectTarget {
     /// Starts a search that shows whether another host has the role of the suspect.
     pub fn probe_others(&self, suspect: &DeadSuspect) -> ServerSearch<'_> {
         ServerSearch::within(self, Scope::Beside(suspect.suspected()))
+    }
+
+    /// Starts a search for a session on which to ask this standby, whatever its role.
+    pub fn ask_standby(&self, asked: &Asked) -> ServerSearch<'_> {
+        ServerSearch::within(
+            self,
+            Scope::Standby(Box::new((asked.target().clone(), asked.address().clone()))),
+        )
     }
 
     /// What watches the hosts of the handle's sessions; `None` if there is nothing to watch.
@@ -45,6 +54,9 @@ impl ConnectTarget {
         if let Some(failover) = &self.failover {
             targets.sort_by_cached_key(|target| failover.avoids(target, None, now));
         }
+        if let Some(standbys) = &self.standbys {
+            targets.sort_by_cached_key(|target| standbys.rank(target, None));
+        }
         targets
     }
 
@@ -56,6 +68,10 @@ impl ConnectTarget {
             attempts.sort_by_cached_key(|attempt| {
                 failover.avoids(&attempt.target, Some(&attempt.address), now)
             });
+        }
+        if let Some(standbys) = &self.standbys {
+            let rank = |one: &Attempt| standbys.rank(&one.target, Some(&one.address));
+            attempts.sort_by_cached_key(rank);
         }
         attempts
     }

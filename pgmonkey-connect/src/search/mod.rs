@@ -11,5 +11,6 @@ pub mod plan;
 pub(crate) mod rotation;
 pub(crate) mod server_search;
 pub(crate) mod settings_check;
+pub mod standbys;
 pub mod startup;
 pub(crate) mod target;

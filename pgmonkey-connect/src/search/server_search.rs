@@ -222,6 +222,11 @@ impl<'a> ServerSearch<'a> {
                 }
             },
         };
+        if let Some(standbys) = &attempt.standbys
+            && cause.is_silence()
+        {
+            standbys.unreached(&attempt.attempt, &cause);
+        }
         if self.tells_login(attempt, &cause, now) {
             return Ok(());
         }
@@ -332,6 +337,12 @@ impl<'a> ServerSearch<'a> {
         let failover = self.connect_target.failover().filter(|_| is_watched);
         Some(ConnectAttempt {
             failover: failover.cloned(),
+            standbys: self
+                .connect_target
+                .standbys()
+                .filter(|_| !self.scope.is_probe())
+                .cloned(),
+            replayed: Arc::default(),
             notices: Arc::clone(self.connect_target.notices()),
             connector: Connector::for_attempt(
                 plan::server_name(&attempt.target),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::local_settings::LocalSettings;
 use super::plan::{self, Address, Attempt, Encryption};
 use super::rotation::RotatingSecret;
 use super::server_search::ServerSearch;
+use super::standbys::{ReaderLimits, Standbys};
 use super::startup::{self, SettingStatement};
 use crate::Error;
 use crate::error::failure::{ConnectCause, ConnectFailure, FailedAttempt, TlsFailure};
@@ -42,6 +43,7 @@ pub struct ConnectTarget {
     rotating: Option<RotatingSecret>,
     behind_pooler: Arc<AtomicBool>,
     pub(super) failover: Option<Arc<Failover>>,
+    pub(super) standbys: Option<Arc<Standbys>>,
     /// The addresses at which session settings are known to arrive.
     pub(super) checked: Mutex<HashSet<Address>>,
     #[cfg(feature = "tls")]
@@ -93,6 +95,7 @@ impl ConnectTarget {
             rotating: RotatingSecret::of(&config.connection_settings),
             behind_pooler: Arc::default(),
             failover: Failover::new(&config.connection_settings),
+            standbys: None,
             checked: Mutex::default(),
             #[cfg(feature = "tls")]
             tls: TlsSetup::new(&config.connection_settings),
@@ -115,6 +118,21 @@ impl ConnectTarget {
         self.notices = Arc::new(Notices::new(Arc::clone(&self.name), on_notice));
         self.statements = StatementLog::of(&self.name, &self.config);
         self
+    }
+
+    /// Has sessions spread over the servers, as the readers of a cluster do. Those whose data is older
+    /// than `max_lag` are not used. Call it last.
+    #[must_use]
+    pub fn reading(mut self, readers: Option<ReaderLimits>) -> Self {
+        self.standbys =
+            readers.map(|readers| Standbys::new(&self.config, readers.max_lag, &self.name));
+        self
+    }
+
+    /// The servers that a cluster reads from; `None` for other handles.
+    #[inline]
+    pub fn standbys(&self) -> Option<&Arc<Standbys>> {
+        self.standbys.as_ref()
     }
 
     /// Reports the statements of the handle's sessions.
@@ -148,6 +166,12 @@ impl ConnectTarget {
     }
 
     /// Whether a session has detected a pooler.
+    /// Whether a session stays at one server: it does not behind a pooler that was configured or
+    /// found.
+    pub fn keeps_server(&self) -> bool {
+        self.pooler().is_none() && !self.behind_pooler.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn behind_pooler(&self) -> &Arc<AtomicBool> {
         &self.behind_pooler
     }

@@ -54,17 +54,21 @@ impl Sending {
         observer: Option<&Observer>,
     ) -> Result<(), Error> {
         let ends = observer.map(Observer::transaction_ends);
+        let end = |mark: Mark| ends.and_then(|ends| mark.end_of_transaction(ends));
+        let is_committed = |mark: Mark| end(mark) == Some(TransactionEnd::Commit);
         match done {
             Ok(()) => ends.map_or(Ok(()), |ends| mark.committed(ends)),
             // With the session, a savepoint is lost in any case.
             Err(error) if mark.depth == 0 && self.lost_answer(&error, observer) => {
                 // The answer may have arrived before the end of the session.
-                match ends.and_then(|ends| mark.end_of_transaction(ends)) {
+                match end(mark) {
                     Some(TransactionEnd::Commit) => Ok(()),
                     Some(TransactionEnd::Rollback) => Err(Error::RolledBack),
                     _ => Err(Error::commit_unknown(error)),
                 }
             }
+            // A statement behind COMMIT in the same message failed.
+            Err(_) if mark.depth == 0 && is_committed(mark) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -18,7 +18,7 @@ use tracing::{Level, Span, debug, debug_span, info, level_enabled, trace, trace_
 use crate::error::failure::FailedAttempt;
 use crate::error::{Error, HookFailure};
 use crate::printable::line;
-use crate::status::CloseReason;
+use crate::status::{CloseReason, StandbyStatus};
 use crate::verdict::Verdict;
 
 /// The target of all spans and events, for filters such as `pgmonkey=debug`.
@@ -44,6 +44,8 @@ pub const LEAK: &str = "pgmonkey.leak";
 pub const HOOK: &str = "pgmonkey.hook";
 /// Event: a listener lost its session, or reconnected.
 pub const LISTEN: &str = "pgmonkey.listen";
+/// Event: a standby of a cluster is used, or no longer used.
+pub const STANDBY: &str = "pgmonkey.standby";
 /// Event: a handle was replaced, or a watched file could not be applied.
 pub const RELOAD: &str = "pgmonkey.reload";
 
@@ -312,6 +314,21 @@ pub fn listener_back(pool: &str, channels: usize) {
         name: LISTEN, target: TARGET, event = LISTEN, pool, channels, outcome = "reconnected",
         "listener reconnected, and listens on its channels again ({channels})"
     );
+}
+
+/// A standby of a cluster is used from now on, or no longer.
+pub(crate) fn standby_changed(pool: &str, standby: &StandbyStatus) {
+    let (host, lag_seconds) = (&standby.host, standby.lag.map(|lag| lag.as_secs_f64()));
+    match &standby.unused {
+        Some(why) => warn!(
+            name: STANDBY, target: TARGET, event = STANDBY, pool, %host, lag_seconds,
+            outcome = "unused", "{host} is not read from: {}", line(why)
+        ),
+        None => info!(
+            name: STANDBY, target: TARGET, event = STANDBY, pool, %host, lag_seconds,
+            outcome = "used", "{host} is read from"
+        ),
+    }
 }
 
 /// A passfile could not be read.

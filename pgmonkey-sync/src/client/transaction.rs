@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use pgmonkey_connect::deadline::{Limits, TimeLimit, TimedCall};
 use pgmonkey_connect::savepoint::Mark;
 use pgmonkey_connect::transaction::Options;
-use pgmonkey_connect::{Error, savepoint};
+use pgmonkey_connect::{Error, Token, savepoint};
 
 use crate::client::chunks::chunks;
 use crate::client::confirmation;
@@ -98,6 +98,40 @@ impl Transaction {
         match self.undo {
             Some(text) => self.guard.session_mut().run(&text),
             None => Ok(()),
+        }
+    }
+
+    /// As [`commit`](Self::commit), and returns a token by which a
+    /// [`Cluster`](crate::Cluster::read_after) reads what was written. It costs no round trip, except
+    /// with `confirm_commit`, if the transaction sent nothing, and for threads on a Unix socket.
+    ///
+    /// ```no_run
+    /// # fn example(cluster: pgmonkey_sync::Cluster) -> Result<(), pgmonkey_sync::Error> {
+    /// let mut transaction = cluster.writer().begin()?;
+    /// transaction.execute("INSERT INTO orders DEFAULT VALUES", &[])?;
+    /// let token = transaction.commit_with_token()?;
+    /// println!("{token}"); // for a cookie or a header
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_with_token(mut self) -> Result<Token, Error> {
+        let mark = self.mark;
+        let token = match self.confirms {
+            true => {
+                confirmation::commit_borrowed(&mut self.guard, mark)?;
+                self.guard.session_mut().ask_token()
+            }
+            false => {
+                let session = self.guard.session_mut();
+                session.bounded(|session| session.commit_with_token(mark))?
+            }
+        };
+        match self.undo {
+            Some(text) => self.guard.session_mut().run(&text).map(|()| token),
+            None => Ok(token),
         }
     }
 

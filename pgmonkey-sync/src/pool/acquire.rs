@@ -154,7 +154,7 @@ impl Shared {
     }
 
     /// As [`acquire`](Self::acquire), for a session that needs a check or has to be waited for.
-    fn acquire_checked(
+    pub(crate) fn acquire_checked(
         self: &Arc<Self>,
         mut acquiring: Acquiring<Self>,
         caller: &mut Caller,
@@ -238,6 +238,7 @@ impl Shared {
     /// Opens a session.
     fn open_session(self: &Arc<Self>, permit: Option<Permit>) -> Result<Box<Session>, Error> {
         self.check_first()?;
+        self.watch_standbys();
         let opened = self.factory.open()?;
         self.watch_hosts();
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
@@ -280,7 +281,11 @@ impl Shared {
         for acquiring in acquiring {
             held.push(match acquiring {
                 Acquiring::Ready(checkout) => checkout,
-                Acquiring::Waiting(waiting) => self.wait(waiting, &mut caller)?,
+                Acquiring::Waiting(waiting) => match self.wait(waiting, &mut caller) {
+                    // A cluster begins without its readers, and opens them once they are there.
+                    Err(error) if self.is_reading() && error.is_transient() => return Ok(()),
+                    opened => opened?,
+                },
             });
         }
         Ok(())

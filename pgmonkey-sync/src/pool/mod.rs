@@ -16,10 +16,12 @@ use crate::threads::openers::Opener;
 
 use self::failover::HostWatch;
 use self::maintenance::Registration;
+use self::standbys::StandbyWatch;
 
 pub(crate) mod acquire;
 mod failover;
 pub(crate) mod maintenance;
+mod standbys;
 
 pub(crate) struct Shared {
     pub(crate) core: PoolCore<Box<Session>>,
@@ -29,6 +31,7 @@ pub(crate) struct Shared {
     /// Calls the maintenance when it is due.
     pub(crate) keeper: Registration,
     pub(crate) host_watch: HostWatch,
+    pub(crate) standby_watch: StandbyWatch,
     pub(crate) settings: PoolSettings,
     /// What [`Database::scope`](crate::Database::scope) follows.
     pub(crate) autocommit: bool,
@@ -62,7 +65,8 @@ impl Shared {
     ) -> Result<Self, Error> {
         let connect_target = ConnectTarget::new(config, connection_type)?
             .asking_provider(options.provider.is_some())
-            .named(options.name.clone(), options.notice_hook());
+            .named(options.name.clone(), options.notice_hook())
+            .reading(options.readers);
         let label = Label::new(
             Arc::clone(connect_target.name()),
             Arc::clone(connect_target.target()),
@@ -88,6 +92,7 @@ impl Shared {
             opener,
             keeper: Registration::default(),
             host_watch: HostWatch::default(),
+            standby_watch: StandbyWatch::default(),
             checks: settings.check_on_checkout || options.hooks.as_ref().is_some_and(asks),
             settings,
             autocommit: config.connection_settings.autocommit,

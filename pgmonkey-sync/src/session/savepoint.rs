@@ -2,7 +2,10 @@
 
 use pgmonkey_connect::Error;
 use pgmonkey_connect::savepoint::{self, Found, Mark};
+use pgmonkey_connect::standbys::Reach;
+use pgmonkey_connect::token::{self, Token};
 use pgmonkey_connect::wire::{TransactionEnd, TransactionEnds, WireState};
+use postgres::SimpleQueryMessage;
 
 use super::Session;
 
@@ -57,6 +60,16 @@ impl Session {
     ///
     /// [`Error::CommitUnknown`] if the session was lost between `COMMIT` and its answer.
     pub(crate) fn commit(&mut self, mark: Mark) -> Result<(), Error> {
+        self.commit_asking(mark, None).map(drop)
+    }
+
+    /// As [`commit`](Self::commit); a question is sent in the same message and answered behind it, if
+    /// the wire is observed: the outcome of `COMMIT` would not be known if the question failed.
+    fn commit_asking(
+        &mut self,
+        mark: Mark,
+        question: Option<&str>,
+    ) -> Result<Vec<SimpleQueryMessage>, Error> {
         self.note_ended(mark.depth);
         self.has_begun &= mark.depth > 0;
         match self.look(mark)? {
@@ -65,15 +78,63 @@ impl Session {
                     observer.look_before_write();
                 }
                 let sending = self.sending();
-                let done = self.run(&savepoint::commit(mark.depth));
-                sending.committed(mark, done, self.observer.as_deref())
+                let commit = savepoint::commit(mark.depth);
+                let together = mark.depth == 0 && self.observer.is_some();
+                let (done, answer) = match question.filter(|_| together) {
+                    None => (self.run(&commit), Vec::new()),
+                    Some(question) => match self.ask(&format!("{commit}; {question}")) {
+                        Ok(answer) => (Ok(()), answer),
+                        Err(error) => (Err(error), Vec::new()),
+                    },
+                };
+                let committed = sending.committed(mark, done, self.observer.as_deref());
+                committed.map(|()| answer)
             }
             Found::Failed => {
                 self.run(&savepoint::rollback(mark.depth))?;
                 Err(Error::RolledBack)
             }
-            Found::Over(by) => self.is_over_already("commit", mark, by),
+            Found::Over(by) => {
+                let over = self.is_over_already("commit", mark, by);
+                over.map(|()| Vec::new())
+            }
         }
+    }
+
+    /// As [`commit`](Self::commit), and finds out how far the server had written by then. The
+    /// position costs no round trip, except where the wire is not observed, or a savepoint is
+    /// released.
+    pub(crate) fn commit_with_token(&mut self, mark: Mark) -> Result<Token, Error> {
+        let answer = self.commit_asking(mark, Some(token::ASK))?;
+        match Token::of(&answer) {
+            Some(token) => Ok(token),
+            None => Ok(self.ask_token()),
+        }
+    }
+
+    /// Asks how far the server has written. What was committed stays so if that fails.
+    pub(crate) fn ask_token(&mut self) -> Token {
+        let answer = self.ask(token::ASK);
+        let token = answer.ok().and_then(|answer| Token::of(&answer));
+        token.unwrap_or(Token::UNKNOWN)
+    }
+
+    /// Asks whether the session's server has what `token` stands for, unless that is known.
+    pub(crate) fn reaches(&mut self, token: Token) -> Result<Reach, Error> {
+        match self.connected_to().reaches(token) {
+            Reach::Behind => {
+                let answer = self.ask(self.connected_to().position_question())?;
+                self.connected_to().answered_position(&answer);
+                Ok(self.connected_to().reaches(token))
+            }
+            known => Ok(known),
+        }
+    }
+
+    fn ask(&mut self, question: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+        self.make_ready()?;
+        let answer = self.client_mut().simple_query(question);
+        answer.map_err(|error| self.explain(error))
     }
 
     /// Rolls back the transaction, or rolls back to the savepoint, if it is still the one that was

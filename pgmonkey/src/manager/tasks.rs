@@ -40,6 +40,16 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_database(config: &Config) -> pgmonkey_async::Database = database;
+    /// Returns the cluster for `config`: its writer, which is the async pool, and its readers, from the
+    /// cache if it has them. As [`pgmonkey_async::ConnectionManager::cluster`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().async_cluster(&config).await?;
+    /// println!("{}", cluster.status());
+    /// # Ok(()) }
+    /// ```
+    fn async_cluster(config: &Config) -> pgmonkey_async::Cluster = cluster;
     /// Returns the async connection for the configuration in a file.
     ///
     /// ```no_run

@@ -39,6 +39,16 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn database(config: &Config) -> pgmonkey_sync::Database = database;
+    /// Returns the cluster for `config`: its writer, which is the pool, and its readers, from the cache
+    /// if it has them. As [`pgmonkey_sync::ConnectionManager::cluster`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().cluster(&config)?;
+    /// println!("{}", cluster.status());
+    /// # Ok(()) }
+    /// ```
+    fn cluster(config: &Config) -> pgmonkey_sync::Cluster = cluster;
     /// Returns the connection for the configuration in a file.
     ///
     /// ```no_run

@@ -68,6 +68,7 @@ impl<S, W> PoolState<S, W> {
         let can_help = self.can_help(error, now);
         self.pacing.failed(error, can_help, now);
         let mut todo = Todo::default();
+        self.turn_away(error, &mut todo);
         let waits = error.refuses_login() && self.checkouts.len() > 0;
         if !can_help && !waits {
             let alone = self.checkouts.len() == 0 && self.opening <= 1;
@@ -77,6 +78,21 @@ impl<S, W> PoolState<S, W> {
                 .extend(refused.map(|waiting| (waiting.waiter, error.clone())));
         }
         todo
+    }
+
+    /// Refuses the waiters that have another server to turn to.
+    fn turn_away(&mut self, error: &Error, todo: &mut Todo<S, W>) {
+        let mut at = 0;
+        while let Some(waiting) = self.waiters.get(at) {
+            match waiting.request.turns_away {
+                true => {
+                    let left = self.waiters.remove(at);
+                    let refused = left.map(|waiting| (waiting.waiter, error.clone()));
+                    todo.refuse.extend(refused);
+                }
+                false => at += 1,
+            }
+        }
     }
 
     /// Ends a connect task that may not open a session now and for which no caller waits. Call

@@ -92,6 +92,7 @@ impl World {
             home,
             timeout: Duration::from_secs(u64::from(waits) * 30),
             moved: false,
+            turns_away: self.next_waiter.is_multiple_of(3),
             ticket,
         };
         let waiter = self.next_waiter;
@@ -108,6 +109,7 @@ impl World {
                 return self.todo_if_due();
             }
             Acquired::QueueFull => assert!(waits && !self.state.is_closed()),
+            Acquired::Away(_) => assert!(request.turns_away),
             Acquired::TimedOut => assert!(!waits),
             Acquired::Closed => assert!(self.state.is_closed()),
         }

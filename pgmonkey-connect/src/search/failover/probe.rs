@@ -1,10 +1,10 @@
 //! Asking a host, and the others, by logins.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgmonkey_config::Target;
-use tokio_postgres::error::SqlState;
 
 use super::{AVOIDED, EVERY, Failover, LONGEST_PAUSE, OTHERS_OUT, PRIMARY_OUT, Place};
 use crate::Error;
@@ -32,6 +32,8 @@ pub(crate) enum Scope {
     Only(Box<Suspected>),
     /// At all other addresses, for a probe.
     Beside(Box<Suspected>),
+    /// At one address, for the question how far its standby is.
+    Standby(Box<(Target, Address)>),
 }
 
 /// The place of a suspect, for a search.
@@ -41,6 +43,9 @@ pub(crate) struct Suspected(Place);
 impl Scope {
     /// The one round of a probe.
     pub(crate) fn round(&self) -> Option<&'static [Requirement]> {
+        if matches!(self, Self::Standby(_)) {
+            return Some(&[Requirement::Any]);
+        }
         Some(match self.place()?.requirement {
             Requirement::Any => &[Requirement::Any],
             Requirement::ReadWrite => &[Requirement::ReadWrite],
@@ -52,19 +57,31 @@ impl Scope {
 
     /// Whether this is the search of a probe.
     pub(crate) fn is_probe(&self) -> bool {
-        self.place().is_some()
+        !matches!(self, Self::All)
     }
 
     fn place(&self) -> Option<&Place> {
         match self {
-            Self::All => None,
+            Self::All | Self::Standby(_) => None,
             Self::Only(suspected) | Self::Beside(suspected) => Some(&suspected.0),
+        }
+    }
+
+    /// The address to use without resolving its name, which may give another one by now.
+    pub(crate) fn known_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Standby(asked) => match &asked.1 {
+                Address::Tcp(address) => Some(address.ip()),
+                Address::Unix(..) => None,
+            },
+            _ => None,
         }
     }
 
     pub(crate) fn admits_target(&self, target: &Target) -> bool {
         match self {
             Self::Only(suspected) => suspected.0.target == *target,
+            Self::Standby(asked) => asked.0 == *target,
             _ => true,
         }
     }
@@ -74,6 +91,7 @@ impl Scope {
             Self::All => true,
             Self::Only(suspected) => suspected.0.address == *address,
             Self::Beside(suspected) => suspected.0.address != *address,
+            Self::Standby(asked) => asked.1 == *address,
         }
     }
 }
@@ -98,16 +116,7 @@ impl Verdict {
         };
         match &last.cause {
             ConnectCause::Role(_) => Self::WrongRole,
-            ConnectCause::Io(_)
-            | ConnectCause::Resolve(_)
-            | ConnectCause::Timeout(_)
-            | ConnectCause::Slow { .. } => Self::NoAnswer,
-            ConnectCause::Driver(error) => match error.code() {
-                None => Self::NoAnswer,
-                // It is starting or stopping.
-                Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => Self::NoAnswer,
-                Some(_) => Self::Well,
-            },
+            cause if cause.is_silence() => Self::NoAnswer,
             // A host that refuses a login is there.
             _ => Self::Well,
         }

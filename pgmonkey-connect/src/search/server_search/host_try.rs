@@ -51,11 +51,15 @@ impl HostTry {
         now: Instant,
     ) -> Self {
         let settings = connect_target.settings();
-        let attempts = || plan::attempts(settings, &target, &[], draw);
+        let known = scope.known_address();
+        let attempts = || plan::attempts(settings, &target, known.as_slice(), draw);
         let is_asked = connect_target.asks_provider() || connect_target.rotating().is_some();
         Self {
             attempts: match plan::lookup(&target) {
                 Lookup::Known(_) => Some(connect_target.ordered(scope, attempts()).into()),
+                Lookup::Name(_) if known.is_some() => {
+                    Some(connect_target.ordered(scope, attempts()).into())
+                }
                 Lookup::Name(_) => None,
             },
             deadline: connect_target.deadline_of(scope.is_probe(), now),

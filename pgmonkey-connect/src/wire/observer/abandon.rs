@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 
 use super::{Observer, lock};
+use crate::status::CloseReason;
 
 /// What giving a session up needs.
 #[derive(Debug, Default)]
@@ -13,8 +14,8 @@ pub(super) struct Abandonment {
     is_watched: AtomicBool,
     reader: Mutex<Option<Waker>>,
     reason: OnceLock<String>,
-    /// Whether the session is to end when it is released.
-    is_outdated: AtomicBool,
+    /// Why the session is to end when it is released.
+    outdated: OnceLock<CloseReason>,
     /// Whether its user expects a server that accepts writes.
     expects_writes: AtomicBool,
 }
@@ -56,15 +57,15 @@ impl Observer {
         self.abandonment.reason.get().map(String::as_str)
     }
 
-    /// Has the session end when it is released.
-    pub(crate) fn outdate(&self) {
-        self.abandonment.is_outdated.store(true, Ordering::Relaxed);
+    /// Has the session end when it is released. The first reason counts.
+    pub(crate) fn outdate(&self, reason: CloseReason) {
+        let _ = self.abandonment.outdated.set(reason);
     }
 
-    /// Whether the session is to end when it is released.
+    /// Why the session is to end when it is released. Costs one load.
     #[inline]
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.abandonment.is_outdated.load(Ordering::Relaxed)
+    pub(crate) fn outdated(&self) -> Option<CloseReason> {
+        self.abandonment.outdated.get().copied()
     }
 
     /// Records that the session's user expects a server that accepts writes.

@@ -1,0 +1,329 @@
+//! A writer and its readers.
+
+use std::panic::Location;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use pgmonkey_config::{Config, Readers};
+use pgmonkey_connect::cluster::{self, Next, ReadRules, Reading, Side};
+use pgmonkey_connect::pool::{self, Acquiring, Caller, Home};
+use pgmonkey_connect::standbys::{Reach, ReaderLimits, Standbys};
+use pgmonkey_connect::transaction::Options;
+use pgmonkey_connect::{ClusterStatus, Error, Token};
+
+use crate::client::guard::ClientGuard;
+use crate::client::transaction::Transaction;
+use crate::context;
+use crate::handle::pool::Pool;
+use crate::handle::queries::statements_of_handle;
+use crate::options::HandleOptions;
+
+/// What begins the transaction of a read.
+static READ_ONLY: LazyLock<Options> = LazyLock::new(|| {
+    let mut options = Options::default();
+    options.read_only = Some(true);
+    options
+});
+
+/// A pool at the primary and one at its standbys, as the section `readers` of the file says. Without
+/// that section both are the same pool.
+///
+/// Clones are cheap and share the pools. Nothing is sent to a reader because of its text:
+/// [`read`](Self::read), [`read_after`](Self::read_after) and [`reader`](Self::reader) read there,
+/// everything else uses the writer.
+///
+/// Sessions of readers are spread evenly over the standbys. Each standby is asked once a second, on a
+/// session of its own, how far it is. One that does not answer, or whose data is older than
+/// `max_lag`, is not used until it is back.
+///
+/// ```no_run
+/// use pgmonkey_sync::{Cluster, Config, Error};
+///
+/// fn main() -> Result<(), Error> {
+///     let cluster = Cluster::new(&Config::from_file("pgmonkey.yaml")?)?;
+///     let insert = "INSERT INTO orders DEFAULT VALUES";
+///     let ((), token) = cluster.write_with_token(|tx| tx.execute(insert, &[]).map(drop))?;
+///     let count = "SELECT count(*) FROM orders";
+///     let orders: i64 =
+///         cluster.read_after(token, |tx| Ok(tx.query_one(count, &[])?.get(0)))?;
+///     println!("{orders} orders");
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    writer: Pool,
+    reader: Pool,
+    fallback: bool,
+    wait: Duration,
+}
+
+impl Cluster {
+    /// Opens both pools, which belong to the caller and are not cached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`]. Readers that are away are no error: they are used once they are there.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let writer = Pool::new(config)?;
+        let reader = match &config.readers {
+            Some(readers) => {
+                let options = HandleOptions {
+                    readers: Some(limits(readers)),
+                    ..HandleOptions::default()
+                };
+                Pool::with(&readers.config, options)?
+            }
+            None => writer.clone(),
+        };
+        Ok(Self::of(config, writer, reader))
+    }
+
+    /// Puts the two sides together.
+    pub(crate) fn of(config: &Config, writer: Pool, reader: Pool) -> Self {
+        Self {
+            writer,
+            reader,
+            fallback: config.readers.as_ref().is_none_or(|one| one.fallback),
+            wait: cluster::WAIT,
+        }
+    }
+
+    /// Returns this cluster with another limit of the time that [`read_after`](Self::read_after)
+    /// waits for a reader before it goes to the writer. It is 1 s unless this is called.
+    #[must_use]
+    pub fn wait_for_readers(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
+    /// Returns the pool at the primary.
+    pub fn writer(&self) -> &Pool {
+        &self.writer
+    }
+
+    /// Returns the pool at the standbys. It does not fall back to the writer: while no standby can be
+    /// used, its callers wait as those of any pool whose server is away.
+    pub fn reader(&self) -> &Pool {
+        &self.reader
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.writer
+    }
+
+    /// Runs `f` in a transaction on the writer, as [`Pool::transaction`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`].
+    #[track_caller]
+    pub fn write<T>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.writer.transaction(f)
+    }
+
+    /// As [`write`](Self::write), and returns a token for [`read_after`](Self::read_after). The token
+    /// is part of the answer to `COMMIT` and costs no round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`].
+    #[track_caller]
+    pub fn write_with_token<T>(
+        &self,
+        f: impl FnOnce(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<(T, Token), Error> {
+        let mut transaction = self.writer.begin()?;
+        let value = f(&mut transaction)?;
+        Ok((value, transaction.commit_with_token()?))
+    }
+
+    /// Runs `f` in a `READ ONLY` transaction on a reader, or on the writer while no reader can be
+    /// used and `fallback` is on.
+    ///
+    /// If the session of a reader is lost, or a conflict with recovery cancels a statement, `f` runs
+    /// again on another one: change what it captures, and send messages, after `read` has returned.
+    ///
+    /// ```no_run
+    /// # fn example(cluster: pgmonkey_sync::Cluster) -> Result<(), pgmonkey_sync::Error> {
+    /// let count = "SELECT count(*) FROM orders";
+    /// let orders: i64 = cluster.read(|tx| Ok(tx.query_one(count, &[])?.get(0)))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::transaction`]; the error `25006` if `f` writes.
+    #[track_caller]
+    pub fn read<T>(&self, f: impl FnMut(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
+        self.read_at(Location::caller(), None, f)
+    }
+
+    /// As [`read`](Self::read), on a reader that has what was written before `token` was returned.
+    ///
+    /// Waits for one for at most a second, or the time that
+    /// [`wait_for_readers`](Self::wait_for_readers) set, then reads from the writer, whatever
+    /// `fallback` says. Asks the reader in one round trip, unless its session is known to be far
+    /// enough. A token of another timeline, from before a failover, leads to the writer, and so does
+    /// any token behind a pooler, where a session does not stay at one server.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    #[track_caller]
+    pub fn read_after<T>(
+        &self,
+        token: Token,
+        f: impl FnMut(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.read_at(Location::caller(), Some(token), f)
+    }
+
+    fn read_at<T>(
+        &self,
+        location: &'static Location<'static>,
+        token: Option<Token>,
+        mut f: impl FnMut(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let reader = self.reader.current();
+        let mut reading = Reading::new(self.rules(&reader), token, Instant::now());
+        let mut side = match reader.is_itself(&self.writer.current()) {
+            true => Side::Writer,
+            false => reading.first(),
+        };
+        while side == Side::Reader {
+            let (error, held) = match hold(&reader, location, &mut reading) {
+                Ok(Some(guard)) => match run(guard, &mut f) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => (error, true),
+                },
+                Ok(None) => break,
+                Err(error) => (error, false),
+            };
+            match reading.failed(&error, held) {
+                Some(next) => side = next,
+                None => return Err(error),
+            }
+        }
+        run(self.writer.hold(location)?, f)
+    }
+
+    /// What is known of the reading side now.
+    fn rules(&self, reader: &Pool) -> ReadRules {
+        let shared = reader.shared();
+        let target = &shared.factory.connect_target;
+        let is_usable = target.standbys().is_none_or(|one| one.is_usable());
+        if !is_usable {
+            // They may be watched no longer, if nothing has used them for a while.
+            shared.watch_standbys();
+        }
+        ReadRules {
+            fallback: self.fallback,
+            wait: self.wait,
+            is_usable,
+            keeps_server: target.keeps_server(),
+        }
+    }
+
+    /// Returns the numbers of both sides, and of each standby. Sends nothing.
+    pub fn status(&self) -> ClusterStatus {
+        let reader = self.reader.current();
+        let standbys = reader.shared().factory.connect_target.standbys();
+        let standbys = standbys.map_or_else(Vec::new, |standbys: &Arc<Standbys>| standbys.status());
+        ClusterStatus::new(self.writer.status(), reader.status(), standbys)
+    }
+
+    /// Closes both pools, as [`Pool::close`] does.
+    pub fn close(&self) {
+        self.reader.close();
+        self.writer.close();
+    }
+
+    /// Closes both pools and waits until their sessions are closed, for at most `timeout`. Returns
+    /// whether all are.
+    pub fn close_timeout(&self, timeout: Duration) -> bool {
+        self.close();
+        let began = Instant::now();
+        let reader = self.reader.close_timeout(timeout);
+        let left = timeout.saturating_sub(began.elapsed());
+        self.writer.close_timeout(left) && reader
+    }
+}
+
+statements_of_handle!(Cluster);
+
+/// What the section `readers` says of the use of standbys.
+pub(crate) fn limits(readers: &Readers) -> ReaderLimits {
+    ReaderLimits {
+        max_lag: readers.max_lag,
+    }
+}
+
+/// Acquires a session of a reader for one read; `None` if the writer is to serve it.
+fn hold(
+    reader: &Pool,
+    location: &'static Location<'static>,
+    reading: &mut Reading,
+) -> Result<Option<ClientGuard>, Error> {
+    let mut caller = Caller::new(location, Home::ANYWHERE);
+    caller.turns_away = reading.turns_away();
+    caller.until = reading.until();
+    let Some(token) = reading.token() else {
+        return reader.hold_for(caller).map(Some);
+    };
+    loop {
+        let next = match look(reader, caller, reading, token)? {
+            Some(mut guard) => match guard.session_mut().reaches(token)? {
+                Reach::Reached => return Ok(Some(guard)),
+                reach => reading.found(guard.session().connected_to().address(), reach),
+            },
+            None => reading.found_none(Instant::now()),
+        };
+        match next {
+            Next::Another => {}
+            Next::Pause(pause) => std::thread::sleep(pause),
+            Next::Writer => return Ok(None),
+        }
+    }
+}
+
+/// Acquires a session of a reader that may have replayed the token; `None` if there is no idle one
+/// besides those that were looked at.
+fn look(
+    reader: &Pool,
+    mut caller: Caller,
+    reading: &Reading,
+    token: Token,
+) -> Result<Option<ClientGuard>, Error> {
+    context::check("Cluster::read_after", "pgmonkey_async::Cluster")?;
+    let shared = reader.shared();
+    shared.core.check_origin()?;
+    caller.began = Instant::now();
+    let idle = pool::acquire_idle(shared, &caller, |session| {
+        let connected_to = session.connected_to();
+        reading.may_try(connected_to.address(), connected_to.reaches(token))
+    });
+    match idle {
+        Some(checkout) => {
+            let ready = Acquiring::Ready(checkout);
+            let in_use = shared.acquire_checked(ready, &mut caller)?;
+            Ok(Some(ClientGuard::new(in_use)))
+        }
+        None if reading.is_fresh() => reader.hold_for(caller).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Runs `f` in a transaction that only reads.
+fn run<T>(
+    guard: ClientGuard,
+    mut f: impl FnMut(&mut Transaction) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut transaction = Transaction::begin_with(guard, &READ_ONLY)?;
+    let value = f(&mut transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}

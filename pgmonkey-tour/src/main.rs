@@ -1,10 +1,14 @@
 //! Opens all four connection types from one config file, twice, runs statements on each and prints
 //! the results.
 //!
+//! With `readers` behind the file it shows a writer and its readers instead.
+//!
 //! `cargo xtask demo` runs it; with a server of your own:
 //! `cargo run --package pgmonkey-tour -- pgmonkey.yaml`
 
 #![forbid(unsafe_code)]
+
+mod readers;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,6 +33,12 @@ struct Row {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: tour CONFIG_FILE")?;
     let config = Config::from_file(&path)?;
+    if std::env::args()
+        .nth(2)
+        .is_some_and(|what| what == "readers")
+    {
+        return readers::show(&config);
+    }
     let manager = ConnectionManager::global();
 
     let mut rows = vec![connection(manager, &config)?, pool(manager, &config)?];

@@ -13,6 +13,7 @@ usage: cargo xtask <task> [options]
                                only the checks in which versions differ; --server all runs all
                                tests on the newest version and the battery on the others
   demo [options]               open all four connection types twice and print the result
+  demo --readers               write to a primary, read from its two standbys, and let one be late
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
                                millisecond, contention, handles, homes, observer, roundtrips,
                                pinned, statements, and only if named: instructions (by valgrind);
@@ -53,6 +54,8 @@ pub(crate) enum Task {
     Help,
     Test(Options),
     Demo(Options),
+    /// A primary with two standbys.
+    DemoReaders,
     Bench(Options),
     Ha(Options),
     Standin(Options),
@@ -109,6 +112,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
     let task = match task.as_str() {
         "help" | "--help" | "-h" => Task::Help,
         "test" => Task::Test(rest.with_versions()?),
+        "demo" if rest.readers => rest.with_own_readers()?,
         "demo" => Task::Demo(rest.without_filters()?),
         "bench" => Task::Bench(rest.options()),
         "ha" => Task::Ha(rest.with_own_cluster()?),
@@ -137,6 +141,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> anyhow::Result<Ta
         }
         unknown => bail!("unknown task `{unknown}`"),
     };
+    if rest.readers && task != Task::DemoReaders {
+        bail!("--readers is an option of `demo`");
+    }
     if rest.full && !matches!(task, Task::CiFull { .. }) {
         bail!("--full is an option of `ci`");
     }
@@ -168,6 +175,7 @@ struct Rest {
     everywhere: bool,
     no_test: bool,
     full: bool,
+    readers: bool,
     minutes: Option<String>,
     seconds: Option<u32>,
     words: Vec<String>,
@@ -196,6 +204,7 @@ impl Rest {
                 "--battery" => rest.battery = true,
                 "--no-test" => rest.no_test = true,
                 "--full" => rest.full = true,
+                "--readers" => rest.readers = true,
                 "--minutes" => rest.minutes = Some(minutes(value()?)?),
                 "--seconds" => {
                     let text = value()?;
@@ -263,6 +272,14 @@ impl Rest {
             bail!("`ha` starts its own cluster: leave --postgres and --image out");
         }
         Ok(self.options())
+    }
+
+    fn with_own_readers(&mut self) -> anyhow::Result<Task> {
+        let is_local = matches!(self.postgres, None | Some(Postgres::Auto | Postgres::Local));
+        if !is_local || self.image.is_some() {
+            bail!("`demo --readers` copies a server with its own programs: --postgres local");
+        }
+        self.without_filters().map(|_| Task::DemoReaders)
     }
 
     fn with_local_programs(&mut self) -> anyhow::Result<Options> {
@@ -411,6 +428,8 @@ mod tests {
             "test --battery",
             "test --server 16 --postgres postgres://h/d",
             "demo --server 16",
+            "demo --readers --postgres docker",
+            "test --readers",
             "test --postgres",
             "test --imagine x",
             "tidy --install",

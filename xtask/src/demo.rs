@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Instant;
 
-use pgmonkey_testserver::ScratchDir;
+use pgmonkey_testserver::{Cluster, ScratchDir};
 
 use crate::args::Options;
 use crate::process::{self, cargo};
@@ -48,6 +48,35 @@ pub(crate) fn run(options: &Options, program: &[&str]) -> anyhow::Result<()> {
     drop(servers);
     let took = (started + begin.elapsed()).as_secs_f64();
     eprintln!("removed the server; took {took:.1} s without the build");
+    Ok(())
+}
+
+/// Shows a writer and its readers, on a primary with two standbys.
+pub(crate) fn run_readers() -> anyhow::Result<()> {
+    eprintln!("starting a primary and two standbys");
+    let primary = Cluster::builder().start()?;
+    let standbys = [primary.standby()?, primary.standby()?];
+    let [one, other] = standbys.each_ref().map(|one| one.port());
+    let scratch = ScratchDir::new()?;
+    let file = scratch.path().join("pgmonkey.yaml");
+    let host = primary.host();
+    let readers = format!(
+        "readers:\n  connection_settings: {{ host: '{host},{host}', port: '{one},{other}' }}\n  \
+         max_lag: 2s\n"
+    );
+    let text =
+        primary.endpoint().config_yaml("pool") + "pool_settings: { min_size: 4 }\n" + &readers;
+    fs::write(&file, text)?;
+    process::run(cargo(&["build"]).args(TOUR))?;
+    process::run(
+        cargo(&["run", "--quiet"])
+            .args(TOUR)
+            .arg("--")
+            .arg(&file)
+            .arg("readers"),
+    )?;
+    drop((standbys, primary));
+    eprintln!("removed the servers");
     Ok(())
 }
 

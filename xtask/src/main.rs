@@ -64,6 +64,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             Ok(())
         }
         Task::Demo(options) => demo::run(&options, &demo::TOUR),
+        Task::DemoReaders => demo::run_readers(),
         Task::Bench(options) if options.filters.first().is_some_and(|name| name == "weight") => {
             weight::run(&options.filters[1..])
         }
@@ -91,7 +92,7 @@ fn check(task: Task) -> anyhow::Result<()> {
         Task::CiFull { options, seconds } => ci::run_full(options, seconds),
         Task::Tidy => tidy::run(),
         Task::Docs { install } => docs::run(install),
-        Task::Help | Task::Demo(_) | Task::Bench(_) | Task::Standin(_) => {
+        Task::Help | Task::Demo(_) | Task::DemoReaders | Task::Bench(_) | Task::Standin(_) => {
             unreachable!("a task of users")
         }
     }

@@ -62,8 +62,10 @@ pub struct Standbys {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// The name of the pool.
+    name: Arc<str>,
     standbys: Vec<Standby>,
     /// Whether the driver crate carries out steps.
     runs: bool,
@@ -105,7 +107,7 @@ impl Standbys {
     pub(crate) fn new(config: &Config, max_lag: Option<Duration>, name: &Arc<str>) -> Arc<Self> {
         let settings = &config.connection_settings;
         let targets = settings.targets();
-        let mut state = State::default();
+        let mut state = State::of(name);
         for target in &targets {
             if let Lookup::Known(address) = plan::lookup(target) {
                 state.standby(target, &address);
@@ -270,11 +272,25 @@ impl Standbys {
 }
 
 impl State {
+    fn of(name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            standbys: Vec::new(),
+            runs: false,
+            round: 0,
+            next_round: None,
+            resolve_at: None,
+            seen_at: None,
+            turns: 0,
+        }
+    }
+
     /// The entry of a standby, which is made if there is none.
     fn standby(&mut self, target: &Target, address: &Address) -> &mut Standby {
         let is_it = |one: &Standby| one.address == *address && one.target == *target;
         let at = self.standbys.iter().position(is_it).unwrap_or_else(|| {
-            self.standbys.push(Standby::new(target, address));
+            let standby = Standby::new(&self.name, target, address);
+            self.standbys.push(standby);
             self.standbys.len() - 1
         });
         &mut self.standbys[at]

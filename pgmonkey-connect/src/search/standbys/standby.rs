@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::lag::Lag;
 use crate::attempt::Address;
 use crate::status::{CloseReason, StandbyStatus};
+use crate::telemetry::metrics::StandbyMetrics;
 use crate::wire::{Observer, WireState};
 
 /// Whether a server is used.
@@ -55,11 +56,12 @@ pub(super) struct Standby {
     /// The requests that its sessions had sent when they were last looked at.
     requests: u32,
     history: Lag,
+    metrics: StandbyMetrics,
     sessions: Vec<Weak<Observer>>,
 }
 
 impl Standby {
-    pub(super) fn new(target: &Target, address: &Address) -> Self {
+    pub(super) fn new(pool: &str, target: &Target, address: &Address) -> Self {
         Self {
             target: target.clone(),
             address: address.clone(),
@@ -73,6 +75,7 @@ impl Standby {
             used_at: None,
             requests: 0,
             history: Lag::default(),
+            metrics: StandbyMetrics::new(pool, target),
             sessions: Vec::new(),
         }
     }
@@ -114,6 +117,7 @@ impl Standby {
     ) -> (Standing, bool) {
         self.lag = self.history.of(answer, now);
         self.answered_at = Some(now);
+        self.metrics.asked(self.lag);
         let is_late = |most: Duration| self.lag.is_none_or(|lag| lag > most);
         let standing = match max_lag.is_some_and(is_late) {
             true => Standing::Lagging(self.lag),
@@ -140,6 +144,7 @@ impl Standby {
             }
         }
         let is_out = standing.is_out();
+        self.metrics.is_used(!is_out);
         self.standing = standing;
         changed && (is_out || !was_unknown)
     }

@@ -102,6 +102,17 @@ pub(super) const CLOSED: Definition = count(
     "{connection}",
     "sessions closed, by reason",
 );
+pub(super) const STANDBY_LAG: Definition = histogram(
+    "pgmonkey.standby.lag",
+    "s",
+    "how old the data of a standby is, each time that it is asked",
+    SECONDS,
+);
+pub(super) const STANDBY_USED: Definition = count(
+    "pgmonkey.standby.used",
+    "{server}",
+    "standbys that are read from",
+);
 pub(super) const OPERATION_DURATION: Definition = histogram(
     "db.client.operation.duration",
     "s",

@@ -9,5 +9,7 @@ mod definitions;
 mod instrument;
 pub mod operations;
 mod pool;
+mod standby;
 
 pub(crate) use pool::Metrics;
+pub(crate) use standby::StandbyMetrics;

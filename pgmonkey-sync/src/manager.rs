@@ -217,8 +217,9 @@ impl ConnectionManager {
         listed.into_iter().map(|(_, entry)| entry).collect()
     }
 
-    /// Removes the handles of `config`, a connection and a pool, from the cache, and returns how many
-    /// there were. A handle that the program holds goes on, without a successor; any other is closed.
+    /// Removes the handles of `config`, a connection, a pool and the pool of its `readers`, from the
+    /// cache, and returns how many there were. A handle that the program holds goes on, without a
+    /// successor; any other is closed.
     ///
     /// ```no_run
     /// # fn example(config: pgmonkey_sync::Config) {
@@ -228,7 +229,12 @@ impl ConnectionManager {
     /// ```
     pub fn remove(&self, config: &Config) -> usize {
         let types = [ConnectionType::Normal, ConnectionType::Pool];
-        let keys = types.map(|connection_type| self.key(config, connection_type));
+        let own = types.map(|connection_type| self.key(config, connection_type));
+        let readers = config.readers.as_ref().map(|readers| {
+            let manager = self.reading(readers);
+            manager.key(&readers.config, types[1])
+        });
+        let keys: Vec<_> = own.into_iter().chain(readers).collect();
         self.handles
             .get()
             .remove(|key| keys.contains(key), |_| true)

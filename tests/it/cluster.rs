@@ -185,6 +185,8 @@ twin! {
         // The same servers, by a configuration that is not a cluster's.
         let plain = go!(manager.pool(&config.readers.as_ref().expect("readers").config))?;
         assert!(!plain.is_same(one.reader()));
+        assert_eq!(manager.remove(&config), 2);
+        assert_eq!(manager.cache_info().len(), 1);
         Ok(())
     }
 }

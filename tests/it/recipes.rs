@@ -5,6 +5,7 @@ use pgmonkey_tests::kitchen::{Kitchen, said};
 
 mod observed;
 mod pages;
+mod readers;
 mod readme;
 mod rolled_back;
 mod shared_pool;

@@ -144,20 +144,30 @@ pub fn said(output: &Output) -> String {
 
 /// The status and body of one response.
 pub fn ask(address: &str, method: &str, path: &str) -> Result<(u16, String), std::io::Error> {
+    let (head, text) = ask_with(address, method, path, "")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.unwrap_or_default(), text))
+}
+
+/// The head and body of the response to a request with further header lines, each with its line end.
+pub fn ask_with(
+    address: &str,
+    method: &str,
+    path: &str,
+    lines: &str,
+) -> Result<(String, String), std::io::Error> {
     let mut stream = TcpStream::connect(address)?;
     let length = if method == "POST" {
         "Content-Length: 0\r\n"
     } else {
         ""
     };
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: here\r\n{length}Connection: close\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: here\r\n{length}{lines}Connection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let text = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, text)| text.to_owned());
-    Ok((status.unwrap_or_default(), text.unwrap_or_default()))
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok((head.to_owned(), text.to_owned()))
 }

@@ -125,7 +125,7 @@ macro_rules! statements_of_handle {
             /// SELECT, INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE and must not name a
             /// function that changes the session (`set_config`, advisory locks, …). The pool cannot
             /// see what user-defined functions do: call those that change the session through
-            /// [`acquire`](Self::acquire). A long statement delays the statements behind it.
+            /// [`acquire`](crate::Pool::acquire). A long statement delays the statements behind it.
         }
     };
 }

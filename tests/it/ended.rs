@@ -251,7 +251,9 @@ twin! {
             return Ok(());
         }
         let pool = go!(driver::Pool::new(&on.config(&setting("transaction_timeout", "100ms"))))?;
-        let transaction = go!(pool.begin())?;
+        let mut transaction = go!(pool.begin())?;
+        // A task's BEGIN goes with the first statement.
+        go!(transaction.execute("SELECT 1", &[]))?;
         on.until("it ends", || on.sessions() == 0);
         let error = go!(transaction.commit()).expect_err("too late");
         says(&error, "25P04", "due to transaction timeout");

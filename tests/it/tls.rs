@@ -10,7 +10,7 @@ use std::process::Command;
 use pgmonkey::{Report, aio, sync};
 use pgmonkey_tests::{Outcome, load};
 use pgmonkey_testserver::{
-    Certificates, Cluster, Endpoint, Kind, ScratchDir, TlsFront, plain_or_start,
+    Binaries, Certificates, Cluster, Endpoint, Kind, ScratchDir, TlsFront, plain_or_start,
 };
 
 const MODES: [&str; 6] = [
@@ -295,10 +295,21 @@ impl Bench {
     }
 }
 
+/// The psql to compare with: the server's own, or a later one if that is too old for the
+/// comparisons. Before 15 it passes over files in `HOME`, and does not match addresses in
+/// certificates.
 pub(crate) fn psql(cluster: &Cluster) -> Option<PathBuf> {
-    let beside = cluster.binaries().dir().join("psql");
-    let found = beside.is_file().then_some(beside);
-    found.or_else(|| {
+    let of = |binaries: &Binaries| Some(binaries.dir().join("psql")).filter(|path| path.is_file());
+    let own = cluster.binaries();
+    let later = || {
+        let mut later = (15..=18).rev().filter_map(Binaries::installed);
+        later.find_map(|binaries| of(&binaries))
+    };
+    let newer = match own.major().is_some_and(|major| major < 15) {
+        true => later(),
+        false => None,
+    };
+    newer.or_else(|| of(own)).or_else(|| {
         let paths = std::env::var_os("PATH")?;
         std::env::split_paths(&paths)
             .map(|dir| dir.join("psql"))

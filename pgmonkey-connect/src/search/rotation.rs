@@ -91,11 +91,6 @@ impl RotatingSecret {
         }
     }
 
-    /// Records the server's error for a refused login.
-    pub(crate) fn note(&self, error: &Arc<tokio_postgres::Error>) {
-        *lock(&self.0.refusal) = Some(Arc::clone(error));
-    }
-
     /// Why the last login was refused, if one was.
     pub(crate) fn refusal(&self) -> Option<ConnectCause> {
         let error = lock(&self.0.refusal).clone()?;
@@ -154,9 +149,11 @@ impl Login {
         self.shared.state().accepted(&self.secret);
     }
 
-    /// The server refused the secret.
-    pub(crate) fn refused(mut self, now: Instant) {
+    /// The server refused the secret with this error.
+    pub(crate) fn refused(mut self, error: &Arc<tokio_postgres::Error>, now: Instant) {
         self.is_over = true;
+        // First: a login at the same time that finds no other secret to try reports this error.
+        *lock(&self.shared.refusal) = Some(Arc::clone(error));
         self.shared.state().refused(&self.secret, self.wanted, now);
     }
 }

@@ -260,7 +260,7 @@ impl<'a> ServerSearch<'a> {
         cause: &ConnectCause,
         now: Instant,
     ) -> bool {
-        let (Some(rotating), Some(host)) = (self.connect_target.rotating(), &mut self.host) else {
+        let (Some(_), Some(host)) = (self.connect_target.rotating(), &mut self.host) else {
             return false;
         };
         if attempt.connector.observer().is_authenticated()
@@ -268,7 +268,7 @@ impl<'a> ServerSearch<'a> {
         {
             login.accepted();
         }
-        host.refuse(rotating, &attempt.attempt, cause, now)
+        host.refuse(&attempt.attempt, cause, now)
     }
 
     /// Whether the other kind of encryption at the same address is tried next; removes it from the

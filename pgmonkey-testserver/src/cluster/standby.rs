@@ -12,6 +12,7 @@ use crate::cleanup::{Watchdog, signal};
 use crate::endpoint::Endpoint;
 
 const PROMOTION_LIMIT: Duration = Duration::from_secs(30);
+const STREAMING_LIMIT: Duration = Duration::from_secs(30);
 
 impl Cluster {
     /// Creates a streaming standby of this running server: same user, password and databases, but
@@ -20,7 +21,7 @@ impl Cluster {
     /// # Errors
     ///
     /// When the server is not running, has no `pg_basebackup` beside it, or the standby does not
-    /// start.
+    /// start and stream within 30 seconds.
     pub fn standby(&self) -> anyhow::Result<Self> {
         let root = new_root(&self.account)?;
         let watchdog = Watchdog::start(TEAR_DOWN, [root.as_os_str()])?;
@@ -39,7 +40,27 @@ impl Cluster {
         };
         self.copy_to(&standby)?;
         standby.set("unix_socket_directories", &standby.root.to_string_lossy())?;
-        standby.start_on_any_port()
+        let before = self.streaming()?;
+        let standby = standby.start_on_any_port()?;
+        // A primary that stops before it knows the standby keeps its last transactions to itself.
+        let deadline = Instant::now() + STREAMING_LIMIT;
+        while self.streaming()? <= before {
+            ensure!(
+                Instant::now() < deadline,
+                "the standby did not stream within {STREAMING_LIMIT:?}"
+            );
+            std::thread::sleep(POLL);
+        }
+        Ok(standby)
+    }
+
+    /// How many standbys follow this server.
+    fn streaming(&self) -> anyhow::Result<u32> {
+        let count = self.psql(
+            "SELECT count(*) FROM pg_stat_replication \
+             WHERE state = 'streaming' AND application_name = 'walreceiver'",
+        )?;
+        count.parse().context("a number of standbys")
     }
 
     /// Promotes a standby to primary and waits until it accepts writes. Its sessions stay open.

@@ -89,13 +89,29 @@ impl Rig {
         self.a.stop(StopMode::Fast)?;
         let all = format!("{own}, {}", USUAL_SOCKETS.join(", "));
         self.a.set("unix_socket_directories", &all)?;
-        if self.a.start_again().is_ok() {
+        let is_there = self.a.start_again().is_ok();
+        if is_there && self.psql_has_usual_sockets()? {
             return Ok(true);
+        }
+        if is_there {
+            eprintln!("SKIPPED, the usual sockets: this psql was built for another directory");
+            return Ok(false);
         }
         eprintln!("SKIPPED, no session over the usual sockets: the server may not listen there");
         self.a.set("unix_socket_directories", &own)?;
         self.a.start_again()?;
         Ok(false)
+    }
+
+    /// Whether psql looks for sockets where the rows expect it to: without a server there, it says
+    /// where it looked.
+    fn psql_has_usual_sockets(&self) -> anyhow::Result<bool> {
+        let output = Command::new(&self.psql)
+            .args(["-X", "-w", "-p", "1"])
+            .env_clear()
+            .output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        Ok(error.contains(&format!("\"{}/.s.PGSQL.1\"", USUAL_SOCKETS[0])))
     }
 
     /// Runs the rows, prints them as a table (`=` repeats the column before), and panics with those

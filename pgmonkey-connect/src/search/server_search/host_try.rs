@@ -121,21 +121,14 @@ impl HostTry {
 
     /// Records that the server refused the password of `attempt`, which is repeated if there is
     /// another password; false if the password does not rotate.
-    pub(super) fn refuse(
-        &mut self,
-        rotating: &RotatingSecret,
-        attempt: &Attempt,
-        cause: &ConnectCause,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn refuse(&mut self, attempt: &Attempt, cause: &ConnectCause, now: Instant) -> bool {
         let (Some(error), Some(login)) = (
             cause.as_refusal(),
             self.login.take_if(|_| cause.as_refusal().is_some()),
         ) else {
             return false;
         };
-        login.refused(now);
-        rotating.note(error);
+        login.refused(error, now);
         self.password = None;
         if let Some(attempts) = &mut self.attempts {
             attempts.push_front(attempt.clone());

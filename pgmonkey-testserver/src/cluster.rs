@@ -290,6 +290,10 @@ impl Cluster {
     fn command(&self, program: &str) -> Command {
         let mut command = self.account.command(&self.binaries.program(program));
         command.current_dir(&self.root);
+        // A walreceiver would take the system's libpq, which may be older than the server.
+        if let Some(libraries) = self.binaries.own_libpq() {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
         command
     }
 

@@ -89,6 +89,13 @@ impl Binaries {
         &self.dir
     }
 
+    /// The directory of the libpq that came with them; none for those of a distribution, whose libpq
+    /// is the system's.
+    pub(crate) fn own_libpq(&self) -> Option<PathBuf> {
+        let libraries = self.dir.parent()?.join("lib");
+        libraries.join("libpq.so.5").is_file().then_some(libraries)
+    }
+
     /// Returns the output of `postgres --version`, for example `postgres (PostgreSQL) 17.2`.
     ///
     /// # Errors

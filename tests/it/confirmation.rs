@@ -295,8 +295,10 @@ impl Crashing {
                 true => self.cluster.pid().expect("it runs"),
                 false => {
                     let other = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
-                    let pid = self.cluster.psql(other).expect("it runs");
-                    pid.trim().parse().expect("a number")
+                    // It may still be starting anew after the crash before.
+                    let pid = || self.cluster.psql(other).ok()?.trim().parse().ok();
+                    self.on.until("it runs", || pid().is_some());
+                    pid().expect("it runs")
                 }
             };
             let crashed = Arc::new(AtomicBool::new(false));

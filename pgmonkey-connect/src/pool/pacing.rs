@@ -89,12 +89,16 @@ impl Pacing {
         self.background = Some(now + LONGEST);
     }
 
-    /// The pool fell asleep: how long the server was away, or how often it failed, says nothing
-    /// about the time when it wakes. That the server refused the login for good still does.
+    /// The pool fell asleep: how long the server was away, how often it failed, and how soon its
+    /// sessions ended say nothing about the time when it wakes. That the server refused the login
+    /// for good still does.
     pub(super) fn slept(&mut self) {
-        match self.is_refused {
-            true => self.away_since = None,
-            false => *self = Self::default(),
+        let before = std::mem::take(self);
+        if before.is_refused {
+            self.is_refused = true;
+            self.failures = before.failures;
+            self.background = before.background;
+            self.last_error = before.last_error;
         }
     }
 

@@ -69,6 +69,32 @@ fn the_last_use_is_known_exactly_or_as_of_the_look_that_noticed_it() {
 }
 
 #[test]
+fn pauses_from_before_a_sleep_turn_no_caller_away() {
+    let mut world = World::new(0, 2, 2, 0);
+    for _ in 0..2 {
+        world.acquire(Home::ANYWHERE, true, None);
+        world.step(0);
+    }
+    // One session ends right after its login, which costs a pause; the other is refused for good.
+    world.happen(Event::Connected(0));
+    world.happen(Event::End(0, true));
+    world.happen(Event::Failed(0, false));
+    world.step(0);
+    assert!(world.openings.is_empty() && world.held.is_empty());
+    world.happen(Event::Sleep);
+    assert!(world.state.is_asleep());
+    let away = Request {
+        turns_away: true,
+        ..request(Home::ANYWHERE, world.now)
+    };
+    assert!(matches!(
+        world.state.acquire(away, || 9),
+        Acquired::Queued(_)
+    ));
+    assert_eq!(world.state.todo(world.now).open, 1, "it is woken");
+}
+
+#[test]
 fn a_pool_that_wakes_fills_up_again_and_has_one_maintenance() {
     let mut world = World::new(2, 3, 3, 0);
     world.happen(Event::Tick(false));

@@ -92,7 +92,7 @@ impl World {
             home,
             timeout: Duration::from_secs(u64::from(waits) * 30),
             moved: false,
-            turns_away: self.next_waiter.is_multiple_of(3),
+            turns_away: self.turns_away(),
             ticket,
         };
         let waiter = self.next_waiter;
@@ -114,6 +114,11 @@ impl World {
             Acquired::Closed => assert!(self.state.is_closed()),
         }
         self.todo();
+    }
+
+    /// Whether the next caller has another server to turn to.
+    fn turns_away(&self) -> bool {
+        self.next_waiter.is_multiple_of(3)
     }
 
     fn settle_released(&mut self, put: Released<Session, u32>) {

@@ -41,10 +41,13 @@ impl World {
         self.tick(false);
         assert!(self.openings.is_empty() && self.live.is_empty());
         assert_eq!(self.state.status().opened, opened, "it opens nothing");
+        // A connect task from before may have failed in the meantime, which turns away a caller that
+        // can turn to another server. Any other caller wakes the pool.
+        self.next_waiter += u32::from(self.turns_away());
         self.acquire(self.homes[0], true, None);
         assert!(
             !self.openings.is_empty(),
-            "no connect task for who wakes it"
+            "the caller that wakes it has no connect task"
         );
         self.settle();
         self.happen(Event::Tick(false));

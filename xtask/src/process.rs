@@ -1,5 +1,6 @@
 //! Runs other programs, and stops them when this one is stopped.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -118,7 +119,21 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     // Set by cargo itself, so the same cargo is used again.
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if of_this_package(&name) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+/// Whether cargo set this variable to describe the package that it runs, which is xtask. Build scripts
+/// that read one, such as ring's, would run again, with everything that depends on them, whenever
+/// cargo is used with xtask and without in turn.
+fn of_this_package(variable: &OsStr) -> bool {
+    let described = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CFG_"];
+    let name = variable.to_string_lossy();
+    described.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The workspace's root.
@@ -244,6 +259,27 @@ mod tests {
     fn a_program_ended_by_a_signal_is_reported_as_a_shell_does() {
         let error = run(Command::new("sh").args(["-c", "kill -s KILL $$"])).unwrap_err();
         assert_eq!(exit_code(&error), ExitCode::from(137));
+    }
+
+    #[test]
+    fn another_cargo_does_not_take_its_package_for_xtask() {
+        let described = ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"];
+        assert!(described.iter().all(|name| of_this_package(name.as_ref())));
+        // The tests run under cargo, which sets them.
+        let command = cargo(&["--version"]);
+        let removed: Vec<_> = command
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .collect();
+        assert!(removed.len() >= described.len(), "{removed:?}");
+        for kept in [
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_JOBS",
+            "CARGO",
+        ] {
+            assert!(!of_this_package(kept.as_ref()), "{kept}");
+        }
     }
 
     #[test]

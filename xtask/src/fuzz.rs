@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: runs each fuzz target for some time, from its kept corpus.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -30,7 +30,7 @@ const SHOWN: usize = 60;
 pub(crate) fn run(seconds: u32, targets: &[String], install: bool) -> anyhow::Result<()> {
     let chosen = chosen(targets)?;
     find_cargo_fuzz(install)?;
-    let build = target_dir().join("fuzz");
+    let build = process::target_dir().join("fuzz");
     // Without a sanitizer a stable compiler is enough, and the fuzzed code has no unsafe code.
     let mut command = cargo(&["fuzz", "build", "--sanitizer", "none", "--target-dir"]);
     process::run(command.arg(&build)).context("cannot build the fuzz targets")?;
@@ -69,7 +69,7 @@ fn chosen(targets: &[String]) -> anyhow::Result<Vec<&'static str>> {
 /// New inputs go to the target directory; a finding goes to `fuzz/artifacts`.
 fn fuzz(programs: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
     let folder = process::root().join("fuzz");
-    let found = target_dir().join("fuzz-corpus").join(target);
+    let found = process::target_dir().join("fuzz-corpus").join(target);
     let artifacts = folder.join("artifacts").join(target);
     for folder in [&found, &artifacts] {
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
@@ -113,11 +113,6 @@ fn find_cargo_fuzz(install: bool) -> anyhow::Result<()> {
         "cargo-fuzz",
     ]))
     .context("cannot install cargo-fuzz")
-}
-
-fn target_dir() -> PathBuf {
-    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    process::root().join(set.unwrap_or_else(|| "target".into()))
 }
 
 /// The host triple, after which cargo-fuzz names its output directory.

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
+#[cfg(feature = "checks")]
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -141,6 +143,13 @@ pub(crate) fn root() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent()
         .expect("this crate is a folder of the workspace")
+}
+
+/// Where cargo puts what it builds.
+#[cfg(feature = "checks")]
+pub(crate) fn target_dir() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    root().join(set.unwrap_or_else(|| "target".into()))
 }
 
 /// The exit code: that of the program that failed, as a shell would report it.

@@ -1,22 +1,19 @@
 //! `cargo xtask soak`: moves money under faults, on a server of its own.
 
+use std::process::Command;
+
 use crate::args::Options;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::servers::local_programs;
+use crate::test;
 
 /// Fails if a guarantee was broken.
 pub(crate) fn run(options: &Options, minutes: &str) -> anyhow::Result<()> {
     local_programs(options)?;
-    let program = [
-        "--package",
-        "pgmonkey-tests",
-        "--bin",
-        "soak",
-        "--all-features",
-    ];
+    let program = test::program("soak")?;
     process::run(
-        cargo(&["run", "--quiet"])
-            .args(program)
-            .args(["--", minutes]),
+        Command::new(program)
+            .arg(minutes)
+            .current_dir(process::root()),
     )
 }

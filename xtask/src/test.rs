@@ -1,6 +1,9 @@
 //! `cargo xtask test`: the workspace's tests against real servers.
 
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::args::Options;
 use crate::install;
@@ -27,6 +30,10 @@ const TOGETHER: usize = 20;
 /// In CI, a test that fails once runs again: the summary lists it as flaky, and a fault that shows
 /// every time stays red. On a developer's machine the first failure counts.
 const RETRIES: [&str; 2] = ["--retries", "1"];
+
+/// How many tests run at the same time for each core: most tests mostly wait, for servers that start
+/// and stop, for locks, and for limits to pass.
+const PER_CORE: usize = 2;
 
 /// Runs tests, then doctests, both even if the first fail; the servers are always removed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -65,6 +72,10 @@ pub(crate) fn runner(packages: &[&str], targets: &[&str]) -> Command {
         command.arg(format!("--tool-config-file=xtask:{}", limits.display()));
         // A filter may match doctests only.
         command.arg("--no-tests=pass");
+        if std::env::var_os("NEXTEST_TEST_THREADS").is_none() {
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
+            command.arg(format!("--test-threads={}", PER_CORE * cores));
+        }
         if std::env::var_os("CI").is_some() {
             command.args(RETRIES);
         }
@@ -73,6 +84,19 @@ pub(crate) fn runner(packages: &[&str], targets: &[&str]) -> Command {
     let mut command = cargo(&["test"]);
     command.args(packages).arg("--no-fail-fast").args(targets);
     command
+}
+
+/// Builds a program of the tests and returns its path.
+///
+/// It is built as the tests are, so that nothing is built twice: with one of them, because only then
+/// do dependencies have the features that tests ask for.
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let mut command = cargo(&["build", "--quiet", "--all-features"]);
+    command
+        .args(TESTED)
+        .args(["--test", "parallel", "--bin", name]);
+    process::run(&mut command)?;
+    Ok(process::target_dir().join("debug").join(name))
 }
 
 /// Runs the tests that share a pool concurrently in one process, as plain `cargo test` does.

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::args::Options;
-use crate::{fuzz, ha, matrix};
+use crate::{fuzz, ha, matrix, soak};
 
 /// The versions of PostgreSQL that the other checks do not run on.
 const VERSIONS: [u32; 4] = [14, 16, 17, 18];
+
+/// How long the soak test runs, as in its option.
+const SOAK_MINUTES: &str = "10";
 
 /// Runs all of it, also after a failure, and prints one table.
 pub(crate) fn run(options: Options, seconds: u32) -> anyhow::Result<()> {
@@ -28,6 +31,9 @@ pub(crate) fn run(options: Options, seconds: u32) -> anyhow::Result<()> {
         }),
         Row::of(&format!("fuzzing, {seconds} s a target"), || {
             fuzz::run(seconds, &[], cluster.install)
+        }),
+        Row::of(&format!("soak test, {SOAK_MINUTES} min"), || {
+            soak::run(&cluster, SOAK_MINUTES)
         }),
     ];
     println!("{}", table(&rows));

@@ -1,6 +1,7 @@
 //! `confirm_commit`: another session finds out whether a transaction was committed whose `COMMIT`
 //! was not answered.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -295,10 +296,14 @@ impl Crashing {
                 true => self.cluster.pid().expect("it runs"),
                 false => {
                     let other = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+                    let pid = Cell::new(None::<u32>);
                     // It may still be starting anew after the crash before.
-                    let pid = || self.cluster.psql(other).ok()?.trim().parse().ok();
-                    self.on.until("it runs", || pid().is_some());
-                    pid().expect("it runs")
+                    self.on.until("it runs", || {
+                        let found = self.cluster.psql(other).ok();
+                        pid.set(found.and_then(|pid| pid.parse().ok()));
+                        pid.get().is_some()
+                    });
+                    pid.get().expect("it runs")
                 }
             };
             let crashed = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,6 @@
 //! What a handler can query of an error, and the error's text. Over TCP.
 
-use pgmonkey::{Error, ErrorKind};
+use pgmonkey::{Config, Error, ErrorKind};
 use pgmonkey_tests::{Fixture, twin};
 
 /// Tables with a constraint of each kind.
@@ -83,6 +83,30 @@ twin! {
         let other = other.expect_err("it was raised");
         assert!(!other.is_conflict() && !other.is_transient(), "{other}");
         assert!(!Error::NoRow.is_conflict());
+        Ok(())
+    }
+}
+
+// The drivers accept no more than 100,000, and would only say that the message is invalid.
+twin! {
+    fn a_key_of_too_many_iterations_is_named(on, driver, go, work) {
+        let key = format!("{}=", "A".repeat(43));
+        on.run(&format!(
+            "CREATE ROLE {} LOGIN PASSWORD 'SCRAM-SHA-256$150000:c2FsdHNhbHRzYWx0${key}:{key}'",
+            on.name
+        ));
+        let mut settings = on.config("").to_settings();
+        settings.connection_settings.user = Some(on.name.clone());
+        let error = match go!(driver::Pool::new(&Config::new(settings)?)) {
+            Ok(_) => panic!("the drivers accept it by now"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+        let text = error.to_string();
+        for part in ["150000 iterations", "at most 100000", "set scram_iterations to"] {
+            assert!(text.contains(part), "{text}");
+        }
+        on.run(&format!("DROP ROLE {}", on.name));
         Ok(())
     }
 }

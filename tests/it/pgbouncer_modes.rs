@@ -31,14 +31,18 @@ fn command(console: &Endpoint, text: &str) {
     ran.expect("the administrator may");
 }
 
-/// How many clients wait for a server session.
-fn waiting(client: &mut postgres::Client) -> u32 {
-    let pools = client.simple_query("SHOW POOLS").expect("it answers");
-    let waiting = pools.iter().filter_map(|message| match message {
-        postgres::SimpleQueryMessage::Row(row) => row.get("cl_waiting")?.parse::<u32>().ok(),
+/// The sum of these columns, over all pools of the pooler.
+fn shown(console: &mut postgres::Client, columns: &[&str]) -> u32 {
+    let pools = console.simple_query("SHOW POOLS").expect("it answers");
+    let numbers = pools.iter().filter_map(|message| match message {
+        postgres::SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    waiting.sum()
+    let numbers = numbers.flat_map(|row| columns.iter().map(|column| row.get(*column)));
+    numbers
+        .flatten()
+        .filter_map(|number| number.parse::<u32>().ok())
+        .sum()
 }
 
 fn over_tls(pooler: &Pgbouncer, root: &str, kind: &str, mode: &str) -> Config {
@@ -158,7 +162,7 @@ fn pause(cluster: &Cluster, pooler: &Endpoint, load: &Tally) {
             .simple_query("PAUSE")
             .expect("the administrator may");
         let end = Instant::now() + LONG;
-        while waiting(&mut console) < 4 {
+        while shown(&mut console, &["cl_waiting"]) < 4 {
             assert!(Instant::now() < end, "they do not wait");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -170,9 +174,27 @@ fn pause(cluster: &Cluster, pooler: &Endpoint, load: &Tally) {
     load.goes_on();
 }
 
+/// PgBouncer opens them all, and then no more.
+const SERVER_SESSIONS: u32 = 5;
+const SETTLED: [(&str, &str); 2] = [("default_pool_size", "5"), ("min_pool_size", "5")];
+
+/// Waits until no login at the server is under way. One that `RECONNECT` interrupts counts for
+/// PgBouncer as a login that failed: it refuses its clients for `server_login_retry`.
+fn settle(on: &Fixture, console: &Endpoint) {
+    let mut console =
+        postgres::Client::connect(&console.url(), postgres::NoTls).expect("it answers");
+    let end = Instant::now() + LONG;
+    let ready = ["sv_active", "sv_idle", "sv_used", "sv_tested"];
+    while shown(&mut console, &ready) < SERVER_SESSIONS {
+        assert!(Instant::now() < end, "{} sessions", on.sessions());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// `RECONNECT` replaces each server session when it is free.
 fn reconnect(on: &Fixture, console: &Endpoint, load: &Tally) {
     load.goes_on();
+    settle(on, console);
     let now = on.number(
         "SELECT (extract(epoch FROM clock_timestamp()) * 1e6)::int8",
         &[],
@@ -232,7 +254,7 @@ async fn a_pause_for_a_restart_costs_no_task_an_error() -> Outcome {
 #[test]
 fn a_reconnect_costs_no_thread_an_error() -> Outcome {
     let on = Fixture::new();
-    let Some(pooler) = in_front(on.server(), &[]) else {
+    let Some(pooler) = in_front(on.server(), &SETTLED) else {
         return Ok(());
     };
     let pool = sync::Pool::new(&loaded(&on, &pooler))?;
@@ -246,7 +268,7 @@ fn a_reconnect_costs_no_thread_an_error() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reconnect_costs_no_task_an_error() -> Outcome {
     let on = Arc::new(Fixture::new());
-    let Some(pooler) = in_front(on.server(), &[]) else {
+    let Some(pooler) = in_front(on.server(), &SETTLED) else {
         return Ok(());
     };
     let pool = aio::Pool::new(&loaded(&on, &pooler)).await?;

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// `connect_timeout` and keepalives as in docs/deployment/patroni.md. Each type has its own
 /// application name, by which the server's sessions are counted.
-fn config(hosts: &str) -> String {
+fn config(hosts: &str, readers: &str) -> String {
     let mut text = format!(
         "connection_settings:
   host: '{hosts}'
@@ -42,6 +42,16 @@ profiles:
         text +=
             &format!("  {kind}: {{ connection_settings: {{ application_name: ha_{kind} }} }}\n");
     }
+    // Other addresses of the same nodes, so that their sessions are told from those of the writer:
+    // they may go to the old primary, when it is a standby.
+    for kind in ["cluster", "async_cluster"] {
+        text += &format!(
+            "  {kind}:
+    connection_settings: {{ application_name: ha_{kind} }}
+    readers: {{ connection_settings: {{ host: '{readers}', port: {PORT}, application_name: reader }} }}
+"
+        );
+    }
     text
 }
 
@@ -60,6 +70,10 @@ pub(crate) struct Seen {
     pub(crate) arrived: u64,
     pub(crate) acknowledged: u64,
     pub(crate) lost: u64,
+    /// Writes of a cluster that reached a reader.
+    pub(crate) misled: u64,
+    /// Reads with a token that saw less than was acknowledged.
+    pub(crate) stale: u64,
 }
 
 impl Seen {
@@ -78,6 +92,8 @@ impl Seen {
             arrived: numbers.next()??,
             acknowledged: numbers.next()??,
             lost: numbers.next()??,
+            misled: numbers.next()??,
+            stale: numbers.next()??,
         })
     }
 }
@@ -92,8 +108,9 @@ impl Callers {
     pub(crate) fn start(program: &Path, cluster: &Patroni, path: &OsStr) -> anyhow::Result<Self> {
         let addresses: Vec<String> = (0..NODES).map(Patroni::outer).collect();
         let hosts = addresses.join(",");
+        let readers: Vec<String> = (0..NODES).map(Patroni::readers).collect();
         let file = cluster.dir().join("pgmonkey.yaml");
-        fs::write(&file, config(&hosts))?;
+        fs::write(&file, config(&hosts, &readers.join(",")))?;
         let all = format!(
             "{} target_session_attrs=read-write",
             Patroni::conninfo(&hosts)
@@ -194,14 +211,15 @@ mod tests {
 
     #[test]
     fn the_line_of_a_type_is_read() {
-        let seen = Seen::read("async_pool\t1200\t80\t1\t2\t3\t4\t2\t500\t6").unwrap();
+        let seen = Seen::read("async_pool\t1200\t80\t1\t2\t3\t4\t2\t500\t6\t7\t8").unwrap();
         assert_eq!(seen.kind, "async_pool");
         assert_eq!(seen.longest, Duration::from_millis(1200));
         assert_eq!(seen.after, Some(Duration::from_millis(80)));
         assert_eq!((seen.errors, seen.transient, seen.unknown), (1, 2, 3));
         assert_eq!((seen.refused, seen.arrived), (4, 2));
         assert_eq!((seen.acknowledged, seen.lost), (500, 6));
-        let without = Seen::read("psql\t1\t-\t0\t0\t0\t0\t0\t5\t0").unwrap();
+        assert_eq!((seen.misled, seen.stale), (7, 8));
+        let without = Seen::read("psql\t1\t-\t0\t0\t0\t0\t0\t5\t0\t0\t0").unwrap();
         assert_eq!(without.after, None);
         assert!(Seen::read("psql\t1").is_none());
     }

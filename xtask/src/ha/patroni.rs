@@ -81,6 +81,11 @@ impl Patroni {
         format!("127.0.1.{}", 11 + node)
     }
 
+    /// The address for the readers of clusters.
+    pub(crate) fn readers(node: usize) -> String {
+        format!("127.0.2.{}", 11 + node)
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -252,7 +257,8 @@ impl Patroni {
     }
 
     fn config(&self, node: usize, programs: &Path) -> String {
-        let (name, inner, outer) = (name(node), Self::inner(node), Self::outer(node));
+        let (name, inner) = (name(node), Self::inner(node));
+        let (outer, readers) = (Self::outer(node), Self::readers(node));
         let (dir, programs) = (self.dir.display(), programs.display());
         format!(
             "scope: {SCOPE}
@@ -260,7 +266,7 @@ name: {name}
 restapi: {{ listen: '{inner}:8008', connect_address: '{inner}:8008' }}
 etcd3: {{ host: '127.0.0.1:2379' }}
 {SHARED}postgresql:
-  listen: '{inner},{outer}:{PORT}'
+  listen: '{inner},{outer},{readers}:{PORT}'
   connect_address: '{inner}:{PORT}'
   data_dir: {dir}/n{node}
   bin_dir: {programs}

@@ -143,7 +143,7 @@ impl Scenario {
                 Ok(open)
             }
             Event::Cut => {
-                let cut = Cut::off(&Patroni::outer(old))?;
+                let cut = Cut::off(&[Patroni::outer(old), Patroni::readers(old)])?;
                 thread::sleep(NOTICED);
                 cluster.switchover(standby)?;
                 let open = open_after(HELD)?;
@@ -180,14 +180,15 @@ fn sessions(cluster: &Patroni, node: usize) -> anyhow::Result<BTreeMap<String, u
     rows.context("psql printed no numbers")
 }
 
-/// Packets from and to an address are dropped until this is dropped.
+/// Packets from and to some addresses are dropped until this is dropped.
 struct Cut;
 
 impl Cut {
-    fn off(address: &str) -> anyhow::Result<Self> {
+    fn off(addresses: &[String]) -> anyhow::Result<Self> {
         let hook = "type filter hook output priority 0";
+        let set = addresses.join(", ");
         let rules = format!(
-            "table ip ha {{ chain cut {{\n{hook}\nip daddr {address} drop\nip saddr {address} drop\n}}\n}}"
+            "table ip ha {{ chain cut {{\n{hook}\nip daddr {{ {set} }} drop\nip saddr {{ {set} }} drop\n}}\n}}"
         );
         nft(&rules)?;
         Ok(Self)

@@ -53,13 +53,18 @@ impl Row {
         if seen.kind == REFERENCE {
             return None;
         }
-        let lost = if self.cluster_lost() { 0 } else { seen.lost };
+        let (lost, stale) = match self.cluster_lost() {
+            true => (0, 0),
+            false => (seen.lost, seen.stale),
+        };
         let counts = [
             (lost, "acknowledged rows are not there"),
             (
                 seen.refused,
                 "errors are neither transient nor of unknown outcome",
             ),
+            (seen.misled, "writes reached a reader"),
+            (stale, "reads with a token saw less than was written"),
             (self.left, "sessions are left on the old primary"),
             (
                 self.open as u64,
@@ -74,13 +79,23 @@ impl Row {
         (!texts.is_empty()).then(|| format!("{}, {}: {text}", self.scenario, seen.kind))
     }
 
+    fn is_of_cluster(&self) -> bool {
+        self.seen.kind.contains("cluster")
+    }
+
+    fn only_reads(&self) -> bool {
+        self.seen.kind.ends_with("_reads")
+    }
+
     fn is_reference(&self) -> bool {
         self.seen.kind == REFERENCE
     }
 
     fn pause(&self) -> String {
         let pause = self.seen.longest.as_secs_f64();
-        let goal = self.reference.filter(|_| self.scenario == "switchover");
+        let goal = self
+            .reference
+            .filter(|_| self.scenario == "switchover" && !self.only_reads());
         match goal.filter(|_| !self.is_reference()) {
             Some(goal) => format!(
                 "{pause:.2} s (at most {:.2})",
@@ -119,11 +134,13 @@ impl fmt::Display for Row {
             true => ("-".to_owned(), "-".to_owned()),
             false => (self.left.to_string(), self.open.to_string()),
         };
+        let misled = shown(seen.misled, self.is_of_cluster() && !self.only_reads());
+        let stale = shown(seen.stale, self.only_reads());
         // A failed psql says nothing of the kind.
         let unknown = format!("{} ({} written)", seen.unknown, seen.arrived);
         write!(
             f,
-            "| {} | {} | {} | {} | {} | {} | {unknown} | {} | {} | {} | {left} | {open} |",
+            "| {} | {} | {} | {} | {} | {} | {unknown} | {} | {} | {} | {left} | {open} | {misled} | {stale} |",
             self.scenario,
             seen.kind,
             self.pause(),
@@ -137,11 +154,21 @@ impl fmt::Display for Row {
     }
 }
 
+/// A number, where there is something to count.
+fn shown(count: u64, is_counted: bool) -> String {
+    match is_counted {
+        true => count.to_string(),
+        false => "-".to_owned(),
+    }
+}
+
 pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut text = "| scenario | type | longest pause | after the promotion | errors of a caller | \
+    let mut text =
+        "| scenario | type | longest pause | after the promotion | errors of a caller | \
                     transient | unknown outcome | other errors | acknowledged | lost | \
-                    sessions left | connections left |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-        .to_owned();
+                    sessions left | connections left | writes to a reader | reads that saw less |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+            .to_owned();
     for row in rows {
         text.push('\n');
         text.push_str(&row.to_string());
@@ -164,7 +191,7 @@ mod tests {
     use super::*;
 
     fn rows(line: &str, left: u64, open: usize) -> Vec<Row> {
-        let psql = "psql\t1000\t10\t9\t0\t9\t0\t1\t50\t0";
+        let psql = "psql\t1000\t10\t9\t0\t9\t0\t1\t50\t0\t0\t0";
         let outcome = Outcome {
             seen: [line, psql].map(|line| Seen::read(line).unwrap()).into(),
             open,
@@ -175,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_value_stands_beside_its_goal() {
-        let rows = rows("pool\t1200\t80\t1\t1\t2\t0\t2\t500\t0", 0, 0);
+        let rows = rows("pool\t1200\t80\t1\t1\t2\t0\t2\t500\t0\t0\t0", 0, 0);
         let text = markdown(&rows);
         assert!(
             text.contains("| pool | 1.20 s (at most 1.50) | 0.08 s | 1 (at most 1) |"),
@@ -188,8 +215,8 @@ mod tests {
     #[test]
     fn rows_that_the_cluster_lost_are_no_broken_guarantee() {
         let lines = [
-            "pool\t1\t-\t0\t0\t0\t0\t0\t500\t3",
-            "psql\t1000\t10\t9\t0\t9\t0\t1\t50\t2",
+            "pool\t1\t-\t0\t0\t0\t0\t0\t500\t3\t0\t0",
+            "psql\t1000\t10\t9\t0\t9\t0\t1\t50\t2\t0\t0",
         ];
         let outcome = Outcome {
             seen: lines.map(|line| Seen::read(line).unwrap()).into(),
@@ -209,24 +236,41 @@ mod tests {
     fn each_broken_guarantee_is_named() {
         for (line, left, open, expected) in [
             (
-                "pool\t1\t-\t0\t0\t0\t0\t0\t500\t3",
+                "pool\t1\t-\t0\t0\t0\t0\t0\t500\t3\t0\t0",
                 0,
                 0,
                 "3 acknowledged rows",
             ),
             (
-                "pool\t1\t-\t1\t0\t0\t2\t0\t500\t0",
+                "pool\t1\t-\t1\t0\t0\t2\t0\t500\t0\t0\t0",
                 0,
                 0,
                 "2 errors are neither",
             ),
             (
-                "pool\t1\t-\t0\t0\t0\t0\t0\t500\t0",
+                "pool\t1\t-\t0\t0\t0\t0\t0\t500\t0\t0\t0",
                 4,
                 0,
                 "4 sessions are left",
             ),
-            ("pool\t1\t-\t0\t0\t0\t0\t0\t500\t0", 0, 5, "5 connections"),
+            (
+                "pool\t1\t-\t0\t0\t0\t0\t0\t500\t0\t0\t0",
+                0,
+                5,
+                "5 connections",
+            ),
+            (
+                "cluster\t1\t-\t0\t0\t0\t0\t0\t500\t0\t6\t0",
+                0,
+                0,
+                "6 writes reached",
+            ),
+            (
+                "cluster_reads\t1\t-\t0\t0\t0\t0\t0\t500\t0\t0\t7",
+                0,
+                0,
+                "7 reads with",
+            ),
         ] {
             let rows = rows(line, left, open);
             let broken: Vec<_> = rows.iter().filter_map(Row::broken).collect();

@@ -10,7 +10,7 @@ use crate::figures::{Figures, Outcome};
 
 const INSERT: &str = "INSERT INTO written (run, kind, caller, n) VALUES ($1, $2, $3, $4)";
 /// Between two rows, so that all callers together leave the cluster time.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Which caller it is.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub(crate) struct Caller {
     pub(crate) index: i32,
     pub(crate) run: i32,
     pub(crate) in_transaction: bool,
+    /// Of a cluster.
+    pub(crate) only_reads: bool,
 }
 
 /// With a blocking handle.
@@ -86,7 +88,7 @@ async fn insert_async(database: &AsyncDatabase, caller: Caller, n: i64) -> Resul
     transaction.commit().await
 }
 
-fn outcome(inserted: Result<(), Error>) -> Outcome {
+pub(crate) fn outcome(inserted: Result<(), Error>) -> Outcome {
     match inserted {
         Ok(()) => Outcome::Acknowledged,
         Err(error) if error.is_transient() => Outcome::Transient(error.to_string()),

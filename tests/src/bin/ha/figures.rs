@@ -31,6 +31,10 @@ pub(crate) struct Figures {
     unknown: Vec<i64>,
     transient: usize,
     refused: usize,
+    /// Writes of a cluster that reached a reader.
+    misled: usize,
+    /// Reads with a token that saw less than was acknowledged.
+    stale: usize,
     /// The class and text of each error.
     errors: Vec<String>,
 }
@@ -44,6 +48,8 @@ impl Figures {
             unknown: Vec::new(),
             transient: 0,
             refused: 0,
+            misled: 0,
+            stale: 0,
             errors: Vec::new(),
         }
     }
@@ -68,6 +74,21 @@ impl Figures {
                 self.errors.push(format!("FINAL: {text}"));
             }
         }
+    }
+
+    /// Counts a write that reached a reader, if this one did.
+    pub(crate) fn misled(&mut self, is_misled: bool) {
+        self.misled += usize::from(is_misled);
+    }
+
+    /// Counts a read that saw less than its token stands for, if this one did.
+    pub(crate) fn stale(&mut self, is_stale: bool) {
+        self.stale += usize::from(is_stale);
+    }
+
+    /// How many rows were acknowledged.
+    pub(crate) fn acknowledged(&self) -> i64 {
+        i64::try_from(self.acknowledged.len()).expect("fewer than a run has milliseconds")
     }
 
     pub(crate) fn end(mut self) -> Self {
@@ -100,7 +121,8 @@ pub(crate) fn written(server: &mut Client, run: i32) -> Result<Written, postgres
 /// One line, with tabs: the type; milliseconds of the caller with the longest pause; milliseconds
 /// from the promotion to the first row of the caller that was last, or `-`; the most errors of one
 /// caller; errors that are transient, whose outcome is unknown, final; rows of unknown outcome that
-/// are there; rows acknowledged; of these, lost.
+/// are there; rows acknowledged; of these, lost; writes that reached a reader; reads with a token that
+/// saw less. Of callers that only read: reads instead of rows.
 pub(crate) fn line<'a>(
     kind: &str,
     callers: impl Iterator<Item = &'a (Caller, Figures)>,
@@ -115,7 +137,7 @@ pub(crate) fn line<'a>(
     let mut lost = 0;
     let mut arrived = 0;
     for (caller, figures) in &callers {
-        let rows = figures.acknowledged.iter();
+        let rows = figures.acknowledged.iter().filter(|_| !caller.only_reads);
         lost += rows.filter(|(n, _)| !is_there(caller, *n)).count();
         arrived += figures
             .unknown
@@ -144,6 +166,8 @@ pub(crate) fn line<'a>(
             .sum::<usize>()
             .to_string(),
         lost.to_string(),
+        all().map(|one| one.misled).sum::<usize>().to_string(),
+        all().map(|one| one.stale).sum::<usize>().to_string(),
     ]
     .join("\t")
 }

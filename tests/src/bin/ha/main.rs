@@ -1,5 +1,5 @@
-//! Callers of all four connection types, and `psql` beside them, that insert rows while a cluster
-//! changes its primary. `cargo xtask ha` starts it, causes the change, and makes a table of what it
+//! Callers of all four connection types and of both clusters, and `psql` beside them, that insert rows
+//! and read while a cluster changes its primary. `cargo xtask ha` starts it, causes the change, and makes a table of what it
 //! prints.
 //!
 //! `ha CONFIG CONNINFO NODE...`: the config file, which has a profile for each type; the hosts as
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod callers;
+mod clusters;
 mod figures;
 mod nodes;
 
@@ -32,8 +33,19 @@ const TYPES: [(&str, ConnectionType); 4] = [
     ("async", ConnectionType::Async),
     ("async_pool", ConnectionType::AsyncPool),
 ];
+/// A cluster with a writer and readers, by its profile, and how those of its callers are called that
+/// only read.
+const CLUSTERS: [(&str, &str, ConnectionType); 2] = [
+    ("cluster", "cluster_reads", ConnectionType::Pool),
+    (
+        "async_cluster",
+        "async_cluster_reads",
+        ConnectionType::AsyncPool,
+    ),
+];
 const PSQL: &str = "psql";
-/// Callers of each type: the first half inserts with one statement, the other in a transaction.
+/// Callers of each type: the first half inserts with one statement, the other in a transaction. Of a
+/// cluster one half writes, and the other half reads.
 const CALLERS: usize = 4;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS written (kind text, caller int, run int, n bigint, \
@@ -48,17 +60,22 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     postgres::Client::connect(&conninfo, NoTls)?.batch_execute(TABLE)?;
-    let kinds = TYPES.map(|(name, kind)| {
+    let load = |name, kind| {
         let loaded = Config::loader().file(&file).profile(name).load();
-        loaded.map(|config| (name, config.with_connection_type(kind)))
-    });
-    let kinds = kinds.into_iter().collect::<Result<Vec<_>, _>>()?;
+        loaded.map(|config| config.with_connection_type(kind))
+    };
+    let kinds = TYPES.map(|(name, kind)| Ok((name, load(name, kind)?)));
+    let kinds = kinds.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let clusters = CLUSTERS.map(|(name, reads, kind)| Ok((name, reads, load(name, kind)?)));
+    let clusters = clusters.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let mut run = None;
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
         match (line?.as_str(), run.take()) {
             ("run", None) => {
                 nodes.forget_promotion();
-                run = Some(Run::start(&runtime, &kinds, &conninfo, number)?);
+                let mut started = Run::start(&runtime, &kinds, &conninfo, number)?;
+                started.add_clusters(&runtime, &clusters)?;
+                run = Some(started);
             }
             ("stop", Some(running)) => {
                 running.stop(&runtime, &conninfo, &nodes)?;
@@ -111,12 +128,46 @@ impl Run {
         Ok(run)
     }
 
+    fn add_clusters(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+        clusters: &[(&'static str, &'static str, Config)],
+    ) -> anyhow::Result<()> {
+        for (writes, reads, config) in clusters {
+            for index in 0..CALLERS / 2 {
+                let writer = self.caller(writes, index)?;
+                let reader = Caller {
+                    kind: reads,
+                    only_reads: true,
+                    ..writer
+                };
+                let (config, stop) = (config.clone(), Arc::clone(&self.stop));
+                if config.connection_type.is_async() {
+                    let (promises, kept) = tokio::sync::mpsc::unbounded_channel();
+                    let read = clusters::read_in_task(writer, config.clone(), kept);
+                    let write = clusters::write_in_task(writer, config, stop, promises);
+                    self.tasks.push((reader, runtime.spawn(read)));
+                    self.tasks.push((writer, runtime.spawn(write)));
+                } else {
+                    let ((promises, kept), same) = (std::sync::mpsc::channel(), config.clone());
+                    let read = move || clusters::read_on_thread(writer, &same, &kept);
+                    let write =
+                        move || clusters::write_on_thread(writer, &config, &stop, &promises);
+                    self.threads.push((reader, std::thread::spawn(read)));
+                    self.threads.push((writer, std::thread::spawn(write)));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn caller(&self, kind: &'static str, index: usize) -> anyhow::Result<Caller> {
         Ok(Caller {
             kind,
             index: i32::try_from(index)?,
             run: self.number,
             in_transaction: index >= CALLERS / 2,
+            only_reads: false,
         })
     }
 
@@ -141,7 +192,11 @@ impl Run {
         let mut server = postgres::Client::connect(conninfo, NoTls)?;
         let written = figures::written(&mut server, self.number)?;
         let promoted = nodes.promoted_at();
-        for kind in TYPES.map(|(name, _)| name).into_iter().chain([PSQL]) {
+        let types = TYPES.iter().map(|(name, _)| *name);
+        let clusters = CLUSTERS
+            .iter()
+            .flat_map(|(writes, reads, _)| [*writes, *reads]);
+        for kind in types.chain(clusters).chain([PSQL]) {
             let of_kind = figures.iter().filter(|(caller, _)| caller.kind == kind);
             println!("{}", figures::line(kind, of_kind, promoted, &written));
         }

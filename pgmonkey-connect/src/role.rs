@@ -99,6 +99,11 @@ impl fmt::Display for RoleMismatch {
 impl std::error::Error for RoleMismatch {}
 
 impl RoleMismatch {
+    /// Whether the server has another role, and is not only too late.
+    pub(crate) fn is_of_role(&self) -> bool {
+        matches!(self.0, Mismatch::Role(_))
+    }
+
     pub(crate) fn of(requirement: Requirement) -> Self {
         Self(Mismatch::Role(requirement))
     }

@@ -56,6 +56,14 @@ impl ConnectFailure {
         }
     }
 
+    /// Whether a server answered that does not have the role that is asked for.
+    pub(crate) fn found_other_role(&self) -> bool {
+        self.attempts.iter().any(|attempt| match &attempt.cause {
+            ConnectCause::Role(mismatch) => mismatch.is_of_role(),
+            _ => false,
+        })
+    }
+
     /// The SQLSTATE of the last attempt, if the server gave one.
     pub fn code(&self) -> Option<&SqlState> {
         self.attempts.last()?.cause.code()

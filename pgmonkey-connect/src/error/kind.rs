@@ -75,6 +75,11 @@ impl Error {
         matches!(self, Self::Closed { .. })
     }
 
+    /// Whether a search ended without a session, and found a server of another role.
+    pub(crate) fn found_other_role(&self) -> bool {
+        matches!(self, Self::Connect(failure) if failure.found_other_role())
+    }
+
     /// Whether every login with the same settings will be refused.
     pub(crate) fn refuses_login(&self) -> bool {
         let kind = self.kind();

@@ -2,11 +2,17 @@ use std::io;
 
 use super::*;
 use crate::error::failure::{ConnectCause, FailedAttempt};
+use crate::role::Requirement;
 
 pub(crate) fn refused() -> Error {
     failed(ConnectCause::Io(io::Error::from(
         io::ErrorKind::ConnectionRefused,
     )))
+}
+
+pub(crate) fn of_other_role() -> Error {
+    let mismatch = Requirement::Primary.or_mismatch(false).expect_err("no");
+    failed(ConnectCause::Role(mismatch))
 }
 
 pub(crate) fn unauthenticated() -> Error {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sync::Instant;
 use crate::Error;
-use crate::backoff::{LONGEST, pause};
+use crate::backoff::{LONGEST, pause, pause_after};
 
 /// How long attempts pause after a final refusal while the pool has sessions for its waiters, or
 /// none wait: only a change at the server helps.
@@ -76,7 +76,7 @@ impl Pacing {
         }
         self.is_refused = !can_help && error.refuses_login();
         self.failures = self.failures.saturating_add(1);
-        let longer = pause(self.failures);
+        let longer = pause_after(self.failures, error.found_other_role());
         match can_help {
             true => self.next = Some(now + longer),
             false if error.is_transient() => self.background = Some(now + longer),
@@ -161,6 +161,18 @@ mod tests {
         assert_eq!(pacing.away_for(now + 3 * second), Some(3 * second));
         pacing.opened();
         assert_eq!(pacing.away_for(now + 3 * second), None);
+    }
+
+    #[test]
+    fn a_promotion_is_looked_for_more_often_than_a_server() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        let quarter = Duration::from_millis(250);
+        for _ in 0..20 {
+            pacing.failed(&crate::error::tests::of_other_role(), true, now);
+            assert!(pacing.left(now).is_some_and(|left| left <= quarter));
+        }
+        pacing.failed(&crate::error::tests::refused(), true, now);
+        assert_eq!(pacing.left(now), Some(LONGEST));
     }
 
     #[test]

@@ -15,6 +15,10 @@ const LONGEST_NAME: usize = 63;
 /// busy.
 const FINAL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a listener pings the server if another host may take over: without a statement, a host
+/// that stands still is not noticed.
+pub const HOST_ASKED_EVERY: Duration = Duration::from_secs(2);
+
 /// An event that a listener receives.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -114,7 +118,7 @@ impl Absence {
         let helps = error.is_transient();
         self.next = now
             + match helps {
-                true => backoff::pause(self.failures),
+                true => backoff::pause_after(self.failures, error.found_other_role()),
                 false => FINAL_PAUSE,
             };
         helps

@@ -160,6 +160,8 @@ pub(crate) mod error {
         Connect {
             transient: bool,
         },
+        /// Servers answered, and none had the role.
+        OtherRole,
         Timeout(Arc<AcquireTimeout>),
         QueueFull {
             target: Arc<str>,
@@ -176,7 +178,11 @@ pub(crate) mod error {
 
     impl Error {
         pub(crate) fn is_transient(&self) -> bool {
-            matches!(self, Self::Connect { transient: true })
+            matches!(self, Self::Connect { transient: true } | Self::OtherRole)
+        }
+
+        pub(crate) fn found_other_role(&self) -> bool {
+            matches!(self, Self::OtherRole)
         }
 
         pub(crate) fn refuses_login(&self) -> bool {
@@ -207,6 +213,10 @@ pub(crate) mod error {
     pub(crate) mod tests {
         pub(crate) fn refused() -> super::Error {
             super::Error::Connect { transient: true }
+        }
+
+        pub(crate) fn of_other_role() -> super::Error {
+            super::Error::OtherRole
         }
     }
 }

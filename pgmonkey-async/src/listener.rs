@@ -32,8 +32,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///
 /// A session that the server ends is noticed immediately. One whose network connection breaks
 /// silently is noticed by TCP keepalives, as configured, or sooner with
-/// [`ping_every`](Self::ping_every). `LISTEN` does not work behind a pooler in transaction mode,
-/// such as PgBouncer.
+/// [`ping_every`](Self::ping_every). If the settings have several hosts, or a name and
+/// `target_session_attrs`, the server is pinged with an empty query every two seconds: once it does
+/// not answer and another host has taken over, the listener reconnects there. `LISTEN` does not work
+/// behind a pooler in transaction mode, such as PgBouncer.
 ///
 /// ```no_run
 /// use pgmonkey_async::{Config, Error, ListenEvent, Listener};
@@ -106,7 +108,8 @@ impl Listener {
     }
 
     /// Pings the server with an empty query at this interval; a session that does not answer within
-    /// another interval is given up. `None`, the default, relies on TCP keepalives.
+    /// another interval is given up. `None`, the default, relies on TCP keepalives and on what is
+    /// known of the hosts.
     pub fn ping_every(&mut self, interval: Option<Duration>) {
         self.ping_every = interval;
         if let State::Live(live) = &mut self.state {
@@ -236,9 +239,11 @@ impl Listener {
             client,
             mut inbox,
             watch,
+            hosts,
+            ..
         }) = self.take_state()
         {
-            drop((client, watch));
+            drop((client, watch, hosts));
             let _ = timeout(FAREWELL, async { while inbox.recv().await.is_some() {} }).await;
         }
     }

@@ -32,8 +32,10 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// A session that the server ends is noticed immediately. One whose network connection breaks
 /// silently is noticed by TCP keepalives, as configured, or sooner with
-/// [`ping_every`](Self::ping_every). `LISTEN` does not work behind a pooler in transaction mode,
-/// such as PgBouncer.
+/// [`ping_every`](Self::ping_every). If the settings have several hosts, or a name and
+/// `target_session_attrs`, the server is pinged with an empty query every two seconds: once it does
+/// not answer and another host has taken over, the listener reconnects there. `LISTEN` does not work
+/// behind a pooler in transaction mode, such as PgBouncer.
 ///
 /// ```no_run
 /// use pgmonkey_sync::{Config, Error, ListenEvent, Listener};
@@ -89,9 +91,10 @@ impl Listener {
             .asking_provider(options.provider.is_some())
             .named(options.name.clone(), options.notice_hook());
         connect_target.check_listening()?;
+        let connect_target = Arc::new(connect_target);
         let live = open(&connect_target, &options, "")?;
         Ok(Self {
-            connect_target: Arc::new(connect_target),
+            connect_target,
             options,
             channels: Channels::default(),
             ping_every: None,
@@ -101,7 +104,8 @@ impl Listener {
     }
 
     /// Pings the server with an empty query at this interval; a session that does not answer within
-    /// another interval is given up. `None`, the default, relies on TCP keepalives.
+    /// another interval is given up. `None`, the default, relies on TCP keepalives and on what is
+    /// known of the hosts.
     pub fn ping_every(&mut self, interval: Option<Duration>) {
         self.ping_every = interval;
         if let State::Live(live) = &mut self.state {
@@ -151,7 +155,7 @@ impl Listener {
 
     fn tell(&mut self, statement: &str) -> Result<(), postgres::Error> {
         match &mut self.state {
-            State::Live(live) => match &mut live.client {
+            State::Live(live) => match live.client() {
                 Some(client) => client.batch_execute(statement),
                 // The next call notices that there is no session.
                 None => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use pgmonkey::{Config, Error, Retry};
+use pgmonkey::{Config, Error, ListenEvent, Retry};
 use pgmonkey_tests::{LONG, load, twin};
 use pgmonkey_testserver::{Cluster, Endpoint, Proxy, signal};
 
@@ -235,6 +235,60 @@ twin! {
         assert!(thawed.load(Ordering::SeqCst));
         drop(thaw.join().expect("no panic"));
         assert_eq!(pool.status().closed.total(), 0);
+        Ok(())
+    }
+}
+
+/// The payload of a notification; a mark for anything else.
+fn payload(heard: Option<ListenEvent>) -> String {
+    match heard {
+        Some(ListenEvent::Notification(heard)) => heard.payload().to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+// It waits for notifications, so only its pings show that the host stands still.
+twin! {
+    fn a_listener_leaves_a_frozen_primary_for_its_successor(on, driver, go, work) {
+        drop(on);
+        let (primary, standby) = servers();
+        let config = config([primary.endpoint(), standby.endpoint()], WRITES, "");
+        let mut listener = go!(driver::Listener::connect(&config))?;
+        go!(listener.listen("moved"))?;
+        let frozen = Frozen::of(&primary).thawing();
+        standby.promote().expect("promoted");
+        let heard = go!(listener.recv_timeout(3 * LONG))?;
+        assert!(matches!(heard, Some(ListenEvent::Reconnected)), "{heard:?}");
+        assert!(frozen.is_frozen(), "it waited for the thaw");
+        standby.psql("NOTIFY moved, 'after'")?;
+        assert_eq!(payload(go!(listener.recv_timeout(LONG))?), "after");
+        drop(frozen);
+        Ok(())
+    }
+}
+
+// Also while a ping is under way: the statement of `listen` follows its answer.
+twin! {
+    fn a_listener_stays_at_a_primary_without_a_successor(on, driver, go, work) {
+        drop(on);
+        let (primary, standby) = servers();
+        let config = config([primary.endpoint(), standby.endpoint()], WRITES, "");
+        let mut listener = go!(driver::Listener::connect(&config))?;
+        go!(listener.listen("stays"))?;
+        let (frozen, before) = (Frozen::of(&primary), logins(&standby));
+        let end = Instant::now() + 2 * LONG;
+        // Its role was found to be the wrong one, more than once.
+        while logins(&standby) < before + 2 {
+            assert!(Instant::now() < end, "the standby was not asked");
+            let heard = go!(listener.recv_timeout(Duration::from_millis(50)))?;
+            assert!(heard.is_none(), "{heard:?}");
+        }
+        drop(frozen);
+        go!(listener.listen("later"))?;
+        primary.psql("NOTIFY stays, 'heard'")?;
+        assert_eq!(payload(go!(listener.recv_timeout(LONG))?), "heard");
+        primary.psql("NOTIFY later, 'too'")?;
+        assert_eq!(payload(go!(listener.recv_timeout(LONG))?), "too");
         Ok(())
     }
 }

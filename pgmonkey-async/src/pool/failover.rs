@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::failover::{Failover, FailoverStep, Name, Suspect};
-use pgmonkey_connect::pool;
-use pgmonkey_connect::{Error, ServerSearch, limits};
+use pgmonkey_connect::{limits, pool};
 
 use crate::pool::Shared;
 use crate::runtimes;
-use crate::session::connect::{ConnectOptions, carry_out, resolve};
+use crate::session::connect::resolve;
+use crate::session::hosts;
 
 impl Shared {
     /// Begins to watch the sessions' hosts, unless that is under way or there is nothing to watch.
@@ -35,27 +35,10 @@ impl Shared {
 
     /// Asks the suspect and, if it does not answer, the other hosts.
     async fn probe(self: Arc<Self>, suspect: Suspect) {
-        let connect_target = &self.factory.connect_target;
-        let answer = self.log_in(connect_target.probe(&suspect)).await;
-        let Some(dead) = suspect.answered(answer.as_ref().map(drop), Instant::now()) else {
-            return;
-        };
-        let other = self.log_in(connect_target.probe_others(&dead)).await.ok();
-        if dead.asked_others(other.as_deref(), Instant::now()) > 0 {
+        let (target, provider) = (&self.factory.connect_target, &self.factory.provider);
+        if hosts::ask(target, provider.as_ref(), suspect).await > 0 {
             self.end_misplaced();
         }
-    }
-
-    /// Opens a session and closes it; returns the host.
-    async fn log_in(&self, search: ServerSearch<'_>) -> Result<String, Error> {
-        let options = ConnectOptions {
-            provider: self.factory.provider.as_ref(),
-            ..ConnectOptions::default()
-        };
-        let opened = carry_out(&self.factory.connect_target, search, options).await?;
-        let farewell = Instant::now() + limits::FAREWELL;
-        opened.connected_to.observer().limit_to(Some(farewell));
-        Ok(opened.connected_to.host())
     }
 
     async fn resolve_again(self: &Arc<Self>, failover: &Failover, name: &Name) {

@@ -32,6 +32,7 @@ pub(crate) mod driver;
 pub(crate) mod engine;
 mod first_run;
 pub(crate) mod hooks;
+pub(crate) mod hosts;
 mod last_statement;
 mod limited;
 mod outcome;

@@ -135,6 +135,11 @@ impl Failover {
         })
     }
 
+    /// Whether another host may take over.
+    pub fn has_others(&self) -> bool {
+        self.has_others
+    }
+
     /// Adds the session of an attempt that begins.
     pub(crate) fn add(
         &self,
@@ -154,7 +159,7 @@ impl Failover {
             since: Instant::now(),
         };
         let mut state = self.state();
-        // Of attempts that failed; a listener has no rounds that would forget them.
+        // Of attempts that failed; a listener has rounds only while it waits for an answer.
         let lives = |session: &Watched| session.observer.strong_count() > 0;
         state.sessions.retain(lives);
         state.sessions.push(watched);

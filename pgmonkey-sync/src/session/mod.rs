@@ -28,6 +28,7 @@ mod cursor;
 pub(crate) mod engine;
 mod first_run;
 pub(crate) mod hooks;
+pub(crate) mod hosts;
 mod last_statement;
 mod limited;
 mod outcome;

@@ -84,7 +84,11 @@ impl Row {
     }
 
     fn only_reads(&self) -> bool {
-        self.seen.kind.ends_with("_reads")
+        self.seen.kind.ends_with("_reads") || self.has_tokens()
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.seen.kind.ends_with("_tokens")
     }
 
     fn is_reference(&self) -> bool {
@@ -110,7 +114,7 @@ impl Row {
             return "-".to_owned();
         };
         let after = after.as_secs_f64();
-        match self.scenario == "freeze" && !self.is_reference() {
+        match self.scenario == "freeze" && !self.is_reference() && !self.only_reads() {
             true => format!(
                 "{after:.2} s (at most {:.0})",
                 AFTER_PROMOTION.as_secs_f64()
@@ -135,7 +139,7 @@ impl fmt::Display for Row {
             false => (self.left.to_string(), self.open.to_string()),
         };
         let misled = shown(seen.misled, self.is_of_cluster() && !self.only_reads());
-        let stale = shown(seen.stale, self.only_reads());
+        let stale = shown(seen.stale, self.has_tokens());
         // A failed psql says nothing of the kind.
         let unknown = format!("{} ({} written)", seen.unknown, seen.arrived);
         write!(
@@ -266,7 +270,7 @@ mod tests {
                 "6 writes reached",
             ),
             (
-                "cluster_reads\t1\t-\t0\t0\t0\t0\t0\t500\t0\t0\t7",
+                "cluster_tokens\t1\t-\t0\t0\t0\t0\t0\t500\t0\t0\t7",
                 0,
                 0,
                 "7 reads with",

@@ -1,5 +1,5 @@
-//! The callers of clusters: one half writes, the other half reads, each write with its token and
-//! otherwise what is there.
+//! The callers of clusters: some write, some read each write with its token and otherwise what is
+//! there, and some read without tokens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,7 +50,8 @@ fn write(cluster: &Cluster, caller: Caller, n: i64) -> Result<(String, Token), E
     })
 }
 
-/// Reads with a blocking handle what `writer` writes, until that has ended.
+/// Reads with a blocking handle what `writer` writes, with the tokens that it sends, until it has
+/// ended.
 pub(crate) fn read_on_thread(
     writer: Caller,
     config: &Config,
@@ -123,7 +124,8 @@ async fn write_async(
     written.await
 }
 
-/// Reads with an async handle what `writer` writes, until that has ended.
+/// Reads with an async handle what `writer` writes, with the tokens that it sends, until it has
+/// ended.
 pub(crate) async fn read_in_task(
     writer: Caller,
     config: Config,

@@ -34,18 +34,24 @@ const TYPES: [(&str, ConnectionType); 4] = [
     ("async_pool", ConnectionType::AsyncPool),
 ];
 /// A cluster with a writer and readers, by its profile, and how those of its callers are called that
-/// only read.
-const CLUSTERS: [(&str, &str, ConnectionType); 2] = [
-    ("cluster", "cluster_reads", ConnectionType::Pool),
+/// read: what is there, and what was just written.
+const CLUSTERS: [([&str; 3], ConnectionType); 2] = [
     (
-        "async_cluster",
-        "async_cluster_reads",
+        ["cluster", "cluster_reads", "cluster_tokens"],
+        ConnectionType::Pool,
+    ),
+    (
+        [
+            "async_cluster",
+            "async_cluster_reads",
+            "async_cluster_tokens",
+        ],
         ConnectionType::AsyncPool,
     ),
 ];
 const PSQL: &str = "psql";
 /// Callers of each type: the first half inserts with one statement, the other in a transaction. Of a
-/// cluster one half writes, and the other half reads.
+/// cluster half as many write, and as many read in each way.
 const CALLERS: usize = 4;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS written (kind text, caller int, run int, n bigint, \
@@ -66,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     };
     let kinds = TYPES.map(|(name, kind)| Ok((name, load(name, kind)?)));
     let kinds = kinds.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    let clusters = CLUSTERS.map(|(name, reads, kind)| Ok((name, reads, load(name, kind)?)));
+    let clusters = CLUSTERS.map(|(names, kind)| Ok((names, load(names[0], kind)?)));
     let clusters = clusters.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let mut run = None;
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
@@ -131,29 +137,44 @@ impl Run {
     fn add_clusters(
         &mut self,
         runtime: &tokio::runtime::Runtime,
-        clusters: &[(&'static str, &'static str, Config)],
+        clusters: &[([&'static str; 3], Config)],
     ) -> anyhow::Result<()> {
-        for (writes, reads, config) in clusters {
+        for ([writes, reads, tokens], config) in clusters {
             for index in 0..CALLERS / 2 {
                 let writer = self.caller(writes, index)?;
-                let reader = Caller {
-                    kind: reads,
+                let [plain, after] = [*reads, *tokens].map(|kind| Caller {
+                    kind,
                     only_reads: true,
                     ..writer
-                };
+                });
                 let (config, stop) = (config.clone(), Arc::clone(&self.stop));
                 if config.connection_type.is_async() {
-                    let (promises, kept) = tokio::sync::mpsc::unbounded_channel();
-                    let read = clusters::read_in_task(writer, config.clone(), kept);
+                    let [(promises, kept), (none, never)] =
+                        [(); 2].map(|()| tokio::sync::mpsc::unbounded_channel());
+                    let read = clusters::read_in_task(writer, config.clone(), never);
+                    let read_after = clusters::read_in_task(writer, config.clone(), kept);
                     let write = clusters::write_in_task(writer, config, stop, promises);
-                    self.tasks.push((reader, runtime.spawn(read)));
+                    self.tasks.push((plain, runtime.spawn(read)));
+                    self.tasks.push((after, runtime.spawn(read_after)));
+                    let write = async move {
+                        // Its other half reads without promises, and ends with this.
+                        let _none = none;
+                        write.await
+                    };
                     self.tasks.push((writer, runtime.spawn(write)));
                 } else {
-                    let ((promises, kept), same) = (std::sync::mpsc::channel(), config.clone());
-                    let read = move || clusters::read_on_thread(writer, &same, &kept);
-                    let write =
-                        move || clusters::write_on_thread(writer, &config, &stop, &promises);
-                    self.threads.push((reader, std::thread::spawn(read)));
+                    let [(promises, kept), (none, never)] =
+                        [(); 2].map(|()| std::sync::mpsc::channel());
+                    for (caller, promises) in [(plain, never), (after, kept)] {
+                        let config = config.clone();
+                        let read = move || clusters::read_on_thread(writer, &config, &promises);
+                        self.threads.push((caller, std::thread::spawn(read)));
+                    }
+                    let write = move || {
+                        // As above.
+                        let _none = none;
+                        clusters::write_on_thread(writer, &config, &stop, &promises)
+                    };
                     self.threads.push((writer, std::thread::spawn(write)));
                 }
             }
@@ -193,9 +214,7 @@ impl Run {
         let written = figures::written(&mut server, self.number)?;
         let promoted = nodes.promoted_at();
         let types = TYPES.iter().map(|(name, _)| *name);
-        let clusters = CLUSTERS
-            .iter()
-            .flat_map(|(writes, reads, _)| [*writes, *reads]);
+        let clusters = CLUSTERS.iter().flat_map(|(names, _)| *names);
         for kind in types.chain(clusters).chain([PSQL]) {
             let of_kind = figures.iter().filter(|(caller, _)| caller.kind == kind);
             println!("{}", figures::line(kind, of_kind, promoted, &written));

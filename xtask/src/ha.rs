@@ -5,7 +5,7 @@
 //! packets concern nothing else on this machine, and the kernel ends every process with the first.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -15,8 +15,9 @@ use pgmonkey_testserver::{ScratchDir, give_to_servers};
 
 use crate::args::Options;
 use crate::install;
-use crate::process::{self, cargo, root};
+use crate::process;
 use crate::servers::local_programs;
+use crate::test;
 
 mod callers;
 mod patroni;
@@ -31,14 +32,8 @@ use table::Row;
 const INSIDE: &str = "PGMONKEY_HA_DIR";
 /// The server programs.
 const PROGRAMS: &str = "PGMONKEY_PG_BIN";
-const CALLERS: [&str; 5] = [
-    "--package",
-    "pgmonkey-tests",
-    "--bin",
-    "ha",
-    "--all-features",
-];
-
+/// The program of the callers.
+const CALLERS: &str = "PGMONKEY_HA_CALLERS";
 /// The first process of the namespaces: it reaps what Patroni leaves. The cluster's files are in
 /// memory: etcd and `pg_rewind` wait for the disk whatever the settings are, and on a busy machine
 /// that takes longer than a leader's key lasts.
@@ -55,12 +50,13 @@ const UNPRIVILEGED: [&str; 3] = ["--user", "--map-current-user", "--keep-caps"];
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     scenario::chosen(&options.filters)?;
     if let Some(dir) = env::var_os(INSIDE) {
-        let programs = env::var_os(PROGRAMS).context("set together with the directory")?;
-        return inside(dir.into(), programs.into(), &options.filters);
+        let set = |name| env::var_os(name).context("set together with the directory");
+        let (programs, callers) = (set(PROGRAMS)?, set(CALLERS)?);
+        return inside(dir.into(), programs.into(), &callers, &options.filters);
     }
     let binaries = local_programs(options)?;
     install::patroni(options.install)?;
-    process::run(cargo(&["build", "--quiet"]).args(CALLERS))?;
+    let program = test::program("ha")?;
     let scratch = ScratchDir::new()?;
     let mut command = namespaces(scratch.path())?;
     command
@@ -68,6 +64,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .arg("ha")
         .args(&options.filters)
         .env(INSIDE, scratch.path())
+        .env(CALLERS, program)
         .env(PROGRAMS, binaries.dir());
     process::run(&mut command)
 }
@@ -95,15 +92,19 @@ fn namespaces(dir: &Path) -> anyhow::Result<Command> {
     )
 }
 
-fn inside(dir: PathBuf, programs: PathBuf, filters: &[String]) -> anyhow::Result<()> {
+fn inside(
+    dir: PathBuf,
+    programs: PathBuf,
+    callers: &OsStr,
+    filters: &[String],
+) -> anyhow::Result<()> {
     let begin = Instant::now();
     give_to_servers(&dir)?;
     let mut path = OsString::from(&programs);
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
     let cluster = Patroni::start(dir, &programs, &path)?;
-    let program = target_dir().join("debug").join("ha");
-    let mut callers = Callers::start(&program, &cluster, &path)?;
+    let mut callers = Callers::start(callers.as_ref(), &cluster, &path)?;
     let mut rows = Vec::new();
     let mut failed = None;
     for scenario in scenario::chosen(filters)? {
@@ -124,9 +125,4 @@ fn inside(dir: PathBuf, programs: PathBuf, filters: &[String]) -> anyhow::Result
     let broken: Vec<String> = rows.iter().filter_map(Row::broken).collect();
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
-}
-
-fn target_dir() -> PathBuf {
-    let set = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    root().join(set.unwrap_or_else(|| "target".into()))
 }

@@ -2,14 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Proxy;
+
+/// How long a new network may take until packets pass.
+const USABLE: Duration = Duration::from_secs(30);
 
 /// A route to a server through a network namespace.
 ///
@@ -51,6 +55,9 @@ impl FarServer {
         namespace.ip(&["addr", "add", &format!("{far}/30"), "dev", &there])?;
         namespace.ip(&["link", "set", &there, "up"])?;
         let proxy = Proxy::behind(namespace.listen(far)?, server)?;
+        // The first packets over new interfaces may be lost, and are sent again after a second, which
+        // is as long as some callers wait.
+        TcpStream::connect_timeout(&(far, proxy.port()).into(), USABLE)?;
         Ok(Self {
             proxy,
             namespace,

@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(true) => continue,
             // Poll now and then for jobs that were inserted without NOTIFY.
             Ok(false) => Duration::from_secs(60),
-            Err(error) if error.is_transient() => {
+            // Also if it is unknown whether the last job was committed: the queue says.
+            Err(error) if error.is_transient() || error.is_outcome_unknown() => {
                 eprintln!("{error}");
                 Duration::from_secs(1)
             }

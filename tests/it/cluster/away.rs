@@ -4,32 +4,43 @@ use std::sync::Arc;
 
 use super::*;
 
+/// Whether a read is served by a standby.
+macro_rules! at_standby {
+    ($cluster:expr, $go:ident, $work:ident) => {
+        $go!($cluster.read($work!(|tx| {
+            Ok($go!(tx.query_one(WHO, &[]))?.get::<_, bool>(1))
+        })))?
+    };
+}
+
+/// Reads until a standby serves it.
+macro_rules! until_at_standby {
+    ($cluster:expr, $go:ident, $work:ident) => {
+        let began = Instant::now();
+        while !at_standby!($cluster, $go, $work) {
+            assert!(began.elapsed() < LONG, "{}", $cluster.status());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+}
+
 // Both are stopped and started again: reads fall back, and come back.
 twin! {
     fn reads_fall_back_to_the_writer_and_come_back(on, driver, go, work) {
         drop(on);
         let servers = Servers::start();
         let cluster = go!(driver::Cluster::new(&servers.config(SIZES)))?;
-        macro_rules! at_standby {
-            () => {
-                go!(cluster.read(work!(|tx| { Ok(go!(tx.query_one(WHO, &[]))?.get::<_, bool>(1)) })))?
-            };
-        }
-        assert!(at_standby!());
+        assert!(at_standby!(cluster, go, work));
         for standby in &servers.standbys {
             standby.stop(StopMode::Immediate)?;
         }
         for _ in 0..20 {
-            assert!(!at_standby!());
+            assert!(!at_standby!(cluster, go, work));
         }
         for standby in &servers.standbys {
             standby.start_again()?;
         }
-        let began = Instant::now();
-        while !at_standby!() {
-            assert!(began.elapsed() < LONG, "{}", cluster.status());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until_at_standby!(cluster, go, work);
         Ok(())
     }
 }
@@ -43,18 +54,9 @@ twin! {
         }
         let sizes = "{ min_size: 2, max_size: 8, timeout: 20 }";
         let cluster = go!(driver::Cluster::new(&servers.config(sizes)))?;
-        macro_rules! at_standby {
-            () => {
-                go!(cluster.read(work!(|tx| { Ok(go!(tx.query_one(WHO, &[]))?.get::<_, bool>(1)) })))?
-            };
-        }
-        assert!(!at_standby!());
+        assert!(!at_standby!(cluster, go, work));
         servers.standbys[1].start_again()?;
-        let began = Instant::now();
-        while !at_standby!() {
-            assert!(began.elapsed() < LONG, "{}", cluster.status());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until_at_standby!(cluster, go, work);
         Ok(())
     }
 }

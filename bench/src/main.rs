@@ -12,6 +12,7 @@ mod handles;
 mod homes;
 mod observer;
 mod pinned;
+mod readers;
 mod report;
 mod round;
 mod round_trips;
@@ -57,8 +58,9 @@ const MILLISECOND: Work = Work {
     span: Duration::from_millis(400),
 };
 
-const BENCHES: [&str; 10] = [
+const BENCHES: [&str; 11] = [
     "pools",
+    "cluster",
     "millisecond",
     "contention",
     "handles",
@@ -89,6 +91,10 @@ fn main() -> anyhow::Result<()> {
     // Only if it is named: it needs valgrind, and takes minutes.
     if wanted.iter().any(|one| one == "instructions") {
         statements::count_instructions(&path)?;
+    }
+    // Only if it is named: it starts servers of its own.
+    if wanted.iter().any(|one| one == "cluster") {
+        readers::run()?;
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     run(&config, is_wanted)?;

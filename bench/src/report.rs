@@ -90,6 +90,19 @@ impl Contest {
         }
     }
 
+    /// Prints how the ratios of one contestant to another are distributed over the rounds, for pairs
+    /// of their numbers.
+    pub(crate) fn print_quartiles(&self, pairs: &[(usize, usize)]) {
+        for (one, other) in pairs {
+            let (one, other) = (&self.contestants[*one], &self.contestants[*other]);
+            let [lower, median, upper] = one.quartiles(other);
+            println!(
+                "  {median:.3} ({lower:.3} to {upper:.3}): {}, of {}",
+                one.name, other.name
+            );
+        }
+    }
+
     fn json(&self) -> Value {
         let (peers, bare) = (self.peers(), self.of(Kind::Bare));
         let contestants: Vec<Value> = self

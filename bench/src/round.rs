@@ -113,15 +113,23 @@ impl Contestant {
     /// A ratio to the fastest of each round would be biased: if six contestants differ only by
     /// chance, each of them would get 0.9.
     pub(crate) fn ratio(&self, others: &[&Self]) -> Option<f64> {
-        let to = |other: &&Self| {
-            let rounds = self.rounds.iter().zip(&other.rounds);
-            median(
-                rounds
-                    .map(|(ours, theirs)| ours.per_second / theirs.per_second)
-                    .collect(),
-            )
-        };
+        let to = |other: &&Self| median(self.ratios(other));
         others.iter().map(to).min_by(f64::total_cmp)
+    }
+
+    /// The lower quartile, the median and the upper quartile of the rounds' ratios to `other`.
+    pub(crate) fn quartiles(&self, other: &Self) -> [f64; 3] {
+        let mut ratios = self.ratios(other);
+        ratios.sort_unstable_by(f64::total_cmp);
+        let last = ratios.len().saturating_sub(1);
+        [1, 2, 3].map(|quarter| ratios.get(last * quarter / 4).copied().unwrap_or(0.0))
+    }
+
+    fn ratios(&self, other: &Self) -> Vec<f64> {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        rounds
+            .map(|(ours, theirs)| ours.per_second / theirs.per_second)
+            .collect()
     }
 }
 

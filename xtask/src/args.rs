@@ -16,7 +16,8 @@ usage: cargo xtask <task> [options]
   demo --readers               write to a primary, read from its two standbys, and let one be late
   bench [options] [name...]    compare pgmonkey with the other pools and the bare drivers: pools,
                                millisecond, contention, handles, homes, observer, roundtrips,
-                               pinned, statements, and only if named: instructions (by valgrind);
+                               pinned, statements, and only if named: instructions (by valgrind),
+                               cluster (the programs on this machine start a primary and two standbys);
                                with `metrics`, statements and instructions have those too;
                                BENCH_ROUNDS=N sets the number of rounds
   bench weight [library...]    what a hello world with TLS costs to build: crates, processor time

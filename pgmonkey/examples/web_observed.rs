@@ -52,6 +52,7 @@ fn prometheus() -> Result<PrometheusHandle, Box<dyn Error>> {
         .with_recommended_naming(true) // _seconds and _total, as in the dashboard
         .set_buckets_for_metric(Matcher::Suffix("_time".to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Suffix("duration".to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Suffix("lag".to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Suffix("rows".to_owned()), &rows)?;
     Ok(builder.install_recorder()?)
 }

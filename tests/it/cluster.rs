@@ -10,6 +10,7 @@ use pgmonkey_testserver::{Cluster, Endpoint, StopMode};
 use crate::failover::Frozen;
 
 mod away;
+mod observed;
 mod tokens;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMete
 use pgmonkey::Error;
 use pgmonkey_tests::{Fixture, Outcome, broken_tls, load, twin};
 
+use crate::cluster::{SIZES, Servers};
 use crate::limits::waits_on_a_thread;
 use crate::observation::{
     Broken, DATABASE, POOL, everything, statements_that_succeed_and_fail, table, words,
@@ -25,7 +26,7 @@ const ALERTS: &str = include_str!("../../docs/dashboards/alerts.yml");
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 /// The provider of this process, and what it has exported.
-fn provider() -> &'static (SdkMeterProvider, InMemoryMetricExporter) {
+pub(crate) fn provider() -> &'static (SdkMeterProvider, InMemoryMetricExporter) {
     static PROVIDER: OnceLock<(SdkMeterProvider, InMemoryMetricExporter)> = OnceLock::new();
     PROVIDER.get_or_init(|| {
         let exporter = InMemoryMetricExporter::default();
@@ -41,11 +42,11 @@ fn provider() -> &'static (SdkMeterProvider, InMemoryMetricExporter) {
 /// One data point: its metric's kind and unit, its attributes, its value (of a histogram, the
 /// number of measurements), and its boundaries.
 #[derive(Debug)]
-struct Point {
+pub(crate) struct Point {
     kind: &'static str,
     unit: String,
-    attributes: BTreeMap<String, String>,
-    value: f64,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) value: f64,
     bounds: Vec<f64>,
 }
 
@@ -102,7 +103,7 @@ fn points(metric: &Metric) -> Vec<Point> {
 }
 
 /// The current data points about the handle or the database called `name`, by metric.
-fn exported_of(name: &str) -> BTreeMap<String, Vec<Point>> {
+pub(crate) fn exported_of(name: &str) -> BTreeMap<String, Vec<Point>> {
     let (provider, exporter) = provider();
     provider.force_flush().expect("it is not shut down");
     let exported = exporter.get_finished_metrics().expect("no panic");
@@ -121,6 +122,42 @@ fn exported_of(name: &str) -> BTreeMap<String, Vec<Point>> {
         .collect()
 }
 
+/// Compares what was exported with the rows of a table.
+pub(crate) fn compare_exported(exported: &BTreeMap<String, Vec<Point>>, rows: &[Vec<String>]) {
+    for (name, points) in exported.iter().filter(|(_, points)| !points.is_empty()) {
+        let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
+        let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
+        let labels: BTreeSet<_> = points
+            .iter()
+            .flat_map(|point| point.attributes.keys().cloned())
+            .collect();
+        assert_eq!(labels, words(&row[3]), "{name}");
+        for point in points {
+            assert_eq!(row[1], point.kind, "{name}");
+            let unit = match &*point.unit {
+                "s" => "seconds",
+                "By" => "bytes",
+                counted => {
+                    assert!(
+                        counted.starts_with('{') && counted.ends_with('}'),
+                        "{counted}"
+                    );
+                    "count"
+                }
+            };
+            assert_eq!(row[2], unit, "{name}");
+            if row[1] == "histogram" && unit == "seconds" {
+                assert_eq!(point.bounds, SECONDS, "{name}");
+            }
+        }
+    }
+    for row in rows {
+        let name = row[0].trim_matches('`');
+        let is_there = exported.get(name).is_some_and(|points| !points.is_empty());
+        assert!(is_there, "never exported: {name}");
+    }
+}
+
 twin! {
     fn otel_receives_what_the_book_says(on, driver, go, work) {
         provider();
@@ -128,31 +165,7 @@ twin! {
         statements_that_succeed_and_fail(&on);
         let exported = exported_of(&on.name);
         let rows = table("metric");
-        for (name, points) in exported.iter().filter(|(_, points)| !points.is_empty()) {
-            let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
-            let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
-            let labels: BTreeSet<_> = points.iter().flat_map(|point| point.attributes.keys().cloned()).collect();
-            assert_eq!(labels, words(&row[3]), "{name}");
-            for point in points {
-                assert_eq!(row[1], point.kind, "{name}");
-                let unit = match &*point.unit {
-                    "s" => "seconds",
-                    "By" => "bytes",
-                    counted => {
-                        assert!(counted.starts_with('{') && counted.ends_with('}'), "{counted}");
-                        "count"
-                    }
-                };
-                assert_eq!(row[2], unit, "{name}");
-                if row[1] == "histogram" && unit == "seconds" {
-                    assert_eq!(point.bounds, SECONDS, "{name}");
-                }
-            }
-        }
-        for row in &rows {
-            let name = row[0].trim_matches('`');
-            assert!(exported.get(name).is_some_and(|points| !points.is_empty()), "never exported: {name}");
-        }
+        compare_exported(&exported, &rows);
         let sum = |name: &str| exported[name].iter().map(|point| point.value).sum::<f64>();
         for gauge in ["count", "max", "idle.max", "idle.min", "pending_requests"] {
             assert_eq!(sum(&format!("db.client.connection.{gauge}")), 0.0, "{gauge} when all is over");
@@ -168,28 +181,32 @@ twin! {
     }
 }
 
-/// A Prometheus exporter's page about a handle that did everything that can be measured.
+/// A Prometheus exporter's page about handles that did everything that can be measured.
 fn page(on: &Fixture) -> anyhow::Result<String> {
     let rows = [1.0, 10.0, 100.0];
     let recorder = PrometheusBuilder::new()
         .with_recommended_naming(true)
         .set_buckets_for_metric(Matcher::Suffix("_time".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("duration".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("lag".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("rows".to_owned()), &rows)?
         .build_recorder();
     let page = recorder.handle();
     // A handle has the metrics of the recorder of the thread that opened it.
-    metrics::with_local_recorder(&recorder, || -> anyhow::Result<()> {
+    metrics::with_local_recorder(&recorder, || {
         let config = on.pools("{ min_size: 0, max_size: 2 }");
         let pool = pgmonkey::sync::Builder::new(&config)
             .name(&*on.name)
             .pool()?;
         pool.query_one("SELECT 1", &[])?;
         statements_that_succeed_and_fail(on);
-        Ok(())
-    })?;
-    page.run_upkeep();
-    Ok(page.render())
+        // Each login to a standby tells its lag.
+        let servers = Servers::start();
+        let cluster = pgmonkey::Cluster::new(&servers.config(SIZES))?;
+        cluster.reader().query_one("SELECT 1", &[])?;
+        page.run_upkeep();
+        Ok(page.render())
+    })
 }
 
 /// The names and labels that PromQL expressions contain: every word that is neither quoted, nor a

@@ -187,7 +187,7 @@ fn recording() -> &'static Mutex<Vec<Told>> {
 }
 
 /// Starts recording metrics in this process.
-fn metrics() -> &'static Snapshotter {
+pub(crate) fn metrics() -> &'static Snapshotter {
     static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
     SNAPSHOTTER.get_or_init(|| {
         let recorder = DebuggingRecorder::new();
@@ -455,13 +455,13 @@ pub(crate) const POOL: &str = "db.client.connection.pool.name";
 pub(crate) const DATABASE: &str = "db.namespace";
 
 /// What is recorded under a name and labels: its kind, unit and value.
-type Recorded =
+pub(crate) type Recorded =
     BTreeMap<(String, BTreeMap<String, String>), (MetricKind, Option<String>, DebugValue)>;
 
 /// What was recorded about the handle called `name` since the last call.
 ///
 /// A snapshot takes the values of all tests, so those of other handles are kept for them.
-fn recorded_of(name: &str) -> Recorded {
+pub(crate) fn recorded_of(name: &str) -> Recorded {
     static LEFT: Mutex<Recorded> = Mutex::new(BTreeMap::new());
     let mut left = LEFT.lock().expect("no panic");
     for (key, unit, _, value) in metrics().snapshot().into_vec() {
@@ -522,6 +522,30 @@ pub(crate) fn statements_that_succeed_and_fail(on: &Fixture) {
     operations.record(&operation);
 }
 
+/// Compares what was recorded with the rows of a table.
+pub(crate) fn compare_recorded(recorded: &Recorded, rows: &[Vec<String>]) {
+    for ((name, labels), (kind, unit, _)) in recorded {
+        let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
+        let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
+        assert_eq!(row[1], format!("{kind:?}").to_lowercase(), "{name}");
+        assert_eq!(Some(&row[2]), unit.as_ref(), "{name}");
+        let missing: Vec<_> = labels
+            .keys()
+            .filter(|label| !words(&row[3]).contains(*label))
+            .collect();
+        assert!(missing.is_empty(), "not in the book: {missing:?} of {name}");
+    }
+    for row in rows {
+        let of_row = recorded
+            .keys()
+            .filter(|(name, _)| row[0] == format!("`{name}`"));
+        let labels: BTreeSet<_> = of_row
+            .flat_map(|(_, labels)| labels.keys().cloned())
+            .collect();
+        assert_eq!(labels, words(&row[3]), "never recorded: {row:?}");
+    }
+}
+
 twin! {
     fn what_is_measured_is_what_the_book_says(on, driver, go, work) {
         metrics();
@@ -529,19 +553,7 @@ twin! {
         statements_that_succeed_and_fail(&on);
         let recorded = recorded_of(&on.name);
         let rows = table("metric");
-        for ((name, labels), (kind, unit, _)) in &recorded {
-            let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
-            let row = row.unwrap_or_else(|| panic!("not in the book: {name}"));
-            assert_eq!(row[1], format!("{kind:?}").to_lowercase(), "{name}");
-            assert_eq!(Some(&row[2]), unit.as_ref(), "{name}");
-            let missing: Vec<_> = labels.keys().filter(|label| !words(&row[3]).contains(*label)).collect();
-            assert!(missing.is_empty(), "not in the book: {missing:?} of {name}");
-        }
-        for row in &rows {
-            let of_row = recorded.keys().filter(|(name, _)| row[0] == format!("`{name}`"));
-            let labels: BTreeSet<_> = of_row.flat_map(|(_, labels)| labels.keys().cloned()).collect();
-            assert_eq!(labels, words(&row[3]), "never recorded: {row:?}");
-        }
+        compare_recorded(&recorded, &rows);
         let labels = |more: &[(&str, &str)]| {
             let all = more.iter().copied().chain([(POOL, &*on.name)]);
             all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()

@@ -11,6 +11,7 @@ use crate::failover::Frozen;
 
 mod away;
 mod observed;
+mod program;
 mod tokens;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use crate::failover::Frozen;
 mod away;
 mod observed;
 mod program;
+mod sockets;
 mod tokens;
 
 const SECOND: Duration = Duration::from_secs(1);

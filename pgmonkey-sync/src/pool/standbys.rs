@@ -15,6 +15,7 @@ use crate::pool::Shared;
 use crate::session::connect::{ConnectOptions, Connected, carry_out, resolve};
 use crate::threads::keeper::{Keeper, Kept};
 use crate::threads::openers::Opener;
+use crate::threads::sockets;
 
 /// How many standbys are asked at the same time: one that does not answer delays few others.
 const ASKED_TOGETHER: u32 = 4;
@@ -109,8 +110,8 @@ impl Shared {
 
     /// Asks on the session that is kept for it, or on a new one if that is lost.
     fn ask(&self, asked: &Asked, askers: &Askers) -> Result<Vec<SimpleQueryMessage>, Error> {
-        if let Some(mut session) = askers.take(asked.address())
-            && let Ok(answer) = ask_on(&mut session, asked)
+        if let Some(session) = askers.take(asked.address())
+            && let Ok((session, answer)) = ask_on(session, asked)
         {
             askers.keep(asked.address().clone(), session);
             return Ok(answer);
@@ -121,8 +122,8 @@ impl Shared {
             ..ConnectOptions::default()
         };
         let search = connect_target.ask_standby(asked);
-        let mut session = carry_out(connect_target, search, options)?;
-        let answer = ask_on(&mut session, asked)?;
+        let session = carry_out(connect_target, search, options)?;
+        let (session, answer) = ask_on(session, asked)?;
         askers.keep(asked.address().clone(), session);
         Ok(answer)
     }
@@ -134,13 +135,39 @@ impl Shared {
     }
 }
 
-fn ask_on(session: &mut Connected, asked: &Asked) -> Result<Vec<SimpleQueryMessage>, Error> {
+/// A session, and the answer to a question that was asked on it.
+type Answered = (Connected, Vec<SimpleQueryMessage>);
+
+/// Asks, and returns the session if it can be asked again.
+fn ask_on(mut session: Connected, asked: &Asked) -> Result<Answered, Error> {
+    let until = Instant::now() + limits::LOOK;
     let observer = Arc::clone(session.connected_to.observer());
-    observer.limit_to(Some(Instant::now() + limits::LOOK));
+    if !session.observed {
+        return ask_until(until, session, asked);
+    }
+    observer.limit_to(Some(until));
     let answer = session.client.simple_query(asked.question());
     observer.limit_to(None);
-    let observer = session.observed.then_some(&*observer);
-    answer.map_err(|error| Error::of_session(error, observer))
+    let answer = answer.map_err(|error| Error::of_session(error, Some(&*observer)))?;
+    Ok((session, answer))
+}
+
+/// Asks on a Unix socket, where the wire is not observed and so does not end the question.
+fn ask_until(until: Instant, session: Connected, asked: &Asked) -> Result<Answered, Error> {
+    let question = asked.question();
+    let mut session = session;
+    let ask = move || {
+        let answer = session.client.simple_query(question);
+        answer.map(|answer| (session, answer))
+    };
+    match sockets::on_thread("pgmonkey-ask", asked.address(), until, ask) {
+        Ok(Some(answered)) => answered.map_err(|error| Error::of_session(error, None)),
+        Ok(None) => Err(Error::Unanswered {
+            address: asked.address().to_string(),
+            limit: limits::LOOK,
+        }),
+        Err(error) => Err(Error::other(error)),
+    }
 }
 
 impl Kept for Rounds {

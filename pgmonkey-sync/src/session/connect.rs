@@ -22,6 +22,7 @@ use pgmonkey_connect::{
 use crate::session::engine::Connect;
 use crate::session::hooks::Hooks;
 use crate::session::state_of;
+use crate::threads::sockets;
 
 /// The password provider of a handle.
 pub(crate) type Provider = Named<dyn PasswordProvider>;
@@ -187,11 +188,22 @@ fn open(attempt: &mut ConnectAttempt, mode: SettingsMode) -> Result<Connected, O
     config.notice_callback(move |notice| notices.received(&notice));
     let connect = Connect::new(config, connector);
     let mut client = match attempt.deadline() {
-        Some(deadline) if !observed => connect_until(deadline, connect)?,
+        Some(deadline) if !observed => until(attempt.address(), deadline, || connect.run())?,
         _ => connect.run()?,
     };
     if let Some(question) = attempt.question(observed)? {
-        attempt.judge(&client.simple_query(question)?)?;
+        let question = question.to_owned();
+        let ask = move || {
+            client
+                .simple_query(&question)
+                .map(|answer| (client, answer))
+        };
+        let answer;
+        (client, answer) = match attempt.deadline() {
+            Some(deadline) if !observed => until(attempt.address(), deadline, ask)?,
+            _ => ask()?,
+        };
+        attempt.judge(&answer)?;
     }
     Ok(Connected {
         client,
@@ -201,10 +213,13 @@ fn open(attempt: &mut ConnectAttempt, mode: SettingsMode) -> Result<Connected, O
     })
 }
 
-/// Connects where nothing holds the driver to the deadline: on a thread, which a server that never
-/// answers occupies until it does.
-fn connect_until(deadline: Instant, connect: Connect) -> Result<postgres::Client, OpenFailure> {
-    on_thread("pgmonkey-connect", deadline, move || connect.run())
+/// Runs a call of the driver where nothing else holds it to the deadline.
+fn until<T: Send + 'static>(
+    address: &Address,
+    deadline: Instant,
+    call: impl FnOnce() -> Result<T, postgres::Error> + Send + 'static,
+) -> Result<T, OpenFailure> {
+    sockets::on_thread("pgmonkey-connect", address, deadline, call)
         .map_err(OpenFailure::Socket)?
         .ok_or(OpenFailure::Deadline)?
         .map_err(OpenFailure::Driver)

@@ -2,3 +2,4 @@
 
 pub(crate) mod keeper;
 pub(crate) mod openers;
+pub(crate) mod sockets;

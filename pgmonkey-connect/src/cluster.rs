@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::attempt::Address;
+use crate::session::stale_statements::is_outdated;
 use crate::standbys::Reach;
 use crate::status::{StandbyStatus, Status};
 use crate::token::Token;
@@ -51,6 +52,8 @@ pub struct Reading {
     until: Instant,
     failures: u32,
     pause: Duration,
+    /// Whether a statement was found to be prepared for an earlier schema.
+    is_outdated: bool,
     /// The readers that were found behind since the last pause.
     behind: Vec<Address>,
 }
@@ -76,6 +79,7 @@ impl Reading {
             token,
             failures: 0,
             pause: FIRST_PAUSE,
+            is_outdated: false,
             behind: Vec::new(),
         }
     }
@@ -138,10 +142,26 @@ impl Reading {
         Next::Pause(pause)
     }
 
+    /// Whether the session that serves the read must forget its prepared statements before: one of
+    /// an earlier session was prepared for an earlier schema.
+    pub fn prepares_anew(&self) -> bool {
+        self.is_outdated
+    }
+
+    /// Whether to read again, on the same side, after a session of it failed with this error.
+    pub fn reads_anew(&mut self, error: &Error) -> bool {
+        let again = !self.is_outdated && is_outdated(error);
+        self.is_outdated |= again;
+        again
+    }
+
     /// Where to go after a reader failed, or `None` if the error is the caller's.
     ///
     /// `held` says whether there was a session: what failed on it may succeed on another reader.
     pub fn failed(&mut self, error: &Error, held: bool) -> Option<Side> {
+        if held && self.reads_anew(error) {
+            return Some(Side::Reader);
+        }
         let in_vain = match held {
             // A COMMIT whose answer was lost changed nothing either.
             true => error.is_session_lost() || error.is_outcome_unknown() || error.is_conflict(),

@@ -10,7 +10,7 @@ type Fault = Box<dyn std::error::Error + Sync + Send>;
 
 /// An enum's label, sent as whatever type the driver knows.
 #[derive(Debug)]
-struct Label(&'static str);
+pub(crate) struct Label(pub(crate) &'static str);
 
 impl ToSql for Label {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
@@ -27,7 +27,7 @@ impl ToSql for Label {
 
 /// An enum as a derived type implements it: rejected unless the type has the new label.
 #[derive(Debug, PartialEq)]
-struct Mood(String);
+pub(crate) struct Mood(pub(crate) String);
 
 fn knows_great(of: &Type) -> bool {
     matches!(of.kind(), Kind::Enum(labels) if labels.contains(&"great".to_owned()))

@@ -156,7 +156,8 @@ impl Cluster {
     /// used and `fallback` is on.
     ///
     /// If the session of a reader is lost, or a conflict with recovery cancels a statement, `f` runs
-    /// again on another one: change what it captures, and send messages, after `read` has returned.
+    /// again on another one, and so it does, once, if a cached statement was prepared for an earlier
+    /// schema: change what it captures, and send messages, after `read` has returned.
     /// `f` must be `Clone`: an async closure is one if what it captures is, and what it captures by
     /// reference is.
     ///
@@ -216,7 +217,7 @@ impl Cluster {
         };
         while side == Side::Reader {
             let (error, held) = match hold(&reader, location, &mut reading).await {
-                Ok(Some(guard)) => match run(guard, f.clone()).await {
+                Ok(Some(guard)) => match run(guard, &reading, f.clone()).await {
                     Ok(value) => return Ok(value),
                     Err(error) => (error, true),
                 },
@@ -228,7 +229,12 @@ impl Cluster {
                 None => return Err(error),
             }
         }
-        run(self.writer.hold(location).await?, f).await
+        loop {
+            match run(self.writer.hold(location).await?, &reading, f.clone()).await {
+                Err(error) if reading.reads_anew(&error) => {}
+                done => return done,
+            }
+        }
     }
 
     /// What is known of the reading side now.
@@ -337,10 +343,13 @@ async fn look(
 }
 
 /// Runs `f` in a transaction that only reads.
-async fn run<T, F>(guard: ClientGuard, f: F) -> Result<T, Error>
+async fn run<T, F>(guard: ClientGuard, reading: &Reading, f: F) -> Result<T, Error>
 where
     F: AsyncFnOnce(Scoped<Transaction>) -> Result<T, Error>,
 {
+    if reading.prepares_anew() {
+        guard.clear_statements();
+    }
     let begun = Transaction::begin_with(guard, &READ_ONLY).await?;
     let (transaction, back) = Scoped::new(begun);
     let value = f(transaction).await?;

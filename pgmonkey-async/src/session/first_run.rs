@@ -6,7 +6,6 @@ use pgmonkey_connect::Error;
 use pgmonkey_connect::parameter_types::typed;
 use pgmonkey_connect::sql::{self, Effects};
 use pgmonkey_connect::stale_statements;
-use pgmonkey_connect::wire::WireState;
 use tokio_postgres::types::Type;
 
 use super::Session;
@@ -53,7 +52,7 @@ impl Session {
         let seen = self.observer.last_failure();
         let helps = stale_statements::has_not_run(&error, seen.as_ref());
         match prepared {
-            Ok(statement) if helps && matches!(self.idle_state().await, Ok(WireState::Idle)) => {
+            Ok(statement) if helps && self.runs_again().await => {
                 let sending = self.sending();
                 let done = A::run(self.client(), &statement, params).await;
                 done.map_err(|error| {

@@ -237,6 +237,13 @@ impl Session {
         Ok(self.state())
     }
 
+    /// Whether a statement that failed before any of it ran can run again: it has not ended a
+    /// transaction that was open.
+    pub(crate) async fn runs_again(&self) -> bool {
+        let state = self.idle_state().await;
+        matches!(state, Ok(WireState::Idle | WireState::InTransaction))
+    }
+
     /// Refuses a session that a child of `fork` inherited.
     ///
     /// # Errors

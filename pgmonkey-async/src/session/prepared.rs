@@ -10,7 +10,6 @@ use pgmonkey_connect::pool::Label;
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::stale_statements::{self, Blame, Kept, blame};
 use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
-use pgmonkey_connect::wire::WireState;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
@@ -276,10 +275,7 @@ impl Session {
                 kept,
                 stale_statements::is_foreign(&statement),
             );
-        let is_safe = || async {
-            exclusivity == Exclusivity::Shared
-                || matches!(self.idle_state().await, Ok(WireState::Idle))
-        };
+        let is_safe = || async { exclusivity == Exclusivity::Shared || self.runs_again().await };
         if !helps || !is_safe().await {
             return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }

@@ -49,10 +49,7 @@ impl Session {
                 let helps =
                     forgotten && remembered && stale_statements::has_not_run(&error, seen.as_ref());
                 // Asking for the types takes a transaction.
-                if !helps
-                    || exclusivity == Exclusivity::Shared
-                    || !matches!(self.idle_state().await, Ok(WireState::Idle))
-                {
+                if !helps || exclusivity == Exclusivity::Shared || !self.runs_again().await {
                     return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
                 }
                 let types = self.learn_types(text, exclusivity).await?;

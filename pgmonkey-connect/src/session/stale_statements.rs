@@ -13,6 +13,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::{Type, WrongType};
 
+use crate::Error;
 use crate::wire::ServerFailure;
 
 /// The first object id of user-defined objects.
@@ -83,6 +84,12 @@ pub fn has_not_run(error: &tokio_postgres::Error, seen: Option<&ServerFailure>) 
         Some(seen) => seen.code == refused.code().code() && !seen.bound,
         None => is_raised_first(refused),
     }
+}
+
+/// Whether the server no longer accepts a prepared statement, because the schema has changed or its
+/// statements were deallocated. Nothing of it has run.
+pub(crate) fn is_outdated(error: &Error) -> bool {
+    error.as_db_error().is_some_and(is_raised_first)
 }
 
 fn is_raised_first(refused: &DbError) -> bool {

@@ -145,7 +145,8 @@ impl Cluster {
     /// used and `fallback` is on.
     ///
     /// If the session of a reader is lost, or a conflict with recovery cancels a statement, `f` runs
-    /// again on another one: change what it captures, and send messages, after `read` has returned.
+    /// again on another one, and so it does, once, if a cached statement was prepared for an earlier
+    /// schema: change what it captures, and send messages, after `read` has returned.
     ///
     /// ```no_run
     /// # fn example(cluster: pgmonkey_sync::Cluster) -> Result<(), pgmonkey_sync::Error> {
@@ -196,7 +197,7 @@ impl Cluster {
         };
         while side == Side::Reader {
             let (error, held) = match hold(&reader, location, &mut reading) {
-                Ok(Some(guard)) => match run(guard, &mut f) {
+                Ok(Some(guard)) => match run(guard, &reading, &mut f) {
                     Ok(value) => return Ok(value),
                     Err(error) => (error, true),
                 },
@@ -208,7 +209,12 @@ impl Cluster {
                 None => return Err(error),
             }
         }
-        run(self.writer.hold(location)?, f)
+        loop {
+            match run(self.writer.hold(location)?, &reading, &mut f) {
+                Err(error) if reading.reads_anew(&error) => {}
+                done => return done,
+            }
+        }
     }
 
     /// What is known of the reading side now.
@@ -319,9 +325,13 @@ fn look(
 
 /// Runs `f` in a transaction that only reads.
 fn run<T>(
-    guard: ClientGuard,
-    mut f: impl FnMut(&mut Transaction) -> Result<T, Error>,
+    mut guard: ClientGuard,
+    reading: &Reading,
+    f: &mut impl FnMut(&mut Transaction) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    if reading.prepares_anew() {
+        guard.clear_statements();
+    }
     let mut transaction = Transaction::begin_with(guard, &READ_ONLY)?;
     let value = f(&mut transaction)?;
     transaction.commit()?;

@@ -6,7 +6,6 @@ use pgmonkey_connect::Error;
 use pgmonkey_connect::parameter_types::typed;
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::stale_statements;
-use pgmonkey_connect::wire::WireState;
 use postgres::types::Type;
 
 use super::Session;
@@ -54,7 +53,7 @@ impl Session {
         self.prepared_mut().types.forget(text);
         let seen = self.last_failure();
         let helps = stale_statements::has_not_run(&error, seen.as_ref());
-        if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
+        if !helps || !self.runs_again() {
             return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
         }
         let statement = self.prepare(text, &[])?;

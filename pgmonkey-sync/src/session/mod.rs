@@ -306,6 +306,13 @@ impl Session {
         Ok(self.state())
     }
 
+    /// Whether a statement that failed before any of it ran can run again: it has not ended a
+    /// transaction that was open.
+    pub(crate) fn runs_again(&mut self) -> bool {
+        let state = self.idle_state();
+        matches!(state, Ok(WireState::Idle | WireState::InTransaction))
+    }
+
     /// Runs a statement that the session itself needs: to begin, end or undo something.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), Error> {
         self.make_ready()?;

@@ -11,7 +11,6 @@ use pgmonkey_connect::pool::Label;
 use pgmonkey_connect::sql::Effects;
 use pgmonkey_connect::stale_statements::{self, Blame, Kept, blame};
 use pgmonkey_connect::statement_cache::{StatementCache, StatementCounts};
-use pgmonkey_connect::wire::WireState;
 use postgres::Statement;
 use postgres::types::Type;
 
@@ -267,7 +266,7 @@ impl Session {
                 kept,
                 stale_statements::is_foreign(&statement),
             );
-        if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
+        if !helps || !self.runs_again() {
             return Err(self.explain_statement(error, takes, (sending, Some(text))));
         }
         self.prepare(text, &[])

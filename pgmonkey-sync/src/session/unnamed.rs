@@ -46,7 +46,7 @@ impl Session {
                 let seen = self.last_failure();
                 let helps =
                     forgotten && remembered && stale_statements::has_not_run(&error, seen.as_ref());
-                if !helps || !matches!(self.idle_state(), Ok(WireState::Idle)) {
+                if !helps || !self.runs_again() {
                     return Err(self.explain_statement(error, A::TAKES, (sending, Some(text))));
                 }
                 let types = self.learn_types(text)?;

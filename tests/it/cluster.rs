@@ -12,6 +12,7 @@ use crate::failover::Frozen;
 mod away;
 mod observed;
 mod program;
+mod runtimes;
 mod schema_changes;
 mod sockets;
 mod tokens;

@@ -11,6 +11,7 @@ use crate::failover::Frozen;
 
 mod away;
 mod observed;
+mod pooled;
 mod program;
 mod runtimes;
 mod schema_changes;

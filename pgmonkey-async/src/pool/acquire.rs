@@ -251,6 +251,8 @@ impl Shared {
         self.watch_standbys();
         let opened = self.engine.open().await?;
         self.watch_hosts();
+        // Its standbys are known from now on, if it is the first session.
+        self.watch_standbys();
         let ends = expiry::end_of_life(Instant::now(), self.settings.max_lifetime, expiry::draw());
         let restore = opened.restore(&self.factory.connect_target);
         let (label, prepared) = (Arc::clone(self.core.label()), self.statements.begin());

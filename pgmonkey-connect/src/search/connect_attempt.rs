@@ -25,6 +25,8 @@ pub struct ConnectAttempt {
     pub(super) attempt: Attempt,
     pub(super) connector: Connector,
     pub(super) requirement: Requirement,
+    /// Whether the attempt only shows whether its host can be used.
+    pub(super) is_probe: bool,
     pub(super) deadline: Option<Instant>,
     pub(super) driver: [tokio_postgres::Config; 2],
     pub(super) local_settings: Option<Arc<LocalSettings>>,
@@ -101,6 +103,8 @@ impl ConnectAttempt {
         match self.requirement.met(observer) {
             None | Some(true) if self.standbys.is_some() => Ok(Some(standbys::QUESTION)),
             None => Ok(Some(self.requirement.question())),
+            // A pooler accepts a login while its server is away.
+            Some(true) if self.is_probe => Ok(Some(self.requirement.question())),
             Some(fits) => self.requirement.or_mismatch(fits).map(|()| None),
         }
     }

@@ -22,6 +22,7 @@ use crate::random::draw;
 use crate::role::{self, Requirement};
 use crate::stream::connector::Connector;
 use crate::telemetry::events;
+use crate::wire::Stage;
 use host_try::{HostTry, Next};
 
 mod host_try;
@@ -214,6 +215,12 @@ impl<'a> ServerSearch<'a> {
             OpenFailure::Setting(error) => return Err(*error),
             OpenFailure::Deadline => self.connect_target.timed_out(),
             OpenFailure::SlowHook => self.connect_target.slow("the after_connect hook"),
+            // A pooler accepts a login while its server is away, but answers no question.
+            OpenFailure::Driver(error)
+                if attempt.is_probe && attempt.connector.observer().stage() == Stage::Session =>
+            {
+                ConnectCause::Io(io::Error::other(error))
+            }
             OpenFailure::Driver(error) => match self.connect_target.blamed_setting(&error) {
                 Some(blame) => return Err(blame),
                 None => {
@@ -352,6 +359,7 @@ impl<'a> ServerSearch<'a> {
             )
             .reporting_to(self.connect_target.statements(), &attempt.target),
             requirement: self.requirement,
+            is_probe: matches!(self.scope, Scope::Only(_) | Scope::Beside(_)),
             local_settings: self.connect_target.local_settings.clone(),
             attempt,
             deadline,

@@ -165,13 +165,14 @@ impl ConnectTarget {
         self.pooler() != Some(Pooler::Statement)
     }
 
-    /// Whether a session has detected a pooler.
-    /// Whether a session stays at one server: it does not behind a pooler that was configured or
-    /// found.
+    /// Whether a session stays at one server, as with no pooler, or one in session mode.
     pub fn keeps_server(&self) -> bool {
-        self.pooler().is_none() && !self.behind_pooler.load(Ordering::Relaxed)
+        let found = self.behind_pooler.load(Ordering::Relaxed);
+        let configured = self.pooler();
+        configured.map_or(!found, |pooler| !pooler.switches_sessions())
     }
 
+    /// Whether a session has detected a pooler.
     pub(crate) fn behind_pooler(&self) -> &Arc<AtomicBool> {
         &self.behind_pooler
     }

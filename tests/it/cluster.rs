@@ -40,7 +40,9 @@ impl Servers {
     /// Waits until both standbys have replayed what the primary has written.
     fn wait_for_replay(&self) {
         // The servers of tests do not wait for the disk: this transaction does, for all before it too.
-        let flush = "BEGIN; SET LOCAL synchronous_commit = on; SELECT txid_current(); COMMIT";
+        // One that writes nothing would not.
+        let flush = "BEGIN; SET LOCAL synchronous_commit = on; \
+                     SELECT pg_logical_emit_message(true, 'test', 'flush'); COMMIT";
         self.primary.psql(flush).expect("the administrator may");
         let written = self.primary.psql("SELECT pg_current_wal_lsn()");
         let written = written.expect("a position");

@@ -2,6 +2,7 @@
 //! was not answered.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -246,6 +247,8 @@ struct Crashing {
     on: Fixture,
     proxy: Proxy,
     next: AtomicU32,
+    /// The transfers that callers have begun and not noted.
+    begun: Mutex<BTreeSet<i64>>,
     stop: AtomicBool,
     books: Mutex<Books>,
 }
@@ -262,6 +265,7 @@ impl Crashing {
             proxy,
             on,
             next: AtomicU32::new(1),
+            begun: Mutex::default(),
             stop: AtomicBool::new(false),
             books: Mutex::default(),
         }
@@ -274,11 +278,17 @@ impl Crashing {
 
     fn next(&self) -> Option<i64> {
         let goes_on = !self.stop.load(Ordering::SeqCst);
-        goes_on.then(|| self.next.fetch_add(1, Ordering::SeqCst).into())
+        goes_on.then(|| {
+            let mut begun = self.begun.lock().expect("not poisoned");
+            let number = self.next.fetch_add(1, Ordering::SeqCst).into();
+            begun.insert(number);
+            number
+        })
     }
 
     fn note(&self, number: i64, told: Result<(), Error>) {
         self.books.lock().expect("not poisoned").note(number, told);
+        self.begun.lock().expect("not poisoned").remove(&number);
     }
 
     fn made(&self) -> usize {
@@ -325,6 +335,12 @@ impl Crashing {
                 self.on
                     .until("it starts", || self.cluster.start_again().is_ok());
             }
+            // An outcome that is asked for after another crash may be unknown.
+            let latest = i64::from(self.next.load(Ordering::SeqCst));
+            self.on.until("their outcomes are noted", || {
+                let begun = self.begun.lock().expect("not poisoned");
+                begun.first().is_none_or(|first| *first >= latest)
+            });
         }
         self.on_progress(self.made());
         self.stop.store(true, Ordering::SeqCst);

@@ -316,7 +316,10 @@ impl Books {
     pub(crate) fn note(&mut self, number: i64, told: Result<(), Error>) {
         let list = match told {
             Ok(()) => &mut self.committed,
-            Err(error) if error.is_outcome_unknown() => &mut self.unknown,
+            Err(error) if error.is_outcome_unknown() => {
+                eprintln!("{number} is unknown: {error}");
+                &mut self.unknown
+            }
             Err(error) => {
                 assert!(error.is_transient(), "{error}");
                 eprintln!("{number} is undone: {error}");

@@ -181,7 +181,8 @@ impl AsyncPasswordProvider for Panics {
 
 twin! {
     fn a_provider_that_panics_is_told_to_its_waiter_and_costs_no_place(on, driver, go, work) {
-        let config = config(&on);
+        // A panic may take longer to be printed than the other pools wait.
+        let config = load(&yaml(&on).replace("timeout: 1 }", "timeout: 20 }"));
         let panics = Panics(Tokens::new("vault", "token-1"), Arc::default());
         let pool = go!(driver::Builder::new(&config).password_provider(panics.clone()).pool())?;
         let first = go!(pool.acquire())?;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -34,16 +35,17 @@ pub(crate) fn on_thread<T: Send + 'static>(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            let result = answer.send(work());
-            if let Err(given_up) = result {
+            // A panic must not keep the place of a call whose caller has given up.
+            let result = catch_unwind(AssertUnwindSafe(work)).ok();
+            if let Err(given_up) = answer.send(result) {
                 drop(given_up);
                 returned(&at);
             }
         })?;
     let patience = deadline.saturating_duration_since(Instant::now());
     match answered.recv_timeout(patience) {
-        Ok(result) => Ok(Some(result)),
-        // It has panicked.
+        // `None`: it has panicked.
+        Ok(result) => Ok(result),
         Err(RecvTimeoutError::Disconnected) => Ok(None),
         Err(RecvTimeoutError::Timeout) => {
             // Before the receiver is dropped: afterwards the thread may end at any time.

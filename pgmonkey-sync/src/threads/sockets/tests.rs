@@ -64,3 +64,22 @@ fn no_more_threads_are_left_at_a_server_than_allowed() {
         Some(2)
     );
 }
+
+#[test]
+fn a_call_that_panics_keeps_no_thread() {
+    let (at, end) = (address("/panics"), Instant::now() + LONG);
+    let panics = || -> u32 { panic!("inside the driver") };
+    assert_eq!(on_thread("test", &at, end, panics).expect("a thread"), None);
+    let (server, answer) = channel::<()>();
+    let late = move || -> u32 {
+        let _ = answer.recv();
+        panic!("after its caller has given up")
+    };
+    let done = on_thread("test", &at, Instant::now(), late).expect("a thread");
+    assert_eq!((done, count(&at)), (None, 1));
+    drop(server);
+    while count(&at) > 0 {
+        assert!(Instant::now() < end, "its thread is left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

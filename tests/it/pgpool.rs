@@ -10,6 +10,8 @@ use pgmonkey::{Config, Error, aio, sync};
 use pgmonkey_tests::{Fixture, LONG, Outcome, kinds_of, load, twin};
 use pgmonkey_testserver::{Cluster, Endpoint, Pgpool, StopMode};
 
+use crate::poolers::{CRASH, in_doubt};
+
 /// A Pgpool-II in front of the servers; `None`, with the reason printed, if it is not installed.
 fn in_front(servers: &[&Endpoint], settings: &[(&str, &str)]) -> Option<Pgpool> {
     let Some(program) = Pgpool::find() else {
@@ -87,6 +89,30 @@ twin! {
         while let Err(error) = &answer {
             assert!(error.is_transient() && Instant::now() < end, "{error}");
             answer = go!(pool.query_one("SELECT $1::int", &[&1]));
+        }
+        Ok(())
+    }
+}
+
+twin! {
+    fn what_a_server_had_that_crashed_behind_pgpool_is_in_doubt(on, driver, go, work) {
+        drop(on);
+        for statement in ["simple", "extended", "commit"] {
+            let cluster = Cluster::builder().start().expect("a server");
+            let on = Fixture::on((*cluster).clone());
+            let Some(pooler) = in_front(&[on.server()], &[]) else { return Ok(()) };
+            let config = config(&on, &pooler, &pools("{ min_size: 1, max_size: 2, timeout: 5 }"));
+            let pool = go!(driver::Pool::new(&config))?;
+            let done = match statement {
+                "simple" => go!(pool.batch_execute(CRASH)),
+                "extended" => go!(pool.execute(CRASH, &[])).map(drop),
+                _ => {
+                    in_doubt!(pool, on, go, work);
+                    continue;
+                }
+            };
+            let error = done.expect_err("its server process is killed");
+            assert!(error.is_outcome_unknown() && !error.is_transient(), "{statement}: {error:?}");
         }
         Ok(())
     }

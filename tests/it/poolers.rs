@@ -42,6 +42,46 @@ fn pools(settings: &str) -> String {
     format!("pool_settings: {settings}\nasync_pool_settings: {settings}\n")
 }
 
+/// Kills the server's process of the session.
+pub(crate) const CRASH: &str = "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'";
+
+/// The statements by which the next COMMIT after an insert into the table kills its server process.
+pub(crate) fn crashes_at_commit(table: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (n int); CREATE FUNCTION {table}_crashes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {CRASH}; \
+         RETURN NULL; END $$; CREATE CONSTRAINT TRIGGER crashes AFTER INSERT ON {table} \
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {table}_crashes()"
+    )
+}
+
+/// Commits until a COMMIT was sent whose server process is killed; that one is in doubt.
+macro_rules! in_doubt {
+    ($pool:ident, $on:ident, $go:ident, $work:ident) => {{
+        let insert = format!("INSERT INTO {} VALUES (1)", $on.name);
+        let crashes = crate::poolers::crashes_at_commit(&$on.name);
+        let until = std::time::Instant::now() + pgmonkey_tests::LONG;
+        while let Err(error) = $go!($pool.batch_execute(&crashes)) {
+            assert!(
+                error.is_transient() && std::time::Instant::now() < until,
+                "{error}"
+            );
+        }
+        loop {
+            let error =
+                $go!($pool.transaction($work!(|tx| { $go!(tx.execute(&insert, &[])).map(drop) })))
+                    .expect_err("its server process is killed");
+            if error.is_outcome_unknown() {
+                break assert!(!error.is_transient(), "{error}");
+            }
+            assert!(
+                error.is_transient() && std::time::Instant::now() < until,
+                "{error}"
+            );
+        }
+    }};
+}
+pub(crate) use in_doubt;
+
 // PgBouncer gives its errors SQLSTATE 08P01, as PostgreSQL does for protocol errors.
 twin! {
     fn an_outage_behind_a_pooler_is_transient(on, driver, go, work) {
@@ -53,6 +93,7 @@ twin! {
         let sizes = pools("{ min_size: 1, max_size: 2, timeout: 2, statement_cache: 0 }");
         let config = config(on.server(), &[pooler.endpoint()], "", &sizes);
         let pool = go!(driver::Pool::new(&config))?;
+        let mut held = go!(pool.acquire())?;
         cluster.stop(StopMode::Fast).expect("stops");
         // Until PgBouncer has noticed, and refuses new sessions too.
         let mut refused = 0;
@@ -64,12 +105,39 @@ twin! {
                 refused += 1;
             }
         }
+        let error = go!(held.query_one("SELECT 1", &[])).expect_err("no server");
+        assert!(error.is_session_lost() && error.is_transient(), "{error:?}");
+        drop(held);
         cluster.start_again().expect("starts");
         let mut answer = go!(pool.query_one("SELECT 1", &[]));
         while let Err(error) = &answer {
             assert!(error.is_transient() && Instant::now() < until + LONG, "{error}");
             answer = go!(pool.query_one("SELECT 1", &[]));
         }
+        Ok(())
+    }
+}
+
+// PgBouncer ends both sessions with the same SQLSTATE.
+twin! {
+    fn only_what_a_pooler_has_passed_on_is_in_doubt(on, driver, go, work) {
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let retries = [("server_login_retry", "1"), ("query_wait_timeout", "2")];
+        let Some(pooler) = in_front(on.server(), &retries) else { return Ok(()) };
+        let sizes = pools("{ min_size: 1, max_size: 2, timeout: 2, statement_cache: 0 }");
+        let config = config(on.server(), &[pooler.endpoint()], "", &sizes);
+        let pool = go!(driver::Pool::new(&config))?;
+        let mut held = go!(pool.acquire())?;
+        let error = go!(pool.execute(CRASH, &[])).expect_err("its server process is killed");
+        assert!(error.is_outcome_unknown() && !error.is_transient(), "{error:?}");
+        cluster.stop(StopMode::Immediate).expect("stops");
+        let insert = format!("INSERT INTO {} VALUES (1)", on.name);
+        let error = go!(held.execute(&insert, &[])).expect_err("no server");
+        assert!(error.is_session_lost() && error.is_transient(), "{error:?}");
+        cluster.start_again().expect("starts");
+        in_doubt!(pool, on, go, work);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::pooler::{self, Report};
 use super::{ErrorKind, TlsFailure};
@@ -91,6 +91,15 @@ pub(crate) fn is_loss(error: &tokio_postgres::Error) -> bool {
     error.code().is_none() && (error.is_closed() || find::<io::Error>(error).is_some())
 }
 
+/// Whether the server, or a pooler before it, ends the session with this error.
+pub(crate) fn is_fatal(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // PgBouncer 1.18 sends only this field; poolers do not translate it.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
+    }
+}
+
 /// Whether the server answered with a message that the call did not expect.
 pub(crate) fn is_unexpected(error: &tokio_postgres::Error) -> bool {
     // The driver's own errors differ only in their text.
@@ -110,11 +119,19 @@ pub(crate) fn kind_of(code: &SqlState) -> ErrorKind {
     }
     match code.code().get(..2).unwrap_or_default() {
         "53" | "57" if *code != SqlState::QUERY_CANCELED => ErrorKind::Transient,
-        "08" if *code != SqlState::PROTOCOL_VIOLATION => ErrorKind::Transient,
+        "08" if *code == SqlState::PROTOCOL_VIOLATION || leaves_in_doubt(code) => ErrorKind::Other,
+        "08" => ErrorKind::Transient,
         "28" => ErrorKind::Authentication,
         "3D" => ErrorKind::Configuration,
         _ => ErrorKind::Other,
     }
+}
+
+/// Whether the server says that it does not know if a statement or a transaction took effect. No
+/// PostgreSQL says so, but servers that speak its protocol do: CockroachDB 40003.
+pub(crate) fn leaves_in_doubt(code: &SqlState) -> bool {
+    *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+        || *code == SqlState::TRANSACTION_RESOLUTION_UNKNOWN
 }
 
 /// Whether the whole transaction must be retried: a serialization failure or a deadlock.

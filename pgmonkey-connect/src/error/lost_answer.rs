@@ -4,8 +4,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio_postgres::error::{DbError, Severity, SqlState};
+use tokio_postgres::error::SqlState;
 
+use super::pooler::{self, Report};
 use super::{Error, driver};
 
 /// What is known of a statement, or of a `COMMIT`, whose session was lost before it was answered.
@@ -95,25 +96,35 @@ impl Error {
         match self {
             Self::SessionEnded(_) => true,
             Self::Database(error) => {
-                driver::is_loss(error) || error.as_db_error().is_some_and(ends_session)
+                driver::is_loss(error) || error.as_db_error().is_some_and(driver::is_fatal)
             }
             _ => false,
         }
     }
 
+    /// Whether the answer to a statement that was sent is lost, so that it may have been executed.
+    pub(crate) fn has_lost_answer(&self) -> bool {
+        let of_server = |error| {
+            let report = Report::of(error);
+            let is_told = driver::leaves_in_doubt(error.code());
+            (
+                is_told || pooler::leaves_in_doubt(report),
+                pooler::has_kept_back(report),
+            )
+        };
+        let (in_doubt, kept_back) = match self {
+            Self::SessionEnded(end) => (false, end.was_kept_back()),
+            error => error.as_db_error().map(of_server).unwrap_or_default(),
+        };
+        (in_doubt || self.is_session_lost()) && !kept_back && !self.ended_while_idle()
+    }
+
     /// Whether the server ended the session for being idle. It does so only between statements.
-    pub(crate) fn ended_while_idle(&self) -> bool {
+    fn ended_while_idle(&self) -> bool {
         let idle = [
             &SqlState::IDLE_SESSION_TIMEOUT,
             &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
         ];
         self.code().is_some_and(|code| idle.contains(&code))
     }
-}
-
-fn ends_session(error: &DbError) -> bool {
-    matches!(
-        error.parsed_severity(),
-        Some(Severity::Fatal | Severity::Panic)
-    )
 }

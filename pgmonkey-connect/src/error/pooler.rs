@@ -12,7 +12,7 @@
 //! `messages.rs`), Supavisor 1 and 2 (`error.ex`, `errors/`), and Amazon's page "Troubleshooting
 //! for RDS Proxy".
 
-use super::ErrorKind;
+use super::{ErrorKind, driver};
 use crate::wire::{ServerFailure, Stage};
 
 /// The fields of an error that say where it comes from and what it means.
@@ -28,14 +28,8 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn of(error: &'a tokio_postgres::error::DbError) -> Self {
-        use tokio_postgres::error::Severity;
-        let is_fatal = match error.parsed_severity() {
-            Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
-            // Poolers do not translate it.
-            None => matches!(error.severity(), "FATAL" | "PANIC"),
-        };
         Self {
-            is_fatal,
+            is_fatal: driver::is_fatal(error),
             code: error.code().code(),
             message: error.message(),
             has_routine: error.routine().is_some(),
@@ -62,7 +56,7 @@ pub(crate) fn kind(report: Report<'_>, stage: Stage) -> Option<ErrorKind> {
     if stage == Stage::Session && !report.is_fatal {
         return None;
     }
-    let row = ROWS.iter().find(|row| row.fits(report.message, stage));
+    let row = row_of(report, stage);
     let unknown = || match (report.code, stage) {
         // These have an own code for each error; the ones that may pass are in the table.
         _ if report.message.starts_with("(E") => None,
@@ -86,6 +80,21 @@ pub(crate) fn refuses_options(report: Report<'_>) -> bool {
             .any(|word| report.message.contains(word))
 }
 
+/// Whether a pooler refused a request that it had not passed on, because there was no session of the
+/// server for it.
+pub(crate) fn has_kept_back(report: Report<'_>) -> bool {
+    is_of_pooler(report) && row_of(report, Stage::Session).is_some_and(|row| row.is_kept_back)
+}
+
+/// Whether the error of a pooler leaves open if the server has executed the request. A pooler that
+/// loses the server says so in an error, which need not end the session.
+pub(crate) fn leaves_in_doubt(report: Report<'_>) -> bool {
+    is_of_pooler(report)
+        && report.code != "0A000"
+        && row_of(report, Stage::Session)
+            .is_none_or(|row| row.kind == Transient && !row.is_kept_back)
+}
+
 /// Whether the error is a pooler's own, with a SQLSTATE that does not say what it means.
 fn is_of_pooler(report: Report<'_>) -> bool {
     !report.has_routine && ["08P01", "58000", "XX000", "0A000"].contains(&report.code)
@@ -96,6 +105,8 @@ struct Row {
     text: &'static str,
     when: When,
     kind: ErrorKind,
+    /// Whether the request was not passed on to a server.
+    is_kept_back: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -126,7 +137,24 @@ impl Row {
 }
 
 const fn row(text: &'static str, when: When, kind: ErrorKind) -> Row {
-    Row { text, when, kind }
+    Row {
+        text,
+        when,
+        kind,
+        is_kept_back: false,
+    }
+}
+
+/// For want of a session of the server, which may pass.
+const fn kept_back(text: &'static str) -> Row {
+    Row {
+        is_kept_back: true,
+        ..row(text, Always, Transient)
+    }
+}
+
+fn row_of(report: Report<'_>, stage: Stage) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.fits(report.message, stage))
 }
 
 use ErrorKind::{Authentication, Configuration, Other, Transient};
@@ -172,6 +200,13 @@ const ROWS: &[Row] = &[
     row("database \"*\" does not exist", Opening, Configuration),
     row("role \"*\" does not exist", Opening, Authentication),
     row("no pg_hba.conf entry", Opening, Authentication),
+    // PgBouncer has no session of the server.
+    kept_back("no more connections allowed"),
+    kept_back("client connections exceeded"),
+    kept_back("server login has been failing"),
+    kept_back("pgbouncer cannot connect to server"),
+    kept_back("query_wait_timeout"),
+    kept_back("client_idle_timeout"),
     // PgBouncer ends a session for what it did, and it would do the same again.
     row("query_timeout", Ending, Other),
     row("query timeout", Ending, Other),
@@ -191,9 +226,9 @@ const ROWS: &[Row] = &[
     row("bad packet", Always, Other),
     row("PQexec disallowed", Ending, Other),
     // pgcat, 58000.
-    row("could not get connection from the pool", Always, Transient),
-    row("Pool down for database", Always, Transient),
-    row("checkout failure limit reached", Always, Transient),
+    kept_back("could not get connection from the pool"),
+    kept_back("Pool down for database"),
+    kept_back("checkout failure limit reached"),
     row("error receiving data from server", Always, Transient),
     row(
         "terminating connection due to administrator command",
@@ -203,22 +238,18 @@ const ROWS: &[Row] = &[
     row("No pool configured for database", Opening, Configuration),
     row("Invalid pool name", Opening, Configuration),
     // Pgpool-II, XX000.
-    row("failed to create a backend", Always, Transient),
-    row("all backend nodes are down", Always, Transient),
-    row("unable to connect to backend", Always, Transient),
+    kept_back("failed to create a backend"),
+    kept_back("all backend nodes are down"),
+    kept_back("unable to connect to backend"),
     row("unable to read data from DB node", Always, Transient),
     row("unable to read message kind", Always, Transient),
-    row("failed to make persistent db connection", Always, Transient),
-    row(
-        "pgpool is not accepting any new connections",
-        Always,
-        Transient,
-    ),
+    kept_back("failed to make persistent db connection"),
+    kept_back("pgpool is not accepting any new connections"),
     // Supavisor, XX000: since version 2 with a code of its own, before without.
-    row("(EMAXCONN", Always, Transient),
-    row("(EMAXPOOLSREACHED)", Always, Transient),
-    row("(ECHECKOUT", Always, Transient),
-    row("(EPOOLCHECKOUT)", Always, Transient),
+    kept_back("(EMAXCONN"),
+    kept_back("(EMAXPOOLSREACHED)"),
+    kept_back("(ECHECKOUT"),
+    kept_back("(EPOOLCHECKOUT)"),
     row("(EPOOLTERMINATING)", Always, Transient),
     row("(ECIRCUITBREAKER)", Always, Transient),
     row("(EDBHANDLEREXITED)", Always, Transient),
@@ -240,16 +271,12 @@ const ROWS: &[Row] = &[
     row("(ENOTFOUND)", Opening, Authentication),
     row("(EWRONGPASSWORD)", Opening, Authentication),
     row("(ESSLREQUIRED)", Opening, Configuration),
-    row("Max client connections reached", Always, Transient),
-    row("MaxClientsInSessionMode", Always, Transient),
-    row("Unable to check out", Always, Transient),
+    kept_back("Max client connections reached"),
+    kept_back("MaxClientsInSessionMode"),
+    kept_back("Unable to check out"),
     row("Tenant or user not found", Opening, Authentication),
     // RDS Proxy.
-    row(
-        "Timed-out waiting to acquire database connection",
-        Always,
-        Transient,
-    ),
+    kept_back("Timed-out waiting to acquire database connection"),
     row("Feature not supported: RDS Proxy", Opening, Configuration),
 ];
 
@@ -348,6 +375,33 @@ mod tests {
         ];
         for (code, text, kind) in texts {
             assert_eq!(of(code, text, Stage::Login), Some(kind), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_pooler_has_kept_back_is_not_in_doubt() {
+        let kept_back = |code, message, has_routine| {
+            has_kept_back(Report {
+                is_fatal: true,
+                code,
+                message,
+                has_routine,
+            })
+        };
+        let words = "server login has been failing, try again later (server_login_retry)";
+        assert!(kept_back("08P01", words, false));
+        assert!(kept_back(
+            "XX000",
+            "(ECHECKOUTTIMEOUT) unable to check out",
+            false
+        ));
+        assert!(!kept_back("08P01", words, true), "PostgreSQL's own");
+        for text in [
+            "server conn crashed?",
+            "query_timeout",
+            "admin forced disconnect",
+        ] {
+            assert!(!kept_back("08P01", text, false), "{text}");
         }
     }
 

@@ -37,6 +37,8 @@ enum Reason {
         code: SqlState,
         message: String,
         kind: ErrorKind,
+        /// Whether a pooler says that it did not pass on the request.
+        kept_back: bool,
     },
     Limit(LimitExceeded),
     GivenUp(&'static str),
@@ -56,8 +58,10 @@ impl Reason {
         }
         let failure = observer.end_reason()?;
         let code = SqlState::from_code(&failure.code);
-        let kind = pooler::kind(Report::of_end(&failure), Stage::Session);
+        let report = Report::of_end(&failure);
+        let kind = pooler::kind(report, Stage::Session);
         Some(Self::Server {
+            kept_back: pooler::has_kept_back(report),
             kind: kind.unwrap_or_else(|| driver::kind_of(&code)),
             message: failure.message,
             code,
@@ -98,6 +102,10 @@ impl SessionEnd {
             Reason::Server { message, .. } => Some(message),
             Reason::Limit(_) | Reason::GivenUp(_) | Reason::Abandoned(_) => None,
         }
+    }
+
+    pub(super) fn was_kept_back(&self) -> bool {
+        matches!(self.reason, Reason::Server { kept_back, .. } if kept_back)
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {

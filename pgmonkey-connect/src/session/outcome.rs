@@ -76,7 +76,7 @@ impl Sending {
     /// Whether something of the statement was sent, and the session was lost before the answer.
     fn lost_answer(self, error: &Error, observer: Option<&Observer>) -> bool {
         let sent = || observer.map(Observer::requests) != self.requests || observer.is_none();
-        error.is_session_lost() && !error.ended_while_idle() && sent()
+        error.has_lost_answer() && sent()
     }
 
     /// Whether the work of a statement may be kept although its session was lost.
@@ -187,6 +187,19 @@ mod tests {
         error
     }
 
+    /// The error of a driver that is sent one with these fields.
+    async fn told(fields: &[&str]) -> Error {
+        let (end, mut server) = duplex(4096);
+        let body = fields.join("\0") + "\0\0";
+        let sent = server.write_all(&message((b'E', body.as_bytes()))).await;
+        sent.expect("it is open");
+        let mut config = tokio_postgres::Config::new();
+        let connected = config.user("app").connect_raw(end, NoTls).await;
+        let error = Error::from(connected.err().expect("it is refused"));
+        assert!(error.as_db_error().is_some(), "{error}");
+        error
+    }
+
     fn is_unknown(error: &Error) -> bool {
         assert!(!(error.is_outcome_unknown() && error.is_transient()));
         error.is_outcome_unknown()
@@ -275,6 +288,64 @@ mod tests {
                 ended.is_err_and(|error| is_unknown(&error) == unknown),
                 "{text}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_may_leave_in_doubt_what_was_sent() {
+        let words = "Mserver login has been failing, try again later (server_login_retry)";
+        for (fields, may_have) in [
+            (
+                &["SFATAL", "VFATAL", "C57P01", "Mended", "RProcessInterrupts"][..],
+                true,
+            ),
+            (
+                &["SFATAL", "VFATAL", "C57P05", "Mended", "RProcessInterrupts"],
+                false,
+            ),
+            (
+                &[
+                    "SERROR",
+                    "VERROR",
+                    "CXX000",
+                    "Mcache lookup failed",
+                    "Rget_type",
+                ],
+                false,
+            ),
+            // PgBouncer 1.18.
+            (&["SFATAL", "C08P01", "Mserver conn crashed?"], true),
+            (&["SFATAL", "C08P01", words], false),
+            // Pgpool-II.
+            (
+                &[
+                    "SERROR",
+                    "VERROR",
+                    "CXX000",
+                    "Munable to read data from DB node 0",
+                ],
+                true,
+            ),
+            // CockroachDB.
+            (&["SERROR", "C40003", "Mresult is ambiguous"], true),
+            (
+                &["SERROR", "C08007", "Mtransaction resolution unknown"],
+                true,
+            ),
+        ] {
+            let mut session = Session::open().await;
+            let sending = session.sending();
+            session.sends(INSERT).await;
+            let error = sending.explain(told(fields).await, Some(&session.observer), Some(INSERT));
+            assert_eq!(is_unknown(&error), may_have, "{fields:?}: {error}");
+            let mut session = Session::open().await;
+            session.begins().await;
+            let (mark, sending) = (session.mark(OUTERMOST), session.sending());
+            session.sends("COMMIT").await;
+            let error = Err(told(fields).await);
+            let ended = sending.committed(mark, error, Some(&session.observer));
+            let error = ended.expect_err("it is not answered");
+            assert_eq!(is_unknown(&error), may_have, "{fields:?}: {error}");
         }
     }
 

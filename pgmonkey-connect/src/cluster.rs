@@ -56,6 +56,8 @@ pub struct Reading {
     is_outdated: bool,
     /// The readers that were found behind since the last pause.
     behind: Vec<Address>,
+    /// The readers at which it failed.
+    failed_at: Vec<Address>,
 }
 
 /// What to do after a reader was found that has not replayed the token.
@@ -81,6 +83,7 @@ impl Reading {
             pause: FIRST_PAUSE,
             is_outdated: false,
             behind: Vec::new(),
+            failed_at: Vec::new(),
         }
     }
 
@@ -111,9 +114,20 @@ impl Reading {
         self.token.map(|_| self.until)
     }
 
+    /// Whether it has failed at a reader. Then the session that serves it must answer before: others
+    /// of that reader may have no server either, and do not notice behind a pooler.
+    pub fn has_failed(&self) -> bool {
+        !self.failed_at.is_empty()
+    }
+
+    /// Whether an idle session of this reader comes before one that is opened.
+    pub fn may_use(&self, address: &Address) -> bool {
+        !self.failed_at.contains(address)
+    }
+
     /// Whether an idle session of this reader is worth a look.
     pub fn may_try(&self, address: &Address, reach: Reach) -> bool {
-        reach == Reach::Reached || !self.behind.contains(address)
+        self.may_use(address) && (reach == Reach::Reached || !self.behind.contains(address))
     }
 
     /// Whether no reader has been looked at since the last pause.
@@ -157,8 +171,10 @@ impl Reading {
 
     /// Where to go after a reader failed, or `None` if the error is the caller's.
     ///
-    /// `held` says whether there was a session: what failed on it may succeed on another reader.
-    pub fn failed(&mut self, error: &Error, held: bool) -> Option<Side> {
+    /// `at` is the reader of its session, if there was one: what failed there may succeed on
+    /// another reader.
+    pub fn failed(&mut self, error: &Error, at: Option<&Address>) -> Option<Side> {
+        let held = at.is_some();
         if held && self.reads_anew(error) {
             return Some(Side::Reader);
         }
@@ -173,6 +189,7 @@ impl Reading {
             return None;
         }
         self.failures += 1;
+        self.failed_at.extend(at.cloned());
         if held && self.failures < MOST_READERS {
             return Some(Side::Reader);
         }

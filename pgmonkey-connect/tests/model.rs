@@ -23,6 +23,7 @@ mod telemetry {
 #[path = "../src/pool"]
 mod pool {
     pub use budget::{Budget, Permit};
+    pub use caller::Caller;
     pub use checkout::{Checkout, InUse};
     pub use connect_task::ConnectTask;
     pub use home::Home;
@@ -30,13 +31,13 @@ mod pool {
     pub use label::Label;
     pub use outcome::Step;
     pub use shell::{
-        Acquiring, Caller, Drained, PoolCore, Shell, acquire, close, drained, join, resize, sleep,
-        tick,
+        Acquiring, Drained, PoolCore, Shell, acquire, close, drained, join, resize, sleep, tick,
     };
     pub use sync::Instant;
     pub use waiter::Waiter;
 
     mod budget;
+    mod caller;
     mod checkout;
     mod checkouts;
     mod connect_task;

@@ -18,6 +18,7 @@ use crate::handle::pool::Pool;
 use crate::handle::queries::statements_of_handle;
 use crate::options::HandleOptions;
 use crate::runtimes;
+use crate::session::Session;
 
 /// What begins the transaction of a read.
 static READ_ONLY: LazyLock<Options> = LazyLock::new(|| {
@@ -216,15 +217,18 @@ impl Cluster {
             false => reading.first(),
         };
         while side == Side::Reader {
-            let (error, held) = match hold(&reader, location, &mut reading).await {
-                Ok(Some(guard)) => match run(guard, &reading, f.clone()).await {
-                    Ok(value) => return Ok(value),
-                    Err(error) => (error, true),
-                },
+            let (error, at) = match hold(&reader, location, &mut reading).await {
+                Ok(Some(guard)) => {
+                    let at = guard.session().connected_to().address().clone();
+                    match run(guard, &reading, f.clone()).await {
+                        Ok(value) => return Ok(value),
+                        Err(error) => (error, Some(at)),
+                    }
+                }
                 Ok(None) => break,
-                Err(error) => (error, false),
+                Err(error) => (error, None),
             };
-            match reading.failed(&error, held) {
+            match reading.failed(&error, at.as_ref()) {
                 Some(next) => side = next,
                 None => return Err(error),
             }
@@ -297,8 +301,9 @@ async fn hold(
     let mut caller = Caller::new(location, runtimes::here());
     caller.turns_away = reading.turns_away();
     caller.until = reading.until();
+    caller.checks = reading.has_failed();
     let Some(token) = reading.token() else {
-        return reader.hold_for(caller).await.map(Some);
+        return hold_any(reader, caller, reading).await.map(Some);
     };
     loop {
         let next = match look(reader, caller, reading, token).await? {
@@ -316,6 +321,19 @@ async fn hold(
     }
 }
 
+/// Acquires a session, of a reader at which this read has not failed if such a one is idle.
+async fn hold_any(reader: &Pool, caller: Caller, reading: &Reading) -> Result<ClientGuard, Error> {
+    let mut idle = None;
+    if reading.has_failed() {
+        let fits = |session: &Session| reading.may_use(session.connected_to().address());
+        idle = hold_idle(reader, caller, fits).await?;
+    }
+    match idle {
+        Some(guard) => Ok(guard),
+        None => reader.hold_for(caller).await,
+    }
+}
+
 /// Acquires a session of a reader that may have replayed the token; `None` if there is no idle one
 /// besides those that were looked at.
 async fn look(
@@ -324,22 +342,31 @@ async fn look(
     reading: &Reading,
     token: Token,
 ) -> Result<Option<ClientGuard>, Error> {
-    let shared = reader.shared();
-    shared.core.check_origin()?;
     caller.began = Instant::now();
-    let idle = pool::acquire_idle(shared, &caller, |session| {
+    let fits = |session: &Session| {
         let connected_to = session.connected_to();
         reading.may_try(connected_to.address(), connected_to.reaches(token))
-    });
-    match idle {
-        Some(checkout) => {
-            let ready = Acquiring::Ready(checkout);
-            let in_use = shared.acquire_checked(ready, &mut caller).await?;
-            Ok(Some(ClientGuard::new(in_use)))
-        }
+    };
+    match hold_idle(reader, caller, fits).await? {
         None if reading.is_fresh() => reader.hold_for(caller).await.map(Some),
-        None => Ok(None),
+        idle => Ok(idle),
     }
+}
+
+/// Acquires an idle session that `fits`, if there is one.
+async fn hold_idle(
+    reader: &Pool,
+    mut caller: Caller,
+    fits: impl Fn(&Session) -> bool,
+) -> Result<Option<ClientGuard>, Error> {
+    let shared = reader.shared();
+    shared.core.check_origin()?;
+    let Some(checkout) = pool::acquire_idle(shared, &caller, |session| fits(session)) else {
+        return Ok(None);
+    };
+    let ready = Acquiring::Ready(checkout);
+    let in_use = shared.acquire_checked(ready, &mut caller).await?;
+    Ok(Some(ClientGuard::new(in_use)))
 }
 
 /// Runs `f` in a transaction that only reads.

@@ -117,7 +117,7 @@ impl Shared {
             return Box::pin(self.acquire_in_span(caller).instrument(span)).await;
         }
         match pool::acquire(self, caller, None)? {
-            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
+            Acquiring::Ready(checkout) if self.is_good(&checkout, caller) => {
                 Ok(InUse::new(checkout, caller))
             }
             acquiring => Box::pin(self.acquire_checked(acquiring, caller)).await,
@@ -135,8 +135,10 @@ impl Shared {
 
     /// Whether a session was released just now, may be handed out, and needs no check.
     #[inline]
-    fn is_good(&self, checkout: &Checkout, now: Instant) -> bool {
+    fn is_good(&self, checkout: &Checkout, caller: &Caller) -> bool {
+        let now = caller.began;
         !self.checks
+            && !caller.checks
             && now.saturating_duration_since(checkout.since()) < FRESH
             && checkout.end_reason(now).is_none()
     }
@@ -219,7 +221,7 @@ impl Shared {
         if let Some(reason) = checkout.end_reason(now) {
             return Ok(Some(reason));
         }
-        if self.settings.check_on_checkout {
+        if self.settings.check_on_checkout || caller.checks {
             checkout.check(CloseReason::Dead);
             let timeout = caller.at_most(self.settings.timeout);
             let limit = limits::check(timeout, caller.began.elapsed());

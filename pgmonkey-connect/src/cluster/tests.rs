@@ -10,6 +10,9 @@ use crate::failure::{ConnectCause, ConnectFailure, FailedAttempt};
 struct World {
     written: u64,
     readers: Vec<Reader>,
+    /// Whether a pooler stands before each reader: then its idle sessions do not notice that the
+    /// reader is gone, until they are used.
+    has_poolers: bool,
     now: Instant,
     /// What happens at each question to a reader, and each use of one.
     events: Vec<Event>,
@@ -19,7 +22,7 @@ struct World {
 struct Reader {
     replayed: u64,
     is_there: bool,
-    is_idle: bool,
+    idle: u32,
     timeline: u32,
 }
 
@@ -76,8 +79,11 @@ impl World {
             }
             Event::Goes(at) => self.readers[at % readers].is_there = false,
             Event::Comes(at) => self.readers[at % readers].is_there = true,
-            Event::IsTaken(at) => self.readers[at % readers].is_idle = false,
-            Event::IsIdle(at) => self.readers[at % readers].is_idle = true,
+            Event::IsTaken(at) => {
+                let idle = &mut self.readers[at % readers].idle;
+                *idle = idle.saturating_sub(1);
+            }
+            Event::IsIdle(at) => self.readers[at % readers].idle += 1,
             Event::Follows(at) => self.readers[at % readers].timeline = 2,
         }
     }
@@ -91,16 +97,28 @@ impl World {
         }
     }
 
+    fn is_checked(&self, reading: &Reading) -> bool {
+        !self.has_poolers || reading.has_failed()
+    }
+
     /// As the driver crates do: a session of a reader, or none for the writer.
     fn hold(&mut self, reading: &mut Reading, token: Option<u64>) -> Result<Option<usize>, Error> {
         loop {
             self.happens();
             let fits = |at: &usize| {
                 let reader = &self.readers[*at];
-                let known = Reach::Behind;
-                reader.is_idle && (token.is_none() || reading.may_try(&address(*at), known))
+                let is_worth_it = match token {
+                    Some(_) => reading.may_try(&address(*at), Reach::Behind),
+                    None => reading.may_use(&address(*at)),
+                };
+                reader.idle > 0 && is_worth_it
             };
-            let idle = (0..self.readers.len()).find(fits);
+            let mut idle = (0..self.readers.len()).rev().find(fits);
+            if idle.is_none() && (token.is_none() || reading.is_fresh()) {
+                idle = (0..self.readers.len())
+                    .rev()
+                    .find(|at| self.readers[*at].idle > 0);
+            }
             // One that is opened is where a server is.
             let opened = || (0..self.readers.len()).find(|at| self.readers[*at].is_there);
             let next = match idle {
@@ -112,9 +130,9 @@ impl World {
                 None => None,
             };
             let next = match next {
-                // The check of an idle session notices that its server is gone.
-                Some(at) if !self.readers[at].is_there => {
-                    self.readers[at].is_idle = false;
+                // A check of an idle session notices that its server is gone.
+                Some(at) if !self.readers[at].is_there && self.is_checked(reading) => {
+                    self.readers[at].idle -= 1;
                     continue;
                 }
                 Some(at) => match self.reach(at, token) {
@@ -136,24 +154,26 @@ impl World {
             fallback,
             wait: WAIT,
             is_usable: true,
-            keeps_server: true,
+            keeps_server: !self.has_poolers,
         };
         let text = token.map(|lsn| format!("2-0-{lsn:x}").parse().expect("a token"));
         let mut reading = Reading::new(rules, text, self.now);
         let mut side = reading.first();
         while side == Side::Reader {
-            let (error, held) = match self.hold(&mut reading, token) {
+            let (error, at) = match self.hold(&mut reading, token) {
                 Ok(Some(at)) => {
                     self.happens();
                     if self.readers[at].is_there {
                         return Ok(Served::Reader(at, self.readers[at].replayed));
                     }
-                    (lost(), true)
+                    let reader = &mut self.readers[at];
+                    reader.idle = reader.idle.saturating_sub(1);
+                    (lost(), Some(address(at)))
                 }
                 Ok(None) => break,
-                Err(error) => (error, false),
+                Err(error) => (error, None),
             };
-            match reading.failed(&error, held) {
+            match reading.failed(&error, at.as_ref()) {
                 Some(next) => side = next,
                 None => return Err(error),
             }
@@ -176,11 +196,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..60)
 }
 
-fn world(events: Vec<Event>, readers: usize) -> World {
+fn world(events: Vec<Event>, readers: usize, has_poolers: bool) -> World {
     let reader = Reader {
         replayed: 5,
         is_there: true,
-        is_idle: true,
+        idle: 5,
         timeline: 2,
     };
     let mut readers = vec![reader; readers];
@@ -188,6 +208,7 @@ fn world(events: Vec<Event>, readers: usize) -> World {
     World {
         written: 9,
         readers,
+        has_poolers,
         now: Instant::now(),
         events,
     }
@@ -200,8 +221,9 @@ proptest! {
         readers in 1_usize..4,
         token in 1_u64..10,
         fallback: bool,
+        has_poolers: bool,
     ) {
-        let mut world = world(events, readers);
+        let mut world = world(events, readers, has_poolers);
         match world.read(fallback, Some(token)) {
             Ok(Served::Reader(at, seen)) => {
                 prop_assert!(seen >= token && world.readers[at].timeline == 2);
@@ -217,10 +239,11 @@ proptest! {
         events in events(),
         readers in 2_usize..4,
         fallback: bool,
+        has_poolers: bool,
     ) {
         let spares = |event: &Event| !matches!(event, Event::Goes(at) if at % readers == 0);
         let events = events.into_iter().filter(spares).collect();
-        let mut world = world(events, readers);
+        let mut world = world(events, readers, has_poolers);
         prop_assert!(world.read(fallback, None).is_ok());
     }
 
@@ -228,8 +251,9 @@ proptest! {
     fn without_fallback_a_read_without_a_token_never_goes_to_the_writer(
         events in events(),
         readers in 1_usize..4,
+        has_poolers: bool,
     ) {
-        let served = world(events, readers).read(false, None);
+        let served = world(events, readers, has_poolers).read(false, None);
         prop_assert!(!matches!(served, Ok(Served::Writer(_))), "{served:?}");
     }
 }

@@ -3,9 +3,10 @@
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
+use super::caller::Caller;
 use super::checkouts::CheckoutId;
 use super::outcome::{Granted, Released};
-use super::shell::{Acquiring, Caller, Shell, acquire, unlock, unlock_released};
+use super::shell::{Acquiring, Shell, acquire, unlock, unlock_released};
 use super::state::PoolState;
 use super::sync::{Arc, Instant};
 use crate::Error;

@@ -12,6 +12,7 @@
 //! | the slot through which a waiter receives its session | `slot` |
 //! | the state behind its lock, and the actions after an event | [`PoolCore`], in `shell` |
 //! | one session in use | [`Checkout`] |
+//! | what one caller asks for | [`Caller`] |
 //! | one caller's position in the queue | [`Waiter`] |
 //! | one idle session that maintenance checks | [`IdleCheck`] |
 //! | one session being opened | [`ConnectTask`] |
@@ -22,6 +23,7 @@
 //! | what a hook's answer means for a session | [`hook`] |
 
 mod budget;
+mod caller;
 mod checkout;
 mod checkouts;
 mod connect_task;
@@ -42,6 +44,7 @@ mod sync;
 mod waiter;
 
 pub use budget::{Budget, Budgets, Permit};
+pub use caller::Caller;
 pub use checkout::{Checkout, InUse};
 pub use checkouts::{CheckoutId, Overdue};
 pub use connect_task::ConnectTask;
@@ -53,8 +56,8 @@ pub use outcome::{
     Acquired, Granted, Released, Request, Site, Step, Ticket, TimedOut, Todo, Unchecked, Usage,
 };
 pub use shell::{
-    Acquiring, Caller, Drained, PoolCore, Shell, acquire, acquire_idle, close, drained, end_all,
-    join, resize, sleep, tick,
+    Acquiring, Drained, PoolCore, Shell, acquire, acquire_idle, close, drained, end_all, join,
+    resize, sleep, tick,
 };
 pub use slot::{SharedSlot, Slot};
 pub use state::PoolState;

@@ -17,6 +17,7 @@ use crate::context;
 use crate::handle::pool::Pool;
 use crate::handle::queries::statements_of_handle;
 use crate::options::HandleOptions;
+use crate::session::Session;
 
 /// What begins the transaction of a read.
 static READ_ONLY: LazyLock<Options> = LazyLock::new(|| {
@@ -196,15 +197,18 @@ impl Cluster {
             false => reading.first(),
         };
         while side == Side::Reader {
-            let (error, held) = match hold(&reader, location, &mut reading) {
-                Ok(Some(guard)) => match run(guard, &reading, &mut f) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => (error, true),
-                },
+            let (error, at) = match hold(&reader, location, &mut reading) {
+                Ok(Some(guard)) => {
+                    let at = guard.session().connected_to().address().clone();
+                    match run(guard, &reading, &mut f) {
+                        Ok(value) => return Ok(value),
+                        Err(error) => (error, Some(at)),
+                    }
+                }
                 Ok(None) => break,
-                Err(error) => (error, false),
+                Err(error) => (error, None),
             };
-            match reading.failed(&error, held) {
+            match reading.failed(&error, at.as_ref()) {
                 Some(next) => side = next,
                 None => return Err(error),
             }
@@ -277,8 +281,9 @@ fn hold(
     let mut caller = Caller::new(location, Home::ANYWHERE);
     caller.turns_away = reading.turns_away();
     caller.until = reading.until();
+    caller.checks = reading.has_failed();
     let Some(token) = reading.token() else {
-        return reader.hold_for(caller).map(Some);
+        return hold_any(reader, caller, reading).map(Some);
     };
     loop {
         let next = match look(reader, caller, reading, token)? {
@@ -296,6 +301,19 @@ fn hold(
     }
 }
 
+/// Acquires a session, of a reader at which this read has not failed if such a one is idle.
+fn hold_any(reader: &Pool, caller: Caller, reading: &Reading) -> Result<ClientGuard, Error> {
+    let mut idle = None;
+    if reading.has_failed() {
+        let fits = |session: &Session| reading.may_use(session.connected_to().address());
+        idle = hold_idle(reader, caller, fits)?;
+    }
+    match idle {
+        Some(guard) => Ok(guard),
+        None => reader.hold_for(caller),
+    }
+}
+
 /// Acquires a session of a reader that may have replayed the token; `None` if there is no idle one
 /// besides those that were looked at.
 fn look(
@@ -304,23 +322,32 @@ fn look(
     reading: &Reading,
     token: Token,
 ) -> Result<Option<ClientGuard>, Error> {
+    caller.began = Instant::now();
+    let fits = |session: &Session| {
+        let connected_to = session.connected_to();
+        reading.may_try(connected_to.address(), connected_to.reaches(token))
+    };
+    match hold_idle(reader, caller, fits)? {
+        None if reading.is_fresh() => reader.hold_for(caller).map(Some),
+        idle => Ok(idle),
+    }
+}
+
+/// Acquires an idle session that `fits`, if there is one.
+fn hold_idle(
+    reader: &Pool,
+    mut caller: Caller,
+    fits: impl Fn(&Session) -> bool,
+) -> Result<Option<ClientGuard>, Error> {
     context::check("Cluster::read_after", "pgmonkey_async::Cluster")?;
     let shared = reader.shared();
     shared.core.check_origin()?;
-    caller.began = Instant::now();
-    let idle = pool::acquire_idle(shared, &caller, |session| {
-        let connected_to = session.connected_to();
-        reading.may_try(connected_to.address(), connected_to.reaches(token))
-    });
-    match idle {
-        Some(checkout) => {
-            let ready = Acquiring::Ready(checkout);
-            let in_use = shared.acquire_checked(ready, &mut caller)?;
-            Ok(Some(ClientGuard::new(in_use)))
-        }
-        None if reading.is_fresh() => reader.hold_for(caller).map(Some),
-        None => Ok(None),
-    }
+    let Some(checkout) = pool::acquire_idle(shared, &caller, |session| fits(session)) else {
+        return Ok(None);
+    };
+    let ready = Acquiring::Ready(checkout);
+    let in_use = shared.acquire_checked(ready, &mut caller)?;
+    Ok(Some(ClientGuard::new(in_use)))
 }
 
 /// Runs `f` in a transaction that only reads.

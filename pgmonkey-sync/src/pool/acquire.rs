@@ -137,7 +137,7 @@ impl Shared {
         self.core.check_origin()?;
         let _span = events::acquire(self.core.label().name()).map(Span::entered);
         match pool::acquire(self, caller, None)? {
-            Acquiring::Ready(checkout) if self.is_good(&checkout, caller.began) => {
+            Acquiring::Ready(checkout) if self.is_good(&checkout, caller) => {
                 Ok(InUse::new(checkout, caller))
             }
             acquiring => self.acquire_checked(acquiring, caller),
@@ -146,8 +146,10 @@ impl Shared {
 
     /// Whether a session was released just now, may be handed out, and needs no check.
     #[inline]
-    fn is_good(&self, checkout: &Checkout, now: Instant) -> bool {
+    fn is_good(&self, checkout: &Checkout, caller: &Caller) -> bool {
+        let now = caller.began;
         !self.checks
+            && !caller.checks
             && now.saturating_duration_since(checkout.since()) < FRESH
             && !checkout.was_disturbed()
             && checkout.end_reason(now).is_none()
@@ -204,7 +206,7 @@ impl Shared {
         if (!fresh || checkout.was_disturbed()) && checkout.is_lost() {
             return Ok(Some(CloseReason::Dead));
         }
-        if self.settings.check_on_checkout {
+        if self.settings.check_on_checkout || caller.checks {
             checkout.check(CloseReason::Dead);
             let timeout = caller.at_most(self.settings.timeout);
             let limit = limits::check(timeout, caller.began.elapsed());

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Shell};
-use crate::pool::Checkout;
+use super::Shell;
 use crate::pool::outcome::{Request, Ticket};
+use crate::pool::{Caller, Checkout};
 
 /// Acquires an idle session that `fits`, if there is one. No caller that waits may use it, or
 /// it would not be idle.

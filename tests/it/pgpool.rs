@@ -10,7 +10,7 @@ use pgmonkey::{Config, Error, aio, sync};
 use pgmonkey_tests::{Fixture, LONG, Outcome, kinds_of, load, twin};
 use pgmonkey_testserver::{Cluster, Endpoint, Pgpool, StopMode};
 
-use crate::poolers::{CRASH, in_doubt};
+use crate::poolers::{CRASH, in_doubt, runs_again};
 
 /// A Pgpool-II in front of the servers; `None`, with the reason printed, if it is not installed.
 fn in_front(servers: &[&Endpoint], settings: &[(&str, &str)]) -> Option<Pgpool> {
@@ -97,7 +97,7 @@ twin! {
 twin! {
     fn what_a_server_had_that_crashed_behind_pgpool_is_in_doubt(on, driver, go, work) {
         drop(on);
-        for statement in ["simple", "extended", "commit"] {
+        for statement in ["simple", "extended", "inside", "commit", "transaction"] {
             let cluster = Cluster::builder().start().expect("a server");
             let on = Fixture::on((*cluster).clone());
             let Some(pooler) = in_front(&[on.server()], &[]) else { return Ok(()) };
@@ -106,6 +106,18 @@ twin! {
             let done = match statement {
                 "simple" => go!(pool.batch_execute(CRASH)),
                 "extended" => go!(pool.execute(CRASH, &[])).map(drop),
+                "inside" => {
+                    let inside = go!(pool.transaction(work!(|tx| {
+                        go!(tx.execute(CRASH, &[])).map(drop)
+                    })));
+                    let error = inside.expect_err("its server process is killed");
+                    assert!(error.is_transient(), "{error:?}");
+                    continue;
+                }
+                "transaction" => {
+                    runs_again!(pool, on, go, work);
+                    continue;
+                }
                 _ => {
                     in_doubt!(pool, on, go, work);
                     continue;

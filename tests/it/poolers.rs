@@ -82,6 +82,25 @@ macro_rules! in_doubt {
 }
 pub(crate) use in_doubt;
 
+/// Runs a transaction whose server process is killed in its first attempt.
+macro_rules! runs_again {
+    ($pool:ident, $on:ident, $go:ident, $work:ident) => {{
+        let runs = std::sync::atomic::AtomicU32::new(0);
+        let pause = Duration::from_millis(200);
+        let retry = pgmonkey::Retry::attempts(100)
+            .backoff(pause, pause)
+            .retry_lost_sessions(true);
+        $go!($pool.build_transaction().retry(retry).run($work!(|tx| {
+            match runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => $go!(tx.execute(crate::poolers::CRASH, &[])).map(drop),
+                _ => $go!(tx.query_one("SELECT 1", &[])).map(drop),
+            }
+        })))?;
+        assert!(runs.into_inner() > 1);
+    }};
+}
+pub(crate) use runs_again;
+
 // PgBouncer gives its errors SQLSTATE 08P01, as PostgreSQL does for protocol errors.
 twin! {
     fn an_outage_behind_a_pooler_is_transient(on, driver, go, work) {
@@ -114,6 +133,21 @@ twin! {
             assert!(error.is_transient() && Instant::now() < until + LONG, "{error}");
             answer = go!(pool.query_one("SELECT 1", &[]));
         }
+        Ok(())
+    }
+}
+
+twin! {
+    fn a_transaction_whose_server_crashed_behind_a_pooler_runs_again(on, driver, go, work) {
+        drop(on);
+        let cluster = Cluster::builder().start().expect("a server");
+        let on = Fixture::on((*cluster).clone());
+        let retries = [("server_login_retry", "1"), ("query_wait_timeout", "2")];
+        let Some(pooler) = in_front(on.server(), &retries) else { return Ok(()) };
+        let sizes = pools("{ min_size: 1, max_size: 2, timeout: 9, statement_cache: 0 }");
+        let config = config(on.server(), &[pooler.endpoint()], "", &sizes);
+        let pool = go!(driver::Pool::new(&config))?;
+        runs_again!(pool, on, go, work);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use super::pooler::{self, Report};
 use super::{ErrorKind, TlsFailure};
 use crate::printable::{Line, line};
-use crate::wire::{LoginRefused, Stage};
+use crate::wire::{LoginRefused, ServerFailure, Stage};
 
 /// The cause of a driver's error, as far as this crate recognizes it.
 pub(crate) enum Cause {
@@ -84,6 +84,12 @@ pub(crate) fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         None if is_loss(error) => ErrorKind::Transient,
         None => ErrorKind::Other,
     }
+}
+
+/// The kind of the error that ended a session, as seen on the wire.
+pub(crate) fn kind_of_end(end: &ServerFailure) -> ErrorKind {
+    pooler::kind(Report::of_end(end), Stage::Session)
+        .unwrap_or_else(|| kind_of(&SqlState::from_code(&end.code)))
 }
 
 /// Whether the session was lost and the error holds no reason from the server.

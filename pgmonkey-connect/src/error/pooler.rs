@@ -53,10 +53,11 @@ pub(crate) fn kind(report: Report<'_>, stage: Stage) -> Option<ErrorKind> {
     if !is_of_pooler(report) {
         return None;
     }
-    if stage == Stage::Session && !report.is_fatal {
-        return None;
-    }
     let row = row_of(report, stage);
+    if stage == Stage::Session && !report.is_fatal {
+        // The session goes on; only what the table says of every stage counts.
+        return row.filter(|row| row.when == Always).map(|row| row.kind);
+    }
     let unknown = || match (report.code, stage) {
         // These have an own code for each error; the ones that may pass are in the table.
         _ if report.message.starts_with("(E") => None,
@@ -452,6 +453,11 @@ mod tests {
             ..server
         };
         assert_eq!(kind(statement, Stage::Session), None);
+        let lost = Report {
+            message: "unable to read data from DB node 0",
+            ..statement
+        };
+        assert_eq!(kind(lost, Stage::Session), Some(ErrorKind::Transient));
         assert_eq!(of("XX000", "cache lookup failed", Stage::Session), None);
         assert_eq!(of("XX000", "(EJITUNAUTHORIZED) no", Stage::Accepted), None);
     }

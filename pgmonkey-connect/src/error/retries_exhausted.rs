@@ -33,7 +33,11 @@ enum Last {
     /// As returned by the closure.
     Error(Error),
     /// As seen on the wire, if the closure has its own error type.
-    Server { code: SqlState, message: String },
+    Server {
+        code: SqlState,
+        message: String,
+        kind: ErrorKind,
+    },
     /// A lost session, likewise.
     Lost,
 }
@@ -52,6 +56,7 @@ impl RetriesExhausted {
             (None, Some(seen)) => Last::Server {
                 code: SqlState::from_code(&seen.code),
                 message: seen.message.clone(),
+                kind: driver::kind_of_end(seen),
             },
             (None, None) => Last::Lost,
         };
@@ -85,7 +90,7 @@ impl RetriesExhausted {
         match &self.last {
             Last::Error(error) => error.kind(),
             Last::Lost => ErrorKind::Transient,
-            Last::Server { code, .. } => driver::kind_of(code),
+            Last::Server { kind, .. } => *kind,
         }
     }
 }
@@ -113,7 +118,7 @@ impl fmt::Display for RetriesExhausted {
                 f.write_str(": ")?;
                 fmt::Display::fmt(error, f)
             }
-            Last::Server { code, message } => {
+            Last::Server { code, message, .. } => {
                 write!(f, ": {} (SQLSTATE {})", line(message), line(code.code()))
             }
             Last::Lost => f.write_str(": the session was lost"),

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::pooler::{self, Report};
 use super::{Error, ErrorKind, driver};
 use crate::printable::line;
-use crate::wire::{LimitExceeded, Observer, Stage};
+use crate::wire::{LimitExceeded, Observer};
 
 /// A session that ended while it was in use, and why.
 ///
@@ -58,11 +58,9 @@ impl Reason {
         }
         let failure = observer.end_reason()?;
         let code = SqlState::from_code(&failure.code);
-        let report = Report::of_end(&failure);
-        let kind = pooler::kind(report, Stage::Session);
         Some(Self::Server {
-            kept_back: pooler::has_kept_back(report),
-            kind: kind.unwrap_or_else(|| driver::kind_of(&code)),
+            kept_back: pooler::has_kept_back(Report::of_end(&failure)),
+            kind: driver::kind_of_end(&failure),
             message: failure.message,
             code,
         })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::{Options, Retry};
+use crate::error::pooler::{self, Report};
 use crate::error::{ErrorKind, RetriesExhausted, driver};
 use crate::wire::{AttemptMark, Observer, ServerFailure, WireState};
 use crate::{Deadline, Error};
@@ -37,9 +38,8 @@ impl Reason {
     /// has ended.
     pub fn of(observer: &Observer, mark: AttemptMark, is_closed: bool) -> Self {
         let failure = observer.failure_since(mark);
-        let code = |failure: &ServerFailure| SqlState::from_code(&failure.code);
         if let Some(failure) = &failure
-            && driver::is_conflict(&code(failure))
+            && driver::is_conflict(&SqlState::from_code(&failure.code))
         {
             return Self::Conflict(failure.clone());
         }
@@ -47,7 +47,11 @@ impl Reason {
         if let Some(failure) = failure.clone().filter(|_| observer.is_unexpected_standby()) {
             return Self::Lost(Some(failure));
         }
-        let is_closed = is_closed || observer.state() == WireState::Closed;
+        // A pooler may keep the client's session open for a moment after it lost the server's.
+        let has_lost = |failure| pooler::leaves_in_doubt(Report::of_end(failure));
+        let is_closed = is_closed
+            || observer.state() == WireState::Closed
+            || failure.as_ref().is_some_and(has_lost);
         let by_us = observer.condemned().is_some() || observer.exceeded().is_some();
         if !is_closed || by_us || observer.has_sent_end_since(mark) {
             return Self::Other;
@@ -55,7 +59,7 @@ impl Reason {
         // What took too long inside the transaction will take as long again.
         let reason = failure.or_else(|| observer.end_reason());
         match &reason {
-            Some(failure) if driver::kind_of(&code(failure)) != ErrorKind::Transient => Self::Other,
+            Some(failure) if driver::kind_of_end(failure) != ErrorKind::Transient => Self::Other,
             _ => Self::Lost(reason),
         }
     }
@@ -253,6 +257,26 @@ mod tests {
             note(&observer, code);
             let reason = Reason::of(&observer, mark, true);
             assert_eq!(matches!(reason, Reason::Lost(_)), is_lost, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_pooler_that_lost_the_server_is_a_reason() {
+        for (code, message, is_closed, is_lost) in [
+            ("08P01", "server conn crashed?", true, true),
+            ("08P01", "server login has been failing", true, true),
+            ("08P01", "idle transaction timeout", true, false),
+            ("XX000", "unable to read data from DB node 0", false, true),
+        ] {
+            let observer = Observer::default();
+            let mark = observer.mark_attempt();
+            observer.note_failure(ServerFailure {
+                message: message.to_owned(),
+                has_routine: false,
+                ..failure(code)
+            });
+            let reason = Reason::of(&observer, mark, is_closed);
+            assert_eq!(matches!(reason, Reason::Lost(_)), is_lost, "{message}");
         }
     }
 

@@ -180,7 +180,7 @@ impl Reading {
         }
         let in_vain = match held {
             // A COMMIT whose answer was lost changed nothing either.
-            true => error.is_session_lost() || error.is_outcome_unknown() || error.is_conflict(),
+            true => error.is_session_lost() || error.is_outcome_unknown() || may_pass(error),
             false => error.is_transient() && !matches!(error, Error::Timeout(_)),
         };
         // A read with a token waits for its own limit only.
@@ -195,6 +195,11 @@ impl Reading {
         }
         self.turns_away().then_some(Side::Writer)
     }
+}
+
+/// Whether a server's error says nothing of the read itself: a conflict with recovery, a full disk.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Database(_)) && error.is_transient()
 }
 
 /// The numbers of a cluster, by side and by standby.

@@ -156,9 +156,10 @@ impl Cluster {
     /// Runs `f` in a `READ ONLY` transaction on a reader, or on the writer while no reader can be
     /// used and `fallback` is on.
     ///
-    /// If the session of a reader is lost, or a conflict with recovery cancels a statement, `f` runs
-    /// again on another one, and so it does, once, if a cached statement was prepared for an earlier
-    /// schema: change what it captures, and send messages, after `read` has returned.
+    /// If the session of a reader is lost, or the server cannot execute a statement for now, as in a
+    /// conflict with recovery, `f` runs again on another one. So it does, once, if a cached statement
+    /// was prepared for an earlier schema. Change what it captures, and send messages, after `read`
+    /// has returned.
     /// `f` must be `Clone`: an async closure is one if what it captures is, and what it captures by
     /// reference is.
     ///

@@ -124,7 +124,10 @@ pub(crate) fn kind_of(code: &SqlState) -> ErrorKind {
         return ErrorKind::Transient;
     }
     match code.code().get(..2).unwrap_or_default() {
-        "53" | "57" if *code != SqlState::QUERY_CANCELED => ErrorKind::Transient,
+        // What exceeds a limit of the configuration, as temp_file_limit, exceeds it again.
+        "53" if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => ErrorKind::Other,
+        "57" if *code == SqlState::QUERY_CANCELED => ErrorKind::Other,
+        "53" | "57" => ErrorKind::Transient,
         "08" if *code == SqlState::PROTOCOL_VIOLATION || leaves_in_doubt(code) => ErrorKind::Other,
         "08" => ErrorKind::Transient,
         "28" => ErrorKind::Authentication,
@@ -185,5 +188,31 @@ impl fmt::Display for SourceChain<'_> {
             next = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sqlstate_says_whether_a_retry_can_help() {
+        for (code, kind) in [
+            ("40001", ErrorKind::Transient),
+            ("53100", ErrorKind::Transient),
+            ("53300", ErrorKind::Transient),
+            ("53400", ErrorKind::Other),
+            ("57P01", ErrorKind::Transient),
+            ("57014", ErrorKind::Other),
+            ("08006", ErrorKind::Transient),
+            ("08007", ErrorKind::Other),
+            ("08P01", ErrorKind::Other),
+            ("40003", ErrorKind::Other),
+            ("28P01", ErrorKind::Authentication),
+            ("3D000", ErrorKind::Configuration),
+            ("42P01", ErrorKind::Other),
+        ] {
+            assert_eq!(kind_of(&SqlState::from_code(code)), kind, "{code}");
+        }
     }
 }

@@ -54,7 +54,8 @@ impl Error {
     ///
     /// For a session that the server ended, the SQLSTATE decides: 57P01, 57P02, 57P03 and 57P05 are
     /// transient; 25P03 and 25P04 are not, because what took too long inside the transaction will
-    /// take as long again. [`Error::CommitUnknown`] and [`Error::OutcomeUnknown`] never are.
+    /// take as long again. Neither is 53400, which exceeds a limit of the configuration, such as
+    /// `temp_file_limit`. [`Error::CommitUnknown`] and [`Error::OutcomeUnknown`] never are.
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }

@@ -1,6 +1,7 @@
 //! Readers that are away, or change their role.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::*;
 
@@ -41,6 +42,30 @@ twin! {
             standby.start_again()?;
         }
         until_at_standby!(cluster, go, work);
+        Ok(())
+    }
+}
+
+twin! {
+    fn what_one_reader_cannot_do_for_now_another_one_does(on, driver, go, work) {
+        drop(on);
+        let servers = Servers::start();
+        let config = servers.with(SIZES, |readers| readers.fallback = false);
+        let cluster = go!(driver::Cluster::new(&config))?;
+        drop([go!(cluster.reader().acquire())?, go!(cluster.reader().acquire())?]);
+        // The one that is read from first.
+        let full = AtomicI32::new(0);
+        for _ in 0..20 {
+            let port = go!(cluster.read(work!(|tx| {
+                let port: i32 = go!(tx.query_one(WHO, &[]))?.get(0);
+                let _ = full.compare_exchange(0, port, Ordering::Relaxed, Ordering::Relaxed);
+                if port == full.load(Ordering::Relaxed) {
+                    go!(tx.batch_execute("DO $$ BEGIN RAISE 'full' USING ERRCODE = '53100'; END $$"))?;
+                }
+                Ok(port)
+            })))?;
+            assert_ne!(port, full.load(Ordering::Relaxed));
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: everything that must hold before a change is merged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -46,15 +46,16 @@ fn clippy() -> anyhow::Result<()> {
     process::run(command.args(DENY_WARNINGS))
 }
 
-/// Checks each library crate and the CLI without features, with each feature alone, and with all.
+/// Checks the library crates and the CLI with the lists of [`combinations`].
 fn features() -> anyhow::Result<()> {
-    for package in workspace()?.workspace_default_packages() {
-        for list in combinations(package) {
-            eprintln!("    {} {list:?}", package.name);
-            let mut command = cargo(&["clippy", "--quiet", "--package", &package.name]);
-            command.args(["--no-default-features", "--features", &list]);
-            process::run(command.args(DENY_WARNINGS))?;
+    for (packages, list) in combinations(&workspace()?.workspace_default_packages()) {
+        eprintln!("    {} {list:?}", packages.join(" "));
+        let mut command = cargo(&["clippy", "--quiet", "--no-default-features"]);
+        for package in &packages {
+            command.args(["--package", package]);
         }
+        command.args(["--features", &list]);
+        process::run(command.args(DENY_WARNINGS))?;
     }
     Ok(())
 }
@@ -109,13 +110,30 @@ fn workflows() -> anyhow::Result<()> {
 
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
 
-fn combinations(package: &Package) -> BTreeSet<String> {
-    let names = package.features.keys().map(String::as_str);
-    let features: Vec<&str> = names.filter(|name| *name != "default").collect();
-    // No code of ours depends on a feature that is only passed on to the driver.
-    let ours = |name: &&&str| !name.starts_with("with-") && **name != "array-impls";
-    let alone = features.iter().filter(ours).map(ToString::to_string);
-    alone.chain([String::new(), features.join(",")]).collect()
+/// Which packages are checked together, and with which features: each by itself without features and
+/// with all, because only then do its dependencies have just what it asks for; and each feature alone,
+/// with all packages that have it.
+fn combinations(packages: &[&Package]) -> BTreeSet<(Vec<String>, String)> {
+    let mut all = BTreeSet::new();
+    let mut alone: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for package in packages {
+        let names = package.features.keys().map(String::as_str);
+        let features: Vec<&str> = names.filter(|name| *name != "default").collect();
+        let name = package.name.to_string();
+        all.insert((vec![name.clone()], String::new()));
+        all.insert((vec![name.clone()], features.join(",")));
+        // No code of ours depends on a feature that is only passed on to the driver.
+        let ours = |name: &&&str| !name.starts_with("with-") && **name != "array-impls";
+        for feature in features.iter().filter(ours) {
+            alone.entry(feature).or_default().push(name.clone());
+        }
+    }
+    for (feature, packages) in alone {
+        let of = |package: &String| format!("{package}/{feature}");
+        let list: Vec<String> = packages.iter().map(of).collect();
+        all.insert((packages, list.join(",")));
+    }
+    all
 }
 
 fn workspace() -> anyhow::Result<Metadata> {
@@ -131,15 +149,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_umbrella_is_tried_with_nothing_each_and_all() {
+    fn packages_are_tried_with_nothing_with_all_and_each_feature_together() {
         let metadata = workspace().unwrap();
-        let packages = metadata.workspace_default_packages();
-        let umbrella = packages.iter().find(|p| p.name == "pgmonkey").unwrap();
-        let lists = combinations(umbrella);
-        assert!(lists.contains("") && lists.contains("sync"), "{lists:?}");
-        let all = lists.iter().max_by_key(|list| list.len()).unwrap();
+        let found = combinations(&metadata.workspace_default_packages());
+        let lists = |names: &[&str]| -> Vec<&str> {
+            let of_them = found.iter().filter(|(packages, _)| packages == names);
+            of_them.map(|(_, list)| list.as_str()).collect()
+        };
+        let umbrella = lists(&["pgmonkey"]);
+        assert!(umbrella.contains(&"") && umbrella.contains(&"pgmonkey/sync"));
+        let all = umbrella.iter().max_by_key(|list| list.len()).unwrap();
         assert!(all.contains("sync") && all.contains("async,"), "{all}");
         assert!(!all.contains("default"), "{all}");
+        let mut with_metrics = found.iter().filter(|(_, list)| list.contains("/metrics"));
+        let (mut packages, list) = with_metrics.next().cloned().unwrap();
+        packages.sort_unstable();
+        let all = [
+            "pgmonkey",
+            "pgmonkey-async",
+            "pgmonkey-connect",
+            "pgmonkey-sync",
+        ];
+        assert_eq!(packages, all);
+        assert!(list.contains("pgmonkey-sync/metrics"), "{list}");
+        assert!(with_metrics.next().is_none());
     }
 
     #[test]
@@ -147,6 +180,7 @@ mod tests {
         let metadata = workspace().unwrap();
         let packages = metadata.workspace_default_packages();
         let plain = packages.iter().find(|p| p.features.is_empty()).unwrap();
-        assert_eq!(combinations(plain), BTreeSet::from([String::new()]));
+        let found = combinations(&[plain]);
+        assert_eq!(found.len(), 1);
     }
 }

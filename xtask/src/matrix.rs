@@ -16,7 +16,7 @@ use crate::servers::{Servers, Wanted};
 use crate::test;
 
 /// The integration tests. The programs that they run are built with them.
-const TARGETS: [&str; 3] = ["--bins", "--test", "it"];
+const TARGETS: [&str; 2] = ["--test", "it"];
 
 /// With the packages of `cargo xtask test`: others would have other features, and be built again.
 fn tested() -> Vec<&'static str> {

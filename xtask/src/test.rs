@@ -56,10 +56,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     tests.and(alone).and(together).and(doctests)
 }
 
+/// All unit and integration tests, with the programs that they run. The examples that tests run are
+/// among those programs; clippy compiles them all.
 fn tests(packages: &[&str]) -> Command {
-    let targets = ["--bins", "--tests", "--examples"];
-    let library: &[&str] = if packages == APART { &[] } else { &["--lib"] };
-    runner(packages, &[library, &targets].concat())
+    runner(packages, &["--tests"])
 }
 
 /// Runs tests of these targets of these packages. cargo-nextest, if it is installed, names a hanging

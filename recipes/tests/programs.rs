@@ -4,9 +4,9 @@
 
 use std::process::Output;
 
-use pgmonkey_tests::Outcome;
 use pgmonkey_tests::kitchen::{Kitchen, Running, ask, said};
-use pgmonkey_testserver::Proxy;
+use pgmonkey_tests::{Fixture, Outcome};
+use pgmonkey_testserver::{Binaries, Cluster, Proxy};
 
 const ACCOUNTS: &str = "CREATE TABLE accounts (name text, money int); \
                         INSERT INTO accounts VALUES ('alice', 100), ('bob', 50), ('carol', 7)";
@@ -71,12 +71,19 @@ fn other_pools_are_kept() -> Outcome {
 
 #[test]
 fn vectors_are_the_same_when_read() -> Outcome {
-    let kitchen = Kitchen::new("SELECT");
     let there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
-    if kitchen.number(there) == 0 {
-        eprintln!("skipped: the server does not have the extension pgvector");
-        return Ok(());
+    let mut on = Fixture::new();
+    let cluster;
+    if on.number(there, &[]) == 0 {
+        let Some(programs) = std::env::var_os("PGMONKEY_TEST_PGVECTOR_BIN") else {
+            eprintln!("skipped: no server with pgvector (PGMONKEY_TEST_PGVECTOR_BIN)");
+            return Ok(());
+        };
+        let programs = Binaries::at(programs)?;
+        cluster = Cluster::builder().binaries(programs).start()?;
+        on = Fixture::on(cluster.endpoint().clone());
     }
+    let kitchen = Kitchen::with(on, "SELECT");
     let schema = &kitchen.schema;
     kitchen.on.run(&format!(
         "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public; \

@@ -20,9 +20,13 @@ pub struct Kitchen {
 }
 
 impl Kitchen {
-    /// An environment with these tables.
+    /// An environment on the plain server with these tables.
     pub fn new(tables: &str) -> Self {
-        let on = Fixture::new();
+        Self::with(Fixture::new(), tables)
+    }
+
+    /// An environment on the fixture's server.
+    pub fn with(on: Fixture, tables: &str) -> Self {
         let schema = format!("s_{}", on.name);
         on.run(&format!(
             "CREATE SCHEMA {schema}; SET search_path = {schema}; {tables}; RESET search_path"

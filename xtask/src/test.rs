@@ -8,6 +8,7 @@ use std::thread;
 use crate::args::Options;
 use crate::install;
 use crate::process::{self, cargo};
+use crate::programs;
 use crate::servers::{Servers, Wanted};
 
 /// Without the benchmarks, which have no tests, and the package of [`APART`]: their dependencies make
@@ -35,12 +36,17 @@ const RETRIES: [&str; 2] = ["--retries", "1"];
 /// and stop, for locks, and for limits to pass.
 const PER_CORE: usize = 2;
 
+/// The variable with the directory of programs that have pgvector.
+const PGVECTOR: &str = "PGMONKEY_TEST_PGVECTOR_BIN";
+
 /// Runs tests, then doctests, both even if the first fail; the servers are always removed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let servers = Servers::start(options, Wanted::AllKinds)?;
     install::poolers(options.install);
+    let vectors = pgvector(options);
     let run = |mut command: Command| {
         command.arg("--all-features").envs(servers.env());
+        command.envs(vectors.iter().map(|dir| (PGVECTOR, dir)));
         if !options.filters.is_empty() {
             command.arg("--").args(&options.filters);
         }
@@ -54,6 +60,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let doctests = run(doctests());
     tests.and(alone).and(together).and(doctests)
+}
+
+/// Programs with pgvector for the test that needs it, if it may be downloaded and is not named.
+/// Without it that test is skipped with a message, so a failure is only reported.
+fn pgvector(options: &Options) -> Option<PathBuf> {
+    if std::env::var_os(PGVECTOR).is_some() || !(options.install || install::in_ci()) {
+        return None;
+    }
+    let found = programs::with_pgvector();
+    found
+        .inspect_err(|error| eprintln!("pgvector: {error:#}; its test is skipped"))
+        .ok()
+        .map(|programs| programs.dir().to_owned())
 }
 
 /// All unit and integration tests, with the programs that they run. The examples that tests run are

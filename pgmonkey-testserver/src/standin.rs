@@ -38,8 +38,12 @@ if [ ! -e "$PGDATA/PG_VERSION" ]; then
   initdb --no-sync --encoding=UTF8 --locale=C --auth=scram-sha-256 \
     --username="${POSTGRES_USER:-postgres}" --pwfile=/tmp/password --pgdata="$PGDATA"
   rm /tmp/password
-  printf 'CREATE DATABASE "%s";\n' "${POSTGRES_DB:-app}" |
-    postgres --single -D "$PGDATA" -c fsync=off postgres
+  database="${POSTGRES_DB:-${POSTGRES_USER:-postgres}}"
+  if [ "$database" != postgres ]; then
+    printf 'CREATE DATABASE "%s";\n' "$database" |
+      postgres --single -D "$PGDATA" -c fsync=off postgres
+  fi
+  printf '\nhost all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
   printf "listen_addresses = '*'\nunix_socket_directories = '/tmp'\n" >>"$PGDATA/postgresql.conf"
   for script in /docker-entrypoint-initdb.d/*.sh; do
     [ -e "$script" ] && . "$script"

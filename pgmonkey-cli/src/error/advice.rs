@@ -107,7 +107,7 @@ fn on_code(code: &str, message: &str) -> Option<String> {
             "the user or the password is wrong: `pgmonkey config show` shows where each comes from"
         }
         "28000" if message.contains("no encryption") => {
-            "the server requires TLS from this address: set `sslmode: require` or stronger, or see `pgmonkey server recommend`"
+            "no line of the server's pg_hba.conf admits this user from this address without TLS: set `sslmode: require` or stronger if the server has TLS, else add the line that `pgmonkey server recommend` prints"
         }
         "28000" if message.contains("pg_hba.conf") => {
             "no line of the server's pg_hba.conf admits this user from this address: `pgmonkey server recommend` prints one"
@@ -151,7 +151,10 @@ mod tests {
         let hint = |message: &str| on_code("28000", message).unwrap_or_default();
         let no_line = "no pg_hba.conf entry for host \"1.2.3.4\", user \"a\", database \"b\"";
         assert!(hint(no_line).contains("server recommend"));
-        assert!(hint(&format!("{no_line}, no encryption")).contains("sslmode: require"));
+        // With `sslmode: prefer` the server may have no TLS at all.
+        let without_tls = hint(&format!("{no_line}, no encryption"));
+        assert!(without_tls.contains("sslmode: require"));
+        assert!(without_tls.contains("server recommend"));
         assert!(hint("connection requires a valid client certificate").contains("sslcert"));
         assert!(hint("role \"x\" does not exist").contains("`user`"));
         assert_eq!(on_code("28000", "something else"), None);

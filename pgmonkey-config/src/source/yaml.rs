@@ -73,8 +73,8 @@ fn defect(error: &Error, text: &str) -> Defect {
     }
 }
 
-const NOT_YAML: &str = "not valid YAML; put a value in quotes if it starts with one of * & ! % @ ` \
-                        or contains `: ` or ` #`";
+const NOT_YAML: &str = "not valid YAML; close every bracket and quote, and put a value in quotes if it \
+                        starts with one of * & ! % @ ` or contains `: ` or ` #`";
 
 /// `None` for an error of the syntax.
 fn reason(error: &Error) -> Option<String> {

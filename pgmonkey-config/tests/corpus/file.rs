@@ -95,7 +95,7 @@ fn texts_that_are_no_configuration() {
         ("42", "expected sections"),
         ("- a\n- b\n", "expected sections"),
         ("a: 1\n---\nb: 2\n", "more than one YAML document"),
-        ("a: [1, 2", "not valid YAML"),
+        ("a: [1, 2", "not valid YAML; close every bracket"),
         ("a:\n\t- tab\n", "a tab in the indentation"),
         ("a: b: c", "not valid YAML"),
         ("a\0b: c", "zero byte"),

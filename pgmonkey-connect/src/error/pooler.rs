@@ -382,12 +382,14 @@ mod tests {
     #[test]
     fn what_a_pooler_has_kept_back_is_not_in_doubt() {
         let kept_back = |code, message, has_routine| {
-            has_kept_back(Report {
+            let report = || Report {
                 is_fatal: true,
                 code,
                 message,
                 has_routine,
-            })
+            };
+            assert!(!(has_kept_back(report()) && leaves_in_doubt(report())));
+            has_kept_back(report())
         };
         let words = "server login has been failing, try again later (server_login_retry)";
         assert!(kept_back("08P01", words, false));

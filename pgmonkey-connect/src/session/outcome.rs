@@ -336,7 +336,9 @@ mod tests {
             let mut session = Session::open().await;
             let sending = session.sending();
             session.sends(INSERT).await;
-            let error = sending.explain(told(fields).await, Some(&session.observer), Some(INSERT));
+            let error = told(fields).await;
+            assert_eq!(error.is_session_lost(), fields[0] == "SFATAL", "{fields:?}");
+            let error = sending.explain(error, Some(&session.observer), Some(INSERT));
             assert_eq!(is_unknown(&error), may_have, "{fields:?}: {error}");
             let mut session = Session::open().await;
             session.begins().await;

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use pgmonkey_config::{Config, ConnectionType, Readers};
+use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::credentials::AsyncPasswordProvider;
 use pgmonkey_connect::process::PerProcess;
+use pgmonkey_connect::sources::Asked;
 use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::{CacheEntry, Error};
 
-use crate::handle::cluster::{Cluster, limits};
 use crate::handle::connection::Connection;
 use crate::handle::database::{Database, connection_type};
 use crate::handle::pool::Pool;
@@ -23,6 +23,7 @@ pub use self::builder::ManagerBuilder;
 pub use self::watch::Watch;
 
 mod builder;
+mod clusters;
 mod handles;
 mod limits;
 mod reload;
@@ -133,35 +134,6 @@ impl ConnectionManager {
         Ok(Database::of(pool, connection_type))
     }
 
-    /// Returns the cluster for `config`: the pool that [`pool`](Self::pool) returns as its writer, and
-    /// the cached pool of its section `readers`, or the writer if there is none.
-    ///
-    /// ```no_run
-    /// # async fn example(config: pgmonkey_async::Config) -> Result<(), pgmonkey_async::Error> {
-    /// let cluster = pgmonkey_async::ConnectionManager::global().cluster(&config).await?;
-    /// println!("{}", cluster.status());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Cluster::new`].
-    pub async fn cluster(&self, config: &Config) -> Result<Cluster, Error> {
-        let writer = self.pool(config).await?;
-        let reader = match &config.readers {
-            Some(readers) => self.reading(readers).pool(&readers.config).await?,
-            None => writer.clone(),
-        };
-        Ok(Cluster::of(config, writer, reader))
-    }
-
-    /// The manager, with the same cache, of the reading sides of clusters.
-    fn reading(&self, readers: &Readers) -> Self {
-        let mut manager = self.clone();
-        manager.options.readers = Some(limits(readers));
-        manager
-    }
-
     /// As [`connection`](Self::connection), for a caller that keeps no [`Config`]. Costs one `stat`
     /// if the file has not changed.
     ///
@@ -181,7 +153,7 @@ impl ConnectionManager {
     /// As [`connection`](Self::connection), and [`Error::Config`].
     pub async fn connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
         let (pool, _) = self
-            .handle_from_file(path.as_ref(), Some(ConnectionType::Async))
+            .handle_from_file(path.as_ref(), Asked::ByType(ConnectionType::Async))
             .await?;
         Ok(Connection::of(pool))
     }
@@ -193,7 +165,7 @@ impl ConnectionManager {
     /// As [`pool`](Self::pool), and [`Error::Config`].
     pub async fn pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
         let (pool, _) = self
-            .handle_from_file(path.as_ref(), Some(ConnectionType::AsyncPool))
+            .handle_from_file(path.as_ref(), Asked::ByType(ConnectionType::AsyncPool))
             .await?;
         Ok(pool)
     }
@@ -204,7 +176,9 @@ impl ConnectionManager {
     ///
     /// As [`database`](Self::database), and [`Error::Config`].
     pub async fn database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        let (pool, connection_type) = self.handle_from_file(path.as_ref(), None).await?;
+        let (pool, connection_type) = self
+            .handle_from_file(path.as_ref(), Asked::Database)
+            .await?;
         Ok(Database::of(pool, connection_type))
     }
 
@@ -235,11 +209,7 @@ impl ConnectionManager {
     pub fn remove(&self, config: &Config) -> usize {
         let types = [ConnectionType::Async, ConnectionType::AsyncPool];
         let own = types.map(|connection_type| self.key(config, connection_type));
-        let readers = config.readers.as_ref().map(|readers| {
-            let manager = self.reading(readers);
-            manager.key(&readers.config, types[1])
-        });
-        let keys: Vec<_> = own.into_iter().chain(readers).collect();
+        let keys: Vec<_> = own.into_iter().chain(self.readers_key(config)).collect();
         self.handles
             .get()
             .remove(|key| keys.contains(key), |_| true)

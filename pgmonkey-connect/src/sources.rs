@@ -10,9 +10,17 @@ use pgmonkey_config::ConnectionType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// A handle of the type that the caller named.
-    ByType,
+    ByType(ConnectionType),
     /// A handle of the type that the file names.
     Database,
+    /// The pool of this type at the readers of a cluster.
+    Readers(ConnectionType),
+}
+
+impl Asked {
+    fn is_of_readers(self) -> bool {
+        matches!(self, Self::Readers(_))
+    }
 }
 
 /// A handle that no file gives any more, and the one given in its place.
@@ -30,11 +38,12 @@ pub struct Sources<I, K> {
     files: HashMap<PathBuf, Vec<Given<I, K>>>,
 }
 
-/// The handle of one type that a file gave last.
+/// The handle of one type that a file gave last, for its readers or not.
 #[derive(Debug)]
 struct Given<I, K> {
     identity: I,
     connection_type: ConnectionType,
+    is_of_readers: bool,
     /// Which load of the file it was; see [`Loaded`](crate::Loaded).
     generation: u64,
     key: K,
@@ -45,14 +54,14 @@ struct Given<I, K> {
 impl<I, K> Given<I, K> {
     fn note(&mut self, asked: Asked) {
         match asked {
-            Asked::ByType => self.by_type = true,
+            Asked::ByType(_) | Asked::Readers(_) => self.by_type = true,
             Asked::Database => self.as_database = true,
         }
     }
 
     fn is_noted(&self, asked: Asked) -> bool {
         match asked {
-            Asked::ByType => self.by_type,
+            Asked::ByType(_) | Asked::Readers(_) => self.by_type,
             Asked::Database => self.as_database,
         }
     }
@@ -92,7 +101,9 @@ impl<I: Clone + Eq, K: Clone + Eq> Sources<I, K> {
             return Vec::new();
         };
         let is_same = |one: &&mut Given<I, K>| {
-            one.connection_type == request.connection_type && one.identity == *request.identity
+            one.connection_type == request.connection_type
+                && one.is_of_readers == request.asked.is_of_readers()
+                && one.identity == *request.identity
         };
         let mut left = Vec::new();
         match given.iter_mut().find(is_same) {
@@ -119,17 +130,18 @@ impl<I: Clone + Eq, K: Clone + Eq> Sources<I, K> {
         left
     }
 
-    /// What a file gave last for this identity: what was asked for, the type, and the key.
-    pub fn given(&self, path: &Path, identity: &I) -> Vec<(Asked, ConnectionType, K)> {
+    /// What a file gave last for this identity: what was asked for, and the key.
+    pub fn given(&self, path: &Path, identity: &I) -> Vec<(Asked, K)> {
         let given = self.files.get(path).into_iter().flatten();
         given
             .filter(|one| one.identity == *identity)
             .map(|one| {
                 let asked = match one.as_database {
                     true => Asked::Database,
-                    false => Asked::ByType,
+                    false if one.is_of_readers => Asked::Readers(one.connection_type),
+                    false => Asked::ByType(one.connection_type),
                 };
-                (asked, one.connection_type, one.key.clone())
+                (asked, one.key.clone())
             })
             .collect()
     }
@@ -158,6 +170,7 @@ fn given<I: Clone, K: Clone>(request: &Request<'_, I>, key: &K) -> Given<I, K> {
     let mut given = Given {
         identity: request.identity.clone(),
         connection_type: request.connection_type,
+        is_of_readers: request.asked.is_of_readers(),
         generation: request.generation,
         key: key.clone(),
         by_type: false,

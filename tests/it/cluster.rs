@@ -10,6 +10,7 @@ use pgmonkey_testserver::{Cluster, Endpoint, StopMode};
 use crate::failover::Frozen;
 
 mod away;
+mod from_file;
 mod observed;
 mod pooled;
 mod program;

@@ -55,7 +55,7 @@ fn sizes(min_size: u32, max_size: u32) -> String {
     format!("pool_settings: {sizes}\nasync_pool_settings: {sizes}\n")
 }
 
-fn write(path: &Path, yaml: &str) {
+pub(crate) fn write(path: &Path, yaml: &str) {
     // Never the length of the version before: the time of a change has a grain.
     static VERSION: AtomicUsize = AtomicUsize::new(1);
     let filler = "#".repeat(VERSION.fetch_add(1, Ordering::Relaxed));

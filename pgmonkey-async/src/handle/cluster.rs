@@ -60,7 +60,6 @@ static READ_ONLY: LazyLock<Options> = LazyLock::new(|| {
 pub struct Cluster {
     writer: Pool,
     reader: Pool,
-    fallback: bool,
     wait: Duration,
 }
 
@@ -82,15 +81,14 @@ impl Cluster {
             }
             None => writer.clone(),
         };
-        Ok(Self::of(config, writer, reader))
+        Ok(Self::of(writer, reader))
     }
 
     /// Puts the two sides together.
-    pub(crate) fn of(config: &Config, writer: Pool, reader: Pool) -> Self {
+    pub(crate) fn of(writer: Pool, reader: Pool) -> Self {
         Self {
             writer,
             reader,
-            fallback: config.readers.as_ref().is_none_or(|one| one.fallback),
             wait: cluster::WAIT,
         }
     }
@@ -246,13 +244,14 @@ impl Cluster {
     fn rules(&self, reader: &Pool) -> ReadRules {
         let shared = reader.shared();
         let target = &shared.factory.connect_target;
-        let is_usable = target.standbys().is_none_or(|one| one.is_usable());
+        let standbys = target.standbys();
+        let is_usable = standbys.is_none_or(|one| one.is_usable());
         if !is_usable {
             // They may be watched no longer, if nothing has used them for a while.
             shared.watch_standbys();
         }
         ReadRules {
-            fallback: self.fallback,
+            fallback: standbys.is_none_or(|one| one.falls_back()),
             wait: self.wait,
             is_usable,
             keeps_server: target.keeps_server(),
@@ -290,6 +289,7 @@ statements_of_handle!(Cluster);
 pub(crate) fn limits(readers: &Readers) -> ReaderLimits {
     ReaderLimits {
         max_lag: readers.max_lag,
+        fallback: readers.fallback,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handles that a manager caches, and which of them are retired.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -93,20 +94,21 @@ impl ConnectionManager {
         }
     }
 
-    /// The handle for the configuration in a file, and its type: the one that is `wanted`, or the
+    /// The handle for the configuration in a file, and its type: the one that is asked for, or the
     /// one that the file names.
     pub(super) async fn handle_from_file(
         &self,
         path: &Path,
-        wanted: Option<ConnectionType>,
+        asked: Asked,
     ) -> Result<(Pool, ConnectionType), Error> {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
             let loaded = handles.files.load(path, self.options.allow_commands)?;
-            let request = request(path, &identity, wanted, &loaded)?;
-            let key = self.key(&loaded.config, request.connection_type);
-            let pool = self.find_or_open(&key, &loaded.config).await?;
+            let request = request(path, &identity, asked, &loaded)?;
+            let (manager, config) = self.side(&loaded.config, asked);
+            let key = manager.key(config, request.connection_type);
+            let pool = manager.find_or_open(&key, config).await?;
             if handles.give(&request, &key, &pool, None) {
                 return Ok((pool, request.connection_type));
             }
@@ -117,17 +119,18 @@ impl ConnectionManager {
     pub(super) async fn reload_from_file(
         &self,
         path: &Path,
-        wanted: Option<ConnectionType>,
+        asked: Asked,
     ) -> Result<(Pool, ConnectionType), Error> {
         let identity = self.options.identity();
         loop {
             let handles = self.handles.get();
             let loaded = handles.files.load(path, self.options.allow_commands)?;
-            let request = request(path, &identity, wanted, &loaded)?;
-            let key = self.key(&loaded.config, request.connection_type);
-            let open = || open(&loaded.config, key.1, self.options.clone());
+            let request = request(path, &identity, asked, &loaded)?;
+            let (manager, config) = self.side(&loaded.config, asked);
+            let key = manager.key(config, request.connection_type);
+            let open = || open(config, key.1, manager.options.clone());
             let replaced = handles.cache.replace_async(&key, open).await?;
-            self.admit(&key, &replaced.new);
+            manager.admit(&key, &replaced.new);
             if handles.give(&request, &key, &replaced.new, replaced.old) {
                 return Ok((replaced.new, request.connection_type));
             }
@@ -170,6 +173,17 @@ impl ConnectionManager {
         Ok(pool)
     }
 
+    /// The manager and the configuration of what is asked for. Readers without a section of their own
+    /// are the writer.
+    fn side<'a>(&self, config: &'a Config, asked: Asked) -> (Cow<'_, Self>, &'a Config) {
+        match (&config.readers, asked) {
+            (Some(readers), Asked::Readers(_)) => {
+                (Cow::Owned(self.reading(readers)), &readers.config)
+            }
+            _ => (Cow::Borrowed(self), config),
+        }
+    }
+
     /// The cached handle, or one that is opened now if there is none that can be used.
     async fn find_or_open(&self, key: &Key, config: &Config) -> Result<Pool, Error> {
         let cache = &self.handles.get().cache;
@@ -189,12 +203,12 @@ impl ConnectionManager {
 fn request<'a>(
     path: &'a Path,
     identity: &'a Identity,
-    wanted: Option<ConnectionType>,
+    asked: Asked,
     loaded: &pgmonkey_connect::Loaded,
 ) -> Result<Request<'a, Identity>, Error> {
-    let (asked, connection_type) = match wanted {
-        Some(connection_type) => (Asked::ByType, connection_type),
-        None => (Asked::Database, connection_type(&loaded.config)?),
+    let connection_type = match asked {
+        Asked::ByType(connection_type) | Asked::Readers(connection_type) => connection_type,
+        Asked::Database => connection_type(&loaded.config)?,
     };
     Ok(Request {
         path,
@@ -271,7 +285,7 @@ impl Handles {
     }
 
     /// Retires the handle of `key`, if there is one.
-    fn retire(&self, key: &Key, new: &Pool) {
+    pub(super) fn retire(&self, key: &Key, new: &Pool) {
         let mut left = Left::default();
         let sources = self.sources();
         if let Some(old) = self.cache.remove(key) {

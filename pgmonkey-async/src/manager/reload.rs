@@ -4,6 +4,7 @@ use std::path::Path;
 
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::Error;
+use pgmonkey_connect::sources::Asked;
 
 use crate::handle::connection::Connection;
 use crate::handle::database::{Database, connection_type};
@@ -64,8 +65,8 @@ impl ConnectionManager {
         &self,
         path: impl AsRef<Path>,
     ) -> Result<Connection, Error> {
-        let wanted = Some(ConnectionType::Async);
-        let (pool, _) = self.reload_from_file(path.as_ref(), wanted).await?;
+        let asked = Asked::ByType(ConnectionType::Async);
+        let (pool, _) = self.reload_from_file(path.as_ref(), asked).await?;
         Ok(Connection::of(pool))
     }
 
@@ -75,8 +76,8 @@ impl ConnectionManager {
     ///
     /// As [`pool_from_file`](Self::pool_from_file); the old one then stays cached, and goes on.
     pub async fn reload_pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
-        let wanted = Some(ConnectionType::AsyncPool);
-        let (pool, _) = self.reload_from_file(path.as_ref(), wanted).await?;
+        let asked = Asked::ByType(ConnectionType::AsyncPool);
+        let (pool, _) = self.reload_from_file(path.as_ref(), asked).await?;
         Ok(pool)
     }
 
@@ -91,7 +92,9 @@ impl ConnectionManager {
         &self,
         path: impl AsRef<Path>,
     ) -> Result<Database, Error> {
-        let (pool, connection_type) = self.reload_from_file(path.as_ref(), None).await?;
+        let (pool, connection_type) = self
+            .reload_from_file(path.as_ref(), Asked::Database)
+            .await?;
         Ok(Database::of(pool, connection_type))
     }
 

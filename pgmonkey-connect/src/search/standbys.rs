@@ -27,11 +27,13 @@ use crate::wire::Observer;
 
 pub(crate) mod answer;
 mod lag;
+mod limits;
 mod replayed;
 mod standby;
 
 pub(crate) use answer::{Answer, QUESTION};
 
+pub use limits::ReaderLimits;
 pub use replayed::Reach;
 pub(crate) use replayed::Replayed;
 use standby::{Standby, Standing};
@@ -44,19 +46,12 @@ const RESOLVED_EVERY: Duration = Duration::from_secs(2);
 /// without sessions are still asked.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// What limits the use of a cluster's readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReaderLimits {
-    /// A standby whose data is older is not used.
-    pub max_lag: Option<Duration>,
-}
-
 /// The servers of one pool.
 #[derive(Debug)]
 pub struct Standbys {
     name: Arc<str>,
     targets: Vec<Target>,
-    max_lag: Option<Duration>,
+    limits: ReaderLimits,
     /// Whether a primary is used only while no standby can be.
     prefers_standbys: bool,
     state: Mutex<State>,
@@ -104,7 +99,7 @@ pub struct Asked {
 
 impl Standbys {
     /// The servers of a cluster's readers.
-    pub(crate) fn new(config: &Config, max_lag: Option<Duration>, name: &Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(config: &Config, limits: ReaderLimits, name: &Arc<str>) -> Arc<Self> {
         let settings = &config.connection_settings;
         let targets = settings.targets();
         let mut state = State::of(name);
@@ -116,10 +111,15 @@ impl Standbys {
         Arc::new(Self {
             name: Arc::clone(name),
             targets,
-            max_lag,
+            limits,
             prefers_standbys: settings.target_session_attrs == TargetSessionAttrs::PreferStandby,
             state: Mutex::new(state),
         })
+    }
+
+    /// Whether the writer is read from while no standby can be used.
+    pub fn falls_back(&self) -> bool {
+        self.limits.fallback
     }
 
     /// Adds the session of an attempt that begins.
@@ -160,7 +160,7 @@ impl Standbys {
         };
         requirement.or_mismatch(answer.fits(requirement))?;
         match self.record(&attempt.target, &attempt.address, &answer) {
-            Standing::Lagging(lag) => Err(RoleMismatch::lagging(lag, self.max_lag)),
+            Standing::Lagging(lag) => Err(RoleMismatch::lagging(lag, self.limits.max_lag)),
             _ => Ok(answer),
         }
     }
@@ -169,7 +169,7 @@ impl Standbys {
         let now = Instant::now();
         let mut state = self.state();
         let standby = state.standby(target, address);
-        let (standing, changed) = standby.answered(answer, self.max_lag, now);
+        let (standing, changed) = standby.answered(answer, self.limits.max_lag, now);
         let status = changed.then(|| standby.status(now));
         drop(state);
         if let Some(status) = status {

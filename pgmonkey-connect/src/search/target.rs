@@ -124,8 +124,7 @@ impl ConnectTarget {
     /// than `max_lag` are not used. Call it last.
     #[must_use]
     pub fn reading(mut self, readers: Option<ReaderLimits>) -> Self {
-        self.standbys =
-            readers.map(|readers| Standbys::new(&self.config, readers.max_lag, &self.name));
+        self.standbys = readers.map(|limits| Standbys::new(&self.config, limits, &self.name));
         self
     }
 

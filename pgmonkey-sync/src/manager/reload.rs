@@ -4,6 +4,7 @@ use std::path::Path;
 
 use pgmonkey_config::{Config, ConnectionType};
 use pgmonkey_connect::Error;
+use pgmonkey_connect::sources::Asked;
 
 use crate::handle::connection::Connection;
 use crate::handle::database::{Database, connection_type};
@@ -61,8 +62,8 @@ impl ConnectionManager {
     /// As [`connection_from_file`](Self::connection_from_file);
     /// the old one then stays cached, and goes on.
     pub fn reload_connection_from_file(&self, path: impl AsRef<Path>) -> Result<Connection, Error> {
-        let wanted = Some(ConnectionType::Normal);
-        let (pool, _) = self.reload_from_file(path.as_ref(), wanted)?;
+        let asked = Asked::ByType(ConnectionType::Normal);
+        let (pool, _) = self.reload_from_file(path.as_ref(), asked)?;
         Ok(Connection::of(pool))
     }
 
@@ -72,8 +73,8 @@ impl ConnectionManager {
     ///
     /// As [`pool_from_file`](Self::pool_from_file); the old one then stays cached, and goes on.
     pub fn reload_pool_from_file(&self, path: impl AsRef<Path>) -> Result<Pool, Error> {
-        let wanted = Some(ConnectionType::Pool);
-        let (pool, _) = self.reload_from_file(path.as_ref(), wanted)?;
+        let asked = Asked::ByType(ConnectionType::Pool);
+        let (pool, _) = self.reload_from_file(path.as_ref(), asked)?;
         Ok(pool)
     }
 
@@ -85,7 +86,7 @@ impl ConnectionManager {
     /// As [`database_from_file`](Self::database_from_file);
     /// the old one then stays cached, and goes on.
     pub fn reload_database_from_file(&self, path: impl AsRef<Path>) -> Result<Database, Error> {
-        let (pool, connection_type) = self.reload_from_file(path.as_ref(), None)?;
+        let (pool, connection_type) = self.reload_from_file(path.as_ref(), Asked::Database)?;
         Ok(Database::of(pool, connection_type))
     }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pgmonkey_connect::process::PerProcess;
-use pgmonkey_connect::sources::Asked;
 use pgmonkey_connect::tenants::HandleLimits;
 use pgmonkey_connect::watched::{LOOK, WatchedFile};
 use pgmonkey_connect::{Error, Stamp, events};
@@ -88,17 +87,13 @@ impl ConnectionManager {
         let handles = self.handles.get();
         handles.files.load(path, self.options.allow_commands)?;
         let given = handles.sources().given(path, &self.options.identity());
-        for (asked, connection_type, key) in given {
+        for (asked, key) in given {
             let cached = handles.cache.get(&key);
             if cached.is_none_or(|pool| pool.is_over()) {
                 // The program has closed it.
                 continue;
             }
-            let wanted = match asked {
-                Asked::ByType => Some(connection_type),
-                Asked::Database => None,
-            };
-            self.handle_from_file(path, wanted)?;
+            self.handle_from_file(path, asked)?;
         }
         Ok(())
     }

@@ -77,6 +77,16 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn async_database_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Database = database_from_file;
+    /// Returns the cluster for the configuration in a file. A change of the file replaces both pools. As
+    /// [`pgmonkey_async::ConnectionManager::cluster_from_file`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().async_cluster_from_file("pgmonkey.yaml").await?;
+    /// println!("{}", cluster.status());
+    /// # Ok(()) }
+    /// ```
+    fn async_cluster_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Cluster = cluster_from_file;
     /// Opens a new async connection, caches it, and retires the old one: its clones use the new one.
     ///
     /// ```no_run
@@ -101,6 +111,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_database(config: &Config) -> pgmonkey_async::Database = reload_database;
+    /// Opens new pools for a cluster, caches them, and retires the old ones: their clones use the new
+    /// ones. As [`pgmonkey_async::ConnectionManager::reload_cluster`].
+    ///
+    /// ```no_run
+    /// # async fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().reload_async_cluster(&config).await?;
+    /// # Ok(()) }
+    /// ```
+    fn reload_async_cluster(config: &Config) -> pgmonkey_async::Cluster = reload_cluster;
     /// Reads the file again, opens a new connection, caches it, and retires the old one: its clones use
     /// the new one. As [`pgmonkey_async::ConnectionManager::reload_connection_from_file`].
     ///
@@ -128,6 +147,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_async_database_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Database = reload_database_from_file;
+    /// Reads the file again, opens new pools for its cluster, caches them, and retires the old ones:
+    /// their clones use the new ones. As [`pgmonkey_async::ConnectionManager::reload_cluster_from_file`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().reload_async_cluster_from_file("pgmonkey.yaml").await?;
+    /// # Ok(()) }
+    /// ```
+    fn reload_async_cluster_from_file(path: impl AsRef<Path>) -> pgmonkey_async::Cluster = reload_cluster_from_file;
     /// Returns the async connection for `new`, and retires the one for `old`: its sessions end when they
     /// are released, and clones of it use the new one. As [`pgmonkey_async::ConnectionManager::replace_connection`].
     ///
@@ -155,6 +183,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_async_database(old: &Config, new: &Config) -> pgmonkey_async::Database = replace_database;
+    /// Returns the cluster for `new`, and retires the pools of the one for `old`: their sessions end
+    /// when they are released, and their clones use the new ones. As [`pgmonkey_async::ConnectionManager::replace_cluster`].
+    ///
+    /// ```no_run
+    /// # async fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().replace_async_cluster(&old, &new).await?;
+    /// # Ok(()) }
+    /// ```
+    fn replace_async_cluster(old: &Config, new: &Config) -> pgmonkey_async::Cluster = replace_cluster;
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "async")))]

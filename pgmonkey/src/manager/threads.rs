@@ -76,6 +76,16 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn database_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Database = database_from_file;
+    /// Returns the cluster for the configuration in a file. A change of the file replaces both pools. As
+    /// [`pgmonkey_sync::ConnectionManager::cluster_from_file`].
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().cluster_from_file("pgmonkey.yaml")?;
+    /// println!("{}", cluster.status());
+    /// # Ok(()) }
+    /// ```
+    fn cluster_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Cluster = cluster_from_file;
     /// Opens a new connection, caches it, and retires the old one: its clones use the new one.
     ///
     /// ```no_run
@@ -100,6 +110,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_database(config: &Config) -> pgmonkey_sync::Database = reload_database;
+    /// Opens new pools for a cluster, caches them, and retires the old ones: their clones use the new
+    /// ones. As [`pgmonkey_sync::ConnectionManager::reload_cluster`].
+    ///
+    /// ```no_run
+    /// # fn example(config: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().reload_cluster(&config)?;
+    /// # Ok(()) }
+    /// ```
+    fn reload_cluster(config: &Config) -> pgmonkey_sync::Cluster = reload_cluster;
     /// Reads the file again, opens a new connection, caches it, and retires the old one: its clones use
     /// the new one. As [`pgmonkey_sync::ConnectionManager::reload_connection_from_file`].
     ///
@@ -127,6 +146,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn reload_database_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Database = reload_database_from_file;
+    /// Reads the file again, opens new pools for its cluster, caches them, and retires the old ones:
+    /// their clones use the new ones. As [`pgmonkey_sync::ConnectionManager::reload_cluster_from_file`].
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().reload_cluster_from_file("pgmonkey.yaml")?;
+    /// # Ok(()) }
+    /// ```
+    fn reload_cluster_from_file(path: impl AsRef<Path>) -> pgmonkey_sync::Cluster = reload_cluster_from_file;
     /// Returns the connection for `new`, and retires the one for `old`: its sessions end when they
     /// are released, and clones of it use the new one. As [`pgmonkey_sync::ConnectionManager::replace_connection`].
     ///
@@ -154,6 +182,15 @@ forward! {
     /// # Ok(()) }
     /// ```
     fn replace_database(old: &Config, new: &Config) -> pgmonkey_sync::Database = replace_database;
+    /// Returns the cluster for `new`, and retires the pools of the one for `old`: their sessions end
+    /// when they are released, and their clones use the new ones. As [`pgmonkey_sync::ConnectionManager::replace_cluster`].
+    ///
+    /// ```no_run
+    /// # fn example(old: pgmonkey::Config, new: pgmonkey::Config) -> Result<(), pgmonkey::Error> {
+    /// let cluster = pgmonkey::ConnectionManager::global().replace_cluster(&old, &new)?;
+    /// # Ok(()) }
+    /// ```
+    fn replace_cluster(old: &Config, new: &Config) -> pgmonkey_sync::Cluster = replace_cluster;
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "sync")))]

@@ -107,7 +107,11 @@ fn standbys(hosts: &[&str], max_lag: Option<Duration>) -> Arc<Standbys> {
     let hosts = hosts.iter().map(|host| Host::new(host));
     settings.connection_settings.host = hosts.collect();
     let readers = Readers::new(settings).expect("valid settings");
-    Standbys::new(&readers.config, max_lag, &"test".into())
+    let limits = ReaderLimits {
+        max_lag,
+        fallback: readers.fallback,
+    };
+    Standbys::new(&readers.config, limits, &"test".into())
 }
 
 fn attempt(standbys: &Standbys, at: usize) -> Attempt {

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use pgmonkey::{AsyncCluster, AsyncTransaction, Config, ConnectionManager, Error, Token};
+use pgmonkey::{AsyncCluster, AsyncTransaction, ConnectionManager, Error, Token};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,8 +21,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:3000");
 
-    let config = Config::from_file("pgmonkey.yaml")?;
-    let cluster = ConnectionManager::global().async_cluster(&config).await?;
+    let manager = ConnectionManager::global();
+    let cluster = manager.async_cluster_from_file("pgmonkey.yaml").await?;
+    let _watch = manager.async_watch("pgmonkey.yaml"); // a changed file replaces the pools
     let application = Router::new()
         .route("/visits/{page}", get(visits).post(visit))
         .route("/health", get(health))

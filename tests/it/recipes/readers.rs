@@ -47,10 +47,9 @@ fn a_client_reads_its_own_writes_from_a_standby() -> Outcome {
     standby.psql("SELECT pg_reload_conf()")?;
 
     let folder = tempfile::tempdir()?;
-    std::fs::write(
-        folder.path().join("pgmonkey.yaml"),
-        file(&primary, &standby),
-    )?;
+    let path = folder.path().join("pgmonkey.yaml");
+    let text = file(&primary, &standby);
+    std::fs::write(&path, &text)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_recipe_web_readers"));
     let running = Running::start(command.current_dir(folder.path()).arg("127.0.0.1:0"));
     let address = running.line.trim().strip_prefix("listening on ");
@@ -82,6 +81,18 @@ fn a_client_reads_its_own_writes_from_a_standby() -> Outcome {
     standby.psql("SELECT pg_wal_replay_pause()")?;
     assert_eq!(get(&post()?)?, "4 at a primary\n");
     assert!(ask(&address, "GET", "/health")?.1.contains("reader:"));
+
+    // The file loses its readers: the one that stands still is not read from any more.
+    assert_eq!(get("")?, "3 at a standby\n");
+    let (writer, _) = text.split_once("readers:").expect("the section");
+    let new = path.with_extension("new");
+    std::fs::write(&new, writer)?;
+    std::fs::rename(&new, &path)?;
+    let began = Instant::now();
+    while get("")? != "4 at a primary\n" {
+        assert!(began.elapsed() < LONG, "the file is not followed");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     running.terminate();
     assert_eq!(running.ended_well(), "");
     Ok(())

@@ -48,14 +48,22 @@ pub enum Behaviour {
     RefusesInEscapes,
     /// Refuses the login with a text of 900,000 bytes.
     RefusesAtLength,
+    /// Cannot start a process for the session, and says so as PostgreSQL does.
+    CannotFork,
+    /// Sends an error without length or text before the real one, as Pgpool-II 4.3 does.
+    Stumbles,
 }
 
 /// Terminal control characters: a title, colours, an overwritten line, text that runs backwards.
 pub const ESCAPES: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\rok\n\u{202e}drawkcab\u{7f}";
 
+/// The text of PostgreSQL's postmaster, with that of the system.
+const CANNOT_FORK: &str =
+    "could not fork new process for connection: Resource temporarily unavailable";
+
 impl Behaviour {
     /// All behaviours.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Silent,
         Self::SilentInHandshake,
         Self::ClosesInHandshake,
@@ -74,6 +82,8 @@ impl Behaviour {
         Self::NewSettings,
         Self::RefusesInEscapes,
         Self::RefusesAtLength,
+        Self::CannotFork,
+        Self::Stumbles,
     ];
 
     /// Its answer to the TLS request; `None` if it does not answer.
@@ -100,6 +110,8 @@ impl Behaviour {
             Self::NoticesForLogin => Some(notice("a")),
             Self::RefusesInEscapes => Some(refusal(ESCAPES)),
             Self::RefusesAtLength => Some(refusal(&"x".repeat(900_000))),
+            Self::CannotFork => Some([b"E", CANNOT_FORK.as_bytes(), b"\n\0"].concat()),
+            Self::Stumbles => Some([b"E\0".as_slice(), &refusal("not yet")].concat()),
             _ => None,
         }
     }

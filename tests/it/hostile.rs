@@ -64,6 +64,11 @@ fn expected(behaviour: Behaviour) -> Option<(&'static str, &'static str)> {
         ),
         Behaviour::RefusesInEscapes => (", sslmode: disable", "go away\\u{1b}]0;owned"),
         Behaviour::RefusesAtLength => (", sslmode: disable", "more bytes]"),
+        Behaviour::CannotFork => (
+            ", sslmode: prefer",
+            "the server refused the session: could not fork new process for connection: Resource",
+        ),
+        Behaviour::Stumbles => (", sslmode: disable", "with an error without a text"),
         // It admits everyone; another test covers it.
         _ => return None,
     })
@@ -93,6 +98,9 @@ twin! {
             let text = error.to_string();
             assert!(matches!(error, Error::Connect(_)) && text.contains(words), "{behaviour:?}: {text}");
             assert!(!text.contains("S3cret"), "{text}");
+            if matches!(behaviour, Behaviour::CannotFork | Behaviour::Stumbles) {
+                assert!(error.is_transient(), "{text}");
+            }
             on.until("the client hangs up", || server.open() == 0);
             assert!(server.accepted() > 0);
         }

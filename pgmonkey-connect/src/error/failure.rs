@@ -296,6 +296,7 @@ impl ConnectCause {
             Self::Driver(error) => driver::kind(error),
             Self::Pooler { kind, .. } => *kind,
             Self::Tls(failure) => failure.kind(),
+            Self::Login(LoginRefused::Unframed { .. }) => ErrorKind::Transient,
             Self::Login(_) | Self::NoPassword => ErrorKind::Authentication,
             Self::Hook(failure) => failure.kind(),
         }

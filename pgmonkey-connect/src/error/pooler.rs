@@ -242,8 +242,16 @@ const ROWS: &[Row] = &[
     kept_back("failed to create a backend"),
     kept_back("all backend nodes are down"),
     kept_back("unable to connect to backend"),
+    // It lost the server's session in the middle, by what it was doing.
     row("unable to read data from DB node", Always, Transient),
-    row("unable to read message kind", Always, Transient),
+    row("unable to read data from backend", Always, Transient),
+    row("unable to read from backend socket", Always, Transient),
+    row("unable to read message ", Always, Transient),
+    row("unable to write data to backend", Always, Transient),
+    row("unable to flush data to backend", Always, Transient),
+    row("failed to read data of length", Always, Transient),
+    row("failed to read kind from backend", Always, Transient),
+    row("backend error occurred while waiting", Always, Transient),
     kept_back("failed to make persistent db connection"),
     kept_back("pgpool is not accepting any new connections"),
     // Supavisor, XX000: since version 2 with a code of its own, before without.
@@ -455,13 +463,35 @@ mod tests {
             ..server
         };
         assert_eq!(kind(statement, Stage::Session), None);
-        let lost = Report {
-            message: "unable to read data from DB node 0",
-            ..statement
-        };
-        assert_eq!(kind(lost, Stage::Session), Some(ErrorKind::Transient));
         assert_eq!(of("XX000", "cache lookup failed", Stage::Session), None);
         assert_eq!(of("XX000", "(EJITUNAUTHORIZED) no", Stage::Accepted), None);
+    }
+
+    #[test]
+    fn a_pgpool_that_lost_the_server_says_so_in_many_words() {
+        for message in [
+            "unable to read data from DB node 0",
+            "unable to read data from backend",
+            "unable to read from backend socket",
+            "unable to read message kind",
+            "unable to read message length",
+            "unable to write data to backend",
+            "unable to flush data to backend",
+            "failed to read data of length 4 from DB node: 0",
+            "failed to read kind from backend",
+            "backend error occurred while waiting for backend response",
+        ] {
+            let lost = || Report {
+                // Its own session with the client goes on.
+                is_fatal: false,
+                code: "XX000",
+                message,
+                has_routine: false,
+            };
+            let kind = kind(lost(), Stage::Session);
+            assert_eq!(kind, Some(ErrorKind::Transient), "{message}");
+            assert!(leaves_in_doubt(lost()), "{message}");
+        }
     }
 
     #[test]

@@ -173,6 +173,14 @@ impl BackendFraming {
         }
     }
 
+    /// The text of the current message if it is an error. One in the format of protocol 2 has no length:
+    /// its text begins where the length would be.
+    pub(crate) fn error_without_length(&self) -> Option<Vec<u8>> {
+        let is_error = self.in_body && self.frame.header[0] == b'E';
+        let text = || [&self.frame.header[1..5], &self.frame.kept].concat();
+        is_error.then(text)
+    }
+
     /// How many messages are complete; exact until the first `ReadyForQuery`.
     pub(crate) fn messages(&self) -> u32 {
         self.messages

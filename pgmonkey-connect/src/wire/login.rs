@@ -6,6 +6,8 @@ use std::fmt;
 
 use pgmonkey_config::{AuthMethod, RequireAuth};
 
+use crate::printable::line;
+
 use super::limit::{LOGIN_BYTES, LOGIN_MESSAGES, LimitExceeded};
 
 /// Follows the server's side of one login.
@@ -34,6 +36,12 @@ pub enum LoginRefused {
     TooLong {
         /// The announced length in bytes.
         bytes: usize,
+    },
+    /// The server sent an error in the format of protocol 2, as PostgreSQL does while it cannot start a
+    /// process for the session.
+    Unframed {
+        /// The server's text.
+        text: String,
     },
     /// The server sent more than a login needs.
     Limit(LimitExceeded),
@@ -67,6 +75,12 @@ impl fmt::Display for LoginRefused {
                 f,
                 "the server announced a message of {bytes} bytes before the login was over, which may take {LOGIN_BYTES} bytes: it does not speak the PostgreSQL protocol"
             ),
+            Self::Unframed { text } if text.is_empty() => {
+                f.write_str("the server refused the session with an error without a text")
+            }
+            Self::Unframed { text } => {
+                write!(f, "the server refused the session: {}", line(text))
+            }
             Self::Limit(limit) => limit.fmt(f),
             Self::ScramIterations { count } => write!(
                 f,
@@ -80,6 +94,21 @@ impl fmt::Display for LoginRefused {
 }
 
 impl std::error::Error for LoginRefused {}
+
+impl LoginRefused {
+    /// What a message that is too long is if it is an error: one whose text begins where the length
+    /// would be, and ends with a zero.
+    pub(super) fn or_unframed(self, text: Option<Vec<u8>>) -> Self {
+        match (self, text) {
+            (Self::TooLong { .. }, Some(text)) => {
+                let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+                let text = String::from_utf8_lossy(text).trim().to_owned();
+                Self::Unframed { text }
+            }
+            (refused, _) => refused,
+        }
+    }
+}
 
 impl Login {
     pub(super) fn requiring(allowed: RequireAuth) -> Self {
@@ -293,6 +322,17 @@ mod tests {
         assert!(login.refusal(usize::MAX).is_some(), "not ready yet");
         login.ends();
         assert_eq!(login.refusal(usize::MAX), None, "rows may be long");
+    }
+
+    #[test]
+    fn an_error_without_a_length_is_shown_with_its_text() {
+        let too_long = || LoginRefused::TooLong { bytes: usize::MAX };
+        let text = b"could not fork new process\n\0E\0\0".to_vec();
+        let shown = too_long().or_unframed(Some(text)).to_string();
+        assert!(shown.ends_with("refused the session: could not fork new process"));
+        let empty = too_long().or_unframed(Some(b"\0E\0\0\x14SFATAL".to_vec()));
+        assert!(empty.to_string().ends_with("an error without a text"));
+        assert_eq!(too_long().or_unframed(None), too_long(), "not an error");
     }
 
     #[test]

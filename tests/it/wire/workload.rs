@@ -113,7 +113,12 @@ impl<'a> Watch<'a> {
 
     fn look(&self, observer: &Observer) {
         let on = self.on;
-        on.until("a statement runs", || on.sessions_in("active") == 1);
+        // Not only active: preparing the statement is a request of its own, which may just have ended.
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        on.until("it waits for the lock", || {
+            on.number(waiting, &[&on.name]) == 1
+        });
         let state = observer.state();
         on.run(&format!("SELECT pg_advisory_unlock({})", self.lock));
         assert!(matches!(state, WireState::Busy(_)), "{state:?}");

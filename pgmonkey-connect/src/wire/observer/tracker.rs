@@ -57,7 +57,8 @@ impl Tracker {
     fn refuse(&mut self, observer: &Observer) -> Option<io::Error> {
         let refused = |error: LoginRefused| io::Error::new(io::ErrorKind::PermissionDenied, error);
         if let Some(refusal) = self.login.refusal(self.backend.missing()) {
-            return Some(refused(refusal));
+            let unframed = self.backend.error_without_length();
+            return Some(refused(refusal.or_unframed(unframed)));
         }
         if self.backend.has_long_parameter() {
             let _ = observer.exceeded.set(LimitExceeded::ParameterBytes);

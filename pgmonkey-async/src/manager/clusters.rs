@@ -97,26 +97,28 @@ impl ConnectionManager {
         Ok(Cluster::of(writer, reader))
     }
 
-    /// As [`replace_pool`](Self::replace_pool), for both pools of the cluster. If `new` has no section
-    /// `readers`, clones of the old cluster read from the writer; if only `new` has it, they do so too.
+    /// As [`replace_pool`](Self::replace_pool), for the pools that differ, or for both if none does. If
+    /// `new` has no section `readers`, clones of the old cluster read from the writer; if only `new`
+    /// has it, they do so too.
     ///
     /// # Errors
     ///
-    /// As [`cluster`](Self::cluster); a pool that could not be opened has not replaced the old one.
+    /// As [`cluster`](Self::cluster); then nothing has been replaced.
     pub async fn replace_cluster(&self, old: &Config, new: &Config) -> Result<Cluster, Error> {
-        let writer = self.replace((old, POOL), (new, POOL)).await?;
-        let (from, to) = (self.readers_key(old), self.readers_key(new));
-        let reader = match &new.readers {
-            Some(readers) if from == to => {
-                self.reading(readers).reload(&readers.config, POOL).await?
-            }
-            Some(readers) => self.reading(readers).pool(&readers.config).await?,
-            None => writer.clone(),
-        };
-        if let Some(from) = from.filter(|from| Some(from) != to.as_ref()) {
-            self.handles.get().retire(&from, &reader);
+        let keys = |config: &Config| (self.key(config, POOL), self.readers_key(config));
+        let (from, to) = (keys(old), keys(new));
+        if from == to {
+            return self.reload_cluster(new).await;
         }
-        Ok(Cluster::of(writer, reader))
+        let cluster = self.cluster(new).await?;
+        let handles = self.handles.get();
+        if from.0 != to.0 {
+            handles.retire(&from.0, cluster.writer());
+        }
+        if let Some(readers) = from.1.filter(|readers| Some(readers) != to.1.as_ref()) {
+            handles.retire(&readers, cluster.reader());
+        }
+        Ok(cluster)
     }
 
     /// The key of the pool at the readers of `config`, if it has the section.

@@ -1,5 +1,6 @@
 //! A cluster of a file: both pools are replaced when the file changes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -149,7 +150,12 @@ twin! {
         assert!(cluster.writer().is_same(reloaded.writer()));
         assert!(cluster.reader().is_same(reloaded.reader()));
         assert_eq!(manager.cache_info().len(), 2);
+        let numbers = || -> BTreeSet<u64> {
+            manager.cache_info().iter().map(|entry| entry.number).collect()
+        };
+        let before = numbers();
         let replaced = go!(manager.replace_cluster(&apart, &other))?;
+        assert_eq!(numbers().intersection(&before).count(), 1, "the same writer");
         assert!(cluster.reader().is_same(replaced.reader()));
         assert_eq!(reached!(cluster, go, work), (servers.port(1), true));
         assert_eq!(manager.cache_info().len(), 2);
